@@ -1,0 +1,78 @@
+"""What is the default here: the thread's default graph and session, and whether execution is eager."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class _Defaults(threading.local):
+    def __init__(self) -> None:
+        self.graphs: list[Any] = []
+        self.bottom: Any = None
+        self.sessions: list[Any] = []
+
+
+_defaults = _Defaults()
+_eager = False
+
+
+def default_graph(make: Callable[[], Any]) -> Any:
+    """The thread's default graph, made when there is none."""
+    if _defaults.graphs:
+        return _defaults.graphs[-1]
+    if _defaults.bottom is None:
+        _defaults.bottom = make()
+    return _defaults.bottom
+
+
+@contextmanager
+def as_default_graph(graph: Any) -> Iterator[Any]:
+    """`graph` is this thread's default for a block."""
+    _defaults.graphs.append(graph)
+    try:
+        yield graph
+    finally:
+        _defaults.graphs.remove(graph)
+
+
+def reset_default_graph() -> None:
+    """Forget the thread's default graph. Raises AssertionError inside `with graph.as_default()`."""
+    if _defaults.graphs:
+        raise AssertionError(
+            "Do not use reset_default_graph() to clear nested graphs: leave `with graph.as_default()` first."
+        )
+    _defaults.bottom = None
+
+
+def get_default_session() -> Any:
+    """The innermost session entered by `with session:` in this thread, or None."""
+    return _defaults.sessions[-1] if _defaults.sessions else None
+
+
+@contextmanager
+def as_default_session(session: Any) -> Iterator[Any]:
+    """`session` is this thread's default for a block."""
+    _defaults.sessions.append(session)
+    try:
+        yield session
+    finally:
+        _defaults.sessions.remove(session)
+
+
+def executing_eagerly() -> bool:
+    """Whether operations compute at once."""
+    return _eager
+
+
+def set_eager(value: bool) -> None:
+    """Turn eager execution on or off for the whole process."""
+    global _eager
+    _eager = value
+
+
+def has_default_graph() -> bool:
+    """Whether this thread has built anything in its default graph yet."""
+    return bool(_defaults.graphs) or _defaults.bottom is not None

@@ -1,0 +1,150 @@
+"""Data types of tensors: TensorFlow's names, codes and properties over NumPy's types."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import ml_dtypes
+import numpy as np
+
+
+class DType:
+    """The type of a tensor's elements. Interned: one object a type, so `is` compares; `==` also takes NumPy types."""
+
+    __slots__ = (
+        "as_datatype_enum",
+        "as_numpy_dtype",
+        "is_complex",
+        "is_floating",
+        "is_integer",
+        "is_trainable",
+        "name",
+        "np",
+    )
+
+    def __init__(self, name: str, enum: int, numpy_type: type) -> None:
+        self.name = name
+        self.as_datatype_enum = enum
+        self.as_numpy_dtype = numpy_type
+        #: The `np.dtype` of arrays that hold it; strings and resources are held as Python objects.
+        self.np = np.dtype(numpy_type)
+        self.is_floating = self.np.kind == "f" or numpy_type is ml_dtypes.bfloat16
+        self.is_complex = self.np.kind == "c"
+        self.is_integer = self.np.kind in "iu"
+        #: Gradients flow only through these types (SEMANTICS: ints, bool and strings are constants).
+        self.is_trainable = self.is_floating or self.is_complex or name in ("resource", "variant")
+
+    @property
+    def is_bool(self) -> bool:
+        return self.name == "bool"
+
+    @property
+    def is_unsigned(self) -> bool:
+        return self.np.kind == "u"
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.is_floating or self.is_complex or self.is_integer
+
+    @property
+    def base_dtype(self) -> DType:
+        return self
+
+    @property
+    def real_dtype(self) -> DType:
+        """The type of the real part: float32 for complex64, float64 for complex128, else itself."""
+        return {"complex64": float32, "complex128": float64}.get(self.name, self)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one element."""
+        return self.np.itemsize
+
+    @property
+    def min(self) -> Any:
+        """The smallest value of a real type. Raises TypeError for others."""
+        return self._limit("min")
+
+    @property
+    def max(self) -> Any:
+        """The largest value of a real type. Raises TypeError for others."""
+        return self._limit("max")
+
+    def _limit(self, which: str) -> Any:
+        if self.is_integer:
+            return getattr(np.iinfo(cast(Any, self.np)), which)
+        if self.is_floating:
+            return getattr(ml_dtypes.finfo(self.np), which)  # type: ignore[no-untyped-call]
+        raise TypeError(f"Cannot find {which}imum value of {self.name}")
+
+    def is_compatible_with(self, other: Any) -> bool:
+        return self is as_dtype(other)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if other is None or isinstance(other, DType):
+            return False
+        try:
+            return self is as_dtype(other)
+        except TypeError:
+            return False
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"weft.{self.name}"
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return as_dtype, (self.name,)
+
+
+float32 = DType("float32", 1, np.float32)
+float64 = DType("float64", 2, np.float64)
+int32 = DType("int32", 3, np.int32)
+uint8 = DType("uint8", 4, np.uint8)
+int16 = DType("int16", 5, np.int16)
+int8 = DType("int8", 6, np.int8)
+string = DType("string", 7, np.object_)
+complex64 = DType("complex64", 8, np.complex64)
+int64 = DType("int64", 9, np.int64)
+boolean = DType("bool", 10, np.bool_)
+bfloat16 = DType("bfloat16", 14, ml_dtypes.bfloat16)
+uint16 = DType("uint16", 17, np.uint16)
+complex128 = DType("complex128", 18, np.complex128)
+float16 = DType("float16", 19, np.float16)
+resource = DType("resource", 20, np.object_)
+uint32 = DType("uint32", 22, np.uint32)
+uint64 = DType("uint64", 23, np.uint64)
+half, double = float16, float64
+
+ALL = (
+    float32, float64, int32, uint8, int16, int8, string, complex64, int64, boolean,
+    bfloat16, uint16, complex128, float16, resource, uint32, uint64,
+)  # fmt: skip
+_BY_NAME = {dtype.name: dtype for dtype in ALL} | {"half": half, "double": double, "str": string, "object": string}
+_BY_ENUM = {dtype.as_datatype_enum: dtype for dtype in ALL}
+_BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype is not resource}
+_BY_PYTHON: dict[Any, DType] = {float: float32, int: int32, complex: complex128, str: string, bytes: string, bool: bool}
+
+
+def as_dtype(value: Any) -> DType:
+    """The DType of a name, a NumPy type, a TF enum value or a Python type; a DType is returned as it is. Raises TypeError."""
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, str) and value in _BY_NAME:
+        return _BY_NAME[value]
+    if isinstance(value, int) and value in _BY_ENUM:
+        return _BY_ENUM[value]
+    if isinstance(value, type) and value in _BY_PYTHON:
+        return _BY_PYTHON[value]
+    try:
+        numpy_type = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"Cannot convert value {value!r} to a weft DType.") from None
+    if numpy_type.kind in "SU":
+        return string
+    if numpy_type not in _BY_NUMPY:
+        raise TypeError(f"Cannot convert value {value!r} to a weft DType.")
+    return _BY_NUMPY[numpy_type]

@@ -1,0 +1,312 @@
+"""The graph: Tensor, Operation and Graph. A graph only grows, and an operation never changes once it is made."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from . import context, shapes
+from .collections import Collections
+from .dtypes import DType
+from .location import Location, user_location
+from .opdef import Known, OpDef, Spec
+from .operators import Operators
+from .scopes import Scopes
+from .shapes import Dims, TensorShape
+
+
+class Tensor(Operators):
+    """One output of an operation: a value that a run computes. Its static shape may be partly unknown."""
+
+    __slots__ = ("_consumers", "dims", "dtype", "known", "op", "value_index")
+
+    def __init__(self, op: Operation, value_index: int, spec: Spec) -> None:
+        self.op = op
+        self.value_index = value_index
+        self.dtype: DType = spec.dtype
+        self.dims: Dims = spec.dims
+        #: What shape inference knows of the value (`opdef.Known`).
+        self.known: Known = spec.known
+        self._consumers: list[Operation] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self.op.name}:{self.value_index}"
+
+    @property
+    def graph(self) -> Graph:
+        return self.op.graph
+
+    @property
+    def device(self) -> str:
+        return self.op.device
+
+    @property
+    def shape(self) -> TensorShape:
+        return TensorShape(self.dims)
+
+    def get_shape(self) -> TensorShape:
+        """The static shape."""
+        return TensorShape(self.dims)
+
+    def set_shape(self, shape: Any) -> None:
+        """Add to what is known of the static shape. Raises ValueError where it contradicts."""
+        self.dims = shapes.merge(self.dims, shapes.as_dims(shape))
+
+    def consumers(self) -> list[Operation]:
+        """The operations that take this tensor as an input, each once."""
+        return list(dict.fromkeys(self._consumers))
+
+    def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
+        """The value in a session, the default one when none is given. Raises ValueError without any."""
+        return _session_for(session, "eval").run(self, feed_dict)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(
+            f"Cannot convert a symbolic Tensor ({self.name}) to a numpy array: run it in a session."
+        )
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"<wf.Tensor '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
+
+    def __str__(self) -> str:
+        device = f", device={self.device}" if self.device else ""
+        return f'Tensor("{self.name}", shape={self.shape}, dtype={self.dtype.name}{device})'
+
+
+class Operation:
+    """A node of the graph: a definition applied to tensors, after its control inputs, on a requested device."""
+
+    __slots__ = (
+        "colocation", "control_inputs", "definition", "device", "gradient_override", "graph", "id", "inputs",
+        "location", "name", "original", "outputs",
+    )  # fmt: skip
+
+    def __init__(
+        self, graph: Graph, name: str, definition: OpDef, inputs: tuple[Tensor, ...], controls: tuple[Operation, ...]
+    ) -> None:
+        self.graph = graph
+        self.name = name
+        self.definition = definition
+        self.inputs = inputs
+        self.control_inputs = controls
+        self.outputs: tuple[Tensor, ...] = ()
+        #: The position in the graph: inputs and control inputs always have a smaller one.
+        self.id = -1
+        self.device = ""
+        #: Names of the operations whose device this one must share, as TF's `_class` attribute.
+        self.colocation: tuple[str, ...] = ()
+        self.location: Location = user_location()
+        #: For an operation that `gradients` made: the forward operation it belongs to.
+        self.original: Operation | None = graph._scope.original
+        #: A registered gradient's name, or a gradient function, that goes before the definition's own gradient.
+        self.gradient_override: Any = None
+
+    @property
+    def type(self) -> str:
+        return self.definition.type
+
+    @property
+    def node_def(self) -> Operation:
+        """The operation itself: it answers `name`, `device` and `op` as TF's NodeDef does for device functions."""
+        return self
+
+    def get_attr(self, name: str) -> Any:
+        """An attribute of the definition. Raises ValueError when it has none of that name."""
+        if name == "_class" and self.colocation:
+            return self.colocation_groups()
+        if not hasattr(self.definition, name):
+            raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.")
+        return getattr(self.definition, name)
+
+    def colocation_groups(self) -> list[bytes]:
+        """The groups whose members share a device, as TF spells them: `loc:@name`."""
+        return [f"loc:@{name}".encode() for name in (self.colocation or (self.name,))]
+
+    def run(self, feed_dict: Any = None, session: Any = None) -> None:
+        """Run it in a session, the default one when none is given. Raises ValueError without any."""
+        _session_for(session, "run").run(self, feed_dict)
+
+    def __repr__(self) -> str:
+        return f"<wf.Operation '{self.name}' type={self.type}>"
+
+
+def _session_for(session: Any, verb: str) -> Any:
+    session = session or context.get_default_session()
+    if session is None:
+        raise ValueError(f"Cannot {verb} without a default session: use `with sess.as_default()` or pass `session=`.")
+    return session
+
+
+class Graph(Scopes, Collections):
+    """Operations in the order they were made, under unique names. Building is safe from several threads."""
+
+    def __init__(self) -> None:
+        Scopes.__init__(self)
+        Collections.__init__(self)
+        self._operations: list[Operation] = []
+        self._by_name: dict[str, Operation] = {}
+        self._lock = threading.RLock()
+        self._finalized = False
+        #: The graph-level random seed, see `set_random_seed`.
+        self.seed: int | None = None
+
+    # building
+
+    def create(self, definition: OpDef, inputs: tuple[Tensor, ...], name: str | None = None) -> Operation:
+        """Add an operation. A name with a trailing `/` is taken as it is, without scope.
+
+        Raises ValueError for tensors of another graph and for shapes that do not fit, TypeError for dtypes that do not,
+        RuntimeError when the graph is finalized.
+        """
+        self._check_finalized()
+        for tensor in inputs:
+            if tensor.op.graph is not self:
+                raise ValueError(f"{tensor} must be from the same graph as {inputs[0]}")
+        with self._lock:
+            full_name = self._operation_name(name or definition.type)
+            operation = Operation(self, full_name, definition, inputs, self._control_inputs_for(inputs))
+            operation.outputs = self._infer(operation)
+            self._settle(operation)
+            operation.id = len(self._operations)
+            self._operations.append(operation)
+            self._by_name[full_name] = operation
+            for tensor in inputs:
+                tensor._consumers.append(operation)
+            for controller in self._scope.controllers:
+                controller.seen.add(operation)
+        return operation
+
+    def _operation_name(self, name: str) -> str:
+        return name[:-1] if name.endswith("/") else self.unique_name(name)
+
+    def _infer(self, operation: Operation) -> tuple[Tensor, ...]:
+        definition = operation.definition
+        try:
+            inferred = definition.infer(*operation.inputs)
+        except (ValueError, TypeError) as error:
+            signature = ", ".join(shapes.text(t.dims) for t in operation.inputs)
+            error.args = (f"{error} for '{operation.name}' (op: '{definition.type}') with input shapes: {signature}.",)
+            raise
+        specs = (inferred,) if isinstance(inferred, Spec) else inferred
+        return tuple(Tensor(operation, index, spec) for index, spec in enumerate(specs))
+
+    def _settle(self, operation: Operation) -> None:
+        """Device, colocation and gradient override, from the scopes in force."""
+        scope = self._scope
+        if scope.devices:
+            self._requested_device(operation)
+        if scope.colocation:
+            self._apply_colocation(operation)
+        if scope.gradient_overrides:
+            operation.gradient_override = scope.gradient_overrides.get(operation.type)
+
+    def _control_op(self, item: Any) -> Operation:
+        element = self.as_graph_element(item)
+        return cast(Operation, getattr(element, "op", element))
+
+    def as_default(self) -> AbstractContextManager[Graph]:
+        """Make this graph the thread's default for a `with` block."""
+        return context.as_default_graph(self)
+
+    def finalize(self) -> None:
+        """Make the graph read-only."""
+        self._finalized = True
+
+    @property
+    def finalized(self) -> bool:
+        return self._finalized
+
+    def _check_finalized(self) -> None:
+        if self._finalized:
+            raise RuntimeError("Graph is finalized and cannot be modified.")
+
+    # looking up
+
+    @property
+    def version(self) -> int:
+        """How many operations there are: it grows with every one."""
+        return len(self._operations)
+
+    def get_operations(self) -> list[Operation]:
+        """All operations, in the order they were made."""
+        return list(self._operations)
+
+    def get_operation_by_name(self, name: str) -> Operation:
+        """The operation of that name. Raises TypeError, KeyError."""
+        return cast(Operation, self.as_graph_element(_string(name), allow_tensor=False))
+
+    def get_tensor_by_name(self, name: str) -> Tensor:
+        """The tensor of that name, `op:index`. Raises TypeError, ValueError, KeyError."""
+        return cast(Tensor, self.as_graph_element(_string(name), allow_operation=False))
+
+    def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Tensor | Operation:
+        """The Tensor or Operation that an object or a name stands for.
+
+        Raises KeyError for an unknown name, ValueError for a malformed one or an element of another graph, TypeError for
+        what is no graph element or not of an allowed kind.
+        """
+        kinds = " or ".join(["Tensor"] * allow_tensor + ["Operation"] * allow_operation)
+        if isinstance(obj, (str, bytes)):
+            return self._by_string(obj if isinstance(obj, str) else obj.decode(), allow_tensor, allow_operation)
+        convert = getattr(obj, "_as_graph_element", None)
+        element = convert() if convert is not None else obj
+        if (isinstance(element, Tensor) and allow_tensor) or (isinstance(element, Operation) and allow_operation):
+            if element.graph is not self:
+                raise ValueError(
+                    f"{'Tensor' if isinstance(element, Tensor) else 'Operation'} {element} is not an element of this graph."
+                )
+            return element
+        raise TypeError(f"Can not convert a {type(obj).__name__} into a {kinds}.")
+
+    def _by_string(self, name: str, allow_tensor: bool, allow_operation: bool) -> Tensor | Operation:
+        op_name, colon, index = name.partition(":")
+        if colon and allow_tensor:
+            if not index.isdigit():
+                raise ValueError(f"The name {name!r} looks like a tensor name, but is not: those are 'op:index'.")
+            if op_name not in self._by_name:
+                raise KeyError(
+                    f"The name {name!r} refers to a Tensor which does not exist. The operation, {op_name!r}, does not exist in the graph."
+                )
+            outputs = self._by_name[op_name].outputs
+            if int(index) >= len(outputs):
+                raise KeyError(
+                    f"The name {name!r} refers to a Tensor which does not exist. The operation has only {len(outputs)} outputs."
+                )
+            return outputs[int(index)]
+        if colon:
+            raise ValueError(f"Name {name!r} appears to refer to a Tensor, not an Operation.")
+        if name not in self._by_name:
+            raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
+        if not allow_operation:
+            raise ValueError(
+                f"The name {name!r} refers to an Operation, not a Tensor. Tensor names are 'op_name:index'."
+            )
+        return self._by_name[name]
+
+
+def _string(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"names are strings, got {type(name).__name__}")
+    return name
+
+
+def get_default_graph() -> Graph:
+    """The thread's default graph: the innermost `with graph.as_default()`, else the thread's own."""
+    return cast(Graph, context.default_graph(Graph))
+
+
+def graph_of(inputs: Iterable[Any]) -> Graph:
+    """The graph to build in: that of the first tensor among the inputs, else the default graph."""
+    for tensor in inputs:
+        if isinstance(tensor, Tensor):
+            return tensor.op.graph
+    return get_default_graph()

@@ -1,0 +1,83 @@
+"""What stateful operations keep between runs: variables, and how often a random operation has run."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Any
+
+import numpy as np
+
+from . import errors
+from .dtypes import DType
+from .shapes import Dims, text
+
+
+class VariableSlot:
+    """One variable of a session or task. A resource tensor's value is such a slot."""
+
+    __slots__ = ("dims", "dtype", "name", "value")
+
+    def __init__(self, name: str, dtype: DType, dims: Dims) -> None:
+        self.name = name
+        self.dtype = dtype
+        self.dims = dims
+        #: The array, owned by this slot and changed in place; None until the variable is initialized.
+        self.value: np.ndarray[Any, Any] | None = None
+
+    def read(self) -> np.ndarray[Any, Any]:
+        """The slot's own array: look, do not keep. Raises FailedPreconditionError when uninitialized."""
+        if self.value is None:
+            raise errors.FailedPreconditionError(None, None, f"Attempting to use uninitialized value {self.name}")
+        return self.value
+
+    def assign(self, value: Any) -> None:
+        """Copy `value` in, into the memory that is there when the shape is the same."""
+        array = np.asarray(value)
+        if self.value is not None and self.value.shape == array.shape:
+            self.value[...] = array
+        else:
+            self.value = array.astype(self.dtype.np, copy=True, order="C")
+
+
+class State:
+    """The variables and counters of one session, or of one task of a cluster."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.variables: dict[str, VariableSlot] = {}
+        self.counters: dict[str, int] = {}
+        #: Makes random operations that have no seed differ from session to session.
+        self.seed = secrets.randbits(63) if seed is None else seed
+        self._lock = threading.Lock()
+
+    def variable(self, name: str, dtype: DType, dims: Dims) -> VariableSlot:
+        """The slot of that name, made when it is not there. Raises InvalidArgumentError when it holds another type or shape."""
+        with self._lock:
+            slot = self.variables.setdefault(name, VariableSlot(name, dtype, dims))
+        if slot.dtype is not dtype or (dims is not None and slot.dims is not None and slot.dims != dims):
+            raise errors.InvalidArgumentError(
+                None, None,
+                f"Trying to access variable {name} as {dtype.name}{text(dims)}, but it is {slot.dtype.name}{text(slot.dims)}",
+            )  # fmt: skip
+        return slot
+
+    def next_count(self, name: str) -> int:
+        """How often this was asked for that name before."""
+        with self._lock:
+            count = self.counters.get(name, 0)
+            self.counters[name] = count + 1
+        return count
+
+
+class OpState:
+    """What one stateful operation sees: the session's state, and its own name in it."""
+
+    __slots__ = ("name", "session")
+
+    def __init__(self, session: State, name: str) -> None:
+        self.session = session
+        self.name = name
+
+    def next_count(self) -> int:
+        """How often this operation ran before."""
+        return self.session.next_count(self.name)

@@ -1,0 +1,37 @@
+"""The reference interpreter: each operation's own `compute`, in the order the graph was built. An oracle, not an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..graph.ir import Operation, Tensor
+from ..graph.state import OpState, State
+
+
+def interpret(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any], state: State | None = None) -> list[Any]:
+    """The values of `fetches`, computed one operation after the other with nothing clever in between."""
+    state = state or State(seed=0)
+    values: dict[Tensor, Any] = dict(feeds)
+    for operation in _needed(fetches, feeds):
+        arguments = [values[tensor] for tensor in operation.inputs]
+        if operation.definition.stateful:
+            arguments.insert(0, OpState(state, operation.name))
+        result = operation.definition.compute(*arguments)
+        outputs = (result,) if len(operation.outputs) == 1 else (result or ())
+        for tensor, value in zip(operation.outputs, outputs, strict=True):
+            values.setdefault(tensor, value)
+    return [values[tensor] for tensor in fetches]
+
+
+def _needed(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[Operation]:
+    found: set[Operation] = set()
+    waiting = [tensor.op for tensor in fetches if tensor not in feeds]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [tensor.op for tensor in operation.inputs if tensor not in feeds] + list(
+                operation.control_inputs
+            )
+    return sorted(found, key=lambda operation: operation.id)

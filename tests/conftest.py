@@ -1,0 +1,22 @@
+"""What every test shares: the package under one name, and a fresh default graph."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import weft
+
+# The checkout is the package: without this, pytest would load it a second time under the checkout folder's name.
+sys.modules.setdefault(Path(__file__).parents[1].name, weft)
+
+from weft.graph import context  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def fresh_graph() -> Iterator[None]:
+    """Each test builds in a default graph of its own."""
+    context.reset_default_graph()
+    yield
+    context.set_eager(False)
+    context.reset_default_graph()
