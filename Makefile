@@ -1,4 +1,78 @@
-types:
-	@link=$$(mktemp -d) && ln -s "$(CURDIR)" $$link/weft && cd $$link \
-	&& mypy --config-file weft/pyproject.toml -p weft \
-	&& mypy --config-file weft/pyproject.toml weft/tests/*.py; status=$$?; rm -r $$link; exit $$status
+# Everything weft's checkout can do, each in one command. `make` alone lists them.
+#
+# The virtual environment .venv is made on first use: with what the examples need for `make demo`, with the development
+# tools for all else. PYTHON=... chooses the Python, VENV=... the folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+# -P: the checkout's folders must not be importable by their bare names (`graph`, `train`, ...), only as weft.graph.
+RUN = "$(VENV)/bin/python" -P -m
+INSTALL = "$(VENV)/bin/python" -m pip install --quiet --disable-pip-version-check
+CREATED = $(VENV)/.weft-created
+EXAMPLES = $(VENV)/.weft-examples
+DEV = $(VENV)/.weft-dev
+
+# Type checkers and import-linter find a package by its folder's name, which is the checkout's and may be anything: they
+# see it under the name weft through a link, outside of the checkout, because tools that walk it would go in circles.
+LINKED = bin=$$(cd "$(VENV)/bin" && pwd) && link=$$(mktemp -d) && trap 'rm -rf "$$link"' EXIT \
+	&& ln -s "$(CURDIR)" "$$link/weft" && cd "$$link" &&
+MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir weft/.mypy_cache
+
+.PHONY: help venv demo test check lint format types imports clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## List what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-15s %s\n' "$$name" "$$text"; done
+
+venv: $(DEV) ## Set up .venv with the development tools
+
+demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, with the same bits
+	"$(VENV)/bin/python" examples/train_digits.py --demo
+
+test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
+	$(RUN) pytest $(ARGS)
+
+check: lint types imports ## Everything that is checked without running: lint, format, types, imports
+
+lint: $(DEV) ## Look for mistakes and wrong format
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+
+format: $(DEV) ## Put the code into format
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+types: $(DEV) ## Check the types, of the package and then of the tests
+	@$(LINKED) $(MYPY) -p weft
+	@$(LINKED) $(MYPY) weft/tests/*.py
+
+imports: $(DEV) ## Check that imports run one way
+	@$(LINKED) "$$bin/lint-imports" --config weft/pyproject.toml --no-cache
+
+clean: ## Remove .venv and everything else that was built
+	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(CREATED):
+	@for python in "$(PYTHON)" python3.11 python3.12 python3.13 python3.14; do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Setting up $(VENV) with $$("$$python" --version)"; \
+			"$$python" -m venv --clear "$(VENV)" && touch "$@"; exit $$?; \
+		fi; \
+	done; \
+	echo "weft needs Python 3.11 or newer with its venv module, and '$(PYTHON)' is not that." >&2; \
+	echo "Name another one (make PYTHON=/path/to/python3.12 ...), or install it (Debian, Ubuntu: apt install python3-venv)." >&2; \
+	exit 1
+
+$(EXAMPLES): pyproject.toml | $(CREATED)
+	@echo "Installing weft and what the examples need into $(VENV) (takes a minute)"
+	@$(INSTALL) --editable ".[examples]"
+	@touch "$@"
+
+$(DEV): pyproject.toml | $(CREATED)
+	@echo "Installing weft and its development tools into $(VENV) (takes a minute or two)"
+	@$(INSTALL) --editable ".[dev]"
+	@touch "$(EXAMPLES)" "$@"
