@@ -38,7 +38,8 @@ class OpDef:
 
     `infer` gives the outputs' Specs from the inputs' (one Spec, or a tuple of them; `()` for no output) and raises
     ValueError for shapes and TypeError for dtypes that do not fit. `compute` is the meaning, in NumPy: it takes the
-    inputs' arrays, never changes them, and returns an array (a tuple for several outputs, None for no output); when
+    inputs' arrays (row-major unless it is a `view` or a ufunc of exact arithmetic), never changes them, and returns an
+    array, row-major unless it is a view (a tuple for several outputs, None for no output); when
     `stateful`, its first argument is the `state.OpState` of the session. `grad` builds graph: it takes the operation
     and one gradient an output (None where no gradient arrived and the type is not trainable) and returns one an input.
     """
@@ -53,7 +54,7 @@ class OpDef:
     view: ClassVar[bool] = False
     #: For an elementwise kernel that is one NumPy ufunc: backends call it with `out=`.
     ufunc: ClassVar[Callable[..., Any] | None] = None
-    #: What the operation does to the variable whose handle is its first input: "read", "write" or "".
+    #: What the operation does to the variables whose handles are among its inputs: "read", "write" or "" (nothing).
     access: ClassVar[str] = ""
     #: Registered as not differentiable: gradients stop here with None (TF: NotDifferentiable), instead of an error.
     not_differentiable: ClassVar[bool] = False

@@ -145,7 +145,7 @@ class Scopes:
 
     def _apply_colocation(self, operation: Any) -> None:
         stack = self._scope.colocation
-        operation.colocation = tuple(sorted({group for other in stack for group in other.colocation_groups()}))
+        operation.colocation = tuple(sorted({name for other in stack for name in other.colocation or (other.name,)}))
         for other in stack:
             if other.device:
                 operation.device = other.device

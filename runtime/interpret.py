@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..graph.ir import Operation, Tensor
 from ..graph.state import OpState, State
 
@@ -18,6 +20,8 @@ def interpret(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any], state: Sta
         if operation.definition.stateful:
             arguments.insert(0, OpState(state, operation.name))
         result = operation.definition.compute(*arguments)
+        if operation.definition.access == "read":
+            result = np.array(result)  # a later write must not show through
         outputs = (result,) if len(operation.outputs) == 1 else (result or ())
         for tensor, value in zip(operation.outputs, outputs, strict=True):
             values.setdefault(tensor, value)
