@@ -33,7 +33,8 @@ def _needed(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any]) -> list[Oper
     waiting = [tensor.op for tensor in fetches if tensor not in feeds]
     while waiting:
         operation = waiting.pop()
-        if operation not in found:
+        fed = bool(operation.outputs) and all(tensor in feeds for tensor in operation.outputs)
+        if operation not in found and not fed:
             found.add(operation)
             waiting += [tensor.op for tensor in operation.inputs if tensor not in feeds] + list(
                 operation.control_inputs

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import weft  # noqa: F401
 from case import Case
+from weft.autodiff.gradients import gradients
 from weft.graph import ir, shapes
 from weft.graph.dtypes import as_dtype
 from weft.graph.opdef import OPS
-from weft.graph.ops.constant import placeholder
+from weft.graph.ops.constant import convert_to_tensor, placeholder
 from weft.runtime.interpret import interpret
 
 TABLES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
@@ -74,3 +75,73 @@ def test_kernels_change_no_input_and_keep_no_memory_unless_they_are_views(case: 
         np.testing.assert_array_equal(array, before[tensor])
     if all(not operation.definition.view for operation in outputs[0].graph.get_operations()):
         assert not any(np.shares_memory(value, array) for value in values for array in feeds.values())
+
+
+def differentiable(case: Case) -> list[int]:
+    """Which inputs a row's gradients are checked by."""
+    if case.grad is not None:
+        return list(case.grad)
+    return [index for index, array in enumerate(case.arrays()) if array.dtype == np.float64]
+
+
+WITH_FLOATS = [case for case in CASES if differentiable(case)]
+
+
+@pytest.mark.parametrize("case", [case for case in WITH_FLOATS if case.order], ids=str)
+def test_gradient_agrees_with_central_differences(case: Case) -> None:
+    """Order 1 checks the outputs contracted with fixed weights; each order after that, the gradients of the one before."""
+    outputs, feeds = build(case, "full")
+    by = [list(feeds)[index] for index in differentiable(case)]
+    for order in range(1, case.order + 1):
+        outputs = [tensor for tensor in outputs if tensor.dtype.is_floating]
+        assert outputs, "nothing to differentiate: give the row order 0"
+        weights = fixed_weights(outputs, feeds)
+        grads = gradients(outputs, by, grad_ys=weights)
+        present = [grad for grad in grads if grad is not None]
+        assert present or order > 1, "no gradient at all: give the row order 0"
+        values = iter(interpret([convert_to_tensor(grad) for grad in present], feeds))
+        for tensor, grad in zip(by, grads, strict=True):
+            exact = np.zeros(feeds[tensor].shape) if grad is None else next(values)
+            step, tolerance = precision(outputs)
+            numeric = central_differences(outputs, weights, feeds, tensor, step)
+            np.testing.assert_allclose(exact, numeric, rtol=tolerance, atol=tolerance, err_msg=f"order {order}")
+        outputs = [convert_to_tensor(grad) for grad in present]
+        if not outputs:
+            return
+
+
+def fixed_weights(outputs: list[ir.Tensor], feeds: dict[ir.Tensor, Any]) -> list[np.ndarray[Any, Any]]:
+    random = np.random.default_rng(7)
+    return [np.asarray(random.uniform(0.5, 1.5, value.shape), value.dtype) for value in interpret(outputs, feeds)]
+
+
+def precision(outputs: list[ir.Tensor]) -> tuple[float, float]:
+    """Step and tolerance, by the least precise type that a value passes through."""
+    return (1e-5, 1e-6) if all(tensor.dtype.name == "float64" for tensor in outputs) else (1e-2, 2e-2)
+
+
+def central_differences(
+    outputs: list[ir.Tensor], weights: list[Any], feeds: dict[ir.Tensor, Any], by: ir.Tensor, step: float
+) -> np.ndarray[Any, Any]:
+    """The derivative of the weighted sum of all outputs by each element of one input."""
+    result = np.zeros(feeds[by].shape)
+    for index in np.ndindex(result.shape):
+        sides = []
+        for sign in (1, -1):
+            moved = feeds[by].copy()
+            moved[index] += sign * step
+            values = interpret(outputs, {**feeds, by: moved})
+            sides.append(sum(float(np.sum(w * value)) for w, value in zip(weights, values, strict=True)))
+        result[index] = (sides[0] - sides[1]) / (2 * step)
+    return result
+
+
+@pytest.mark.parametrize("case", [case for case in WITH_FLOATS if not case.order], ids=str)
+def test_rows_of_order_0_have_no_gradient(case: Case) -> None:
+    outputs, feeds = build(case, "full")
+    by = [list(feeds)[index] for index in differentiable(case)]
+    ys = [tensor for tensor in outputs if tensor.dtype.is_floating]
+    try:
+        assert gradients(ys, by) == [None] * len(by)
+    except LookupError as error:
+        assert case.op in str(error)  # noqa: PT017

@@ -1,0 +1,142 @@
+"""gradients: the public function, with the checks of its arguments."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import context
+from ..graph.indexed_slices import IndexedSlices
+from ..graph.ir import Graph, Operation, Tensor, graph_of
+from ..graph.ops.constant import convert_to_tensor
+from .aggregate import Gradient
+from .reach import between
+from .seeds import seeds, zeros_for
+from .walk import Options, walk
+
+
+class UnconnectedGradients(enum.Enum):
+    """What `gradients` returns for an x that no y depends on. Source: `tf.UnconnectedGradients`."""
+
+    NONE = "none"
+    ZERO = "zero"
+
+
+def gradients(
+    ys: Any,
+    xs: Any,
+    grad_ys: Any = None,
+    name: str | None = "gradients",
+    colocate_gradients_with_ops: bool = False,
+    gate_gradients: bool = False,
+    aggregation_method: int | None = None,
+    stop_gradients: Any = None,
+    unconnected_gradients: Any = UnconnectedGradients.NONE,
+) -> list[Any]:
+    """The sum of the derivatives of `ys` with respect to each of `xs`, as new operations of their graph.
+
+    ys, xs: a tensor, variable or list of them. Returns a list as long as xs: for each x a Tensor of its shape, an
+    IndexedSlices where only rows of it were used, or None where no path of floating or complex tensors leads to a y
+    (zeros with `unconnected_gradients="zero"`).
+    grad_ys: for each y the gradient to start from, None for ones. stop_gradients: tensors that count as constants.
+    aggregation_method: see AggregationMethod. gate_gradients: all gradients of an operation before any is used.
+    colocate_gradients_with_ops: the gradient of an operation is computed where it is.
+
+    Raises RuntimeError in eager execution, LookupError for an operation without a gradient, ValueError for lengths,
+    shapes or graphs that do not go together, TypeError for types that do not. Source: `tf.gradients`.
+    """
+    if context.executing_eagerly():
+        raise RuntimeError("gradients is not supported when eager execution is enabled: build a graph instead.")
+    unconnected = _unconnected(unconnected_gradients)
+    targets, sources, stops = _as_list(ys), _as_list(xs), _as_list([] if stop_gradients is None else stop_gradients)
+    given = [None] * len(targets) if grad_ys is None else _as_list(grad_ys)
+    options = Options(colocate_gradients_with_ops, gate_gradients, aggregation_method)
+    graph = _common_graph([*targets, *sources, *stops, *given])
+    with graph.as_default():
+        with graph.name_scope("gradients" if name is None else name):
+            tensors = [_source(x) for x in sources]
+            found = _gradients([_target(y) for y in targets], tensors, given, stops, options, graph)
+        if unconnected is UnconnectedGradients.ZERO:
+            found = [zeros_for(x) if grad is None else grad for x, grad in zip(tensors, found, strict=True)]
+    return [_like_source(x, grad) for x, grad in zip(sources, found, strict=True)]
+
+
+def _gradients(
+    ys: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    grad_ys: Sequence[Any],
+    stop_gradients: Sequence[Any],
+    options: Options,
+    graph: Graph,
+) -> list[Gradient | None]:
+    if len(grad_ys) != len(ys):
+        raise ValueError(f"Length mismatch. Passed {len(grad_ys)} grad_ys for {len(ys)} ys")
+    started = seeds(graph, ys, grad_ys, options.colocate)
+    wanted = frozenset(xs)
+    reached = between(wanted, ys)
+    useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
+    stopped = frozenset(_stop(item) for item in stop_gradients)
+    totals = walk(useful, wanted, reached, stopped, options)
+    return [totals.get(x) for x in xs]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _unconnected(value: Any) -> UnconnectedGradients:
+    try:
+        return UnconnectedGradients(value)
+    except ValueError:
+        raise ValueError(f"Unknown value for unconnected_gradients: {value!r}") from None
+
+
+def _common_graph(values: Sequence[Any]) -> Graph:
+    """The graph that all values which are in one are in. Raises ValueError for two graphs."""
+    elements = [value for value in (_element(value) for value in values) if value is not None]
+    graph = graph_of(elements)
+    for element in elements:
+        if element.graph is not graph:
+            raise ValueError(f"{element} must be from the same graph as {elements[0]}")
+    return graph
+
+
+def _element(value: Any) -> Tensor | None:
+    """The tensor by which a value is in a graph, if it is in one."""
+    handle = getattr(value, "handle", value)
+    if isinstance(handle, IndexedSlices):
+        return _element(handle.values)
+    return handle if isinstance(handle, Tensor) else None
+
+
+def _source(x: Any) -> Tensor:
+    """The tensor to differentiate by: a variable's handle, the rows of IndexedSlices; other values become constants."""
+    if x is None:
+        raise AttributeError("xs holds None, which is no tensor")
+    handle = getattr(x, "handle", x)
+    if isinstance(handle, IndexedSlices):
+        return _source(handle.values)
+    return handle if isinstance(handle, Tensor) else convert_to_tensor(handle)
+
+
+def _stop(item: Any) -> Operation:
+    """The operation that a stop gradient names, a variable's being its handle."""
+    element = _element(item)
+    if element is None:
+        raise AttributeError(f"stop_gradients holds {item!r}, which is no tensor")
+    return element.op
+
+
+def _like_source(x: Any, grad: Gradient | None) -> Any:
+    """The gradient in the form of its x: that of IndexedSlices is such, too."""
+    if not isinstance(x, IndexedSlices) or grad is None:
+        return grad
+    return IndexedSlices(grad, x.indices, x.dense_shape)
+
+
+def _target(y: Any) -> Tensor:
+    """The tensor to differentiate: a variable's value, the rows of IndexedSlices."""
+    if y is None:
+        raise AttributeError("ys holds None, which is no tensor")
+    return convert_to_tensor(y.values if isinstance(y, IndexedSlices) else y)

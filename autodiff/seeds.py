@@ -1,0 +1,92 @@
+"""Where the walk starts and what stands for nothing: the gradients of ys, and zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import shapes
+from ..graph.indexed_slices import IndexedSlices
+from ..graph.ir import Graph, Tensor
+from ..graph.ops.basic import Identity, OnesLike, fill, zeros, zeros_like
+from ..graph.ops.constant import const, convert_to_tensor
+from ..graph.ops.variables import VariableShape
+from .aggregate import Gradient
+
+_SMALL = 1000
+
+
+def seeds(graph: Graph, ys: Sequence[Tensor], grad_ys: Sequence[Any], colocate: bool) -> list[tuple[Tensor, Gradient]]:
+    """Each y with the gradient that was given for it, or ones.
+
+    Raises TypeError where a given gradient's type does not go with the y's, or nothing was given and ones do not.
+    """
+    made: list[tuple[Tensor, Gradient]] = []
+    for index, (y, grad_y) in enumerate(zip(ys, grad_ys, strict=True)):
+        with graph.differentiating(y.op):
+            if colocate:
+                with graph.colocate_with(y.op):
+                    made.append((y, _seed(y, grad_y, f"grad_ys_{index}")))
+            else:
+                made.append((y, _seed(y, grad_y, f"grad_ys_{index}")))
+    return made
+
+
+def _seed(y: Tensor, grad_y: Any, name: str) -> Gradient:
+    if grad_y is None:
+        return _ones(y, name)
+    given = grad_y if isinstance(grad_y, IndexedSlices) else convert_to_tensor(grad_y, name=f"{name}/Const")
+    _check_dtype(y, given)
+    if isinstance(given, Tensor):
+        return Identity()(given, name=name)
+    shape = given.dense_shape
+    return IndexedSlices(
+        Identity()(given.values, name=name),
+        Identity()(given.indices, name=name),
+        None if shape is None else Identity()(shape, name=name),
+    )
+
+
+def _ones(y: Tensor, name: str) -> Tensor:
+    if y.dtype.is_complex:
+        raise TypeError(f"Gradients of complex tensors ({y}) must set grad_ys (y.dtype = {y.dtype.name})")
+    if not (y.dtype.is_numeric or y.dtype.is_bool):
+        raise TypeError(f"{y} of type {y.dtype.name} has no gradient of ones: it must be numeric")
+    if shapes.is_full(y.dims) and (shapes.count(y.dims) or 0) <= _SMALL:
+        return const(np.ones([d for d in y.dims or () if d is not None], y.dtype.np), name)
+    return OnesLike()(y, name=name)
+
+
+def _check_dtype(y: Tensor, given: Gradient) -> None:
+    dtype = given.dtype
+    if y.dtype.is_floating or y.dtype.is_integer:
+        if not (dtype.is_floating or dtype.is_integer):
+            raise TypeError(
+                f"Gradient type {dtype.name} generated for real or integer-valued tensor {y} with type "
+                f"{y.dtype.name} must be real or integer"
+            )
+    elif y.dtype.is_complex:
+        if not dtype.is_complex:
+            raise TypeError(
+                f"Gradient type {dtype.name} generated for complex-valued tensor {y} with type {y.dtype.name} must be "
+                "complex"
+            )
+    elif y.dtype.name == "resource":
+        if dtype.name == "resource":
+            raise TypeError(f"Input gradient {given} for resource tensor {y} should not be a resource")
+    else:
+        raise TypeError(f"Tensor {y} with type {y.dtype.name} must be numeric to obtain a default gradient")
+
+
+def zeros_for(tensor: Tensor) -> Tensor:
+    """Zeros in the shape of a tensor; of the variable, where the tensor is a handle."""
+    if tensor.dtype.name != "resource":
+        return zeros_like(tensor)
+    definition: Any = tensor.op.definition
+    if not hasattr(definition, "shape"):
+        raise TypeError(f"{tensor} has no zeros: it is a resource, but no variable")
+    if shapes.is_full(definition.shape):
+        return zeros(definition.shape, definition.dtype)
+    return fill(VariableShape(definition.shape)(tensor), const(np.zeros((), definition.dtype.np)))

@@ -1,0 +1,171 @@
+"""The algorithm of `gradients`: from the gradients of ys back to those of xs, operation by operation."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..graph import shapes
+from ..graph.indexed_slices import IndexedSlices
+from ..graph.ir import Graph, Operation, Tensor
+from ..graph.ops.constant import convert_to_tensor
+from .aggregate import Gradient, aggregate, checked_method
+from .gate import gated
+from .reach import Between
+from .registry import GradientFunction, gradient_function, takes_slices
+from .seeds import zeros_for
+
+
+class Options(NamedTuple):
+    """How `gradients` was asked to build."""
+
+    colocate: bool
+    gate: bool
+    aggregation_method: Any
+
+
+def walk(
+    seeds: Sequence[tuple[Tensor, Gradient]],
+    xs: frozenset[Tensor],
+    between: Between,
+    stopped: frozenset[Operation],
+    options: Options,
+) -> dict[Tensor, Gradient]:
+    """The gradient of each x that one reaches. An operation is visited once every operation that uses it has been."""
+    terms: dict[Tensor, list[Gradient]] = {}
+    for y, seed in seeds:
+        terms.setdefault(y, []).append(seed)
+    pending = dict(between.pending)
+    ready = deque(dict.fromkeys(y.op for y, _ in seeds if not pending.get(y.op)))
+    totals: dict[Tensor, Gradient] = {}
+    if not ready:
+        return totals
+    with _Step(ready[0].graph, options) as step:
+        while ready:
+            operation = ready.popleft()
+            step.enter(operation)
+            grads = step.total(operation, terms)
+            inside = operation in between.operations
+            if inside and operation not in stopped and any(grad is not None for grad in grads):
+                for tensor, grad in step.back(operation, grads):
+                    if tensor in xs or tensor.op in between.operations:
+                        terms.setdefault(tensor, []).append(grad)
+            totals.update(
+                (tensor, grad)
+                for tensor, grad in zip(operation.outputs, grads, strict=True)
+                if grad is not None and tensor in xs
+            )
+            if inside:
+                ready.extend(_released(operation, pending))
+    return totals
+
+
+def _released(operation: Operation, pending: dict[Operation, int]) -> Iterable[Operation]:
+    """The operations that waited only for this one."""
+    for tensor in operation.inputs:
+        count = pending.get(tensor.op, 0) if tensor.dtype.is_trainable else 0
+        if count:
+            pending[tensor.op] = count - 1
+            if count == 1:
+                yield tensor.op
+
+
+class _Step:
+    """What happens at one operation, under the scopes that its gradient is built in.
+
+    The scopes are set on the graph's state directly and put back once at the end: a `with` for each operation would be a
+    good part of the time that building takes.
+    """
+
+    def __init__(self, graph: Graph, options: Options) -> None:
+        self.graph = graph
+        self.options = options
+        self.scope = graph._scope
+        self.outer = (self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original)
+
+    def __enter__(self) -> _Step:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original = self.outer
+
+    def enter(self, operation: Operation) -> None:
+        """Go on to this operation."""
+        self.scope.original = operation
+        if self.options.colocate:
+            self.scope.colocation = (*self.outer[1], operation)
+            self.scope.devices = ()
+
+    def total(self, operation: Operation, terms: dict[Tensor, list[Gradient]]) -> list[Gradient | None]:
+        """The gradient of each output, None where none arrived."""
+        method = checked_method(self.options.aggregation_method)
+        found: list[Gradient | None] = []
+        for tensor in operation.outputs:
+            arrived = terms.pop(tensor, None)
+            found.append(aggregate(arrived, operation, method) if arrived else None)
+        return found
+
+    def back(self, operation: Operation, grads: list[Gradient | None]) -> list[tuple[Tensor, Gradient]]:
+        """What goes back to each input of an operation; fills the missing `grads` of trainable outputs with zeros."""
+        function = gradient_function(operation)
+        if function is None:
+            return []
+        for index, tensor in enumerate(operation.outputs):
+            if grads[index] is None and tensor.dtype.is_trainable:
+                grads[index] = zeros_for(tensor)
+        self.scope.name = self.graph.unique_name(f"{operation.name}_grad")
+        try:
+            returned = _call(function, operation, grads)
+            if self.options.gate:
+                returned = gated(self.graph, returned)
+        finally:
+            self.scope.name = self.outer[0]
+        return [
+            (tensor, _fitted(grad, tensor, index, operation))
+            for index, (tensor, grad) in enumerate(zip(operation.inputs, returned, strict=True))
+            if grad is not None
+        ]
+
+
+def _call(function: GradientFunction, operation: Operation, grads: Sequence[Gradient | None]) -> Sequence[Any]:
+    """What the gradient function returns, as a sequence of one an input. Raises ValueError for another number."""
+    if not takes_slices(operation):
+        grads = [convert_to_tensor(grad) if isinstance(grad, IndexedSlices) else grad for grad in grads]
+    try:
+        returned = function(operation, *grads)
+    except Exception as error:
+        error.add_note(f"in the gradient of {_described(operation)}")
+        raise
+    if not isinstance(returned, (list, tuple)):
+        returned = [returned]
+    if len(returned) != len(operation.inputs):
+        raise ValueError(
+            f"Num gradients {len(returned)} generated for op {_described(operation)} do not match num inputs "
+            f"{len(operation.inputs)}"
+        )
+    return returned
+
+
+def _fitted(grad: Any, tensor: Tensor, index: int, operation: Operation) -> Gradient:
+    """The gradient of an input with the input's static shape. Raises ValueError where it contradicts, TypeError."""
+    if isinstance(grad, IndexedSlices):
+        return grad
+    if not isinstance(grad, Tensor):
+        raise TypeError(
+            "Gradients have to be either all Tensors or all IndexedSlices, but the gradient function of "
+            f"{_described(operation)} returned {grad!r} for input {index}"
+        )
+    if grad.dims != tensor.dims and tensor.dtype.name != "resource":
+        if not shapes.compatible(grad.dims, tensor.dims):
+            raise ValueError(
+                "Incompatible shapes between op input and calculated input gradient. "
+                f"Forward operation: {_described(operation)}. Input index: {index}. "
+                f"Original input shape: {tensor.shape}. Calculated input gradient shape: {grad.shape}"
+            )
+        grad.dims = shapes.merge(grad.dims, tensor.dims)
+    return grad
+
+
+def _described(operation: Operation) -> str:
+    return f"'{operation.name}' (op type: {operation.type}), made at {operation.location}"
