@@ -126,7 +126,7 @@ ALL = (
 _BY_NAME = {dtype.name: dtype for dtype in ALL} | {"half": half, "double": double, "str": string, "object": string}
 _BY_ENUM = {dtype.as_datatype_enum: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype is not resource}
-_BY_PYTHON: dict[Any, DType] = {float: float32, int: int32, complex: complex128, str: string, bytes: string, bool: bool}
+_BY_PYTHON: dict[Any, DType] = {float: float32, int: int32, complex: complex128, str: string, bytes: string, bool: boolean}
 
 
 def as_dtype(value: Any) -> DType:

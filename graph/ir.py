@@ -186,7 +186,12 @@ class Graph(Scopes, Collections):
         return operation
 
     def _operation_name(self, name: str) -> str:
-        return name[:-1] if name.endswith("/") else self.unique_name(name)
+        if not name.endswith("/"):
+            return self.unique_name(name)
+        if name[:-1] not in self._by_name:
+            return name[:-1]
+        with self.name_scope(None):
+            return self.unique_name(name[:-1])
 
     def _infer(self, operation: Operation) -> tuple[Tensor, ...]:
         definition = operation.definition

@@ -2,7 +2,15 @@
 
 import numpy as np
 from case import Case, floats, ints
+from weft.graph import ir
 from weft.graph.ops import arithmetic, basic, constant
+
+
+
+def after_a_no_op(x: ir.Tensor) -> ir.Tensor:
+    with x.graph.control_dependencies([basic.no_op()]):
+        return basic.identity(x)
+
 
 X, Y, ROW = floats(2, 3), floats(2, 3, seed=1), floats(3)
 
@@ -12,6 +20,7 @@ CASES = [
     Case("PlaceholderWithDefault", lambda x: constant.placeholder_with_default(x, [None, 3]), (X,), exact_shape=False),
     Case("Pack", lambda x, y: constant.stack([x, y], axis=1), (X, Y), expected=lambda x, y: np.stack([x, y], 1)),
     Case("Unpack", lambda x: constant.unstack(x, 3, axis=1), (X,), expected=lambda x: [x[:, 0], x[:, 1], x[:, 2]]),
+    Case("NoOp", after_a_no_op, (X,), expected=lambda x: x),
     Case("Identity", basic.identity, (X,), expected=lambda x: x),
     Case("StopGradient", basic.stop_gradient, (X,), expected=lambda x: x, order=0),
     Case("Shape", lambda x: basic.Shape()(x), (X,), expected=lambda x: np.array([2, 3]), order=0),

@@ -1,0 +1,153 @@
+"""Operations as data: definitions and graphs to JSON-ready values and arrays, and back. Never code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from . import shapes
+from .dtypes import DType, as_dtype
+from .ir import Graph, Operation, Tensor
+from .opdef import OPS, OpDef, Spec
+from .ops.constant import Literal
+
+Arrays = list[np.ndarray[Any, Any]]
+
+
+def encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
+    """`[type, attribute, …]`; arrays among the attributes are appended to `arrays` and stand there by their number."""
+    return [definition.type, *(_encode(getattr(definition, f.name), arrays) for f in fields(definition))]  # type: ignore[arg-type]
+
+
+def decode_definition(data: Any, arrays: Sequence[Any]) -> OpDef:
+    """The definition again. Raises ValueError for data that is none."""
+    if not isinstance(data, list) or not data or data[0] not in OPS:
+        raise ValueError(f"no known operation type in {str(data)[:100]}")
+    cls = OPS[data[0]]
+    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    if len(names) != len(data) - 1:
+        raise ValueError(f"operation type {data[0]} has the attributes {names}, got {len(data) - 1} values")
+    values: dict[str, Any] = {name: _decode(value, arrays) for name, value in zip(names, data[1:], strict=True)}
+    return cls(**values)
+
+
+def _encode(value: Any, arrays: Arrays) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return _plain(value)
+        case DType():
+            return {"dtype": value.name}
+        case tuple():
+            return [_encode(item, arrays) for item in value]
+        case Literal():
+            arrays.append(value.array)
+            return {"array": len(arrays) - 1}
+        case bytes():
+            return {"bytes": value.hex()}
+        case complex():
+            return {"complex": [value.real, value.imag]}
+    raise TypeError(f"an attribute of type {type(value).__name__} cannot travel as data: {value!r}")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinities and no NaN."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return {"float": repr(value)}
+    return value
+
+
+def _decode(value: Any, arrays: Sequence[Any]) -> Any:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list():
+            return tuple(_decode(item, arrays) for item in value)
+        case {"dtype": str(name)}:
+            return as_dtype(name)
+        case {"array": int(number)} if 0 <= number < len(arrays):
+            return Literal(np.asarray(arrays[number]))
+        case {"bytes": str(text)}:
+            return bytes.fromhex(text)
+        case {"complex": [float(real), float(imag)]}:
+            return complex(real, imag)
+        case {"float": str(text)}:
+            return float(text)
+    raise ValueError(f"not an attribute: {str(value)[:100]}")
+
+
+def encode_spec(spec: Spec) -> list[Any]:
+    """A Spec as `[dtype, dims, known]`."""
+    return [spec.dtype.name, spec.dims, spec.known]
+
+
+def decode_spec(data: Any) -> Spec:
+    """The Spec again. Raises ValueError, TypeError for data that is none."""
+    name, dims, known = data
+    return Spec(as_dtype(name), shapes.as_dims(dims), tuple(known) if isinstance(known, list) else known)
+
+
+def encode_graph(graph: Graph) -> tuple[list[Any], Arrays]:
+    """A whole graph: one row an operation, and the arrays of its constants."""
+    arrays: Arrays = []
+    rows = [
+        {
+            "name": operation.name,
+            "definition": encode_definition(operation.definition, arrays),
+            "inputs": [[tensor.op.name, tensor.value_index] for tensor in operation.inputs],
+            "controls": [control.name for control in operation.control_inputs],
+            "device": operation.device,
+            "colocation": list(operation.colocation),
+        }
+        for operation in graph.get_operations()
+    ]
+    return rows, arrays
+
+
+def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> None:
+    """Add the operations to a graph, each after what it needs.
+
+    Raises ValueError for inputs that are nowhere, and for operations that wait for each other in a circle.
+    """
+    waiting = {row["name"]: row for row in rows}
+    if len(waiting) != len(rows):
+        raise ValueError("two operations have the same name")
+    for row in _sorted(waiting):
+        _add(graph, row, arrays)
+
+
+def _needs(row: Any) -> list[str]:
+    return [name for name, _ in row["inputs"]] + list(row["controls"])
+
+
+def _sorted(rows: dict[str, Any]) -> list[Any]:
+    """Each row after what it needs."""
+    left = {name: len(set(_needs(row))) for name, row in rows.items()}
+    after: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        for needed in set(_needs(row)):
+            if needed not in rows:
+                raise ValueError(f"operation '{name}' needs '{needed}', which is not there")
+            after.setdefault(needed, []).append(name)
+    ready = [name for name in rows if not left[name]]
+    for name in ready:
+        for later in after.get(name, ()):
+            left[later] -= 1
+            if not left[later]:
+                ready.append(later)
+    circle = [name for name in rows if left[name]]
+    if circle:
+        raise ValueError(f"these operations wait for each other in a circle: {', '.join(circle[:10])}")
+    return [rows[name] for name in ready]
+
+
+def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:
+    inputs: tuple[Tensor, ...] = tuple(graph.get_tensor_by_name(f"{name}:{index}") for name, index in row["inputs"])
+    controls = [graph.get_operation_by_name(name) for name in row["controls"]]
+    with graph.control_dependencies(None), graph.control_dependencies(controls), graph.device(None):
+        operation = graph.create(decode_definition(row["definition"], arrays), inputs, row["name"] + "/")
+    operation.device = str(row["device"])
+    operation.colocation = tuple(row["colocation"])
+    return operation

@@ -1,0 +1,35 @@
+"""What a backend is: for each operation a kernel, and what the plan needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ...graph.opdef import OpDef, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A function of the inputs' arrays that gives the output (a tuple for several).
+
+    `takes_out`: it takes one more argument, the array to write the result into. `exact`: elementwise arithmetic whose
+    result does not depend on how the inputs lie in memory, so that they need not be row-major and the output may take
+    the place of an input. `needs_state`: its first argument is the operation's OpState.
+    """
+
+    function: Callable[..., Any]
+    takes_out: bool = False
+    exact: bool = False
+    needs_state: bool = False
+
+
+class Backend(Protocol):
+    """The kernels of a kind of device."""
+
+    #: The device type it serves, as in `/device:CPU:0`.
+    device_type: str
+
+    def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
+        """The kernel of an operation for these types and shapes, or None when this backend has none."""
+        ...

@@ -1,0 +1,195 @@
+"""compile: a plan becomes one straight-line Python function, its kernels, constants and buffers bound once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import CodeType, TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..graph.dtypes import resource
+from ..graph.state import OpState, State
+from .arena import ALIGNMENT
+from .backends.kernels import Backend, Kernel
+from .failures import StepFailure
+from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+
+_FILE = "<weft plan>"
+
+
+class Channel(Protocol):
+    """How a step's plan reaches the other plans of the step."""
+
+    def send(self, edge: int, device: str, value: Any) -> None:
+        """Give a value (None for a signal) to the plan of a device. Does not wait for it to be taken."""
+        ...
+
+    def receive(self, edge: int) -> Any:
+        """Wait for the value of an edge. Raises the error that ended the step, if one did."""
+        ...
+
+
+class CompiledPlan:
+    """A plan ready to run. Each run that overlaps another gets buffers of its own."""
+
+    def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
+        self.plan = plan
+        writer = _Writer(plan, backend, state)
+        self._lines = writer.lines
+        self._make: Callable[..., Any] = writer.function()
+        self._constants = writer.constants
+        self._buffers = writer.buffers
+        self._frames: list[Callable[..., tuple[Any, ...]]] = []
+        self._lock = threading.Lock()
+        #: Which fetches of the step this plan returns, in the order it returns them.
+        self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
+
+    def run(self, feeds: Sequence[Any], channel: Channel) -> tuple[Any, ...]:
+        """The fetched values. Raises StepFailure naming the node whose kernel failed."""
+        with self._frame() as step, np.errstate(all="ignore"):
+            try:
+                values: tuple[Any, ...] = step(feeds, channel.send, channel.receive)
+                return values
+            except Exception as error:
+                failed = self._failed(error.__traceback__)
+                if isinstance(failed, Run):
+                    raise StepFailure(failed.name, error) from error
+                raise
+
+    @contextmanager
+    def _frame(self) -> Iterator[Callable[..., Any]]:
+        with self._lock:
+            step = self._frames.pop() if self._frames else None
+        step = step or self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+        try:
+            yield step
+        finally:
+            with self._lock:
+                self._frames.append(step)
+
+    def _failed(self, trace: TracebackType | None) -> Instruction | None:
+        """The instruction whose line the traceback passed."""
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == _FILE:
+                return self._lines.get(trace.tb_lineno)
+            trace = trace.tb_next
+        return None
+
+
+def _allocate(size: int, buffers: Sequence[Buffer]) -> list[np.ndarray[Any, Any]]:
+    """One block of memory, and the buffers as arrays in it."""
+    block = np.empty(size + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    arrays = []
+    for buffer in buffers:
+        piece = block[start + buffer.offset : start + buffer.offset + buffer.nbytes]
+        arrays.append(piece.view(buffer.dtype.np).reshape(buffer.dims))
+    return arrays
+
+
+class _Writer:
+    """Writes the function's text: one line an instruction, so that a line number tells what failed."""
+
+    def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
+        self.backend = backend
+        self.state = state
+        self.constants: list[Any] = []
+        self.buffers: list[Buffer] = []
+        self.lines: dict[int, Instruction] = {}
+        self.bound: dict[int, str] = {}
+        self.results: list[str] = []
+        self.body: list[str] = []
+        for instruction in plan.instructions:
+            line = self._line(instruction)
+            if line:
+                self.body.append(line)
+                self.lines[len(self.body) + 2] = instruction
+
+    def function(self) -> Callable[..., Any]:
+        """The function that takes constants and buffers and returns the step function."""
+        arguments = [f"c{i}" for i in range(len(self.constants))] + [f"b{i}" for i in range(len(self.buffers))]
+        text = "\n".join(
+            [
+                f"def make({', '.join(arguments)}):",
+                "  def step(feeds, send, receive):",
+                *(f"    {line}" for line in self.body),
+                f"    return ({''.join(result + ', ' for result in self.results)})",
+                "  return step",
+            ]
+        )
+        code: CodeType = compile(text, _FILE, "exec")
+        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": np.array}
+        exec(code, scope)
+        made: Callable[..., Any] = scope["make"]
+        return made
+
+    def _constant(self, value: Any) -> str:
+        self.constants.append(value)
+        return f"c{len(self.constants) - 1}"
+
+    def _value(self, slot: int) -> str:
+        return self.bound.get(slot, f"v{slot}")
+
+    def _line(self, instruction: Instruction) -> str:
+        match instruction:
+            case TakeFeed(slot, index):
+                return f"v{slot} = feeds[{index}]"
+            case Load(slot, value):
+                self.bound[slot] = self._constant(value.array)
+                return ""
+            case Send(slot, edge, device):
+                return f"send({edge}, {device!r}, {'None' if slot is None else self._value(slot)})"
+            case Receive(slot, edge):
+                return f"{'' if slot is None else f'v{slot} = '}receive({edge})"
+            case Free(slots):
+                return " = ".join(f"v{slot}" for slot in slots if slot not in self.bound) + " = None"
+            case Fetch(slot, _, copied):
+                self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
+                return ""
+            case Run():
+                return self._run(instruction)
+
+    def _run(self, run: Run) -> str:
+        kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
+        assert kernel is not None  # lowering has seen it
+        function = kernel.function
+        if kernel.needs_state:
+            function = partial(function, OpState(self.state, run.name))
+        if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
+            self.bound[run.outputs[0]] = self._constant(function())  # a handle stays the same in every step
+            return ""
+        return self._call(run, kernel, self._constant(function))
+
+    def _call(self, run: Run, kernel: Kernel, function: str) -> str:
+        out = "None"
+        if run.buffer is not None:
+            self.buffers.append(run.buffer)
+            out = f"b{len(self.buffers) - 1}"
+        arguments = [
+            f"row_major({self._value(slot)})" if row else self._value(slot)
+            for slot, row in zip(run.inputs, run.contiguous, strict=True)
+        ]
+        if kernel.takes_out:
+            arguments.append(out)
+            if kernel.exact and run.buffer is None:
+                arguments.append("order='C'")
+        call = f"{function}({', '.join(arguments)})"
+        if run.copied:
+            call = f"copy({call}, {out})"
+        left = ", ".join(f"v{slot}" for slot in run.outputs)
+        return f"{left} = {call}" if left else call
+
+
+def _row_major(array: Any) -> Any:
+    return np.asarray(array, order="C")
+
+
+def _copy(array: Any, out: Any) -> Any:
+    if out is None:
+        return np.array(array)
+    np.copyto(out, array)
+    return out

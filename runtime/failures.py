@@ -1,0 +1,51 @@
+"""How a kernel's failure becomes the error a user sees: typed as TF types it, naming operation and line."""
+
+from __future__ import annotations
+
+from ..graph import errors
+from ..graph.ir import Graph, Operation
+
+
+class StepFailure(Exception):
+    """The kernel of a node failed; `task` says where when that is another process."""
+
+    def __init__(self, node: str, cause: Exception, task: str = "") -> None:
+        Exception.__init__(self, node, cause, task)
+        self.node = node
+        self.cause = cause
+        self.task = task
+
+
+def error_class(cause: Exception) -> type[errors.OpError]:
+    """The kind of error that a kernel's exception stands for."""
+    match cause:
+        case errors.OpError():
+            return type(cause)
+        case MemoryError():
+            return errors.ResourceExhaustedError
+        case NotImplementedError():
+            return errors.UnimplementedError
+        case ValueError() | IndexError() | TypeError() | ArithmeticError():
+            return errors.InvalidArgumentError
+    return errors.InternalError
+
+
+def public_error(failure: StepFailure, graph: Graph) -> errors.OpError:
+    """The error to raise from `Session.run`."""
+    operation = graph._by_name.get(failure.node)
+    cause = failure.cause
+    message = cause.message if isinstance(cause, errors.OpError) else str(cause) or type(cause).__name__
+    text = [f"{message}\n\t [[{{{{node {failure.node}}}}}]]"]
+    if failure.task:
+        text.append(f"It ran on {failure.task}.")
+    if operation is not None:
+        text.append(f"Operation '{operation.name}' (op: '{operation.type}') was made at {operation.location}")
+        text += _origin(operation)
+    return error_class(cause)(operation, operation, "\n".join(text))
+
+
+def _origin(operation: Operation) -> list[str]:
+    forward = operation.original
+    if forward is None:
+        return []
+    return [f"as part of the gradient of '{forward.name}' (op: '{forward.type}'), made at {forward.location}"]

@@ -1,0 +1,82 @@
+"""What the caller of `run` feeds, checked against the tensors it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..graph import shapes
+from ..graph.indexed_slices import IndexedSlices
+from ..graph.ir import Graph, Tensor
+from ..graph.ops.constant import to_array
+
+
+def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tensor, Any]:
+    """The arrays to feed, by tensor. A contiguous array of the right type is taken as it is, without a copy.
+
+    Raises TypeError for a key that is no tensor or a value that is one, ValueError for a shape or value that does not fit.
+    """
+    found: dict[Tensor, Any] = {}
+    for key, value in (feed_dict or {}).items():
+        for tensor, part in _expand(graph, key, value):
+            if tensor in found:
+                raise ValueError(f"{tensor.name} is fed twice")
+            found[tensor] = feed_array(tensor, part)
+    return found
+
+
+def _expand(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
+    if isinstance(key, IndexedSlices):
+        parts = [key.values, key.indices] + ([] if key.dense_shape is None else [key.dense_shape])
+        return list(zip(parts, value, strict=False))
+    if isinstance(key, tuple) and isinstance(value, (tuple, list)) and len(key) == len(value):
+        return [pair for k, v in zip(key, value, strict=True) for pair in _expand(graph, k, v)]
+    try:
+        element = graph.as_graph_element(key, allow_operation=False)
+    except (KeyError, ValueError, TypeError) as error:
+        raise TypeError(f"Cannot interpret feed_dict key as Tensor: {error.args[0]}") from None
+    assert isinstance(element, Tensor)
+    return [(element, value)]
+
+
+def feed_array(tensor: Tensor, value: Any) -> Any:
+    """One value as the array to feed for a tensor."""
+    if isinstance(value, Tensor) or hasattr(value, "_as_graph_element"):
+        raise TypeError(
+            "The value of a feed cannot be a wf.Tensor object. Acceptable feed values include Python scalars, "
+            f"strings, lists, numpy arrays. For reference, the tensor object was {value} which was passed to the feed "
+            f"with key {tensor}."
+        )
+    if tensor.dtype.name == "resource":
+        return value
+    if (
+        type(value) is np.ndarray
+        and value.dtype == tensor.dtype.np
+        and value.flags.c_contiguous
+        and value.dtype.kind != "O"
+    ):
+        array = value
+    else:
+        array = np.asarray(_converted(tensor, value), order="C")
+    if not shapes.compatible(tensor.dims, array.shape):
+        raise ValueError(
+            f"Cannot feed value of shape {array.shape} for Tensor {tensor.name}, which has shape {tensor.shape}"
+        )
+    return array
+
+
+def _converted(tensor: Tensor, value: Any) -> Any:
+    try:
+        return to_array(value, tensor.dtype)
+    except (TypeError, ValueError) as error:
+        kind: Callable[[str], Exception] = type(error)
+        raise kind(
+            f"Cannot feed {_short(value)} for Tensor {tensor.name} of type {tensor.dtype.name}: {error}"
+        ) from None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:77] + "..."

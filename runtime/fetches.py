@@ -1,0 +1,91 @@
+"""What the caller of `run` fetches, taken apart into tensors and operations and put together again from values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph.indexed_slices import IndexedSlices
+from ..graph.ir import Graph, Operation, Tensor
+
+Values = Mapping[Tensor, Any]
+Rebuild = Callable[[Values], Any]
+
+
+class IndexedSlicesValue(NamedTuple):
+    """The value of fetched IndexedSlices, as arrays; `dense_shape` is None where it is not known."""
+
+    values: Any
+    indices: Any
+    dense_shape: Any
+
+
+class Fetches:
+    """A fetch structure: which tensors and operations it needs, and how the result is built from values."""
+
+    def __init__(self, graph: Graph, structure: Any) -> None:
+        self._graph = graph
+        self.tensors: dict[Tensor, None] = {}
+        self.operations: dict[Operation, None] = {}
+        self.rebuild: Rebuild = self._take(structure)
+
+    def _take(self, item: Any) -> Rebuild:
+        if item is None:
+            raise TypeError("Argument `fetch` = None has invalid type NoneType. Cannot be None")
+        if isinstance(item, Mapping):
+            return self._mapping(item)
+        if isinstance(item, (list, tuple)):
+            return self._sequence(item)
+        if isinstance(item, IndexedSlices):
+            parts = [self._optional(part) for part in (item.values, item.indices, item.dense_shape)]
+            return lambda values: IndexedSlicesValue(*(part(values) for part in parts))
+        if is_dataclass(item) and not isinstance(item, type):
+            each = {field.name: self._take(getattr(item, field.name)) for field in fields(item)}
+            return lambda values: replace(item, **{name: part(values) for name, part in each.items()})
+        return self._element(item)
+
+    def _optional(self, item: Any) -> Rebuild:
+        return (lambda values: None) if item is None else self._take(item)
+
+    def _mapping(self, item: Mapping[Any, Any]) -> Rebuild:
+        each = {key: self._take(value) for key, value in item.items()}
+        kind: Any = type(item)
+        return lambda values: kind((key, part(values)) for key, part in each.items())
+
+    def _sequence(self, item: Any) -> Rebuild:
+        parts = [self._take(part) for part in item]
+        if hasattr(item, "_fields"):
+            return lambda values: type(item)(*(part(values) for part in parts))
+        kind = list if isinstance(item, list) else type(item)
+        return lambda values: kind(part(values) for part in parts)
+
+    def _element(self, item: Any) -> Rebuild:
+        element = self._find(item)
+        if isinstance(element, Operation):
+            self.operations[element] = None
+            return lambda values: None
+        self.tensors[element] = None
+        return lambda values: values[element]
+
+    def _find(self, item: Any) -> Tensor | Operation:
+        """Raises ValueError for what is not in the session's graph, TypeError for what could not be in any."""
+        try:
+            return self._graph.as_graph_element(item)
+        except KeyError as error:
+            raise ValueError(f"Fetch argument {item!r} cannot be interpreted as a Tensor. ({error.args[0]})") from None
+        except ValueError as error:
+            raise ValueError(f"Fetch argument {item!r} cannot be interpreted as a Tensor. ({error})") from None
+        except TypeError as error:
+            raise TypeError(
+                f"Fetch argument {item!r} has invalid type {type(item).__name__}, must be a string or Tensor. ({error})"
+            ) from None
+
+
+def as_result(value: Any) -> Any:
+    """A fetched value as TF gives it: a NumPy scalar for rank 0 (bytes for a string), else an array."""
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return value[()]
+    return value

@@ -1,0 +1,186 @@
+"""lower: a partition becomes a Plan: numbered slots, copies where memory would change under a value, buffers, frees."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from ..graph.opdef import OpDef
+from ..graph.ops.basic import ExpandDims, Identity, Reshape, Squeeze, StopGradient
+from ..graph.ops.constant import Const, PlaceholderWithDefault
+from .backends.kernels import Backend, Kernel
+from .buffers import assign_buffers
+from .partition import Item, Partition, ReceiveValue, RunNode, SendValue
+from .plan import Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from .program import Feed, Node, Program, Ref, touched_variables
+
+#: Views that keep a row-major input row-major.
+_KEEP_ORDER = (Identity, StopGradient, Reshape, ExpandDims, Squeeze, PlaceholderWithDefault)
+
+
+@dataclass(slots=True)
+class Slot:
+    """What lowering knows of one value.
+
+    `memory` names the slots whose memory the value may lie in: itself, or for a view those of its inputs.
+    """
+
+    memory: frozenset[int]
+    row_major: bool
+    made: int
+    #: A feed, a constant or a received value ("outside"), a variable's own array ("variable"), or a kernel's result.
+    kind: str = "result"
+    last_use: int = -1
+
+
+@dataclass(slots=True)
+class Draft:
+    """A plan in the making: instructions, slots, and the kernel behind each instruction."""
+
+    instructions: list[Instruction]
+    slots: list[Slot]
+    kernels: dict[int, Kernel]
+    #: For each fetch, its slot.
+    fetches: dict[int, int]
+    #: The variables that the instruction at this position reads or writes.
+    reads: dict[int, tuple[str, ...]]
+    writes: dict[int, tuple[str, ...]]
+
+    def needed_until(self) -> list[int]:
+        """For each slot, the last instruction that touches its memory, through whatever view."""
+        last = [slot.last_use for slot in self.slots]
+        for slot in self.slots:
+            for root in slot.memory:
+                last[root] = max(last[root], slot.last_use)
+        return last
+
+
+def lower(program: Program, part: Partition, backend: Backend, sends_by_reference: bool) -> Plan:
+    """The plan of one device.
+
+    `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
+    """
+    draft = _Drafting(program, part, backend, sends_by_reference).draft
+    protect_reads(draft)
+    arena_bytes = assign_buffers(draft)
+    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft)), arena_bytes)
+
+
+class _Drafting:
+    """Walks a partition once and numbers its values."""
+
+    def __init__(self, program: Program, part: Partition, backend: Backend, sends_by_reference: bool) -> None:
+        self.program = program
+        self.backend = backend
+        self.device = part.device
+        self.send_lasts = len(part.items) if sends_by_reference else None
+        self.numbers: dict[Ref, int] = {}
+        self.draft = Draft([], [], {}, {}, {}, {})
+        for at, item in enumerate(part.items):
+            self.draft.instructions.append(self._instruction(at, item))
+        for index, ref in sorted(part.fetches.items()):
+            self.draft.fetches[index] = self._use(ref, len(part.items))
+
+    def _new(self, ref: Ref, at: int, memory: frozenset[int] | None, row_major: bool, kind: str = "result") -> int:
+        number = len(self.draft.slots)
+        self.numbers[ref] = number
+        self.draft.slots.append(Slot(memory if memory is not None else frozenset({number}), row_major, at, kind))
+        return number
+
+    def _use(self, ref: Ref, at: int) -> int:
+        slot = self.draft.slots[self.numbers[ref]]
+        slot.last_use = max(slot.last_use, at)
+        return self.numbers[ref]
+
+    def _instruction(self, at: int, item: Item) -> Instruction:
+        name = self.program.nodes[item.node if isinstance(item, RunNode) else item.ref.node].name
+        match item:
+            case SendValue(ref, edge, device):
+                last = at if self.send_lasts is None else self.send_lasts
+                return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name)
+            case ReceiveValue(ref, edge, device):
+                slot = self._new(ref, at, None, True, "outside") if ref.output >= 0 else None
+                return Receive(slot, edge, device, name)
+            case RunNode(position):
+                return self._node(at, position, self.program.nodes[position])
+
+    def _node(self, at: int, position: int, node: Node) -> Instruction:
+        match node.definition:
+            case Feed(index):
+                return TakeFeed(self._new(Ref(position, 0), at, None, True, "outside"), index, node.name)
+            case Const(value):
+                return Load(self._new(Ref(position, 0), at, None, True, "outside"), value, node.name)
+        return self._run(at, position, node)
+
+    def _run(self, at: int, position: int, node: Node) -> Run:
+        inputs = tuple(self._use(ref, at) for ref in node.inputs)
+        specs = tuple(self.program.spec(ref) for ref in node.inputs)
+        kernel = self.backend.kernel(node.definition, specs, node.specs)
+        if kernel is None:
+            raise NotImplementedError(f"{self.device} has no kernel for {node.definition.type}")
+        self.draft.kernels[at] = kernel
+        slots = [self.draft.slots[slot] for slot in inputs]
+        relaxed = kernel.exact or node.definition.view
+        strided = tuple(not relaxed and not slot.row_major for slot in slots)
+        view = node.definition.view
+        memory = frozenset[int]().union(*(slot.memory for slot in slots)) if view else None
+        row_major = not view or (isinstance(node.definition, _KEEP_ORDER) and all(slot.row_major for slot in slots))
+        kind = self._note_access(at, node.definition, node)
+        outputs = tuple(self._new(Ref(position, o), at, memory, row_major, kind) for o in range(len(node.specs)))
+        return Run(node.name, node.definition, inputs, outputs, specs, node.specs, contiguous=strided)
+
+    def _note_access(self, at: int, definition: OpDef, node: Node) -> str:
+        if definition.access:
+            table = self.draft.reads if definition.access == "read" else self.draft.writes
+            table[at] = touched_variables(self.program, node)
+        return "variable" if definition.access == "read" else "result"
+
+
+def protect_reads(draft: Draft) -> None:
+    """Copy what a read gives when something still needs it after a later write to the variable."""
+    writes: dict[str, list[int]] = defaultdict(list)
+    for at, names in draft.writes.items():
+        for name in names:
+            writes[name].append(at)
+    needed_until = draft.needed_until()
+    for at, names in draft.reads.items():
+        run = draft.instructions[at]
+        if not isinstance(run, Run):
+            continue
+        last = max((needed_until[slot] for slot in run.outputs), default=-1)
+        if any(at < write <= last for name in names for write in writes[name]):
+            draft.instructions[at] = replace(run, copied=True)
+            for slot in run.outputs:
+                draft.slots[slot].kind = "result"
+
+
+def _with_frees(draft: Draft) -> list[Instruction]:
+    """The instructions, each followed by the release of the values that nothing needs after it.
+
+    Only values in memory of their own are worth it: buffers stay, and feeds and constants belong to somebody else.
+    """
+    buffered = {slot for i in draft.instructions if isinstance(i, Run) and i.buffer for slot in i.outputs}
+    dying: dict[int, list[int]] = defaultdict(list)
+    for number, slot in enumerate(draft.slots):
+        if slot.kind != "outside" and not slot.memory & buffered:
+            dying[max(slot.last_use, slot.made)].append(number)
+    result: list[Instruction] = []
+    for at, instruction in enumerate(draft.instructions):
+        result.append(instruction)
+        if dying[at]:
+            result.append(Free(tuple(dying[at])))
+    return result
+
+
+def _fetches(draft: Draft) -> list[Instruction]:
+    """Fetches, copied unless the value lies in memory that was made in this step for nothing else."""
+    own = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
+    own = {slot for slot in own if draft.slots[slot].kind == "result"}
+    seen: set[int] = set()
+    result: list[Instruction] = []
+    for index, slot in draft.fetches.items():
+        memory = draft.slots[slot].memory
+        copied = not memory <= own or bool(memory & seen)
+        seen |= memory
+        result.append(Fetch(slot, index, copied))
+    return result

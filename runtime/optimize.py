@@ -1,0 +1,137 @@
+"""optimize: rewrites of a program that keep every value bit for bit: fold constants, share equals, drop identities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import shapes
+from ..graph.dtypes import string
+from ..graph.opdef import OpDef
+from ..graph.ops.basic import Identity, Rank, Shape, Size, StopGradient
+from ..graph.ops.constant import Const, Literal
+from .program import Feed, Node, Program, Ref
+
+#: Larger results are computed at each run rather than kept with the plan.
+FOLD_LIMIT_BYTES = 1 << 20
+
+Rewrite = Callable[[Node, "_Rewriter"], Node | Ref]
+
+
+def optimize(program: Program) -> Program:
+    """All rewrites, in one walk, then without what nothing needs any more."""
+    rewriter = _Rewriter()
+    for node in program.nodes:
+        rewriter.add(node, (fold_constants, drop_identities, share_equals))
+    fetches = tuple(rewriter.moved[ref] for ref in program.fetches)
+    targets = tuple(rewriter.placed[target] for target in program.targets)
+    return drop_dead(Program(tuple(rewriter.nodes), fetches, targets))
+
+
+class _Rewriter:
+    """The new program as it grows, and where each old node and output went."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.moved: dict[Ref, Ref] = {}
+        self.placed: list[int] = []
+        self.seen: dict[Any, int] = {}
+
+    def add(self, old: Node, rewrites: Sequence[Rewrite]) -> None:
+        node: Node | Ref = old._replace(
+            inputs=tuple(self.moved[ref] for ref in old.inputs),
+            controls=tuple(dict.fromkeys(self.placed[control] for control in old.controls)),
+        )
+        for rewrite in rewrites:
+            if isinstance(node, Node):
+                node = rewrite(node, self)
+        position = len(self.placed)
+        if isinstance(node, Ref):  # the value is there already
+            self.moved[Ref(position, 0)] = node
+            self.placed.append(node.node)
+            return
+        self.nodes.append(node)
+        self.placed.append(len(self.nodes) - 1)
+        for output in range(len(node.specs)):
+            self.moved[Ref(position, output)] = Ref(len(self.nodes) - 1, output)
+
+
+def _is_pure(definition: OpDef) -> bool:
+    return not definition.stateful and not isinstance(definition, Feed)
+
+
+def fold_constants(node: Node, program: _Rewriter) -> Node:
+    """A pure operation on constants, or a question about a known shape, becomes a constant."""
+    if isinstance(node.definition, Const) or not _is_pure(node.definition) or node.controls or len(node.specs) != 1:
+        return node
+    value = _known_answer(node, program)
+    if value is None:
+        definitions = [program.nodes[ref.node].definition for ref in node.inputs]
+        if not definitions or not all(isinstance(definition, Const) for definition in definitions):
+            return node
+        value = _compute(node, [definition.value.array for definition in definitions if isinstance(definition, Const)])
+    if value is None or value.nbytes > FOLD_LIMIT_BYTES:
+        return node
+    return node._replace(definition=Const(Literal(value), node.specs[0].dtype), inputs=())
+
+
+def _known_answer(node: Node, program: _Rewriter) -> np.ndarray[Any, Any] | None:
+    if not isinstance(node.definition, (Shape, Size, Rank)):
+        return None
+    ref = node.inputs[0]
+    known = node.specs[0].known
+    full = shapes.is_full(program.nodes[ref.node].specs[ref.output].dims)
+    return np.array(known, node.specs[0].dtype.np) if full and known is not None else None
+
+
+def _compute(node: Node, inputs: list[Any]) -> np.ndarray[Any, Any] | None:
+    count = shapes.count(node.specs[0].dims)
+    if count is None or count * node.specs[0].dtype.size > FOLD_LIMIT_BYTES:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            return np.array(node.definition.compute(*inputs), order="C")
+    except Exception:  # the run itself will report it, with the operation's name
+        return None
+
+
+def drop_identities(node: Node, program: _Rewriter) -> Node | Ref:
+    """An identity that waits for nothing is its input."""
+    return node.inputs[0] if isinstance(node.definition, (Identity, StopGradient)) and not node.controls else node
+
+
+def share_equals(node: Node, program: _Rewriter) -> Node | Ref:
+    """A pure operation of the same kind on the same inputs, wanted on the same device, is computed once."""
+    if not _is_pure(node.definition) or len(node.specs) != 1 or node.specs[0].dtype is string:
+        return node
+    origin = node.origin
+    wish = (origin.device, origin.colocation) if origin is not None and node.inputs else None
+    key = (node.definition, node.inputs, node.controls, wish)
+    first = program.seen.setdefault(key, len(program.nodes))
+    return node if first == len(program.nodes) else Ref(first, 0)
+
+
+def drop_dead(program: Program) -> Program:
+    """Without nodes that neither fetches nor targets need. (Constants folded into others leave such nodes behind.)"""
+    needed = {ref.node for ref in program.fetches} | set(program.targets)
+    for position in range(len(program.nodes) - 1, -1, -1):
+        if position in needed:
+            node = program.nodes[position]
+            needed.update(ref.node for ref in node.inputs)
+            needed.update(node.controls)
+    order = sorted(needed)
+    new = {old: position for position, old in enumerate(order)}
+
+    def moved(node: Node) -> Node:
+        return node._replace(
+            inputs=tuple(Ref(new[ref.node], ref.output) for ref in node.inputs),
+            controls=tuple(new[control] for control in node.controls),
+        )
+
+    return Program(
+        tuple(moved(program.nodes[old]) for old in order),
+        tuple(Ref(new[ref.node], ref.output) for ref in program.fetches),
+        tuple(new[target] for target in program.targets),
+    )

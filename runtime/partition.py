@@ -1,0 +1,110 @@
+"""partition: the ordered, placed program cut into one list a device, with a send and a receive where a value crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..graph.devices import DeviceSpec
+from ..graph.ops.constant import Const
+from .program import Feed, Program, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class RunNode:
+    """Run a node of the program here."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendValue:
+    """Send a value to another device, or with output -1 a signal that the node has run."""
+
+    ref: Ref
+    edge: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveValue:
+    """Wait for a value, or for the signal that a node has run."""
+
+    ref: Ref
+    edge: int
+    device: str
+
+
+Item = RunNode | SendValue | ReceiveValue
+
+
+@dataclass(slots=True)
+class Partition:
+    """What one device runs, in order, and which fetches it hands out."""
+
+    device: str
+    items: list[Item] = field(default_factory=list)
+    fetches: dict[int, Ref] = field(default_factory=dict)
+
+
+def partition(program: Program, order: Sequence[int], devices: Sequence[DeviceSpec]) -> tuple[Partition, ...]:
+    """One part a device. A value crosses once to each device that uses it; constants and feeds are wherever needed.
+
+    Every part keeps the one global order, and a send follows at once on what it sends, so parts that wait for each
+    other always find somebody to go on: they cannot deadlock.
+    """
+    homes = [str(device) for device in devices]
+    crossings = _crossings(program, order, homes)
+    parts: dict[str, Partition] = {}
+    here: set[tuple[Ref, str]] = set()
+
+    def bring(ref: Ref, device: str) -> None:
+        """Make sure that a value, or the knowledge that a node has run, is on a device."""
+        if (ref, device) in here:
+            return
+        if _is_everywhere(program, ref.node):
+            here.add((ref, device))
+            part(device).items.append(RunNode(ref.node))
+        elif homes[ref.node] != device:
+            here.add((ref, device))
+            part(device).items.append(ReceiveValue(ref, crossings[ref.node][ref, device], homes[ref.node]))
+
+    def part(device: str) -> Partition:
+        return parts.setdefault(device, Partition(device))
+
+    for position in order:
+        if _is_everywhere(program, position):
+            continue  # put in where it is needed
+        home = homes[position]
+        for ref in _needs(program, position):
+            bring(ref, home)
+        part(home).items.append(RunNode(position))
+        part(home).items.extend(SendValue(ref, edge, to) for (ref, to), edge in crossings.get(position, {}).items())
+    for index, ref in enumerate(program.fetches):
+        bring(ref, homes[ref.node])
+        part(homes[ref.node]).fetches[index] = ref
+    return tuple(parts[device] for device in sorted(parts))
+
+
+def _is_everywhere(program: Program, position: int) -> bool:
+    """Whether a node is not computed but simply there on any device: a constant or a feed."""
+    return isinstance(program.nodes[position].definition, (Const, Feed)) and not program.nodes[position].controls
+
+
+def _needs(program: Program, position: int) -> list[Ref]:
+    """The values a node takes, and with output -1 the nodes it only waits for."""
+    node = program.nodes[position]
+    signals = [Ref(control, -1) for control in node.controls if not _is_everywhere(program, control)]
+    return list(node.inputs) + signals
+
+
+def _crossings(program: Program, order: Sequence[int], homes: Sequence[str]) -> dict[int, dict[tuple[Ref, str], int]]:
+    """For each node whose values cross: (value, destination) and the number of the edge."""
+    found: dict[int, dict[tuple[Ref, str], int]] = {}
+    edges = 0
+    for position in order:
+        for ref in _needs(program, position):
+            if homes[ref.node] != homes[position] and not _is_everywhere(program, ref.node):
+                edge = found.setdefault(ref.node, {}).setdefault((ref, homes[position]), edges)
+                edges += edge == edges
+    return found

@@ -1,0 +1,48 @@
+"""From what a run asks for to the plan that does it: the stages in their order, each from value to value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..graph.devices import DeviceSpec
+from ..graph.ir import Operation, Tensor
+from ..graph.shapes import Dims
+from .engine import Engine
+from .lower import lower
+from .optimize import optimize
+from .order import order
+from .partition import partition
+from .place import place
+from .plan import StepPlan
+from .program import Program
+from .prune import prune
+from .specialize import specialize
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a run asks for; the same request has the same plans."""
+
+    fetches: tuple[Tensor, ...]
+    targets: tuple[Operation, ...]
+    feeds: tuple[Tensor, ...]
+
+
+def cut(request: Request) -> Program:
+    """The part of the graph that a request needs."""
+    return prune(request.fetches, request.targets, request.feeds)
+
+
+def make_plan(
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
+) -> StepPlan:
+    """The plan of a pruned program for feeds of these shapes on an engine's devices."""
+    program = optimize(specialize(program, feed_dims))
+    placed = place(program, engine.devices, engine.default_device, soft, engine.local)
+    parts = partition(program, order(program, schedule_seed), placed)
+    plans = [
+        lower(program, part, engine.backend(DeviceSpec.from_string(part.device)), engine.sends_by_reference)
+        for part in parts
+    ]
+    return StepPlan(tuple(plans), len(program.fetches))

@@ -1,0 +1,151 @@
+"""place: each node's device, from what was requested, what must share a device, and what devices there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..graph import errors
+from ..graph.devices import DeviceSpec
+from ..graph.ops.basic import Rank, Shape, Size
+from .program import Node, Program, Ref, variable_key
+
+
+def place(
+    program: Program, devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool
+) -> tuple[DeviceSpec, ...]:
+    """The device of every node, one of `devices`; `default` where nothing is requested.
+
+    With `soft`, a device that is not there falls back to another of its task, and in a `local` session, whose tasks
+    are all this process, to the devices there are. Raises InvalidArgumentError naming operation, line and devices.
+    """
+    groups = _Groups(program)
+    chosen: list[DeviceSpec] = []
+    cache: dict[int, DeviceSpec] = {}
+    for position, node in enumerate(program.nodes):
+        root = groups.root(position)
+        if root not in cache:
+            cache[root] = _choose(program, groups, root, devices, default, soft, local)
+        chosen.append(cache[root])
+        if isinstance(node.definition, (Shape, Size, Rank)) and not _requested(node) and groups.alone(position):
+            chosen[-1] = chosen[node.inputs[0].node]  # a question about a value is asked where the value is
+    return tuple(chosen)
+
+
+def _requested(node: Node) -> str:
+    return node.origin.device if node.origin is not None else ""
+
+
+class _Groups:
+    """Union-find over nodes that must share a device: by colocation names, and by the variable they touch."""
+
+    def __init__(self, program: Program) -> None:
+        self.parent = list(range(len(program.nodes)))
+        self.members: dict[int, list[int]] = {}
+        by_key: dict[str, int] = {}
+        for position, node in enumerate(program.nodes):
+            for key in _keys(program, position, node):
+                self._join(by_key.setdefault(key, position), position)
+        for position in range(len(program.nodes)):
+            self.members.setdefault(self.root(position), []).append(position)
+
+    def root(self, position: int) -> int:
+        while self.parent[position] != position:
+            self.parent[position] = self.parent[self.parent[position]]
+            position = self.parent[position]
+        return position
+
+    def _join(self, a: int, b: int) -> None:
+        low, high = sorted((self.root(a), self.root(b)))
+        self.parent[high] = low
+
+    def alone(self, position: int) -> bool:
+        return len(self.members[self.root(position)]) == 1
+
+
+def _keys(program: Program, position: int, node: Node) -> list[str]:
+    """The names of the groups a node belongs to."""
+    if node.origin is None:
+        return []
+    keys = [f"op {name}" for name in (*node.origin.colocation, node.name)]
+    for ref in node.inputs:
+        if program.spec(ref).dtype.name == "resource":
+            keys.append(f"variable {variable_key(program, ref)}")
+    if any(spec.dtype.name == "resource" for spec in node.specs):
+        keys.append(f"variable {variable_key(program, Ref(position, 0))}")
+    return keys
+
+
+def _choose(
+    program: Program,
+    groups: _Groups,
+    root: int,
+    devices: Sequence[DeviceSpec],
+    default: DeviceSpec,
+    soft: bool,
+    local: bool,
+) -> DeviceSpec:
+    wanted, node = _merged_request(program, groups.members[root], soft)
+    for attempt in _attempts(wanted, soft, local):
+        if attempt.matches(default):
+            return default
+        for device in devices:
+            if attempt.matches(device):
+                return device
+    raise errors.InvalidArgumentError(
+        node.origin,
+        node.origin,
+        f"Cannot assign a device for operation {node.name}: {{{{node {node.name}}}}} was explicitly assigned to {wanted} "
+        f"but available devices are [ {', '.join(str(device) for device in devices)} ]. Make sure the device "
+        f"specification refers to a valid device. {_made(node)}",
+    )
+
+
+def _attempts(wanted: DeviceSpec, soft: bool, local: bool) -> list[DeviceSpec]:
+    """The request, and what soft placement also takes, the nearest first."""
+    if not soft:
+        return [wanted]
+    attempts = [wanted, replace(wanted, device_index=None), wanted.task_only()]
+    if local:
+        device = DeviceSpec(device_type=wanted.device_type, device_index=wanted.device_index)
+        attempts += [device, DeviceSpec()]
+    return attempts
+
+
+def _merged_request(program: Program, members: list[int], soft: bool) -> tuple[DeviceSpec, Node]:
+    """What the members of a group request together, and one that requests something (to name in errors)."""
+    wanted, teller = DeviceSpec(), program.nodes[members[0]]
+    owners = [m for m in members if program.nodes[m].specs and program.nodes[m].specs[0].dtype.name == "resource"]
+    for member in owners + [m for m in members if m not in set(owners)]:
+        node = program.nodes[member]
+        if not _requested(node):
+            continue
+        request = DeviceSpec.from_string(_requested(node))
+        try:
+            wanted = wanted.merge(request)
+        except ValueError as conflict:
+            # A variable's device goes before the wishes of those that use it (TF); so does the first with soft placement.
+            if not owners and not soft:
+                raise _cannot_colocate(program, members, node, teller, conflict) from None
+            continue
+        teller = node
+    return wanted, teller
+
+
+def _cannot_colocate(
+    program: Program, members: list[int], node: Node, other: Node, conflict: ValueError
+) -> errors.InvalidArgumentError:
+    group = "".join(
+        f"\n  {program.nodes[m].name} ({program.nodes[m].definition.type}) {_requested(program.nodes[m]) or 'anywhere'}"
+        for m in members[:20]
+    )
+    return errors.InvalidArgumentError(
+        node.origin,
+        node.origin,
+        f"Cannot colocate nodes {{{{colocation_node {node.name}}}}} and {{{{colocation_node {other.name}}}}}: {conflict}. "
+        f"{_made(node)}; {_made(other)}\nColocation Debug Info: this group must share a device:{group}",
+    )
+
+
+def _made(node: Node) -> str:
+    return f"{node.name} was made at {node.origin.location}" if node.origin is not None else ""

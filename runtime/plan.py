@@ -1,0 +1,159 @@
+"""A plan: what one device does in a step, as a printable list of small frozen instructions over numbered slots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+from ..graph import shapes
+from ..graph.dtypes import DType
+from ..graph.opdef import OpDef, Spec
+from ..graph.ops.constant import Literal
+
+
+class Buffer(NamedTuple):
+    """A piece of the plan's preallocated memory that one value lives in."""
+
+    offset: int
+    dtype: DType
+    dims: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.dims) * self.dtype.size
+
+    def __str__(self) -> str:
+        return f"@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeFeed:
+    """Take the value that the run was given for a fed tensor."""
+
+    slot: int
+    index: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"v{self.slot} = feed {self.index} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A constant."""
+
+    slot: int
+    value: Literal
+    name: str
+
+    def __str__(self) -> str:
+        return f"v{self.slot} = {self.value} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run an operation's kernel, into a buffer where one is given.
+
+    `contiguous` marks the inputs that must be made row-major first, `copied` a read that a later write would change.
+    """
+
+    name: str
+    definition: OpDef
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    input_specs: tuple[Spec, ...]
+    output_specs: tuple[Spec, ...]
+    buffer: Buffer | None = None
+    contiguous: tuple[bool, ...] = ()
+    copied: bool = False
+
+    def __str__(self) -> str:
+        left = ", ".join(f"v{slot}" for slot in self.outputs)
+        arguments = ", ".join(
+            f"rowmajor(v{slot})" if row else f"v{slot}" for slot, row in zip(self.inputs, self.contiguous, strict=True)
+        )
+        where = f" -> {self.buffer}" if self.buffer else ""
+        copied = " copied" if self.copied else ""
+        kinds = " ".join(f"{spec.dtype.name}{shapes.text(spec.dims)}" for spec in self.output_specs)
+        return (
+            f"{left + ' = ' if left else ''}{self.definition.type}({arguments}){where}{copied}  {kinds} ({self.name})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give a value to another device's plan; `slot` is None for a mere signal that something is done."""
+
+    slot: int | None
+    edge: int
+    device: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"send {'signal' if self.slot is None else f'v{self.slot}'} on edge {self.edge} to {self.device} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Wait for a value from another device's plan."""
+
+    slot: int | None
+    edge: int
+    device: str
+    name: str
+
+    def __str__(self) -> str:
+        left = "" if self.slot is None else f"v{self.slot} = "
+        return f"{left}receive on edge {self.edge} from {self.device} ({self.name})"
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Forget values that nothing needs any more."""
+
+    slots: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return "free " + ", ".join(f"v{slot}" for slot in self.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Hand a value to the caller, copied where it lies in memory that the next step or a write changes."""
+
+    slot: int
+    index: int
+    copied: bool
+
+    def __str__(self) -> str:
+        return f"fetch {self.index} = v{self.slot}{' copied' if self.copied else ''}"
+
+
+Instruction = TakeFeed | Load | Run | Send | Receive | Free | Fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one device does in a step."""
+
+    device: str
+    instructions: tuple[Instruction, ...]
+    arena_bytes: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"plan for {self.device}: {len(self.instructions)} instructions, {self.arena_bytes:,} bytes of buffers"
+        ]
+        return "\n  ".join(lines + [str(instruction) for instruction in self.instructions])
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What all devices do in a step. Every fetch index stands in exactly one of the plans."""
+
+    plans: tuple[Plan, ...]
+    fetches: int
+
+    def __str__(self) -> str:
+        return "\n".join(str(plan) for plan in self.plans)

@@ -1,0 +1,70 @@
+"""The runtime's own picture of what one `run` computes: nodes in order, each knowing its inputs by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..graph.dtypes import DType
+from ..graph.ir import Operation
+from ..graph.opdef import OpDef, Spec
+from ..graph.shapes import Dims
+
+
+class Ref(NamedTuple):
+    """One output of a node: the node's position in its program, and which output."""
+
+    node: int
+    output: int
+
+
+class Node(NamedTuple):
+    """An operation as one run sees it. Inputs and controls always stand before it."""
+
+    name: str
+    definition: OpDef
+    inputs: tuple[Ref, ...]
+    controls: tuple[int, ...]
+    specs: tuple[Spec, ...]
+    #: The operation of the graph that it comes from: for its requested device and its line in the user's program.
+    origin: Operation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed(OpDef):
+    """Stands where a tensor is fed: its value comes with each run."""
+
+    index: int
+    dtype: DType
+    dims: Dims
+    type = "Feed"
+
+    def infer(self) -> Spec:
+        return Spec(self.dtype, self.dims)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything that one kind of `run` computes: `fetches` are the values it returns, `targets` what it also runs."""
+
+    nodes: tuple[Node, ...]
+    fetches: tuple[Ref, ...]
+    targets: tuple[int, ...]
+
+    def spec(self, ref: Ref) -> Spec:
+        return self.nodes[ref.node].specs[ref.output]
+
+
+def variable_key(program: Program, ref: Ref) -> str:
+    """The variable that a resource tensor stands for: the name its slot has in a session's state."""
+    node = program.nodes[ref.node]
+    while node.inputs and node.definition.view:
+        node = program.nodes[node.inputs[0].node]
+    return getattr(node.definition, "shared_name", "") or node.name
+
+
+def touched_variables(program: Program, node: Node) -> tuple[str, ...]:
+    """The variables that a node reads or writes."""
+    if not node.definition.access:
+        return ()
+    return tuple(variable_key(program, ref) for ref in node.inputs if program.spec(ref).dtype.name == "resource")

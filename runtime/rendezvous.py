@@ -1,0 +1,68 @@
+"""Rendezvous: where the plans of one step leave values for each other, and learn that the step has failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from ..graph import errors
+
+
+class Rendezvous:
+    """A table of edges. Each value is put once and taken once; `abort` wakes everyone with the same error."""
+
+    def __init__(self, timeout: float | None = None) -> None:
+        self._values: dict[int, Any] = {}
+        self._waiting: dict[int, float] = {}
+        self._changed = threading.Condition()
+        self._error: Exception | None = None
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+
+    def put(self, edge: int, value: Any) -> None:
+        """Leave a value."""
+        with self._changed:
+            self._values[edge] = value
+            self._changed.notify_all()
+
+    def send(self, edge: int, device: str, value: Any) -> None:
+        """Leave a value for a plan in this process."""
+        self.put(edge, value)
+
+    def receive(self, edge: int) -> Any:
+        """Take a value, waiting for it. Raises what the step was aborted with, or DeadlineExceededError."""
+        with self._changed:
+            if edge not in self._values:
+                self._wait(edge)
+            return self._values.pop(edge)
+
+    def _wait(self, edge: int) -> None:
+        self._waiting[edge] = time.monotonic()
+        try:
+            while edge not in self._values:
+                if self._error is not None:
+                    raise self._error
+                left = None if self._deadline is None else self._deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise errors.DeadlineExceededError(None, None, f"Timed out waiting for {self.waiting()}")
+                self._changed.wait(left)
+        finally:
+            del self._waiting[edge]
+
+    def waiting(self) -> str:
+        """What is being waited for, and since when: for a report of a step that hangs."""
+        now = time.monotonic()
+        return (
+            ", ".join(f"edge {edge} (since {now - since:.1f} s)" for edge, since in self._waiting.items()) or "nothing"
+        )
+
+    def abort(self, error: Exception) -> None:
+        """End the step: whoever waits or will wait gets this error. The first error stays."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    @property
+    def error(self) -> Exception | None:
+        """What the step was aborted with."""
+        return self._error

@@ -1,0 +1,46 @@
+"""specialize: shape inference once more, with the concrete shapes of one run's feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph import shapes
+from ..graph.opdef import Spec
+from ..graph.shapes import Dims
+from .program import Feed, Node, Program
+
+
+def specialize(program: Program, feed_dims: Sequence[Dims]) -> Program:
+    """The same program, with everything that follows from the feeds' shapes known.
+
+    A shape that fits statically may turn out not to fit; the kernel then says so when it runs, so what cannot be
+    inferred here is left as it was.
+    """
+    nodes: list[Node] = []
+    for node in program.nodes:
+        if isinstance(node.definition, Feed):
+            dims = feed_dims[node.definition.index]
+            feed = Feed(node.definition.index, node.definition.dtype, dims)
+            nodes.append(node._replace(definition=feed, specs=(Spec(feed.dtype, dims),)))
+            continue
+        inputs = [nodes[ref.node].specs[ref.output] for ref in node.inputs]
+        if any(new != old for new, old in zip(inputs, (program.spec(ref) for ref in node.inputs), strict=True)):
+            node = node._replace(specs=_infer(node, inputs))
+        nodes.append(node)
+    return Program(tuple(nodes), program.fetches, program.targets)
+
+
+def _infer(node: Node, inputs: list[Spec]) -> tuple[Spec, ...]:
+    try:
+        inferred = node.definition.infer(*inputs)
+    except (ValueError, TypeError):
+        return node.specs
+    found = (inferred,) if isinstance(inferred, Spec) else inferred
+    return tuple(_both(old, new) for old, new in zip(node.specs, found, strict=True))
+
+
+def _both(old: Spec, new: Spec) -> Spec:
+    """What was known before (`set_shape` may have told more) and what is known now."""
+    if not shapes.compatible(old.dims, new.dims):
+        return old
+    return Spec(new.dtype, shapes.merge(old.dims, new.dims), old.known if new.known is None else new.known)
