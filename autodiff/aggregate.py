@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..graph.dtypes import int64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor
-from ..graph.ops.arithmetic import AddN, add_n
+from ..graph.ops.arithmetic import AddN
+from ..graph.ops.array import concat
+from ..graph.ops.cast import cast
+from ..graph.ops.gathering import gather
+from ..graph.ops.segments import dense
 
 #: What flows backward.
 Gradient = Tensor | IndexedSlices
@@ -44,12 +49,15 @@ def aggregate(terms: list[Gradient], operation: Operation, method: int) -> Gradi
     if len(terms) == 1:
         return terms[0]
     graph = operation.graph
-    dense = [term for term in terms if isinstance(term, Tensor)]
-    if len(dense) < len(terms):
-        return add_n(terms)
+    tensors = [term for term in terms if isinstance(term, Tensor)]
+    slices = [term for term in terms if isinstance(term, IndexedSlices)]
+    if not tensors:
+        return _joined(slices)
+    if slices:
+        return AddN()(*(term if isinstance(term, Tensor) else dense(flat(term), None) for term in terms))
     if method == AggregationMethod.ADD_N:
-        return _sum_by_device(dense, graph)
-    return _running_sum(dense, operation, graph)
+        return _sum_by_device(tensors, graph)
+    return _running_sum(tensors, operation, graph)
 
 
 def _sum_by_device(terms: list[Tensor], graph: Graph) -> Tensor:
@@ -72,3 +80,20 @@ def _running_sum(terms: list[Tensor], operation: Operation, graph: Graph) -> Ten
         for term in terms[1:]:
             total = AddN()(total, term)
     return total
+
+
+def _joined(slices: list[IndexedSlices]) -> IndexedSlices:
+    """All rows of all terms, one after the other; rows that occur twice stay two, which means their sum."""
+    slices = [flat(term) for term in slices]
+    indices = [term.indices for term in slices]
+    if any(index.dtype is not indices[0].dtype for index in indices):
+        indices = [cast(index, int64) for index in indices]
+    return IndexedSlices(concat([term.values for term in slices], 0), concat(indices, 0), slices[0].dense_shape)
+
+
+def flat(slices: IndexedSlices) -> IndexedSlices:
+    """The same where the values are IndexedSlices themselves (rows of rows): as rows of the outer whole."""
+    while isinstance(slices.values, IndexedSlices):
+        inner = slices.values
+        slices = IndexedSlices(inner.values, gather(slices.indices, inner.indices), slices.dense_shape)
+    return slices

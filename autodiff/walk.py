@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor
-from ..graph.ops.constant import convert_to_tensor
-from .aggregate import Gradient, aggregate, checked_method
+from ..graph.ops.segments import dense
+from .aggregate import Gradient, aggregate, checked_method, flat
 from .gate import gated
 from .reach import Between
 from .registry import GradientFunction, gradient_function, takes_slices
@@ -128,17 +128,16 @@ class _Step:
         ]
 
 
-def _call(function: GradientFunction, operation: Operation, grads: Sequence[Gradient | None]) -> Sequence[Any]:
+def _call(function: GradientFunction, operation: Operation, grads: Sequence[Gradient | None]) -> list[Any]:
     """What the gradient function returns, as a sequence of one an input. Raises ValueError for another number."""
     if not takes_slices(operation):
-        grads = [convert_to_tensor(grad) if isinstance(grad, IndexedSlices) else grad for grad in grads]
+        grads = [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in grads]
     try:
         returned = function(operation, *grads)
     except Exception as error:
         error.add_note(f"in the gradient of {_described(operation)}")
         raise
-    if not isinstance(returned, (list, tuple)):
-        returned = [returned]
+    returned = list(returned) if isinstance(returned, (list, tuple)) else [returned]
     if len(returned) != len(operation.inputs):
         raise ValueError(
             f"Num gradients {len(returned)} generated for op {_described(operation)} do not match num inputs "
