@@ -1,0 +1,254 @@
+"""Turns the bytes that a peer sends back into messages: no I/O here, and no trust in any length before it is checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from ..graph import errors
+from .message import (
+    ALIGNMENT,
+    DESCRIPTOR,
+    HEADER,
+    INLINE,
+    MAGIC,
+    NUMPY_TYPES,
+    SEGMENT_FLAG,
+    SHAPES,
+    SLOT,
+    STRING,
+    VERSION,
+    Array,
+    Limits,
+    Message,
+    padding,
+    unpack_strings,
+)
+
+_CAPACITY = 64 * 1024
+
+
+class Segments(Protocol):
+    """The shared memory that the peer announced."""
+
+    def add(self, number: int, size: int) -> None:
+        """Map a new segment. Raises DataLossError."""
+
+    def get(self, number: int) -> Any:
+        """The read-only Arrow buffer of a segment, None for an unknown one."""
+
+
+class Decoder:
+    """One connection's incoming bytes: fill `space()`, say how many with `filled(n)`, take messages with `next()`.
+
+    The front of a frame passes through a small buffer; inline tensors are read straight into the aligned memory in which
+    they stay. After a DataLossError the stream has no meaning any more.
+    """
+
+    def __init__(
+        self, limits: Limits, segments: Segments | None = None, allocate: Callable[[int], Any] = pa.allocate_buffer
+    ) -> None:
+        self._limits = limits
+        self._segments = segments
+        self._allocate = allocate
+        self._buffer = memoryview(bytearray(_CAPACITY))
+        self._start = self._end = 0  # what of the buffer is not decoded yet
+        self._wanted = HEADER.size  # how much must stand there before it is worth looking again
+        self._body: memoryview | None = None  # the inline tensors of the frame that is being read
+        self._have = 0  # how much of them is there
+        self._fields: tuple[Any, ...] = ()  # that frame's fields
+        self._tensors: list[Array] = []
+        self._strings: list[tuple[int, tuple[int, ...], int]] = []  # tensors to be unpacked: index, shape, elements
+
+    def space(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        if self._body is not None:
+            return self._body[self._have :]
+        if self._start == self._end:
+            self._start = self._end = 0
+        if self._start + self._wanted > len(self._buffer) or (not self._end and len(self._buffer) > _CAPACITY):
+            fresh = memoryview(bytearray(max(_CAPACITY, self._wanted)))
+            fresh[: self._end - self._start] = self._buffer[self._start : self._end]
+            self._buffer, self._start, self._end = fresh, 0, self._end - self._start
+        return self._buffer[self._end :]
+
+    def filled(self, count: int) -> None:
+        """The first `count` bytes of `space()` came."""
+        if self._body is not None:
+            self._have += count
+        else:
+            self._end += count
+
+    @property
+    def amid(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._body is not None or self._end > self._start
+
+    def next(self) -> Message | None:
+        """The next complete message, None when more bytes are needed.
+
+        Raises DataLossError for what is no message, ResourceExhaustedError for want of memory.
+        """
+        while self._body is None:
+            if self._end - self._start < self._wanted:
+                return None
+            self._front()
+        missing = len(self._body) - self._have
+        if missing and self._end > self._start:
+            count = min(missing, self._end - self._start)
+            self._body[self._have : self._have + count] = self._buffer[self._start : self._start + count]
+            self._start += count
+            self._have += count
+            missing -= count
+        return None if missing else self._finished()
+
+    def _front(self) -> None:
+        """Read one header and, if all of it has come, what stands between it and the inline tensors."""
+        header = HEADER.unpack_from(self._buffer, self._start)
+        _, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline, _ = header
+        self._check(header)
+        if flags & SEGMENT_FLAG:
+            assert self._segments is not None  # _check saw to it
+            self._start += HEADER.size
+            self._segments.add(edge, step)
+            return
+        size = HEADER.size + meta + descriptors
+        size += padding(size)
+        if self._end - self._start < size:
+            self._wanted = size
+            return
+        at = self._start + HEADER.size
+        self._fields = kind, epoch, step, edge, bytes(self._buffer[at : at + meta])
+        body = self._descriptors(at + meta, at + meta + descriptors, count, inline)
+        self._start += size
+        self._wanted = HEADER.size
+        self._body, self._have = body, 0
+
+    def _check(self, header: tuple[Any, ...]) -> None:
+        """Raises DataLossError unless a header is sane and within the limits."""
+        magic, version, kind, flags, epoch, _, _, count, meta, descriptors, inline, zero = header
+        limits = self._limits
+        if magic != MAGIC:
+            raise _malformed(f"expected a frame that begins with {MAGIC!r}, got {magic!r}")
+        if version != VERSION:
+            raise _malformed(f"expected wire version {VERSION}, got {version}: both sides must run the same weft")
+        if flags == SEGMENT_FLAG and self._segments is not None:
+            if kind or epoch or count or meta or descriptors or inline or zero:
+                raise _malformed("expected only a number and a size in the announcement of a segment")
+            return
+        if flags or zero:
+            raise _malformed(f"expected no flags, got {flags:#x} and {zero:#x}")
+        if count > limits.max_tensors or meta > limits.max_meta or inline > limits.max_inline:
+            raise _malformed(
+                f"expected at most {limits.max_tensors} tensors, {limits.max_meta} bytes of meta and {limits.max_inline} "
+                f"bytes inline, got {count}, {meta} and {inline}"
+            )
+        if not count * DESCRIPTOR.size <= descriptors <= count * (DESCRIPTOR.size + 8 * limits.max_ndim):
+            raise _malformed(f"expected descriptors of {count} tensors, got {descriptors} bytes of them")
+
+    def _descriptors(self, at: int, end: int, count: int, inline: int) -> memoryview:
+        """Make the tensors that stand in shared memory, and room for the inline ones, which is returned."""
+        tensors: list[Any] = []
+        rooms: list[tuple[int, int, tuple[int, ...], int, int]] = []  # index, code, shape, elements, bytes
+        total = 0
+        for index in range(count):
+            code, ndim, place, segment, offset, nbytes = self._descriptor(at, end)
+            dims = SHAPES[ndim].unpack_from(self._buffer, at + DESCRIPTOR.size)
+            at += DESCRIPTOR.size + 8 * ndim
+            elements = self._elements(code, dims, nbytes)
+            if place == INLINE:
+                rooms.append((index, code, dims, elements, nbytes))
+                total += nbytes + padding(nbytes)
+                tensors.append(None)
+            else:
+                tensors.append(self._in_slot(code, dims, segment, offset, nbytes))
+        if at != end or total != inline:
+            got = f"{end - at} bytes left over, and {total} bytes of tensors"
+            raise _malformed(f"expected descriptors of {inline} bytes inline, got {got}")
+        return self._inline(tensors, rooms, inline)
+
+    def _descriptor(self, at: int, end: int) -> tuple[Any, ...]:
+        if at + DESCRIPTOR.size > end:
+            raise _malformed(f"expected a descriptor of {DESCRIPTOR.size} bytes, got {end - at}")
+        fields = DESCRIPTOR.unpack_from(self._buffer, at)
+        ndim, place = fields[1:3]
+        if place not in (INLINE, SLOT):
+            raise _malformed(f"expected a place, {INLINE} or {SLOT}, got {place}")
+        if ndim > self._limits.max_ndim or at + DESCRIPTOR.size + 8 * ndim > end:
+            raise _malformed(f"expected at most {self._limits.max_ndim} dimensions, got {ndim} in {end - at} bytes")
+        return fields
+
+    @staticmethod
+    def _elements(code: int, dims: tuple[int, ...], nbytes: int) -> int:
+        """How many elements a tensor has. Raises DataLossError if type, shape and size do not belong together."""
+        if code not in NUMPY_TYPES:
+            raise _malformed(f"expected the code of a type, got {code}")
+        elements = math.prod(dims)
+        if dims and min(dims) < 0:
+            raise _malformed(f"expected no negative dimension, got {list(dims)}")
+        least = elements * NUMPY_TYPES[code].itemsize  # of a string: its offset, and there is one more
+        if code == STRING and elements:
+            least += 8
+        if nbytes < least or (nbytes > least and (code != STRING or not elements)):
+            raise _malformed(f"expected {least} bytes for {NUMPY_TYPES[code]} of shape {list(dims)}, got {nbytes}")
+        return elements
+
+    def _in_slot(self, code: int, dims: tuple[int, ...], segment: int, offset: int, nbytes: int) -> Array:
+        memory = None if self._segments is None else self._segments.get(segment)
+        if memory is None:
+            raise _malformed(f"expected a segment that was announced, got {segment}")
+        if code == STRING or not nbytes or nbytes > self._limits.max_slot:
+            raise _malformed(f"expected a tensor of 1 to {self._limits.max_slot} bytes in a slot, got {nbytes}")
+        if offset % ALIGNMENT or offset + nbytes > memory.size:
+            raise _malformed(f"expected a slot within {memory.size} bytes, got {nbytes} at {offset}")
+        return _array(dims, code, memory, offset)
+
+    def _inline(
+        self, tensors: list[Any], rooms: list[tuple[int, int, tuple[int, ...], int, int]], size: int
+    ) -> memoryview:
+        try:
+            memory = self._allocate(size) if size else b""
+        except MemoryError as error:
+            what = f"no memory for a message of {size} bytes: {error}"
+            raise errors.ResourceExhaustedError(None, None, what) from None
+        offset = 0
+        for index, code, dims, elements, nbytes in rooms:
+            if not nbytes:
+                tensors[index] = _empty(dims, code)
+            elif code == STRING:
+                tensors[index] = np.ndarray(nbytes, np.uint8, memory, offset)
+                self._strings.append((index, dims, elements))
+            else:
+                tensors[index] = _array(dims, code, memory, offset)
+            offset += nbytes + padding(nbytes)
+        self._tensors = tensors
+        return memoryview(memory).cast("B")
+
+    def _finished(self) -> Message:
+        tensors, self._tensors, self._body = self._tensors, [], None
+        for index, dims, elements in self._strings:
+            tensors[index] = unpack_strings(tensors[index], dims, elements)
+        self._strings.clear()
+        for tensor in tensors:
+            tensor.setflags(write=False)
+        kind, epoch, step, edge, meta = self._fields
+        return Message(kind, epoch, step, edge, meta, tuple(tensors))
+
+
+def _array(dims: tuple[int, ...], code: int, memory: Any, offset: int) -> Array:
+    return np.ndarray(dims, NUMPY_TYPES[code], memory, offset)
+
+
+def _empty(dims: tuple[int, ...], code: int) -> Array:
+    try:
+        return np.empty(dims, NUMPY_TYPES[code])
+    except ValueError as error:  # such as a shape (0, 2**62)
+        raise _malformed(f"expected the shape of an array, got {list(dims)}: {error}") from None
+
+
+def _malformed(what: str) -> errors.DataLossError:
+    return errors.DataLossError(None, None, f"malformed message: {what}")

@@ -1,0 +1,157 @@
+"""The transport within a process: arrays pass by reference, read-only for the receiver."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import dtypes, errors
+from . import auth
+from .message import Array, Message
+
+#: How many messages may wait to be received before `send` blocks.
+_DEPTH = 1024
+
+_listeners: dict[str, InprocListener] = {}
+
+
+class _Pipe:
+    """One direction: the messages on their way, and which ends are open."""
+
+    def __init__(self) -> None:
+        self.messages: deque[Message] = deque()
+        self.changed = threading.Condition()
+        self.closed = False
+
+    def close(self) -> None:
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+
+class InprocConnection:
+    """One end of a connection within a process; see `Connection` in cluster/transport.py."""
+
+    def __init__(self, peer: str, incoming: _Pipe, outgoing: _Pipe) -> None:
+        self.peer = peer
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.peer}>"
+
+    def __enter__(self) -> InprocConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, message: Message) -> None:
+        tensors = tuple(_read_only(tensor) for tensor in message.tensors)
+        passed = Message(message.kind, message.epoch, message.step, message.edge, bytes(message.meta), tensors)
+        pipe = self._outgoing
+        with pipe.changed:
+            pipe.changed.wait_for(lambda: pipe.closed or len(pipe.messages) < _DEPTH)
+            if pipe.closed:
+                raise self._gone()
+            pipe.messages.append(passed)
+            pipe.changed.notify_all()
+
+    def recv(self, timeout: float | None = None) -> Message:
+        pipe = self._incoming
+        with pipe.changed:
+            if not pipe.changed.wait_for(lambda: pipe.closed or pipe.messages, timeout):
+                raise errors.DeadlineExceededError(None, None, f"a message from {self.peer} did not come in time")
+            if self._closed or not pipe.messages:
+                raise self._gone()
+            message = pipe.messages.popleft()
+            pipe.changed.notify_all()
+            return message
+
+    def release(self, step: int) -> None:
+        """Nothing to do: references count themselves."""
+
+    def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
+        """An ordinary array: none is copied here."""
+        return None if dtype.np.hasobject else np.empty(dims, dtype.np)
+
+    def close(self) -> None:
+        self._closed = True
+        self._incoming.close()
+        self._outgoing.close()
+
+    def _gone(self) -> errors.OpError:
+        if self._closed:
+            return errors.CancelledError(None, None, f"the connection to {self.peer} was closed here")
+        return errors.UnavailableError(None, None, f"{self.peer} is gone: it closed the connection")
+
+
+class InprocListener:
+    """Accepts connections from this process; see `Listener` in cluster/transport.py."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._name = secrets.token_hex(12)
+        self.address = f"inproc://{self._name}"
+        self._secret = secret
+        self._clients: deque[InprocConnection] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        _listeners[self._name] = self
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} at {self.address}>"
+
+    def __enter__(self) -> InprocListener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def accept(self, timeout: float | None = None) -> InprocConnection:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._closed or self._clients, timeout):
+                raise errors.DeadlineExceededError(None, None, f"nobody connected to {self.address} in time")
+            if self._closed:
+                raise errors.CancelledError(None, None, f"the listener at {self.address} was closed")
+            return self._clients.popleft()
+
+    def close(self) -> None:
+        _listeners.pop(self._name, None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while self._clients:
+                self._clients.popleft().close()
+
+    def join(self, secret: bytes, peer: str, name: str) -> InprocConnection:
+        """The client's end of a new connection. Raises UnauthenticatedError and UnavailableError."""
+        if not auth.same_secret(self._secret, secret):
+            what = f"{peer} and this side do not trust each other: secrets differ"
+            raise errors.UnauthenticatedError(None, None, what)
+        there, back = _Pipe(), _Pipe()
+        with self._changed:
+            if self._closed:
+                raise errors.UnavailableError(None, None, f"{peer} cannot be reached at {self.address}: it was closed")
+            self._clients.append(InprocConnection(name, there, back))
+            self._changed.notify_all()
+        return InprocConnection(peer, back, there)
+
+
+def connect(place: str, secret: bytes, peer: str, name: str) -> InprocConnection:
+    """A connection to the listener of that name. Raises as `connect` in cluster/transport.py does."""
+    listener = _listeners.get(place)
+    if listener is None:
+        what = f"{peer} cannot be reached at inproc://{place}: nobody listens there in this process"
+        raise errors.UnavailableError(None, None, what)
+    return listener.join(secret, peer, name)
+
+
+def _read_only(tensor: Array) -> Array:
+    view = np.asarray(tensor).view()
+    view.setflags(write=False)
+    return view

@@ -1,0 +1,176 @@
+"""A message between two endpoints, numbers and tensors, and how it is written on the wire.
+
+A frame is: a header of 64 bytes, `meta`, one descriptor a tensor, padding to 64 bytes; then the tensors that travel inline,
+each padded to 64 bytes. All numbers are little-endian. `cluster/decoder.py` reads what is written here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..graph import dtypes, errors
+
+Array = np.ndarray[Any, Any]
+Buffer = bytes | bytearray | memoryview | Array
+
+MAGIC = b"WEFT"
+VERSION = 1
+ALIGNMENT = 64
+#: magic, version, kind, flags, epoch, step, edge, tensors, bytes of meta, of descriptors, of inline tensors, 0
+HEADER = struct.Struct("<4sHHIIQIIQQQQ")
+#: This frame is no message: it announces segment number `edge`, of `step` bytes, whose descriptor comes along.
+SEGMENT_FLAG = 1
+#: dtype code, dimensions, place, segment, offset in the segment, bytes; the shape follows as int64s
+DESCRIPTOR = struct.Struct("<BBBxIQQ")
+MAX_NDIM = 64  # NumPy's own
+SHAPES = tuple(struct.Struct(f"<{ndim}q") for ndim in range(MAX_NDIM + 1))
+INLINE, SLOT = 0, 1
+
+STRING = dtypes.string.as_datatype_enum
+CODES = {dtype.np: dtype.as_datatype_enum for dtype in dtypes.ALL if dtype is not dtypes.resource}
+NUMPY_TYPES = {code: numpy_type for numpy_type, code in CODES.items()}
+
+#: Pieces from this size on go to the system as they are; smaller neighbours are joined first.
+_ALONE = 16 * 1024
+_PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """What travels: `kind` says what it means, (`epoch`, `step`, `edge`) where it belongs; `meta` is opaque here."""
+
+    kind: int
+    epoch: int
+    step: int
+    edge: int = 0
+    meta: bytes = b""
+    tensors: Sequence[Array] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a message may hold. Both sides check: a sender before it writes, a receiver before it allocates."""
+
+    max_meta: int = 64 << 20
+    max_tensors: int = 1 << 16
+    max_ndim: int = MAX_NDIM
+    max_inline: int = 8 << 30  #: bytes of all tensors of a message that travel inline
+    max_slot: int = 64 << 30  #: bytes of one tensor in shared memory
+    max_shared: int = 256 << 30  #: bytes of shared memory, each way of a connection
+
+    @property
+    def max_front(self) -> int:
+        """The most bytes that can stand before the inline tensors."""
+        return HEADER.size + self.max_meta + self.max_tensors * (DESCRIPTOR.size + 8 * self.max_ndim) + ALIGNMENT
+
+
+#: Finds a tensor of a step a place in shared memory, (segment, offset), or says None: it travels inline.
+Store = Callable[[Array, int], tuple[int, int] | None]
+
+
+def padding(size: int) -> int:
+    """How many bytes are missing to a multiple of 64."""
+    return -size % ALIGNMENT
+
+
+def encode(message: Message, limits: Limits, store: Store | None = None) -> list[Buffer]:
+    """The frame of a message, in pieces to be written one after the other; large arrays are pieces themselves.
+
+    Raises TypeError for arrays that are no tensors, InvalidArgumentError for what exceeds the limits or the header's fields.
+    """
+    descriptors: list[bytes] = []
+    bodies: list[Buffer] = []
+    inline = 0
+    for tensor in message.tensors:
+        array = tensor if type(tensor) is np.ndarray else np.asarray(tensor)
+        code, dims = CODES.get(array.dtype), array.shape
+        if code is None:
+            raise TypeError(f"an array of {array.dtype} is no tensor and cannot be sent")
+        if code == STRING:
+            array = pack_strings(array)
+        nbytes = array.nbytes
+        _check_size("bytes in one tensor", nbytes, limits.max_slot if store else limits.max_inline)
+        place = store(array, message.step) if store and nbytes and code != STRING else None
+        if place is None:
+            descriptors.append(DESCRIPTOR.pack(code, len(dims), INLINE, 0, 0, nbytes))
+            bodies += (np.asarray(array, order="C").reshape(-1).view(np.uint8), _PADDING[padding(nbytes)])
+            inline += nbytes + padding(nbytes)
+        else:
+            descriptors.append(DESCRIPTOR.pack(code, len(dims), SLOT, *place, nbytes))
+        descriptors.append(SHAPES[len(dims)].pack(*dims))
+    front = sum(map(len, descriptors))
+    _check_size("bytes of meta", len(message.meta), limits.max_meta)
+    _check_size("tensors", len(message.tensors), limits.max_tensors)
+    _check_size("bytes of inline tensors", inline, limits.max_inline)
+    header = _header(message, front, inline)
+    pad = _PADDING[padding(len(message.meta) + front)]
+    return _joined([header, message.meta, *descriptors, pad, *bodies])
+
+
+def encode_segment(number: int, size: int) -> bytes:
+    """The frame that announces a segment of shared memory."""
+    return HEADER.pack(MAGIC, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0, 0)
+
+
+def _header(message: Message, front: int, inline: int) -> bytes:
+    kind, epoch, step, edge = message.kind, message.epoch, message.step, message.edge
+    sizes = len(message.tensors), len(message.meta), front, inline
+    try:
+        return HEADER.pack(MAGIC, VERSION, kind, 0, epoch, step, edge, *sizes, 0)
+    except struct.error as error:
+        what = f"a message of kind {kind}, epoch {epoch}, step {step}, edge {edge} cannot be sent: {error}"
+        raise errors.InvalidArgumentError(None, None, what) from None
+
+
+def _check_size(what: str, size: int, most: int) -> None:
+    if size > most:
+        raise errors.InvalidArgumentError(None, None, f"a message of {size} {what} cannot be sent: the limit is {most}")
+
+
+def _joined(pieces: list[Buffer]) -> list[Buffer]:
+    """The same bytes in fewer pieces."""
+    result: list[Buffer] = []
+    small: list[Any] = []
+    for piece in pieces:
+        if len(piece) < _ALONE:
+            small.append(piece)
+        else:
+            if small:
+                result.append(b"".join(small))
+                small = []
+            result.append(piece)
+    if small:
+        result.append(b"".join(small))
+    return result
+
+
+def pack_strings(array: Array) -> Array:
+    """An array of bytes objects as bytes: n+1 int64 offsets, then the data. Raises TypeError for other objects."""
+    flat = array.reshape(-1)
+    for element in flat:
+        if not isinstance(element, bytes):
+            raise TypeError(f"a string tensor holds bytes, not {type(element).__name__}: it cannot be sent")
+    if not flat.size:
+        return np.empty(0, np.uint8)
+    _, offsets, data = pa.array(flat, pa.large_binary()).buffers()
+    ends = np.frombuffer(offsets, np.int64, flat.size + 1)
+    return np.concatenate([ends.view(np.uint8), np.frombuffer(data, np.uint8, int(ends[-1]))])
+
+
+def unpack_strings(body: Array, dims: tuple[int, ...], count: int) -> Array:
+    """The array that `pack_strings` packed, `count` > 0 elements in at least their offsets' bytes. Raises DataLossError."""
+    head = 8 * (count + 1)
+    ends = body[:head].view(np.int64)
+    if ends[0] != 0 or ends[-1] != len(body) - head or bool((ends[1:] < ends[:-1]).any()):
+        what = f"malformed message: expected offsets that cut {len(body) - head} bytes into {count} strings"
+        raise errors.DataLossError(None, None, what)
+    buffers = [None, pa.py_buffer(body[:head]), pa.py_buffer(body[head:])]
+    strings = pa.LargeBinaryArray.from_buffers(pa.large_binary(), count, buffers)
+    result: Array = strings.to_numpy(zero_copy_only=False).reshape(dims)
+    return result

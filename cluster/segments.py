@@ -1,0 +1,192 @@
+"""Shared memory without names: segments that live as long as somebody maps them, and the slots that a sender fills.
+
+A segment is a sealed memfd: it is nowhere in the file system, so nothing is left behind however a process ends, and its
+size cannot change, so reading it never faults.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import threading
+from collections import defaultdict, deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from ..graph import errors
+from .message import ALIGNMENT, Array, Limits
+
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+#: The size of the first segment; each further one is twice as large as the last.
+_FIRST = 4 << 20
+
+
+class Segment:
+    """A piece of shared memory that this side writes."""
+
+    __slots__ = ("address", "fd", "memory", "number", "size", "used")
+
+    def __init__(self, number: int, size: int) -> None:
+        self.number = number
+        self.size = size
+        self.used = 0
+        self.fd = os.memfd_create("weft", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.posix_fallocate(self.fd, 0, size)  # or the first write would fault where memory has run out
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
+            self.memory = mmap.mmap(self.fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        except BaseException:
+            os.close(self.fd)
+            raise
+        self.address: int = np.frombuffer(self.memory, np.uint8).ctypes.data
+
+
+class Slot(NamedTuple):
+    """A place for one tensor."""
+
+    segment: Segment
+    offset: int
+    size: int
+
+
+class Arena:
+    """The slots of one direction of a connection: taken for a step, given back with it, and then taken again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.size = 0  #: bytes of all segments
+        #: Segments whose descriptors the peer has not been sent yet.
+        self.unannounced: deque[Segment] = deque()
+        self._limits = limits
+        self._segments: list[Segment] = []
+        self._free: defaultdict[int, list[Slot]] = defaultdict(list)
+        self._taken: defaultdict[int, list[Slot]] = defaultdict(list)  # by step
+        self._reserved: dict[int, tuple[int, Slot]] = {}  # by address: (step, slot)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, nbytes: int, step: int) -> Slot:
+        """A slot of at least `nbytes` until `step` is released. Raises ResourceExhaustedError."""
+        size = slot_size(nbytes)
+        with self._lock:
+            if self._closed:
+                raise errors.CancelledError(None, None, "the connection was closed here")
+            free = self._free[size]
+            slot = free.pop() if free else self._carve(size)
+            self._taken[step].append(slot)
+            return slot
+
+    def reserve(self, nbytes: int, step: int) -> Slot:
+        """Like `take`; `find` knows the slot again."""
+        slot = self.take(nbytes, step)
+        self._reserved[slot.segment.address + slot.offset] = step, slot
+        return slot
+
+    def find(self, array: Array, step: int) -> Slot | None:
+        """The slot reserved for `step` that an array fills from its beginning, if it does."""
+        if not self._reserved or not array.flags.c_contiguous:
+            return None
+        owner, slot = self._reserved.get(array.__array_interface__["data"][0], (-1, None))
+        return slot if slot is not None and owner == step and array.nbytes <= slot.size else None
+
+    def release(self, step: int) -> None:
+        """Take back the slots of all steps up to this one."""
+        with self._lock:
+            for old in [taken for taken in self._taken if taken <= step]:
+                for slot in self._taken.pop(old):
+                    self._free[slot.size].append(slot)
+                    self._reserved.pop(slot.segment.address + slot.offset, None)
+
+    def close(self) -> None:
+        """Forget all segments; their memory lives on while an array in it does."""
+        with self._lock:
+            self._closed = True
+            for segment in self.unannounced:
+                os.close(segment.fd)
+            for container in (self.unannounced, self._segments, self._free, self._taken, self._reserved):
+                container.clear()
+
+    def _carve(self, size: int) -> Slot:
+        """A slot that never was one."""
+        for segment in self._segments:
+            if segment.used + size <= segment.size:
+                break
+        else:
+            segment = self._grow(size)
+        segment.used += size
+        return Slot(segment, segment.used - size, size)
+
+    def _grow(self, size: int) -> Segment:
+        room = self._limits.max_shared - self.size
+        wanted = max(size, min(room, 2 * self._segments[-1].size if self._segments else _FIRST))
+        wanted += -wanted % mmap.PAGESIZE
+        if wanted > room:
+            what = f"{size} bytes of shared memory are more than what the limit leaves, {room}"
+            raise errors.ResourceExhaustedError(None, None, what)
+        try:
+            segment = Segment(len(self._segments), wanted)
+        except OSError as error:
+            what = f"no shared memory for a segment of {wanted} bytes: {error.strerror or error}"
+            raise errors.ResourceExhaustedError(None, None, what) from None
+        self.size += wanted
+        self._segments.append(segment)
+        self.unannounced.append(segment)
+        return segment
+
+
+def slot_size(nbytes: int) -> int:
+    """The size class of a slot: four in each doubling, so that at most a quarter is wasted, all multiples of 64."""
+    quarter = max(ALIGNMENT, 1 << max(0, (nbytes - 1).bit_length() - 3))
+    return -(-nbytes // quarter) * quarter
+
+
+class MappedSegments:
+    """The segments that the peer writes, mapped read-only; their descriptors arrive just before their announcement."""
+
+    def __init__(self, limits: Limits) -> None:
+        #: Descriptors that came and belong to no segment yet.
+        self.descriptors: deque[int] = deque()
+        self._limits = limits
+        self._total = 0
+        self._buffers: list[Any] = []
+
+    def add(self, number: int, size: int) -> None:
+        if number != len(self._buffers) or not self.descriptors:
+            what = f"expected segment {len(self._buffers)} and a descriptor, got {number} and {len(self.descriptors)}"
+            raise errors.DataLossError(None, None, what)
+        descriptor = self.descriptors.popleft()
+        try:
+            self._check(descriptor, size)
+            memory = mmap.mmap(descriptor, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ)
+        except OSError as error:
+            what = f"segment {number} of {size} bytes cannot be mapped: {error.strerror or error}"
+            raise errors.ResourceExhaustedError(None, None, what) from None
+        finally:
+            os.close(descriptor)
+        self._total += size
+        self._buffers.append(pa.py_buffer(memory))
+
+    def get(self, number: int) -> Any:
+        return self._buffers[number] if number < len(self._buffers) else None
+
+    def close(self) -> None:
+        """Forget all segments; those in which an array still lies stay mapped until it goes."""
+        while self.descriptors:
+            os.close(self.descriptors.popleft())
+        self._buffers.clear()
+
+    def _check(self, descriptor: int, size: int) -> None:
+        """Raises DataLossError unless it is memory of that size that can never become smaller."""
+        actual = os.fstat(descriptor).st_size
+        if not 0 < size == actual or self._total + size > self._limits.max_shared:
+            most = self._limits.max_shared - self._total
+            what = f"expected a segment of {size} bytes, and of at most {most}, got one of {actual}"
+            raise errors.DataLossError(None, None, what)
+        try:
+            seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        except OSError:  # no memfd
+            seals = 0
+        if seals & _SEALS != _SEALS:
+            raise errors.DataLossError(None, None, "expected a segment whose size is sealed, got one that may shrink")

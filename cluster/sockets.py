@@ -1,0 +1,157 @@
+"""A connection over a stream socket: what the shared-memory and the TCP transport have in common."""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from ..graph import dtypes, errors
+from .decoder import Decoder, Segments
+from .message import Array, Buffer, Limits, Message, encode
+
+#: How many pieces Linux takes in one system call.
+_MOST_PIECES = 1024
+
+
+class StreamConnection:
+    """One end of an authenticated stream socket; see `Connection` in cluster/transport.py for what each method promises."""
+
+    def __init__(self, sock: socket.socket, peer: str, limits: Limits, segments: Segments | None = None) -> None:
+        sock.settimeout(None)
+        self.peer = peer
+        self._sock = sock
+        self._limits = limits
+        self._decoder = Decoder(limits, segments)
+        self._sending = threading.Lock()
+        self._receiving = threading.Lock()
+        self._readable = select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._closed = False
+        #: Why nothing can come or go any more, once that is so.
+        self._broken: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self.peer}>"
+
+    def __enter__(self) -> StreamConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, message: Message) -> None:
+        self._transmit(self._encode(message))
+
+    def recv(self, timeout: float | None = None) -> Message:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._receiving:
+            while (message := self._next()) is None:
+                self._wait(deadline)
+                self._fill()
+            return message
+
+    def release(self, step: int) -> None:
+        """Nothing to do: what was sent was copied."""
+
+    def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
+        """None: a socket has no memory to write into."""
+        return None
+
+    def close(self) -> None:
+        self._closed = True
+        with suppress(OSError):  # not connected any more, or closed before
+            self._sock.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in send or recv
+        with self._sending, self._receiving:
+            self._sock.close()
+
+    # sending
+
+    def _encode(self, message: Message) -> list[Buffer]:
+        return encode(message, self._limits)
+
+    def _transmit(self, pieces: list[Buffer]) -> None:
+        with self._sending:
+            self._check_open()
+            try:
+                self._before_message()
+                send_all(self._sock, pieces)
+            except OSError as error:
+                raise self._gone(error.strerror or str(error)) from None
+            except BaseException:
+                self._break("a message to it was cut short")
+                raise
+
+    def _before_message(self) -> None:
+        """What must go over the socket before the next message, with the lock held."""
+
+    # receiving
+
+    def _next(self) -> Message | None:
+        self._check_open()
+        try:
+            return self._decoder.next()
+        except errors.OpError as error:
+            what = f"{self.peer}: {error.message}"
+            self._break(error.message)
+            raise type(error)(None, None, what) from None
+
+    def _wait(self, deadline: float | None) -> None:
+        """Wait for bytes without taking them, so that an interrupt here loses none."""
+        left = None if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000))
+        if not self._readable.poll(left):
+            what = "the rest of a message" if self._decoder.amid else "a message"
+            raise errors.DeadlineExceededError(None, None, f"{what} from {self.peer} did not come in time")
+
+    def _fill(self) -> None:
+        """Take in what came."""
+        try:
+            count = self._receive(self._decoder.space())
+            self._decoder.filled(count)
+        except OSError as error:
+            raise self._gone(error.strerror or str(error)) from None
+        except BaseException as error:
+            self._break(f"what came from it was not taken in: {error!r}")
+            raise
+        if not count:
+            raise self._gone("it closed the connection" + (" in the middle of a message" if self._decoder.amid else ""))
+
+    def _receive(self, space: memoryview) -> int:
+        return self._sock.recv_into(space)
+
+    # the end
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.CancelledError(None, None, f"the connection to {self.peer} was closed here")
+        if self._broken is not None:
+            raise errors.UnavailableError(None, None, f"{self.peer} is gone: {self._broken}")
+
+    def _gone(self, reason: str) -> errors.OpError:
+        """The error that says why the peer cannot be reached, which may be that this side closed."""
+        if self._closed:
+            return errors.CancelledError(None, None, f"the connection to {self.peer} was closed here")
+        return errors.UnavailableError(None, None, f"{self.peer} is gone: {reason}")
+
+    def _break(self, reason: str) -> None:
+        """The stream has lost its meaning: nothing more may come or go. `close()` still has to be called."""
+        self._broken = reason
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def send_all(sock: socket.socket, pieces: list[Any]) -> None:
+    """Write all pieces to a blocking socket, gathered by the system, none of them copied."""
+    first = 0
+    while first < len(pieces):
+        sent = sock.sendmsg(pieces[first : first + _MOST_PIECES])
+        while first < len(pieces) and sent >= len(pieces[first]):
+            sent -= len(pieces[first])
+            first += 1
+        if sent:
+            pieces[first] = memoryview(pieces[first])[sent:]

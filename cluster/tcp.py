@@ -1,0 +1,62 @@
+"""The transport between nodes: TCP, tensors read straight into the aligned memory in which they stay."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from ..graph import errors
+from .listener import SocketListener, prove
+from .message import Limits
+from .sockets import StreamConnection
+
+#: Seconds of silence before the system asks whether the peer's node is still there, between its questions, and how many.
+_KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+
+
+class TcpConnection(StreamConnection):
+    """One end of a TCP connection."""
+
+
+def listen(secret: bytes, limits: Limits, host: str) -> SocketListener:
+    """A listener on a free port of one of this node's addresses. Raises ValueError for the address of all of them."""
+    if host in ("", "*", "0.0.0.0", "::"):
+        raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, 0), family=family, backlog=128)
+    except OSError as error:
+        raise errors.UnavailableError(None, None, f"cannot listen on {host}: {error.strerror or error}") from None
+    port = sock.getsockname()[1]
+    address = f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}"
+    return SocketListener(sock, address, secret, lambda client, name: _connection(client, name, limits))
+
+
+def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> TcpConnection:
+    """A connection to the listener at `host:port`. Raises as `connect` in cluster/transport.py does."""
+    deadline = time.monotonic() + timeout
+    host, colon, port = place.rpartition(":")
+    if not (host and colon and port.isdecimal()):
+        raise ValueError(f"the address of a TCP listener is tcp://host:port, not tcp://{place}")
+    try:
+        sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
+    except TimeoutError:
+        raise errors.DeadlineExceededError(None, None, f"{peer} did not answer in time at tcp://{place}") from None
+    except OSError as error:
+        what = f"{peer} cannot be reached at tcp://{place}: {error.strerror or error}"
+        raise errors.UnavailableError(None, None, what) from None
+    try:
+        prove(sock, secret, name, peer, deadline)
+        return _connection(sock, peer, limits)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connection(sock: socket.socket, peer: str, limits: Limits) -> TcpConnection:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE.items():
+        if hasattr(socket, option):  # not every system has each
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return TcpConnection(sock, peer, limits)
