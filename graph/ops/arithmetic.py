@@ -1,4 +1,4 @@
-"""Elementwise arithmetic: the bases Unary and Binary, the four operations, negation, powers and sums of many."""
+"""Elementwise arithmetic: the bases Unary and Binary, the four operations, remainders, negation and sums of many."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
-from ..dtypes import DType
+from ..dtypes import DType, float32, float64
+from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..operators import operator
 from .basic import sum_to
-from .constant import convert_to_tensor, same_dtype
+from .cast import Cast
+from .constant import const, convert_to_tensor, same_dtype
 
 
 class Unary(Op):
@@ -52,9 +54,33 @@ class Binary(Op):
 
 def numeric(op_type: str, dtype: DType) -> DType:
     """`dtype` if it is a number type. Raises TypeError otherwise."""
-    if not dtype.is_numeric:
-        raise TypeError(f"{op_type} takes numbers, got {dtype.name}")
+    return _of_kind(op_type, dtype, dtype.is_numeric, "numbers")
+
+
+def real(op_type: str, dtype: DType) -> DType:
+    """`dtype` if it is an integer or floating type. Raises TypeError otherwise."""
+    return _of_kind(op_type, dtype, dtype.is_numeric and not dtype.is_complex, "real numbers")
+
+
+def floating(op_type: str, dtype: DType) -> DType:
+    """`dtype` if it is a floating type. Raises TypeError otherwise."""
+    return _of_kind(op_type, dtype, dtype.is_floating, "floating-point numbers")
+
+
+def inexact(op_type: str, dtype: DType) -> DType:
+    """`dtype` if it is a floating or complex type. Raises TypeError otherwise."""
+    return _of_kind(op_type, dtype, dtype.is_floating or dtype.is_complex, "floating-point or complex numbers")
+
+
+def _of_kind(op_type: str, dtype: DType, fits: bool, kind: str) -> DType:
+    if not fits:
+        raise TypeError(f"{op_type} takes {kind}, got {dtype.name}")
     return dtype
+
+
+def number(value: float, like: Tensor) -> Tensor:
+    """A scalar constant in the type of a tensor."""
+    return const(np.array(value, like.dtype.np))
 
 
 @op
@@ -87,7 +113,7 @@ class Mul(Binary):
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         x, y = operation.inputs
-        return [sum_to(Mul()(dy, y), x), sum_to(Mul()(x, dy), y)]
+        return [sum_to(chain(dy, y), x), sum_to(chain(dy, x), y)]
 
 
 @op
@@ -98,6 +124,121 @@ class Neg(Unary):
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [Neg()(dy)]
+
+
+@op
+class Conj(Unary):
+    """The complex conjugate."""
+
+    ufunc = np.conjugate
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [conj(dy)]
+
+
+def conj(x: Any, name: str | None = None) -> Tensor:
+    """The complex conjugate; real tensors as they are. Source: `tf.conj`. Raises TypeError for no numbers."""
+    tensor = convert_to_tensor(x)
+    numeric("Conj", tensor.dtype)
+    return Conj()(tensor, name=name) if tensor.dtype.is_complex else tensor
+
+
+def chain(dy: Tensor, slope: Tensor) -> Tensor:
+    """The gradient through a function with that derivative: for complex numbers TF multiplies by the conjugate."""
+    return Mul()(dy, conj(slope))
+
+
+@op
+class RealDiv(Binary):
+    """x / y."""
+
+    ufunc = np.true_divide
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return inexact(self.type, dtype)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        x, y = operation.inputs
+        dx = RealDiv()(dy, conj(y))
+        return [sum_to(dx, x), sum_to(Neg()(chain(dx, operation.outputs[0])), y)]
+
+
+@op
+class DivNoNan(Binary):
+    """x / y, and 0 where y is 0."""
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return inexact(self.type, dtype)
+
+    def compute(self, x: Any, y: Any) -> Any:
+        y = np.asarray(y)
+        none = y == 0
+        quotient = np.asarray(x / np.where(none, np.ones((), y.dtype), y))
+        return np.where(none, np.zeros((), y.dtype), quotient)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        x, y = operation.inputs
+        dx = DivNoNan()(dy, conj(y))
+        return [sum_to(dx, x), sum_to(Neg()(chain(dx, operation.outputs[0])), y)]
+
+
+@op
+class FloorDiv(Binary):
+    """floor(x / y)."""
+
+    not_differentiable = True
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return real(self.type, dtype)
+
+    def compute(self, x: Any, y: Any) -> Any:
+        if not _integer_divisor(y):
+            return np.floor(np.true_divide(x, y))
+        return np.floor_divide(x, y)
+
+
+@op
+class FloorMod(Binary):
+    """x - y * floor(x / y): it has the sign of y."""
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return real(self.type, dtype)
+
+    def compute(self, x: Any, y: Any) -> Any:
+        _integer_divisor(y)
+        return np.remainder(x, y)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        x, y = operation.inputs
+        return [sum_to(dy, x), sum_to(Neg()(Mul()(dy, FloorDiv()(x, y))), y)]
+
+
+def _integer_divisor(y: Any) -> bool:
+    """Whether the divisor is an integer. Raises InvalidArgumentError for an integer 0."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "iu":
+        return False
+    if not y.all():
+        raise InvalidArgumentError(None, None, "Integer division by zero")
+    return True
+
+
+@op
+class Masked(Op):
+    """x where the mask holds, 0 elsewhere. Gradients use it: unlike a product it keeps no inf or nan of the rest."""
+
+    def infer(self, mask: TensorLike, x: TensorLike) -> Spec:
+        if not mask.dtype.is_bool:
+            raise TypeError(f"the mask must be bool, got {mask.dtype.name}")
+        return Spec(numeric(self.type, x.dtype), shapes.broadcast(mask.dims, x.dims))
+
+    def compute(self, mask: Any, x: Any) -> Any:
+        x = np.asarray(x)
+        return np.where(mask, x, np.zeros((), x.dtype))
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
+        mask, x = operation.inputs
+        return [None, sum_to(Masked()(mask, dy), x)]
 
 
 @op
@@ -138,6 +279,52 @@ def subtract(x: Any, y: Any, name: str = "sub") -> Tensor:
 def multiply(x: Any, y: Any, name: str = "mul") -> Tensor:
     """x * y, elementwise with broadcasting. Source: `tf.multiply`."""
     return Mul()(*same_dtype("Mul", x, y, name), name=name)
+
+
+@operator("truediv")
+def truediv(x: Any, y: Any, name: str = "truediv") -> Tensor:
+    """x / y; ints are cast: of 8 and 16 bits to float32, of 32 and 64 to float64. Source: `tf.truediv`. Raises TypeError."""
+    first, second = same_dtype("RealDiv", x, y, name)
+    if first.dtype.is_integer:
+        wanted = float32 if first.dtype.size <= 2 else float64
+        first, second = Cast(wanted)(first), Cast(wanted)(second)
+    return RealDiv()(first, second, name=name)
+
+
+def divide(x: Any, y: Any, name: str | None = None) -> Tensor:
+    """x / y with Python's meaning of `/`, see `truediv`. Source: `tf.divide`."""
+    return truediv(x, y, name or "truediv")
+
+
+def realdiv(x: Any, y: Any, name: str = "RealDiv") -> Tensor:
+    """x / y of floats or complex numbers. Source: `tf.realdiv`. Raises TypeError for ints."""
+    return RealDiv()(*same_dtype("RealDiv", x, y, name), name=name)
+
+
+def div(x: Any, y: Any, name: str = "div") -> Tensor:
+    """x / y with Python 2's meaning: of ints the floor. Source: `tf.div`."""
+    first, second = same_dtype("Div", x, y, name)
+    return (FloorDiv() if first.dtype.is_integer else RealDiv())(first, second, name=name)
+
+
+def div_no_nan(x: Any, y: Any, name: str = "div_no_nan") -> Tensor:
+    """x / y, and 0 where y is 0. Source: `tf.div_no_nan`."""
+    return DivNoNan()(*same_dtype("DivNoNan", x, y, name), name=name)
+
+
+@operator("floordiv")
+def floordiv(x: Any, y: Any, name: str = "floordiv") -> Tensor:
+    """floor(x / y). Source: `tf.floordiv`. A run raises InvalidArgumentError for an integer division by zero."""
+    return FloorDiv()(*same_dtype("FloorDiv", x, y, name), name=name)
+
+
+@operator("mod")
+def floormod(x: Any, y: Any, name: str = "mod") -> Tensor:
+    """The rest of a floor division, with the sign of y. Source: `tf.floormod`, `tf.mod`. Errors as `floordiv`."""
+    return FloorMod()(*same_dtype("FloorMod", x, y, name), name=name)
+
+
+mod = floormod
 
 
 @operator("neg")
