@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors, shapes
+from .. import shapes
 from ..dtypes import DType, int32, int64
 from ..indexed_slices import IndexedSlices
 from ..ir import Operation, Tensor
@@ -17,6 +17,7 @@ from ..shapes import Dims
 from .arithmetic import numeric
 from .basic import Reshape, reshape, shape
 from .constant import const
+from .rows import check_range
 from .variables import VariableShape, check_handle
 
 Array = np.ndarray[Any, Any]
@@ -27,19 +28,15 @@ _ROUNDS = 16
 
 def check_rows(indices: Array, target: Array) -> None:
     """Raises InvalidArgumentError for an index that is no row of `target`."""
-    rows = target.shape[0] if target.ndim else 0
-    flat = np.reshape(indices, -1)
-    if flat.size and (flat.min() < 0 or flat.max() >= rows):
-        position = int(np.argmax((flat < 0) | (flat >= rows)))
-        raise errors.InvalidArgumentError(
-            None, None, f"indices[{position}] = {flat[position]} is not in [0, {rows})"
-        )  # fmt: skip
+    check_range(indices, target.shape[0] if target.ndim else 0)
 
 
 def combine_rows(ufunc: Callable[..., Any], target: Array, indices: Array, updates: Array) -> None:
     """`target[i] = ufunc(target[i], update)` for each index in turn, in place: repeated indices take effect one by one."""
     check_rows(indices, target)
     flat = np.reshape(indices, -1)
+    # Updates that are a view of the variable itself must not change under the update.
+    updates = np.array(updates) if np.may_share_memory(updates, target) else updates
     rows = np.broadcast_to(updates, (*np.shape(indices), *target.shape[1:])).reshape(flat.size, *target.shape[1:])
     if not flat.size:
         return
