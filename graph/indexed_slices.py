@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .dtypes import DType
 from .ir import Graph, Operation, Tensor
+
+#: How IndexedSlices become the whole tensor. It takes operations, which are defined above this file, so they enter it.
+_DENSE: list[Callable[[IndexedSlices, str | None], Tensor]] = []
+
+
+def densifier(function: Callable[[IndexedSlices, str | None], Tensor]) -> Callable[[IndexedSlices, str | None], Tensor]:
+    """Decorator: the function makes the whole tensor, under a name, whenever IndexedSlices are used as one."""
+    _DENSE[:] = [function]
+    return function
 
 
 class IndexedSlices:
@@ -56,6 +66,10 @@ class IndexedSlices:
     @property
     def graph(self) -> Graph:
         return self._indices.graph
+
+    def _as_tensor(self, name: str | None = None) -> Tensor:
+        """The whole tensor. Raises ValueError when `dense_shape` is not known."""
+        return _DENSE[0](self, name)
 
     def _as_graph_element(self) -> Any:
         return self._values
