@@ -1,0 +1,214 @@
+"""Maximum and average pooling, with gradients of order 1 and 2: one vectorised step for each offset inside the window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir import Operation, Tensor
+from ..op import Op, op
+from ..opdef import Spec, TensorLike
+from ..shapes import merge
+from .basic import shape, transpose, zeros_like
+from .constant import convert_to_tensor, known_dims
+from .conv import TO_NCHW, TO_NHWC
+from .conv_kernels import wide
+from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, per_dimension, rank_four
+
+Part = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling(Op):
+    """Base of pooling and its gradients over images [N, H, W, C]; the attributes are in that order."""
+
+    ksize: Four
+    strides: Four
+    padding: str
+
+    def pooled(self, x: TensorLike) -> tuple[int | None, ...]:
+        """The shape of the pooled images. Raises ValueError where no window fits, TypeError where they are no numbers."""
+        if not x.dtype.is_numeric or x.dtype.is_complex:
+            raise TypeError(f"{self.type} takes real numbers, got {x.dtype.name}")
+        dims, layout = rank_four(self.type, x), Layout(self.strides, self.padding)
+        height, width = (layout.out_size(axis, dims[axis], self.ksize[axis]) for axis in (1, 2))
+        return (dims[0], height, width, dims[3])
+
+    def axes(self, dims: Any) -> tuple[Axis, Axis]:
+        """How the windows lie in a run. Raises InvalidArgumentError where none fits."""
+        return Layout(self.strides, self.padding).axes(dims, self.ksize[1:3])
+
+    def offsets(self, rows: Axis, cols: Axis) -> Iterator[tuple[Part, Part]]:
+        """For each place in the window, in the order of rows: the outputs that find input there, and these inputs."""
+        for i in range(rows.kernel):
+            for j in range(cols.kernel):
+                (down, from_down), (across, from_across) = rows.reach(i), cols.reach(j)
+                yield (slice(None), down, across), (slice(None), from_down, from_across)
+
+    def firsts(self, x: Any, y: Any) -> Iterator[tuple[Part, Part, Any]]:
+        """For each place in the window: outputs, inputs, and a mask of where the maximum stands there first."""
+        rows, cols = self.axes(x.shape)
+        check_run(f"{self.type}: the size of orig_output", y.shape, (x.shape[0], rows.out, cols.out, x.shape[3]))
+        taken = np.zeros(y.shape, np.bool_)
+        for out, inside in self.offsets(rows, cols):
+            here = x[inside] == y[out]
+            np.greater(here, taken[out], out=here)
+            taken[out] |= here
+            yield out, inside, here
+
+
+@op
+class MaxPool(Pooling):
+    """The maximum of each window; padding never counts."""
+
+    def infer(self, x: TensorLike) -> Spec:
+        return Spec(x.dtype, self.pooled(x))
+
+    def compute(self, x: Any) -> Any:
+        rows, cols = self.axes(x.shape)
+        lowest = np.array(-np.inf).astype(x.dtype) if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
+        result = np.full((x.shape[0], rows.out, cols.out, x.shape[3]), lowest, x.dtype)
+        for out, inside in self.offsets(rows, cols):
+            np.maximum(result[out], x[inside], out=result[out])
+        return result
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [MaxPoolGrad(self.ksize, self.strides, self.padding)(operation.inputs[0], operation.outputs[0], dy)]
+
+
+@op
+class MaxPoolGrad(Pooling):
+    """The gradient of a window given to its first maximum. Inputs: images, pooled images, gradient."""
+
+    def infer(self, x: TensorLike, y: TensorLike, dy: TensorLike) -> Spec:
+        must_agree("MaxPoolGrad: the gradient", merge(y.dims, dy.dims), self.pooled(x))
+        return Spec(dy.dtype, x.dims)
+
+    def compute(self, x: Any, y: Any, dy: Any) -> Any:
+        check_run("MaxPoolGrad: the gradient", dy.shape, y.shape)
+        dx = np.zeros(x.shape, dy.dtype)
+        for out, inside, here in self.firsts(x, y):
+            dx[inside] += np.where(here, dy[out], dy.dtype.type(0))
+        return dx
+
+    def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
+        x, y, _ = operation.inputs
+        picked = MaxPoolGradGrad(self.ksize, self.strides, self.padding)(x, y, ddx)
+        return [zeros_like(x), zeros_like(y), picked]
+
+
+@op
+class MaxPoolGradGrad(Pooling):
+    """Of each window the element that stands where the images have its first maximum. Inputs: images, pooled, elements."""
+
+    def infer(self, x: TensorLike, y: TensorLike, elements: TensorLike) -> Spec:
+        must_agree("MaxPoolGradGrad: the elements", elements.dims, x.dims)
+        return Spec(elements.dtype, merge(y.dims, self.pooled(x)))
+
+    def compute(self, x: Any, y: Any, elements: Any) -> Any:
+        check_run("MaxPoolGradGrad: the elements", elements.shape, x.shape)
+        picked = np.zeros(y.shape, elements.dtype)
+        for out, inside, here in self.firsts(x, y):
+            np.copyto(picked[out], elements[inside], where=here)
+        return picked
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        x, y, _ = operation.inputs
+        given = MaxPoolGrad(self.ksize, self.strides, self.padding)(x, y, dy)
+        return [zeros_like(x), zeros_like(y), given]
+
+
+@op
+class AvgPool(Pooling):
+    """The mean of each window; padding does not count."""
+
+    def infer(self, x: TensorLike) -> Spec:
+        if not x.dtype.is_floating:
+            raise TypeError(f"AvgPool takes floats, got {x.dtype.name}")
+        return Spec(x.dtype, self.pooled(x))
+
+    def compute(self, x: Any) -> Any:
+        rows, cols = self.axes(x.shape)
+        source = wide(x)
+        total = np.zeros((x.shape[0], rows.out, cols.out, x.shape[3]), source.dtype)
+        for out, inside in self.offsets(rows, cols):
+            total[out] += source[inside]
+        total /= _counts(rows, cols, total.dtype)
+        return total.astype(x.dtype, copy=False)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [AvgPoolGrad(self.ksize, self.strides, self.padding)(shape(operation.inputs[0]), dy)]
+
+
+@op
+class AvgPoolGrad(Pooling):
+    """The gradient of a window shared out equally. Inputs: the images' shape, gradient."""
+
+    def infer(self, sizes: TensorLike, dy: TensorLike) -> Spec:
+        dims = known_dims(sizes) or (None,) * 4
+        must_agree("AvgPoolGrad: the gradient", dy.dims, self.pooled(Spec(dy.dtype, dims)))
+        return Spec(dy.dtype, dims)
+
+    def compute(self, sizes: Any, dy: Any) -> Any:
+        dims = tuple(int(size) for size in sizes)
+        rows, cols = self.axes(dims)
+        check_run("AvgPoolGrad: the gradient", dy.shape, (dims[0], rows.out, cols.out, dims[3]))
+        source = wide(dy)
+        share = source / _counts(rows, cols, source.dtype)
+        dx = np.zeros(dims, source.dtype)
+        for out, inside in self.offsets(rows, cols):
+            dx[inside] += share[out]
+        return dx.astype(dy.dtype, copy=False)
+
+    def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor | None]:
+        return [None, AvgPool(self.ksize, self.strides, self.padding)(ddx)]
+
+
+def _counts(rows: Axis, cols: Axis, dtype: Any) -> Any:
+    """How many elements of the image each window holds, as [rows.out, cols.out, 1]."""
+    return np.multiply.outer(_met(rows), _met(cols)).astype(dtype)[:, :, None]
+
+
+def _met(axis: Axis) -> Any:
+    counts = np.zeros(axis.out, np.int64)
+    for offset in range(axis.kernel):
+        counts[axis.reach(offset)[0]] += 1
+    return counts
+
+
+# the public functions
+
+
+def max_pool(value: Any = None, ksize: Any = None, strides: Any = None, padding: Any = None,
+             data_format: str | None = "NHWC", name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
+    """The maximum of windows of `ksize` over images [N, H, W, C] (or NCHW); `padding` 'SAME' or 'VALID'.
+
+    Source: `tf.nn.max_pool`. Raises ValueError for sizes that do not fit, TypeError for what are no real numbers.
+    """
+    return _pool(MaxPool, input if value is None else value, ksize, strides, padding, data_format, name or "MaxPool")
+
+
+def avg_pool(value: Any = None, ksize: Any = None, strides: Any = None, padding: Any = None,
+             data_format: str | None = "NHWC", name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
+    """The mean of windows of `ksize` over images [N, H, W, C] (or NCHW); `padding` 'SAME' or 'VALID'.
+
+    Source: `tf.nn.avg_pool`. Raises ValueError for sizes that do not fit, TypeError for what are no floats.
+    """
+    return _pool(AvgPool, input if value is None else value, ksize, strides, padding, data_format, name or "AvgPool")
+
+
+def _pool(kind: type[Pooling], value: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None,
+          name: str) -> Tensor:  # fmt: skip
+    if value is None or ksize is None or strides is None or padding is None:
+        raise ValueError(f"{name} needs value, ksize, strides and padding")
+    if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
+        raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}")
+    nchw = channels_first(data_format)
+    pool = kind(per_dimension("ksize", ksize, nchw), per_dimension("strides", strides, nchw), padding.upper())
+    images = convert_to_tensor(value)
+    if not nchw:
+        return pool(images, name=name)
+    return transpose(pool(transpose(images, TO_NHWC)), TO_NCHW, name=name)

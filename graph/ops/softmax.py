@@ -1,0 +1,90 @@
+"""Softmax and its logarithm along any axis, without overflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ir import Operation, Tensor
+from ..op import Op, op
+from ..opdef import Spec, TensorLike
+from .arithmetic import Mul, Sub, floating
+from .basic import Sum, static_int
+from .constant import convert_to_tensor, normal_axis
+from .transcendental import Exp
+
+
+@dataclass(frozen=True, slots=True)
+class AlongAxis(Op):
+    """Base: floats of the same shape, worked on along one axis."""
+
+    axis: int = -1
+
+    def infer(self, logits: TensorLike) -> Spec:
+        if logits.dims == ():
+            raise ValueError("Shape must be at least rank 1 but is rank 0")
+        if logits.dims is not None:
+            normal_axis(self.axis, len(logits.dims))
+        return Spec(floating(self.type, logits.dtype), logits.dims)
+
+
+@op
+class Softmax(AlongAxis):
+    """exp(logits), divided by the sum of that along the axis."""
+
+    def compute(self, logits: Any) -> Any:
+        shifted, exponentials, total = parts(logits, self.axis)
+        return np.divide(exponentials, total, out=exponentials).astype(logits.dtype, copy=False)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [through_softmax(dy, operation.outputs[0], self.axis)]
+
+
+@op
+class LogSoftmax(AlongAxis):
+    """logits minus the logarithm of the sum of exp(logits) along the axis."""
+
+    def compute(self, logits: Any) -> Any:
+        shifted, exponentials, total = parts(logits, self.axis)
+        return np.subtract(shifted, np.log(total), out=shifted).astype(logits.dtype, copy=False)
+
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [Sub()(dy, Mul()(Sum((self.axis,), True)(dy), Exp()(operation.outputs[0])))]
+
+
+def parts(logits: Any, axis: int) -> tuple[Any, Any, Any]:
+    """logits less their maximum along the axis, exp of that, and its sum; 16-bit types are computed in float32."""
+    if logits.shape[axis] == 0:
+        empty = np.zeros(logits.shape, np.float32 if logits.dtype.itemsize == 2 else logits.dtype)
+        return empty, empty.copy(), np.ones((), empty.dtype)
+    wide = logits.astype(np.float32) if logits.dtype.itemsize == 2 else logits
+    shifted = wide - wide.max(axis=axis, keepdims=True)
+    exponentials = np.exp(shifted)
+    return shifted, exponentials, exponentials.sum(axis=axis, keepdims=True)
+
+
+def through_softmax(dy: Tensor, y: Tensor, axis: int) -> Tensor:
+    """The gradient of softmax's input, from its output `y` and that one's gradient."""
+    return Mul()(Sub()(dy, Sum((axis,), True)(Mul()(dy, y))), y)
+
+
+def softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Tensor:
+    """exp(logits) / sum of it along `axis` (static, by default the last). Source: `tf.nn.softmax`.
+
+    Raises ValueError for a scalar or an axis out of range, TypeError for what are no floats.
+    """
+    return Softmax(_axis(axis, dim))(convert_to_tensor(logits), name=name)
+
+
+def log_softmax(logits: Any, axis: Any = None, name: str | None = None, dim: Any = None) -> Tensor:
+    """log(softmax(logits)) along `axis`, without overflow. Source: `tf.nn.log_softmax`. Raises as `softmax`."""
+    return LogSoftmax(_axis(axis, dim))(convert_to_tensor(logits), name=name)
+
+
+def _axis(axis: Any, dim: Any) -> int:
+    if axis is not None and dim is not None:
+        raise ValueError("Cannot specify both 'axis' and 'dim'.")
+    given = dim if axis is None else axis
+    return -1 if given is None else static_int("axis", given)
