@@ -35,7 +35,8 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 	$(RUN) pytest $(ARGS)
 
-check: lint types imports ## Everything that is checked without running: lint, format, types, imports
+check: $(DEV) ## Everything that is checked without running: lint, format, types, imports
+	@$(MAKE) --no-print-directory --keep-going lint types imports
 
 lint: $(DEV) ## Look for mistakes and wrong format
 	$(RUN) ruff check .
@@ -46,8 +47,8 @@ format: $(DEV) ## Put the code into format
 	$(RUN) ruff format .
 
 types: $(DEV) ## Check the types, of the package and then of the tests
-	@$(LINKED) $(MYPY) -p weft
-	@$(LINKED) $(MYPY) weft/tests/*.py
+	@$(LINKED) { $(MYPY) -p weft; package=$$?; \
+	MYPYPATH="weft/tests:." $(MYPY) --explicit-package-bases weft/tests/*.py && exit $$package; }
 
 imports: $(DEV) ## Check that imports run one way
 	@$(LINKED) "$$bin/lint-imports" --config weft/pyproject.toml --no-cache
