@@ -1,0 +1,67 @@
+"""The global step: the variable that counts the steps of a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..graph.collections import GraphKeys
+from ..graph.dtypes import int64
+from ..graph.ir import Graph, get_default_graph
+from ..graph.ops.basic import zeros
+from ..graph.shapes import as_dims
+from ..graph.variable import Variable
+
+
+def get_global_step(graph: Graph | None = None) -> Any:
+    """The global step of a graph (by default the default one), or None. Source: `tf.train.get_global_step`.
+
+    Raises RuntimeError when several are marked as such, TypeError for one that is no integer scalar.
+    """
+    graph = graph or get_default_graph()
+    steps = graph.get_collection(GraphKeys.GLOBAL_STEP)
+    if len(steps) > 1:
+        raise RuntimeError(f"Multiple items in collection {GraphKeys.GLOBAL_STEP}: there must be one global step.")
+    named = [v for v in graph.get_collection(GraphKeys.GLOBAL_VARIABLES) if v.name == "global_step:0"]
+    found = (steps or named or [None])[0]
+    if found is not None:
+        assert_global_step(found)
+    return found
+
+
+def create_global_step(graph: Graph | None = None) -> Variable:
+    """Make the global step, an int64 zero that is not trained. Source: `tf.train.create_global_step`.
+
+    Raises ValueError when there is one.
+    """
+    graph = graph or get_default_graph()
+    if get_global_step(graph) is not None:
+        raise ValueError('"global_step" already exists.')
+    with graph.as_default(), graph.name_scope(None):
+        return Variable(
+            lambda: zeros([], int64),
+            trainable=False,
+            collections=[GraphKeys.GLOBAL_VARIABLES, GraphKeys.GLOBAL_STEP],
+            name=GraphKeys.GLOBAL_STEP,
+        )
+
+
+def get_or_create_global_step(graph: Graph | None = None) -> Any:
+    """The global step, made when there is none. Source: `tf.train.get_or_create_global_step`."""
+    graph = graph or get_default_graph()
+    found = get_global_step(graph)
+    return create_global_step(graph) if found is None else found
+
+
+def assert_global_step(global_step_tensor: Any) -> None:
+    """Raises TypeError when it is no integer scalar. Source: `tf.train.assert_global_step`."""
+    if not isinstance(global_step_tensor, Variable) and not hasattr(global_step_tensor, "dtype"):
+        raise TypeError(f"The global step must be a variable or tensor, got {global_step_tensor!r}")
+    if not global_step_tensor.dtype.is_integer:
+        raise TypeError(f"Existing 'global_step' does not have integer type: {global_step_tensor.dtype.name}")
+    if as_dims(global_step_tensor.shape) not in ((), None):
+        raise TypeError(f"Existing 'global_step' is not scalar: {global_step_tensor.shape}")
+
+
+def global_step(sess: Any, global_step_tensor: Any) -> int:
+    """The value of a global step in a session, as an int. Source: `tf.train.global_step`."""
+    return int(sess.run(global_step_tensor))
