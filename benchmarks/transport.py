@@ -99,7 +99,9 @@ def copy_time(size: int) -> float:
 
 
 @click.command(epilog="Example: python benchmarks/transport.py --transport shm --seconds 2")
-@click.option("--transport", "schemes", multiple=True, type=click.Choice(["inproc", "shm", "tcp"]), help="Only this one.")
+@click.option(
+    "--transport", "schemes", multiple=True, type=click.Choice(["inproc", "shm", "tcp"]), help="Only this one."
+)
 @click.option("--seconds", default=1.0, show_default=True, help="How long to measure each size.")
 @click.option("--in-place", is_flag=True, help="Send from the transport's own memory: nothing is copied (shm only).")
 @click.option("--serve", "serving", default="", hidden=True)

@@ -95,6 +95,7 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
         if code == STRING:
             array = pack_strings(array)
         nbytes = array.nbytes
+        _check_size("dimensions", len(dims), limits.max_ndim)
         _check_size("bytes in one tensor", nbytes, limits.max_slot if store else limits.max_inline)
         place = store(array, message.step) if store and nbytes and code != STRING else None
         if place is None:

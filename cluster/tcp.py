@@ -18,15 +18,20 @@ class TcpConnection(StreamConnection):
     """One end of a TCP connection."""
 
 
-def listen(secret: bytes, limits: Limits, host: str) -> SocketListener:
-    """A listener on a free port of one of this node's addresses. Raises ValueError for the address of all of them."""
+def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketListener:
+    """A listener on a port (0: any free one) of one of this node's addresses.
+
+    Raises ValueError for the address of all of them, UnavailableError when the port is taken.
+    """
     if host in ("", "*", "0.0.0.0", "::"):
         raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        sock = socket.create_server((host, 0), family=family, backlog=128)
+        sock = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise errors.UnavailableError(None, None, f"cannot listen on {host}: {error.strerror or error}") from None
+        raise errors.UnavailableError(
+            None, None, f"cannot listen on {host}:{port}: {error.strerror or error}"
+        ) from None
     port = sock.getsockname()[1]
     address = f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}"
     return SocketListener(sock, address, secret, lambda client, name: _connection(client, name, limits))

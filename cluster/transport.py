@@ -91,8 +91,8 @@ def choose(mine: Location, theirs: Location) -> str:
     return "inproc" if mine.process == theirs.process else "shm"
 
 
-def listen(scheme: str, secret: bytes, host: str = "127.0.0.1", limits: Limits = _LIMITS) -> Listener:
-    """A listener for one transport; `host` is the address that TCP peers reach this node by.
+def listen(scheme: str, secret: bytes, host: str = "127.0.0.1", port: int = 0, limits: Limits = _LIMITS) -> Listener:
+    """A listener for one transport; `host` and `port` (0: any free one) are where TCP peers reach it.
 
     Raises ValueError for an unknown transport, a secret that is not 32 bytes, and a host that means all addresses.
     """
@@ -102,7 +102,7 @@ def listen(scheme: str, secret: bytes, host: str = "127.0.0.1", limits: Limits =
     if scheme == "shm":
         return shm.listen(secret, limits)
     if scheme == "tcp":
-        return tcp.listen(secret, limits, host)
+        return tcp.listen(secret, limits, host, port)
     raise ValueError(f"unknown transport {scheme!r}: expected inproc, shm or tcp")
 
 
@@ -123,6 +123,8 @@ def connect(
     peer = peer or address
     name = name or f"process {os.getpid()} on {socket.gethostname()}"
     scheme, _, place = address.partition("://")
+    if not place:
+        scheme = ""
     if scheme == "inproc":
         return inproc.connect(place, secret, peer, name)
     if scheme == "shm":
