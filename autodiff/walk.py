@@ -39,6 +39,7 @@ def walk(
     pending = dict(between.pending)
     ready = deque(dict.fromkeys(y.op for y, _ in seeds if not pending.get(y.op)))
     totals: dict[Tensor, Gradient] = {}
+    owners = {x.op for x in xs}
     if not ready:
         return totals
     with _Step(ready[0].graph, options) as step:
@@ -51,11 +52,9 @@ def walk(
                 for tensor, grad in step.back(operation, grads):
                     if tensor in xs or tensor.op in between.operations:
                         terms.setdefault(tensor, []).append(grad)
-            totals.update(
-                (tensor, grad)
-                for tensor, grad in zip(operation.outputs, grads, strict=True)
-                if grad is not None and tensor in xs
-            )
+            if operation in owners:
+                outputs = zip(operation.outputs, grads, strict=True)
+                totals.update((tensor, grad) for tensor, grad in outputs if grad is not None and tensor in xs)
             if inside:
                 ready.extend(_released(operation, pending))
     return totals
@@ -107,7 +106,7 @@ class _Step:
         return found
 
     def back(self, operation: Operation, grads: list[Gradient | None]) -> list[tuple[Tensor, Gradient]]:
-        """What goes back to each input of an operation; fills the missing `grads` of trainable outputs with zeros."""
+        """What goes back to each trainable input of an operation; fills the missing `grads` of outputs with zeros."""
         function = gradient_function(operation)
         if function is None:
             return []
@@ -124,7 +123,7 @@ class _Step:
         return [
             (tensor, _fitted(grad, tensor, index, operation))
             for index, (tensor, grad) in enumerate(zip(operation.inputs, returned, strict=True))
-            if grad is not None
+            if grad is not None and tensor.dtype.is_trainable
         ]
 
 
