@@ -1,0 +1,136 @@
+"""A running cluster: its tasks on Ray, and the target that sessions use it by."""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import threading
+import weakref
+from typing import Any
+
+from ..graph import errors
+from ..graph.cluster_spec import ClusterSpec
+from ..runtime.engine import register_engine
+from .actor import TaskInfo
+from .engine import ClusterEngine
+from .ray_cluster import RayTasks
+from .transport import Location, choose
+
+SCHEME = "weft"
+_LIVE: dict[str, Cluster] = {}
+
+
+class Cluster:
+    """The tasks of a ClusterSpec, each a process started by Ray. Use as a context manager, or call `close`.
+
+    `target` is what `wf.Session(target)` takes; `tasks` tells each task's name, host and process id.
+    """
+
+    def __init__(self, spec: ClusterSpec, address: str | None, transport: str, timeout: float) -> None:
+        self.spec = spec
+        self._transport = transport
+        self._secret = secrets.token_bytes(32)
+        self._name = secrets.token_hex(8)
+        self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
+        self._ended: dict[str, str] = {}
+        self._closing = threading.Event()
+        self._monitor: threading.Thread | None = None
+        self._tasks = RayTasks(spec, address, timeout)
+        try:
+            self._info = self._tasks.start(self._secret)
+            self._tasks.join({name: self._addresses(info.location, without=name) for name, info in self._info.items()})
+        except BaseException:
+            self._tasks.close()
+            raise
+        _LIVE[self._name] = self
+        atexit.register(self.close)
+        self._monitor = threading.Thread(target=self._watch, daemon=True, name="weft cluster monitor")
+        self._monitor.start()
+
+    @property
+    def target(self) -> str:
+        """The target of sessions on this cluster."""
+        return f"{SCHEME}://{self._name}"
+
+    @property
+    def tasks(self) -> tuple[TaskInfo, ...]:
+        """The tasks, by name."""
+        return tuple(self._info[name] for name in sorted(self._info))
+
+    def _addresses(self, seen_from: Location, without: str = "") -> dict[str, str]:
+        """Where to reach each task from a place, by the fastest transport that goes there."""
+        found = {}
+        for name, info in self._info.items():
+            if name != without:
+                chosen = choose(seen_from, info.location)
+                scheme = self._transport if self._transport != "auto" else "shm" if chosen == "inproc" else chosen
+                found[name] = info.addresses[scheme]
+        return found
+
+    def engine(self, config: Any) -> ClusterEngine:
+        """An engine for a new session. Raises RuntimeError when the cluster is closed, UnavailableError when a task is gone."""
+        if self._closing.is_set():
+            raise RuntimeError("Attempted to use a closed cluster.")
+        hosts = {name: f"{info.host} (process {info.pid})" for name, info in self._info.items()}
+        threads = config.intra_op_parallelism_threads
+        engine = ClusterEngine(self._addresses(Location.here()), self._secret, hosts, threads)
+        self._engines.add(engine)
+        for name, reason in list(self._ended.items()):
+            engine.lose(name, reason)
+        return engine
+
+    def _watch(self) -> None:
+        """Tell the sessions when Ray says that a task has ended."""
+        sentinels = self._tasks.sentinels()
+        while sentinels and not self._closing.is_set():
+            for reference, reason in self._tasks.ended(sentinels, wait=0.5).items():
+                name = sentinels.pop(reference)
+                self._ended[name] = reason
+                if not self._closing.is_set():
+                    for engine in list(self._engines):
+                        engine.lose(name, reason)
+
+    def close(self) -> None:
+        """End the sessions' steps, the tasks, and Ray if it was started for them. Idempotent."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        _LIVE.pop(self._name, None)
+        atexit.unregister(self.close)
+        for engine in list(self._engines):
+            engine.close()
+        if self._monitor is not None:
+            self._monitor.join(timeout=5)  # Ray must not be shut down under its wait
+        self._tasks.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<wf.cluster.Cluster {self.target}: {', '.join(str(task) for task in self.tasks)}>"
+
+
+def start(cluster: Any, address: str | None = None, transport: str = "auto", timeout: float = 60.0) -> Cluster:
+    """Start the tasks of a cluster on Ray.
+
+    `cluster`: a ClusterSpec or what makes one, as `{"ps": 1, "worker": 2}`. `address`: an existing Ray cluster
+    (`"auto"`, `"host:6379"`); by default Ray is started on this machine, and stopped by `close`. `transport`: "auto",
+    or "tcp" or "shm" for all tensors. `timeout`: seconds that starting may take. Raises errors.UnavailableError for an
+    address that does not answer or a task that cannot start, errors.ResourceExhaustedError when Ray has no room.
+    """
+    if transport not in ("auto", "tcp", "shm"):
+        raise ValueError(f"transport must be 'auto', 'tcp' or 'shm', got {transport!r}")
+    return Cluster(ClusterSpec(cluster), address, transport, timeout)
+
+
+def _engine(target: str, config: Any) -> ClusterEngine:
+    name = target.partition("://")[2]
+    if name not in _LIVE:
+        raise errors.NotFoundError(None, None, f"No cluster of this process is running as '{target}'")
+    return _LIVE[name].engine(config)
+
+
+register_engine(SCHEME, _engine)

@@ -1,0 +1,106 @@
+"""One step as its session sees it: a state machine that takes events and gives instructions, without clock or I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .protocol import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Replied:
+    """A task has done its part; these are its fetches."""
+
+    task: str
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A task could not do its part."""
+
+    task: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A task is gone."""
+
+    task: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """The session ends the step: its deadline passed, or it was closed or interrupted."""
+
+    failure: Failure
+
+
+Event = Replied | Failed | Lost | GivenUp
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Tell these tasks to give the step up."""
+
+    tasks: tuple[str, ...]
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The step is over on every task that is alive. With a failure, its root cause and the task it came from."""
+
+    failure: Failure | None
+    task: str
+
+
+class StepState:
+    """Waits for every task of a step; the first failure that is not derived from another is the root cause.
+
+    A failure aborts the tasks that still run, and the step is over only when these have answered or are gone, so that
+    no late message of it can meet the next step.
+    """
+
+    def __init__(self, tasks: Iterable[str]) -> None:
+        self.running = set(tasks)
+        self.values: dict[str, Sequence[Any]] = {}
+        self.cause: Failure | None = None
+        self.culprit = ""
+        self.aborted = False
+        self.finished = False
+
+    def handle(self, event: Event) -> list[Abort | Finish]:
+        """What to do about an event. Events of tasks that have answered already mean nothing."""
+        if self.finished:
+            return []
+        match event:
+            case Replied(task, values) if task in self.running:
+                self.running.discard(task)
+                self.values[task] = values
+            case Failed(task, failure) | Lost(task, failure) if task in self.running:
+                self.running.discard(task)
+                self._blame(task, failure)
+            case GivenUp(failure):
+                self._blame("", failure)
+        return self._abort() + self._finish()
+
+    def _blame(self, task: str, failure: Failure) -> None:
+        if self.cause is None or (self.cause.derived and not failure.derived):
+            self.cause, self.culprit = failure, task
+
+    def _abort(self) -> list[Abort | Finish]:
+        if self.cause is None or self.aborted:
+            return []
+        self.aborted = True
+        return [Abort(tuple(sorted(self.running)), self.cause)] if self.running else []
+
+    def _finish(self) -> list[Abort | Finish]:
+        if self.running:
+            return []
+        self.finished = True
+        return [Finish(self.cause, self.culprit)]
