@@ -13,7 +13,7 @@ ONE = floats(1, 4, 4, 1)
 NCHW = IMAGES.transpose(0, 3, 1, 2)
 
 
-def padded(x: np.ndarray, kernel: tuple[int, int], step: int, padding: str, value: float = 0.0) -> np.ndarray:
+def padded(x: Any, kernel: tuple[int, int], step: int, padding: str, value: float = 0.0) -> Any:
     """Images with the margins that SAME means."""
     if padding == "VALID":
         return x
@@ -24,7 +24,7 @@ def padded(x: np.ndarray, kernel: tuple[int, int], step: int, padding: str, valu
     return np.pad(x, [(0, 0), *margins, (0, 0)], constant_values=value)
 
 
-def windows(x: np.ndarray, kernel: tuple[int, int], step: int, spread: int = 1) -> np.ndarray:
+def windows(x: Any, kernel: tuple[int, int], step: int, spread: int = 1) -> Any:
     """[N, out, out, C, kh, kw], one window after the other."""
     high, wide = ((k - 1) * spread + 1 for k in kernel)
     rows, cols = range(0, x.shape[1] - high + 1, step), range(0, x.shape[2] - wide + 1, step)
@@ -33,7 +33,7 @@ def windows(x: np.ndarray, kernel: tuple[int, int], step: int, spread: int = 1) 
 
 
 def conv2d(step: int, padding: str, spread: int = 1) -> Callable[..., Any]:
-    def compute(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    def compute(x: Any, w: Any) -> Any:
         extent = tuple((k - 1) * spread + 1 for k in w.shape[:2])
         whole = padded(x, (extent[0], extent[1]), step, padding)
         return np.einsum("nabcij,ijco->nabo", windows(whole, w.shape[:2], step, spread), w)
@@ -42,23 +42,28 @@ def conv2d(step: int, padding: str, spread: int = 1) -> Callable[..., Any]:
 
 
 def pool(reduce: Callable[..., Any], step: int, padding: str) -> Callable[..., Any]:
-    def compute(x: np.ndarray) -> np.ndarray:
+    def compute(x: Any) -> Any:
         return reduce(windows(padded(x, (2, 2), step, padding, np.nan), (2, 2), step), axis=(4, 5))
 
     return compute
-
-
-def built(step: int, padding: Any, **more: Any) -> Callable[..., Any]:
-    return lambda x, w: conv.conv2d(x, w, step, padding, **more)
 
 
 def sizes(*numbers: int) -> ir.Tensor:
     return constant.constant(numbers)
 
 
-TRANSPOSED = lambda w, y: conv.conv2d_transpose(y, w, [2, 4, 3, 2], 2)  # noqa: E731
-MAX = lambda step, padding: lambda x: pooling.max_pool(x, 2, step, padding)  # noqa: E731
-AVG = lambda step, padding: lambda x: pooling.avg_pool(x, 2, step, padding)  # noqa: E731
+def built(step: Any, padding: Any, **more: Any) -> Callable[..., Any]:
+    return lambda x, w: conv.conv2d(x, w, step, padding, **more)
+
+
+def transposed(w: ir.Tensor, y: ir.Tensor) -> ir.Tensor:
+    return conv.conv2d_transpose(y, w, [2, 4, 3, 2], 2)
+
+
+def pooled(kind: Callable[..., ir.Tensor], step: int, padding: str) -> Callable[..., Any]:
+    return lambda x: kind(x, 2, step, padding)
+
+
 SAME2 = ((1, 2, 2, 1), (1, 2, 2, 1), "SAME")
 
 CASES = [
@@ -78,21 +83,21 @@ CASES = [
          expected=lambda x, w: conv2d(2, "SAME")(x.transpose(0, 2, 3, 1), w).transpose(0, 3, 1, 2)),
     Case("Conv2D", lambda x, w: conv.conv1d(x, w, 1, "VALID"), (floats(2, 4, 2), floats(3, 2, 2)), label="conv1d",
          expected=lambda x, w: conv2d(1, "VALID")(x[:, None], w[None])[:, 0]),
-    Case("Conv2DBackpropInput", TRANSPOSED, (FILTERS, floats(2, 2, 2, 3))),
+    Case("Conv2DBackpropInput", transposed, (FILTERS, floats(2, 2, 2, 3))),
     Case("Conv2DBackpropInput", lambda w, y: conv.conv2d_transpose(y, w, [1, 3, 3, 1], 1, "VALID"),
          (np.ones((2, 2, 1, 1)), np.ones((1, 2, 2, 1))), label="ones",
          expected=lambda w, y: np.array([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, :, :, None]),
     Case("Conv2DBackpropFilter", lambda x, y: conv.Conv2DBackpropFilter((1, 2, 2, 1))(x, sizes(2, 2, 2, 3), y),
          (IMAGES, floats(2, 2, 2, 3))),
-    Case("MaxPool", MAX(2, "SAME"), (IMAGES,), expected=pool(np.nanmax, 2, "SAME")),
-    Case("MaxPool", MAX(1, "VALID"), (ONE,), label="overlapping", expected=pool(np.nanmax, 1, "VALID")),
+    Case("MaxPool", pooled(pooling.max_pool, 2, "SAME"), (IMAGES,), expected=pool(np.nanmax, 2, "SAME")),
+    Case("MaxPool", pooled(pooling.max_pool, 1, "VALID"), (ONE,), label="overlapping", expected=pool(np.nanmax, 1, "VALID")),
     Case("MaxPool", lambda x: pooling.max_pool(x, [1, 1, 2, 2], [1, 1, 2, 2], "SAME", "NCHW"), (NCHW,), label="nchw",
          expected=lambda x: pool(np.nanmax, 2, "SAME")(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)),
     Case("MaxPoolGrad", lambda x, dy: pooling.MaxPoolGrad(*SAME2)(x, pooling.MaxPool(*SAME2)(x), dy),
          (IMAGES, floats(2, 2, 2, 2))),
     Case("MaxPoolGradGrad", lambda x, e: pooling.MaxPoolGradGrad(*SAME2)(x, pooling.MaxPool(*SAME2)(x), e),
          (IMAGES, floats(2, 4, 3, 2, seed=1))),
-    Case("AvgPool", AVG(2, "SAME"), (IMAGES,), expected=pool(np.nanmean, 2, "SAME")),
-    Case("AvgPool", AVG(1, "SAME"), (ONE,), label="overlapping", expected=pool(np.nanmean, 1, "SAME")),
+    Case("AvgPool", pooled(pooling.avg_pool, 2, "SAME"), (IMAGES,), expected=pool(np.nanmean, 2, "SAME")),
+    Case("AvgPool", pooled(pooling.avg_pool, 1, "SAME"), (ONE,), label="overlapping", expected=pool(np.nanmean, 1, "SAME")),
     Case("AvgPoolGrad", lambda dy: pooling.AvgPoolGrad(*SAME2)(sizes(2, 4, 3, 2), dy), (floats(2, 2, 2, 2),)),
 ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Rows for graph/ops/activations.py, softmax.py, losses.py and normalization.py."""
 
+from typing import Any
+
 import numpy as np
 from case import Case, floats, ints
 from weft.graph.ops import activations, basic, losses, normalization, softmax
@@ -10,19 +12,19 @@ POSITIVE = floats(2, 3, low=0.1, high=0.9)
 LABELS = POSITIVE / POSITIVE.sum(-1, keepdims=True)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-def probabilities(x: np.ndarray, axis: int = -1) -> np.ndarray:
+def probabilities(x: Any, axis: int = -1) -> Any:
     return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
 
 
-def normalized(x: np.ndarray) -> np.ndarray:
+def normalized(x: Any) -> Any:
     return x / np.sqrt(np.square(x).sum(-1, keepdims=True))
 
 
-def local_response(x: np.ndarray) -> np.ndarray:
+def local_response(x: Any) -> Any:
     near = np.stack([np.square(x[..., max(0, c - 1) : c + 2]).sum(-1) for c in range(3)], -1)
     return x / np.sqrt(2 + 0.5 * near)
 

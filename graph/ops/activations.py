@@ -11,9 +11,10 @@ from ..dtypes import DType
 from ..ir import Operation, Tensor, graph_of
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
-from .arithmetic import Binary, Mul, Neg, Sub, Unary, floating, number, numeric, real
+from .arithmetic import Mul, Neg, Sub, Unary, floating, number, numeric, real
 from .array import concat
 from .basic import zeros_like
+from .branchless import keep, select
 from .constant import convert_to_tensor
 from .linalg import matmul
 from .math import Sign
@@ -65,10 +66,13 @@ class BiasAddGrad(Op):
         return Spec(dy.dtype, (None if dy.dims is None else dy.dims[axis],))
 
     def compute(self, dy: Any) -> Any:
-        channels = 1 if self.data_format == "NCHW" else dy.ndim - 1
-        axes = tuple(axis for axis in range(dy.ndim) if axis != channels)
-        total = np.sum(dy, axis=axes, dtype=np.float32 if dy.dtype.itemsize == 2 else dy.dtype)
-        return total.astype(dy.dtype, copy=False)
+        wide = dy.astype(np.float32) if dy.dtype.itemsize == 2 else dy
+        if self.data_format == "NCHW":
+            return wide.sum(axis=(0, *range(2, dy.ndim)), dtype=wide.dtype).astype(dy.dtype, copy=False)
+        rows = wide.reshape(-1, dy.shape[-1])
+        if rows.dtype.kind == "f":  # a product with ones: several times as fast as a sum over the first axis
+            return (np.ones(len(rows), rows.dtype) @ rows).astype(dy.dtype, copy=False)
+        return rows.sum(axis=0, dtype=dy.dtype)
 
     def grad(self, operation: Operation, db: Tensor) -> list[Tensor]:
         return [BiasAdd(self.data_format)(zeros_like(operation.inputs[0]), db)]
@@ -83,8 +87,23 @@ class Activation(Unary):
         return floating(self.type, dtype)
 
 
-class Passed(Binary):
-    """Base of gradients that pieces of straight lines let through: inputs dy and x, linear in dy and flat in x."""
+class Backward(Op):
+    """Base of the activations' gradients: inputs dy and what the slope follows from, of one shape and type."""
+
+    __slots__ = ()
+
+    def infer(self, dy: TensorLike, x: TensorLike) -> Spec:
+        if dy.dtype is not x.dtype:
+            raise TypeError(f"expected two tensors of one type, got {dy.dtype.name} and {x.dtype.name}")
+        return Spec(self.result_dtype(dy.dtype), shapes.merge(dy.dims, x.dims))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """The output's type. Raises TypeError for a type that the operation does not take."""
+        return floating(self.type, dtype)
+
+
+class Passed(Backward):
+    """Base of gradients that pieces of straight lines let through: linear in dy and flat in x."""
 
     __slots__ = ()
 
@@ -115,8 +134,7 @@ class ReluGrad(Passed):
     """dy where x > 0, else 0. Relu's output tells that as well as its input does."""
 
     def compute(self, dy: Any, x: Any) -> Any:
-        zero = dy.dtype.type(0)
-        return np.where(x > x.dtype.type(0), dy, zero)
+        return keep(x > x.dtype.type(0), dy)
 
 
 @op
@@ -138,7 +156,7 @@ class Relu6Grad(Passed):
     """dy where 0 < x < 6, else 0."""
 
     def compute(self, dy: Any, x: Any) -> Any:
-        return np.where((x > x.dtype.type(0)) & (x < x.dtype.type(6)), dy, dy.dtype.type(0))
+        return keep((x > x.dtype.type(0)) & (x < x.dtype.type(6)), dy)
 
 
 @op
@@ -148,7 +166,7 @@ class LeakyRelu(Activation):
     alpha: float = 0.2
 
     def compute(self, x: Any) -> Any:
-        return np.where(x > x.dtype.type(0), x, x * x.dtype.type(self.alpha))
+        return select(x > x.dtype.type(0), x, x * x.dtype.type(self.alpha))
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [LeakyReluGrad(self.alpha)(dy, operation.inputs[0])]
@@ -161,7 +179,7 @@ class LeakyReluGrad(Passed):
     alpha: float = 0.2
 
     def compute(self, dy: Any, x: Any) -> Any:
-        return np.where(x > x.dtype.type(0), dy, dy * dy.dtype.type(self.alpha))
+        return select(x > x.dtype.type(0), dy, dy * dy.dtype.type(self.alpha))
 
 
 @op
@@ -170,18 +188,18 @@ class Elu(Activation):
 
     def compute(self, x: Any) -> Any:
         zero = x.dtype.type(0)
-        return np.where(x > zero, x, np.expm1(np.minimum(x, zero)))
+        return select(x > zero, x, np.expm1(np.minimum(x, zero)))
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [EluGrad()(dy, operation.outputs[0])]
 
 
 @op
-class EluGrad(Binary):
+class EluGrad(Backward):
     """Inputs dy and Elu's output y: dy where y is not negative, else dy * (y + 1)."""
 
     def compute(self, dy: Any, y: Any) -> Any:
-        return np.where(y < y.dtype.type(0), dy * (y + y.dtype.type(1)), dy)
+        return dy * (np.minimum(y, y.dtype.type(0)) + y.dtype.type(1))
 
     def grad(self, operation: Operation, ddy: Tensor) -> list[Tensor]:
         dy, y = operation.inputs
@@ -199,19 +217,19 @@ class Selu(Activation):
     def compute(self, x: Any) -> Any:
         kind = x.dtype.type
         negative = kind(_SELU_SCALE_ALPHA) * np.expm1(np.minimum(x, kind(0)))
-        return np.where(x > kind(0), kind(_SELU_SCALE) * x, negative)
+        return select(x > kind(0), kind(_SELU_SCALE) * x, negative)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [SeluGrad()(dy, operation.outputs[0])]
 
 
 @op
-class SeluGrad(Binary):
+class SeluGrad(Backward):
     """Inputs dy and Selu's output y: dy * scale where y is not negative, else dy * (y + scale * alpha)."""
 
     def compute(self, dy: Any, y: Any) -> Any:
         kind = y.dtype.type
-        return dy * np.where(y < kind(0), y + kind(_SELU_SCALE_ALPHA), kind(_SELU_SCALE))
+        return select(y < kind(0), dy * (y + kind(_SELU_SCALE_ALPHA)), dy * kind(_SELU_SCALE))
 
     def grad(self, operation: Operation, ddy: Tensor) -> list[Tensor]:
         dy, y = operation.inputs
@@ -246,7 +264,7 @@ class Softsign(Activation):
 
 
 @op
-class SoftsignGrad(Binary):
+class SoftsignGrad(Backward):
     """dy / (1 + |x|)**2."""
 
     def compute(self, dy: Any, x: Any) -> Any:

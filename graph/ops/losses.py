@@ -13,7 +13,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .activations import Softplus
-from .arithmetic import AddV2, Mul, Neg, Sub, Unary, floating, number
+from .arithmetic import AddV2, Mul, Neg, Sub, floating, number
 from .basic import ExpandDims, stop_gradient, transpose
 from .cast import cast
 from .constant import convert_to_tensor, normal_axis
@@ -272,7 +272,8 @@ def _check_ranks(logits: Dims, labels: Dims) -> None:
         return
     if len(labels) != len(logits) - 1:
         raise ValueError(
-            f"Rank mismatch: Rank of labels (received {len(labels)}) should equal rank of logits minus 1 (received {len(logits)})."
+            f"Rank mismatch: Rank of labels (received {len(labels)}) should equal rank of logits minus 1 "
+            f"(received {len(logits)})."
         )
     if not shapes.compatible(labels, logits[:-1]):
         raise ValueError(

@@ -13,6 +13,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import merge
 from .basic import shape, transpose, zeros_like
+from .branchless import keep
 from .constant import convert_to_tensor, known_dims
 from .conv import TO_NCHW, TO_NHWC
 from .conv_kernels import wide
@@ -91,7 +92,7 @@ class MaxPoolGrad(Pooling):
         check_run("MaxPoolGrad: the gradient", dy.shape, y.shape)
         dx = np.zeros(x.shape, dy.dtype)
         for out, inside, here in self.firsts(x, y):
-            dx[inside] += np.where(here, dy[out], dy.dtype.type(0))
+            dx[inside] += keep(here, dy[out])
         return dx
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
@@ -112,7 +113,7 @@ class MaxPoolGradGrad(Pooling):
         check_run("MaxPoolGradGrad: the elements", elements.shape, x.shape)
         picked = np.zeros(y.shape, elements.dtype)
         for out, inside, here in self.firsts(x, y):
-            np.copyto(picked[out], elements[inside], where=here)
+            picked[out] += keep(here, elements[inside])
         return picked
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:

@@ -35,7 +35,7 @@ class Softmax(AlongAxis):
     """exp(logits), divided by the sum of that along the axis."""
 
     def compute(self, logits: Any) -> Any:
-        shifted, exponentials, total = parts(logits, self.axis)
+        _, exponentials, total = parts(logits, self.axis)
         return np.divide(exponentials, total, out=exponentials).astype(logits.dtype, copy=False)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
@@ -47,7 +47,7 @@ class LogSoftmax(AlongAxis):
     """logits minus the logarithm of the sum of exp(logits) along the axis."""
 
     def compute(self, logits: Any) -> Any:
-        shifted, exponentials, total = parts(logits, self.axis)
+        shifted, _, total = parts(logits, self.axis)
         return np.subtract(shifted, np.log(total), out=shifted).astype(logits.dtype, copy=False)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
