@@ -81,6 +81,7 @@ def executing_eagerly() -> bool:
     return context.executing_eagerly()
 
 
+@np.errstate(all="ignore")
 def compute(definition: OpDef, inputs: Sequence[EagerTensor]) -> tuple[EagerTensor, ...]:
     """Run one operation now."""
     inferred = definition.infer(*inputs)

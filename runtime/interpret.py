@@ -11,6 +11,7 @@ from ..graph.ir import Operation, Tensor
 from ..graph.state import OpState, State
 
 
+@np.errstate(all="ignore")
 def interpret(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any], state: State | None = None) -> list[Any]:
     """The values of `fetches`, computed one operation after the other with nothing clever in between."""
     state = state or State(seed=0)

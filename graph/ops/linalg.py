@@ -101,6 +101,13 @@ def _adjoint(x: Any) -> Any:
     return np.conjugate(swapped) if swapped.dtype.kind == "c" else swapped
 
 
+def _lapack(op_type: str, dtype: DType) -> DType:
+    """`dtype` if LAPACK has it. Raises TypeError otherwise."""
+    if inexact(op_type, dtype).size < 4:
+        raise TypeError(f"{op_type} takes float32, float64 and complex numbers, got {dtype.name}")
+    return dtype
+
+
 @op
 class MatrixInverse(Op):
     """The inverses of the square matrices in the last two dimensions, or their adjoints."""
@@ -108,7 +115,7 @@ class MatrixInverse(Op):
     adjoint: bool = False
 
     def infer(self, x: TensorLike) -> Spec:
-        return Spec(inexact(self.type, x.dtype), square(x.dims))
+        return Spec(_lapack(self.type, x.dtype), square(x.dims))
 
     def compute(self, x: Any) -> Any:
         try:
@@ -129,7 +136,7 @@ class MatrixDeterminant(Op):
 
     def infer(self, x: TensorLike) -> Spec:
         dims = square(x.dims)
-        return Spec(inexact(self.type, x.dtype), None if dims is None else dims[:-2])
+        return Spec(_lapack(self.type, x.dtype), None if dims is None else dims[:-2])
 
     def compute(self, x: Any) -> Any:
         return np.linalg.det(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from .arithmetic import (
 from .basic import ZerosLike, sum_to
 from .cast import Cast, cast
 from .compare import Greater, GreaterEqual, LessEqual, LogicalNot, NotEqual
-from .complex import ComplexAbs
+from .complex import ComplexAbs, Real, as_complex
 from .constant import const, convert_to_tensor, same_dtype
 from .transcendental import Log
 
@@ -69,6 +70,8 @@ class SquaredDifference(Binary):
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         x, y = operation.inputs
+        if dy.dtype.is_complex:  # the value is real
+            dy = as_complex(Real()(dy))
         dx = Mul()(Mul()(number(2, dy), dy), Sub()(x, y))
         return [sum_to(dx, x), sum_to(Neg()(dx), y)]
 
@@ -255,16 +258,17 @@ def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | 
 def saturate_cast(value: Any, dtype: Any, name: str | None = None) -> Tensor:
     """`value` cast to `dtype`, what lies outside of its range to its nearest end. Source: `tf.saturate_cast`."""
     tensor, wanted = convert_to_tensor(value), as_dtype(dtype)
-    if wanted.min > tensor.dtype.min:
+    if float(wanted.min) > float(tensor.dtype.min):
         tensor = maximum(tensor, _end(wanted.min, tensor.dtype))
-    if wanted.max < tensor.dtype.max:
+    if float(wanted.max) < float(tensor.dtype.max):
         tensor = minimum(tensor, _end(wanted.max, tensor.dtype))
     return cast(tensor, wanted, name or "saturate_cast")
 
 
 def _end(limit: Any, dtype: DType) -> Tensor:
     """The end of a range in a type: rounded towards 0, lest casting it back overflows."""
-    value = np.array(limit, dtype.np)
-    if not dtype.is_integer and np.abs(np.float64(value)) > np.abs(np.float64(limit)):
+    exact = int(limit)  # the ends of the floating types are whole numbers as well
+    value = np.array(float(exact) if dtype.is_floating else exact).astype(dtype.np)
+    if builtins.abs(int(value.astype(np.float64))) > builtins.abs(exact):
         value = np.nextafter(value, np.zeros((), dtype.np))
     return const(np.asarray(value))
