@@ -405,7 +405,7 @@ def test_a_gradient_learns_the_static_shape_of_its_input() -> None:
 
 def test_ones_fit_a_y_of_unknown_shape() -> None:
     x = constant.placeholder("float32", None)
-    assert run(gradients(x * 3, x), {x: np.float32([[1, 2]])}) == [[[3.0, 3.0]]]
+    assert run(gradients(x * 3, x), {x: np.array([[1, 2]], np.float32)}) == [[[3.0, 3.0]]]
 
 
 # cost

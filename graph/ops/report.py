@@ -105,7 +105,7 @@ def Print(
     return definition(convert_to_tensor(input_), *(convert_to_tensor(item) for item in data), name=name)
 
 
-def Assert(condition: Any, data: Sequence[Any], summarize: int | None = None, name: str | None = None) -> Operation:
+def Assert(condition: Any, data: Any, summarize: int | None = None, name: str | None = None) -> Operation:
     """An operation that fails the run with InvalidArgumentError "assertion failed: …" unless `condition` (a bool scalar)
     holds; the message shows the first `summarize` (3) elements of each tensor of `data`. Source: `tf.Assert`.
 
