@@ -1,8 +1,10 @@
 """Rows for joining, splitting, padding, tiling, reordering, ranges, segments and selection."""
 
+from typing import Any
+
 import numpy as np
 from case import Case, floats, ints
-from weft.graph.ops import array, constant, padding, ranges, reordering, segments, selecting
+from weft.graph.ops import array, constant, padding, partitioning, ranges, reordering, segments, selecting
 
 X, Y, CUBE = floats(2, 3), floats(2, 2, seed=1), floats(2, 3, 4)
 IDS = np.array([0, 2, 0, -1], np.int32)
@@ -11,7 +13,7 @@ TRUE = np.array([[True, False, True], [False, False, True]])
 IMAGE = floats(1, 4, 4, 1)
 
 
-def segment_sums(data, ids, count):  # type: ignore[no-untyped-def]
+def segment_sums(data: Any, ids: Any, count: int) -> Any:
     return np.stack([data[ids == i].sum(0) for i in range(count)])
 
 
@@ -97,6 +99,15 @@ SEGMENTS = [
          exact_shape=False, expected=lambda x: [np.array([2.5, 1]), np.array([0, 1, 0]), np.array([2, 1])]),
 ]  # fmt: skip
 
+PARTITIONING = [
+    Case("DynamicPartition", lambda x, p: partitioning.dynamic_partition(x, p, 3), (ROWS, np.array([2, 0, 2, 0], np.int32)),
+         exact_shape=False, expected=lambda x, p: [x[[1, 3]], x[:0], x[[0, 2]]]),
+    Case("DynamicPartition", lambda x: partitioning.dynamic_partition(x, [[0, 1, 0], [1, 1, 0]], 2), (CUBE,), label="matrix",
+         exact_shape=False, expected=lambda x: [x[[0, 0, 1], [0, 2, 2]], x[[0, 1, 1], [1, 0, 1]]]),
+    Case("DynamicStitch", lambda x, y: partitioning.dynamic_stitch([[3, 0], 1], [x, y]), (floats(2, 3), floats(3)),
+         exact_shape=False, expected=lambda x, y: np.stack([x[1], y, 0 * y, x[0]])),
+]  # fmt: skip
+
 SELECTING = [
     Case("Where", selecting.where, (TRUE,), order=0, exact_shape=False,
          expected=lambda c: np.array([[0, 0], [0, 2], [1, 2]])),
@@ -121,4 +132,4 @@ SELECTING = [
          exact_shape=False, expected=lambda x, m: x[:, m], needs_shapes=True),
 ]  # fmt: skip
 
-CASES = JOINING + PADDING + REORDERING + RANGES + SEGMENTS + SELECTING
+CASES = JOINING + PADDING + REORDERING + RANGES + SEGMENTS + PARTITIONING + SELECTING

@@ -52,7 +52,9 @@ class GatherV2(Op):
 
     def compute(self, params: Any, indices: Any) -> Any:
         check_range(indices, params.shape[self.axis])
-        return np.asarray(np.take(params, indices, axis=self.axis))
+        axis = self.axis % params.ndim
+        taken = np.take(params, indices.reshape(-1), axis=axis)
+        return taken.reshape(params.shape[:axis] + indices.shape + params.shape[axis + 1 :])
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | IndexedSlices | None]:
         params, indices = operation.inputs
@@ -135,14 +137,15 @@ class ScatterNd(Op):
         return Spec(updates.dtype, out)
 
     def compute(self, indices: Any, updates: Any, dims: Any) -> Any:
-        lead, rest = tuple(dims[: indices.shape[-1]]), tuple(dims[indices.shape[-1] :])
+        whole = tuple(dims.tolist())
+        lead, rest = whole[: indices.shape[-1]], whole[indices.shape[-1] :]
         if updates.shape != (*indices.shape[:-1], *rest):
             raise InvalidArgumentError(
                 None, None, f"the updates have shape {list(updates.shape)}, not {[*indices.shape[:-1], *rest]}"
             )
         ids = flat_ids(indices, lead)
         count = int(np.prod(lead, dtype=np.int64))
-        return summed_rows(count, ids, updates.reshape(ids.size, *rest)).reshape(tuple(dims))
+        return summed_rows(count, ids, updates.reshape(ids.size, *rest)).reshape(whole)
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor | None]:
         return [None, GatherNd()(ddx, operation.inputs[0]), None]

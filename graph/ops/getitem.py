@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
+from ..dtypes import int64
 from ..ir import Tensor
 from ..operators import operator
+from .cast import cast
 from .constant import const, convert_to_tensor
 from .slicing import StridedSlice
 
@@ -92,4 +94,7 @@ def _packed(values: list[Any]) -> Tensor:
     if all(isinstance(value, int) for value in values):
         wide = any(not -(2**31) <= value < 2**31 for value in values)
         return const(np.array(values, np.int64 if wide else np.int32), "strided_slice/stack")
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if any(tensor.dtype is int64 for tensor in tensors):
+        values = [cast(value, int64) if isinstance(value, Tensor) else value for value in values]
     return convert_to_tensor(values, name="strided_slice/stack")

@@ -10,12 +10,12 @@ from ..errors import InvalidArgumentError
 
 
 def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0) -> None:
-    """Raise InvalidArgumentError that names the first index outside of [lowest, limit), as TF words it."""
+    """Raises InvalidArgumentError that names the first index outside of [0, limit), as TF words it; `lowest` allows more."""
     if indices.size and (indices.min() < lowest or indices.max() >= limit):
         place = np.argwhere((indices < lowest) | (indices >= limit))[0]
         where = f"[{','.join(str(i) for i in place)}]" if place.size else ""
         raise InvalidArgumentError(
-            None, None, f"{what}{where} = {indices[tuple(place)]} is not in [{lowest}, {limit}): out of range"
+            None, None, f"{what}{where} = {indices[tuple(place)]} is not in [0, {limit}): out of range"
         )
 
 

@@ -75,7 +75,7 @@ class SegmentGather(Op):
     def compute(self, rows: Any, segment_ids: Any) -> Any:
         kept = segment_ids >= 0
         if kept.all():
-            return np.take(rows, segment_ids, axis=0)
+            return np.take(rows, segment_ids.reshape(-1), axis=0).reshape(segment_ids.shape + rows.shape[1:])
         out = np.zeros(segment_ids.shape + rows.shape[1:], rows.dtype)
         out[kept] = rows[segment_ids[kept]]
         return out
@@ -102,9 +102,7 @@ class SegmentSum(Op):
         if len(segment_ids) != len(data):
             raise InvalidArgumentError(None, None, "segment_ids should be the same size as dimension 0 of input.")
         if segment_ids.size and (segment_ids[0] < 0 or (segment_ids[1:] < segment_ids[:-1]).any()):
-            raise InvalidArgumentError(
-                None, None, "segment ids must be >= 0, and not increasing is an error: they fall"
-            )
+            raise InvalidArgumentError(None, None, "segment ids must not be negative, and they must not fall")
         return summed_rows(int(segment_ids[-1]) + 1 if segment_ids.size else 0, segment_ids, data)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:

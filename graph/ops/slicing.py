@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -149,12 +150,19 @@ class Strided(Op):
 
     def index(self, begin: Any, end: Any, stride: Any, dims: tuple[int, ...]) -> tuple[Any, ...]:
         """The index of NumPy. Raises InvalidArgumentError for one that does not fit the shape."""
-        try:
-            items = self.items(begin.tolist(), end.tolist(), stride.tolist())
-            sliced_dims(items, dims)
-        except ValueError as error:
-            raise InvalidArgumentError(None, None, str(error)) from None
-        return tuple(item.numpy() for item in items)
+        return _numpy_index(self, tuple(begin.tolist()), tuple(end.tolist()), tuple(stride.tolist()), dims)
+
+
+@lru_cache(maxsize=4096)  # a graph takes the same few slices in every step, and reading one costs more than taking it
+def _numpy_index(
+    strided: Strided, begin: tuple[int, ...], end: tuple[int, ...], stride: tuple[int, ...], dims: tuple[int, ...]
+) -> tuple[Any, ...]:
+    try:
+        items = strided.items(begin, end, stride)
+        sliced_dims(items, dims)
+    except ValueError as error:
+        raise InvalidArgumentError(None, None, str(error)) from None
+    return tuple(item.numpy() for item in items)
 
 
 def sliced_dims(items: Sequence[Item], dims: tuple[int | None, ...]) -> tuple[int | None, ...]:
