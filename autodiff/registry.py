@@ -98,12 +98,9 @@ def _borrowed(kind: type[OpDef]) -> GradientFunction:
 
 
 def takes_slices(operation: Operation) -> bool:
-    """Whether the operation's gradient function wants IndexedSlices as they are; definitions get them as dense tensors."""
-    return operation.gradient_override is not None or operation.type in _REGISTERED or operation.type in _PASSING_ON
-
-
-#: Types whose gradient is the incoming one, untouched, so that a sparse gradient can stay sparse.
-_PASSING_ON = frozenset({"Identity", "ReadVariableOp", "PlaceholderWithDefault", "AddN", "Print"})
+    """Whether the operation's gradient function gets IndexedSlices as they are: a user's does, most definitions do not."""
+    users = operation.gradient_override is not None or operation.type in _REGISTERED
+    return users or operation.definition.passes_slices
 
 
 def _no_gradient(operation: Operation) -> str:

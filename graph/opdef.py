@@ -58,6 +58,8 @@ class OpDef:
     access: ClassVar[str] = ""
     #: Registered as not differentiable: gradients stop here with None (TF: NotDifferentiable), instead of an error.
     not_differentiable: ClassVar[bool] = False
+    #: `grad` hands sparse gradients (IndexedSlices) on as they are; any other gets them as dense tensors.
+    passes_slices: ClassVar[bool] = False
 
     def infer(self, *inputs: Any, **none: Any) -> Spec | tuple[Spec, ...]:
         raise NotImplementedError(f"{self.type} has no shape inference")

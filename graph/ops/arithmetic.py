@@ -245,6 +245,8 @@ class Masked(Op):
 class AddN(Op):
     """The sum of several tensors of one shape and type, added from left to right."""
 
+    passes_slices = True
+
     def infer(self, *inputs: TensorLike) -> Spec:
         dims = None
         for tensor in inputs:

@@ -21,6 +21,7 @@ class Identity(Op):
     """The input itself."""
 
     view = True
+    passes_slices = True
 
     def infer(self, x: TensorLike) -> Spec:
         return Spec(x.dtype, x.dims, x.known)

@@ -80,6 +80,7 @@ class PlaceholderWithDefault(Op):
 
     shape: Dims = None
     view = True
+    passes_slices = True
 
     def infer(self, default: TensorLike) -> Spec:
         if not shapes.compatible(default.dims, self.shape):

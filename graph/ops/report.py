@@ -27,6 +27,7 @@ class PrintOp(Op):
     summarize: int = 3
     stateful = True
     view = True
+    passes_slices = True
 
     def infer(self, x: TensorLike, *data: TensorLike) -> Spec:
         return Spec(x.dtype, x.dims, x.known)

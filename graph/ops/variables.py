@@ -41,6 +41,7 @@ class ReadVariableOp(Op):
     shape: Dims
     stateful = True
     access = "read"
+    passes_slices = True
 
     def infer(self, handle: TensorLike) -> Spec:
         check_handle(handle)
