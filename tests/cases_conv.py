@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from case import Case, floats
 from weft.graph import ir
-from weft.graph.ops import constant, conv, pooling
+from weft.graph.ops import constant, conv, depthwise, pooling
 
 IMAGES, FILTERS = floats(2, 4, 3, 2), floats(2, 2, 2, 3)
 ONE = floats(1, 4, 4, 1)
@@ -46,6 +46,17 @@ def pool(reduce: Callable[..., Any], step: int, padding: str) -> Callable[..., A
         return reduce(windows(padded(x, (2, 2), step, padding, np.nan), (2, 2), step), axis=(4, 5))
 
     return compute
+
+
+def deep(step: Any, padding: Any, **more: Any) -> Callable[..., Any]:
+    return lambda x, w: depthwise.depthwise_conv2d(x, w, step, padding, **more)
+
+
+def per_channel(step: int, padding: str) -> Callable[..., Any]:
+    """Channel after channel, each an ordinary convolution."""
+    return lambda x, w: np.concatenate(
+        [conv2d(step, padding)(x[..., c : c + 1], w[:, :, c : c + 1]) for c in range(x.shape[3])], -1
+    )
 
 
 def sizes(*numbers: int) -> ir.Tensor:
@@ -100,4 +111,18 @@ CASES = [
     Case("AvgPool", pooled(pooling.avg_pool, 2, "SAME"), (IMAGES,), expected=pool(np.nanmean, 2, "SAME")),
     Case("AvgPool", pooled(pooling.avg_pool, 1, "SAME"), (ONE,), label="overlapping", expected=pool(np.nanmean, 1, "SAME")),
     Case("AvgPoolGrad", lambda dy: pooling.AvgPoolGrad(*SAME2)(sizes(2, 4, 3, 2), dy), (floats(2, 2, 2, 2),)),
+    Case("DepthwiseConv2dNative", deep(1, "SAME"), (IMAGES, FILTERS), expected=per_channel(1, "SAME")),
+    Case("DepthwiseConv2dNative", deep([1, 1, 2, 2], "SAME", data_format="NCHW", rate=1), (NCHW, FILTERS), label="nchw",
+         expected=lambda x, w: per_channel(2, "SAME")(x.transpose(0, 2, 3, 1), w).transpose(0, 3, 1, 2)),
+    Case("DepthwiseConv2dNative", deep(1, "VALID", dilations=2), (ONE, floats(2, 2, 1, 2)), label="dilated",
+         expected=conv2d(1, "VALID", 2)),
+    Case("DepthwiseConv2dNative", lambda x, w, p: depthwise.separable_conv2d(x, w, p, 1, "SAME"),
+         (floats(1, 2, 2, 2), FILTERS, floats(1, 1, 6, 2)), label="separable",
+         expected=lambda x, w, p: per_channel(1, "SAME")(x, w) @ p[0, 0]),
+    Case("DepthwiseConv2dNativeBackpropInput",
+         lambda w, y: depthwise.DepthwiseConv2dNativeBackpropInput((1, 2, 2, 1))(sizes(2, 4, 3, 2), w, y),
+         (FILTERS, floats(2, 2, 2, 6))),
+    Case("DepthwiseConv2dNativeBackpropFilter",
+         lambda x, y: depthwise.DepthwiseConv2dNativeBackpropFilter((1, 2, 2, 1))(x, sizes(2, 2, 2, 3), y),
+         (IMAGES, floats(2, 2, 2, 6))),
 ]  # fmt: skip
