@@ -1,1 +1,335 @@
-"""weft: TensorFlow-1-style symbolic graphs on one process or a Ray cluster, with the same bits. `import weft as wf`."""
+"""weft: TensorFlow-1-style symbolic graphs on one process or a Ray cluster, with the same bits. `import weft as wf`.
+
+This file is the public face: names only. Each is defined in the file that its import names.
+"""
+
+import importlib as _importlib
+import typing as _typing
+
+from . import nn as nn, train as train
+from .autodiff import testing as test
+from .autodiff.aggregate import AggregationMethod as AggregationMethod
+from .autodiff.gradients import (
+    UnconnectedGradients as UnconnectedGradients,
+    gradients as gradients,
+)
+from .autodiff.registry import (
+    NoGradient as NoGradient,
+    NotDifferentiable as NotDifferentiable,
+    RegisterGradient as RegisterGradient,
+)
+from .graph import dtypes as dtypes, errors as errors
+from .graph.collections import GraphKeys as GraphKeys
+from .graph.context import (
+    get_default_session as get_default_session,
+    reset_default_graph as reset_default_graph,
+)
+from .graph.defaults import (
+    add_to_collection as add_to_collection,
+    add_to_collections as add_to_collections,
+    colocate_with as colocate_with,
+    control_dependencies as control_dependencies,
+    device as device,
+    get_collection as get_collection,
+    get_collection_ref as get_collection_ref,
+    is_tensor as is_tensor,
+    name_scope as name_scope,
+)
+from .graph.devices import DeviceSpec as DeviceSpec
+from .graph.dtypes import (
+    DType as DType,
+    as_dtype as as_dtype,
+    bfloat16 as bfloat16,
+    boolean as bool,
+    complex64 as complex64,
+    complex128 as complex128,
+    double as double,
+    float16 as float16,
+    float32 as float32,
+    float64 as float64,
+    half as half,
+    int8 as int8,
+    int16 as int16,
+    int32 as int32,
+    int64 as int64,
+    resource as resource,
+    string as string,
+    uint8 as uint8,
+    uint16 as uint16,
+    uint32 as uint32,
+    uint64 as uint64,
+)
+from .graph.eager import (
+    enable_eager_execution as enable_eager_execution,
+    executing_eagerly as executing_eagerly,
+)
+from .graph.errors import OpError as OpError
+from .graph.indexed_slices import IndexedSlices as IndexedSlices
+from .graph.ir import (
+    Graph as Graph,
+    Operation as Operation,
+    Tensor as Tensor,
+    get_default_graph as get_default_graph,
+)
+from .graph.ops.arithmetic import (
+    add as add,
+    add_n as add_n,
+    conj as conj,
+    div as div,
+    div_no_nan as div_no_nan,
+    divide as divide,
+    floordiv as floordiv,
+    floormod as floormod,
+    multiply as multiply,
+    negative as negative,
+    realdiv as realdiv,
+    subtract as subtract,
+    truediv as truediv,
+)
+from .graph.ops.array import (
+    concat as concat,
+    meshgrid as meshgrid,
+    split as split,
+    tile as tile,
+)
+from .graph.ops.basic import (
+    broadcast_to as broadcast_to,
+    expand_dims as expand_dims,
+    fill as fill,
+    identity as identity,
+    no_op as no_op,
+    ones as ones,
+    ones_like as ones_like,
+    rank as rank,
+    reduce_sum as reduce_sum,
+    reshape as reshape,
+    shape as shape,
+    size as size,
+    squeeze as squeeze,
+    stop_gradient as stop_gradient,
+    transpose as transpose,
+    zeros as zeros,
+    zeros_like as zeros_like,
+)
+from .graph.ops.cast import (
+    cast as cast,
+    to_bfloat16 as to_bfloat16,
+    to_complex64 as to_complex64,
+    to_complex128 as to_complex128,
+    to_double as to_double,
+    to_float as to_float,
+    to_int32 as to_int32,
+    to_int64 as to_int64,
+)
+from .graph.ops.compare import (
+    check_numerics as check_numerics,
+    equal as equal,
+    greater as greater,
+    greater_equal as greater_equal,
+    is_finite as is_finite,
+    is_inf as is_inf,
+    is_nan as is_nan,
+    less as less,
+    less_equal as less_equal,
+    logical_and as logical_and,
+    logical_not as logical_not,
+    logical_or as logical_or,
+    logical_xor as logical_xor,
+    not_equal as not_equal,
+)
+from .graph.ops.complex import (
+    angle as angle,
+    complex as complex,
+    imag as imag,
+    real as real,
+)
+from .graph.ops.constant import (
+    constant as constant,
+    convert_to_tensor as convert_to_tensor,
+    placeholder as placeholder,
+    placeholder_with_default as placeholder_with_default,
+    stack as stack,
+    unstack as unstack,
+)
+from .graph.ops.control import (
+    group as group,
+    tuple as tuple,
+    with_dependencies as with_dependencies,
+)
+from .graph.ops.diagonal import (
+    diag as diag,
+    diag_part as diag_part,
+    eye as eye,
+    matrix_diag as matrix_diag,
+    matrix_diag_part as matrix_diag_part,
+    matrix_set_diag as matrix_set_diag,
+    trace as trace,
+)
+from .graph.ops.gathering import (
+    gather as gather,
+    gather_nd as gather_nd,
+    one_hot as one_hot,
+    scatter_nd as scatter_nd,
+)
+from .graph.ops.linalg import (
+    matmul as matmul,
+    matrix_determinant as matrix_determinant,
+    matrix_inverse as matrix_inverse,
+    tensordot as tensordot,
+)
+from .graph.ops.math import (
+    abs as abs,
+    ceil as ceil,
+    clip_by_value as clip_by_value,
+    floor as floor,
+    maximum as maximum,
+    minimum as minimum,
+    pow as pow,
+    rint as rint,
+    round as round,
+    saturate_cast as saturate_cast,
+    sign as sign,
+    squared_difference as squared_difference,
+)
+from .graph.ops.padding import (
+    pad as pad,
+)
+from .graph.ops.random import (
+    multinomial as multinomial,
+    random_normal as random_normal,
+    random_shuffle as random_shuffle,
+    random_uniform as random_uniform,
+    truncated_normal as truncated_normal,
+)
+from .graph.ops.ranges import (
+    linspace as linspace,
+    range_ as range,
+    sequence_mask as sequence_mask,
+)
+from .graph.ops.reduction import (
+    argmax as argmax,
+    argmin as argmin,
+    reduce_all as reduce_all,
+    reduce_any as reduce_any,
+    reduce_max as reduce_max,
+    reduce_mean as reduce_mean,
+    reduce_min as reduce_min,
+    reduce_prod as reduce_prod,
+)
+from .graph.ops.reordering import (
+    depth_to_space as depth_to_space,
+    invert_permutation as invert_permutation,
+    reverse as reverse,
+    reverse_sequence as reverse_sequence,
+    roll as roll,
+    space_to_depth as space_to_depth,
+)
+from .graph.ops.report import (
+    Assert as Assert,
+    Print as Print,
+)
+from .graph.ops.scan import (
+    cumprod as cumprod,
+    cumsum as cumsum,
+)
+from .graph.ops.segments import (
+    segment_sum as segment_sum,
+    unique as unique,
+    unique_with_counts as unique_with_counts,
+    unsorted_segment_sum as unsorted_segment_sum,
+)
+from .graph.ops.selecting import (
+    boolean_mask as boolean_mask,
+    where as where,
+    where_v2 as where_v2,
+)
+from .graph.ops.slicing import (
+    slice_ as slice,
+    strided_slice as strided_slice,
+)
+from .graph.ops.special import (
+    erf as erf,
+    erfc as erfc,
+    sigmoid as sigmoid,
+)
+from .graph.ops.statistics import (
+    count_nonzero as count_nonzero,
+    norm as norm,
+    reduce_logsumexp as reduce_logsumexp,
+    reduce_std as reduce_std,
+    reduce_variance as reduce_variance,
+)
+from .graph.ops.transcendental import (
+    acos as acos,
+    acosh as acosh,
+    asin as asin,
+    asinh as asinh,
+    atan as atan,
+    atan2 as atan2,
+    atanh as atanh,
+    cos as cos,
+    cosh as cosh,
+    exp as exp,
+    expm1 as expm1,
+    log as log,
+    log1p as log1p,
+    reciprocal as reciprocal,
+    rsqrt as rsqrt,
+    sin as sin,
+    sinh as sinh,
+    sqrt as sqrt,
+    square as square,
+    tan as tan,
+    tanh as tanh,
+)
+from .graph.random_seed import (
+    get_seed as get_seed,
+    set_random_seed as set_random_seed,
+)
+from .graph.shapes import Dimension as Dimension, TensorShape as TensorShape
+from .graph.variable import (
+    Variable as Variable,
+)
+from .graph.variable_functions import (
+    all_variables as all_variables,
+    assign as assign,
+    assign_add as assign_add,
+    assign_sub as assign_sub,
+    global_variables as global_variables,
+    global_variables_initializer as global_variables_initializer,
+    initialize_all_variables as initialize_all_variables,
+    initialize_local_variables as initialize_local_variables,
+    initialize_variables as initialize_variables,
+    is_variable_initialized as is_variable_initialized,
+    local_variables as local_variables,
+    local_variables_initializer as local_variables_initializer,
+    model_variables as model_variables,
+    moving_average_variables as moving_average_variables,
+    scatter_add as scatter_add,
+    scatter_div as scatter_div,
+    scatter_max as scatter_max,
+    scatter_min as scatter_min,
+    scatter_mul as scatter_mul,
+    scatter_sub as scatter_sub,
+    scatter_update as scatter_update,
+    trainable_variables as trainable_variables,
+    variables_initializer as variables_initializer,
+)
+from .runtime.config import (
+    ConfigProto as ConfigProto,
+    GPUOptions as GPUOptions,
+    RunMetadata as RunMetadata,
+    RunOptions as RunOptions,
+)
+from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
+from .runtime.session import InteractiveSession as InteractiveSession, Session as Session
+
+newaxis = None
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """`wf.cluster` is loaded when it is first used: a local session needs neither Ray nor Arrow."""
+    if name == "cluster":
+        return _importlib.import_module(".cluster", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import CodeType, TracebackType
@@ -48,7 +48,7 @@ class CompiledPlan:
         #: Which fetches of the step this plan returns, in the order it returns them.
         self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
 
-    def run(self, feeds: Sequence[Any], channel: Channel) -> tuple[Any, ...]:
+    def run(self, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """The fetched values. Raises StepFailure naming the node whose kernel failed."""
         with self._frame() as step, np.errstate(all="ignore"):
             try:
@@ -146,7 +146,7 @@ class _Writer:
             case Receive(slot, edge):
                 return f"{'' if slot is None else f'v{slot} = '}receive({edge})"
             case Free(slots):
-                return " = ".join(f"v{slot}" for slot in slots if slot not in self.bound) + " = None"
+                return "".join(f"v{slot} = " for slot in slots if slot not in self.bound) + "None"
             case Fetch(slot, _, copied):
                 self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
                 return ""

@@ -10,12 +10,15 @@ import numpy as np
 from ..graph import shapes
 from ..graph.dtypes import string
 from ..graph.opdef import OpDef
-from ..graph.ops.basic import Identity, Rank, Shape, Size, StopGradient
+from ..graph.ops.basic import BroadcastTo, Identity, Rank, Reshape, Shape, Size, StopGradient, SumTo
 from ..graph.ops.constant import Const, Literal
 from .program import Feed, Node, Program, Ref
 
 #: Larger results are computed at each run rather than kept with the plan.
 FOLD_LIMIT_BYTES = 1 << 20
+
+#: Operations that change nothing when the shape stays the same.
+_RESHAPING = (BroadcastTo, Reshape, SumTo)
 
 Rewrite = Callable[[Node, "_Rewriter"], Node | Ref]
 
@@ -98,8 +101,12 @@ def _compute(node: Node, inputs: list[Any]) -> np.ndarray[Any, Any] | None:
 
 
 def drop_identities(node: Node, program: _Rewriter) -> Node | Ref:
-    """An identity that waits for nothing is its input."""
-    return node.inputs[0] if isinstance(node.definition, (Identity, StopGradient)) and not node.controls else node
+    """An identity that waits for nothing is its input; so is a reshape or broadcast to the shape that is there."""
+    if node.controls or not isinstance(node.definition, (Identity, StopGradient, *_RESHAPING)):
+        return node
+    ref = node.inputs[0]
+    same = program.nodes[ref.node].specs[ref.output].dims == node.specs[0].dims and shapes.is_full(node.specs[0].dims)
+    return ref if same or not isinstance(node.definition, _RESHAPING) else node
 
 
 def share_equals(node: Node, program: _Rewriter) -> Node | Ref:
