@@ -1,7 +1,10 @@
 """Rows for graph/ops/linalg.py and diagonal.py."""
 
+from collections.abc import Callable
+
 import numpy as np
 from case import Case, floats, ints
+from weft.graph.ir import Tensor
 from weft.graph.ops import complex, diagonal, linalg
 
 A, B, ROW = floats(2, 3), floats(3, 4), floats(3)
@@ -10,10 +13,10 @@ SQUARES = floats(2, 3, 3) + 3 * np.eye(3)
 Z = floats(2, 2) + 1j * floats(2, 2, seed=1)
 
 
-def of_complex(op: str, function, label: str = "of complex"):  # type: ignore[no-untyped-def]
+def of_complex(op: str, function: Callable[[Tensor], Tensor], label: str = "of complex") -> Case:
     """A row for the gradient by a complex matrix: real and imaginary part of the function, by both parts of its argument."""
 
-    def parts(x, y):  # type: ignore[no-untyped-def]
+    def parts(x: Tensor, y: Tensor) -> list[Tensor]:
         value = function(complex.complex(x, y))
         return [complex.real(value), complex.imag(value)]
 

@@ -1,9 +1,12 @@
 """Rows for the elementwise functions: arithmetic.py, cast.py, math.py, transcendental.py, special.py, complex.py, scan.py."""
 
 import math as std
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from case import Case, floats, ints
+from weft.graph.ir import Tensor
 from weft.graph.ops import arithmetic, cast, complex, math, scan, special, transcendental
 
 X, Y, ROW = floats(2, 3), floats(2, 3, seed=1), floats(3)
@@ -15,19 +18,19 @@ MASK = np.array([[True, False, True], [False, True, True]])
 WITH_ZEROS = np.array([[2.0, 0.0, 3.0, -1.0], [0.0, 1.5, 0.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
 
 
-def smooth(op: str, values: np.ndarray, numpy_says: object = None) -> Case:
+def smooth(op: str, values: np.ndarray[Any, Any], numpy_says: Callable[..., Any] | None = None) -> Case:
     function = getattr(transcendental, op.lower())
-    return Case(op, function, (values,), expected=numpy_says or getattr(np, op.lower()))  # type: ignore[arg-type]
+    return Case(op, function, (values,), expected=numpy_says or getattr(np, op.lower()))
 
 
-def elementwise(function):  # type: ignore[no-untyped-def]
+def elementwise(function: Callable[[float], float]) -> Callable[..., Any]:
     return lambda x: np.vectorize(function)(x)
 
 
-def of_complex(op: str, function):  # type: ignore[no-untyped-def]
+def of_complex(op: str, function: Callable[[Tensor], Tensor]) -> Case:
     """A row for the gradient by a complex number: real and imaginary part of the function, by both parts of its argument."""
 
-    def parts(x, y):  # type: ignore[no-untyped-def]
+    def parts(x: Tensor, y: Tensor) -> list[Tensor]:
         value = function(complex.complex(x, y))
         return [complex.real(value), complex.imag(value)]
 

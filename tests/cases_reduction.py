@@ -58,5 +58,5 @@ CASES = [
          expected=lambda x: np.linalg.norm(x, "fro", (0, 2))),
     Case("Max", lambda x: statistics.norm(x, 1, [0, 1]), (X,), label="matrix norm 1", expected=lambda x: np.linalg.norm(x, 1)),
     Case("Max", lambda x: statistics.norm(x, np.inf, [0, 1], True), (X,), label="matrix norm inf",
-         expected=lambda x: np.linalg.norm(x, np.inf, keepdims=True)),
+         expected=lambda x: np.linalg.norm(x, np.inf, (0, 1), True)),
 ]  # fmt: skip

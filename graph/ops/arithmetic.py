@@ -14,6 +14,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..operators import operator
 from .basic import sum_to
+from .branchless import keep
 from .cast import Cast
 from .constant import const, convert_to_tensor, same_dtype
 
@@ -233,8 +234,7 @@ class Masked(Op):
         return Spec(numeric(self.type, x.dtype), shapes.broadcast(mask.dims, x.dims))
 
     def compute(self, mask: Any, x: Any) -> Any:
-        x = np.asarray(x)
-        return np.where(mask, x, np.zeros((), x.dtype))
+        return keep(mask, np.asarray(x))
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
         mask, x = operation.inputs

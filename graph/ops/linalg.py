@@ -115,7 +115,7 @@ class MatrixInverse(Op):
     adjoint: bool = False
 
     def infer(self, x: TensorLike) -> Spec:
-        return Spec(_lapack(self.type, x.dtype), square(x.dims))
+        return Spec(_lapack(self.type, x.dtype), square_dims(x.dims))
 
     def compute(self, x: Any) -> Any:
         try:
@@ -135,7 +135,7 @@ class MatrixDeterminant(Op):
     """The determinants of the square matrices in the last two dimensions."""
 
     def infer(self, x: TensorLike) -> Spec:
-        dims = square(x.dims)
+        dims = square_dims(x.dims)
         return Spec(_lapack(self.type, x.dtype), None if dims is None else dims[:-2])
 
     def compute(self, x: Any) -> Any:
@@ -147,7 +147,7 @@ class MatrixDeterminant(Op):
         return [Mul()(scale, MatrixInverse(True)(x))]
 
 
-def square(dims: Dims) -> Dims:
+def square_dims(dims: Dims) -> Dims:
     """The shape of square matrices. Raises ValueError where it is none."""
     if dims is None:
         return None

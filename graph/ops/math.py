@@ -45,6 +45,8 @@ class Pow(Binary):
             raise InvalidArgumentError(None, None, "Integers to negative integer powers are not allowed")
         if y.ndim == 0 and y == 2:
             return np.square(x)
+        if y.ndim == 0 and y == 3:  # pow() itself takes a hundred times as long
+            return np.square(x) * x
         return np.power(x, y)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:

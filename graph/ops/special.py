@@ -18,6 +18,9 @@ from .transcendental import Exp, Smooth, Square, one_minus
 
 Array = np.ndarray[Any, Any]
 
+#: How many elements of an error function are computed at a time.
+_BLOCK = 16384
+
 
 @op
 class Sigmoid(Smooth):
@@ -51,11 +54,7 @@ class Erf(ErrorFunction):
     """The error function."""
 
     def compute(self, x: Any) -> Any:
-        x = np.asarray(x)
-        wide = x.astype(np.float64)
-        return np.where(np.abs(wide) < 1, _erf_small(wide), np.sign(wide) * (1 - _erfc_large(np.abs(wide)))).astype(
-            x.dtype
-        )
+        return _by_size(x, _erf_small, lambda far: np.sign(far) * (1 - _erfc_large(np.abs(far))))
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return _bell(x)
@@ -66,14 +65,28 @@ class Erfc(ErrorFunction):
     """1 - erf(x), exact where that is near 0."""
 
     def compute(self, x: Any) -> Any:
-        x = np.asarray(x)
-        wide = x.astype(np.float64)
-        tail = _erfc_large(np.abs(wide))
-        outside = np.where(wide < 0, 2 - tail, tail)
-        return np.where(np.abs(wide) < 1, 1 - _erf_small(wide), outside).astype(x.dtype)
+        def outside(far: Array) -> Array:
+            tail = _erfc_large(np.abs(far))
+            return np.where(far < 0, 2 - tail, tail)
+
+        return _by_size(x, lambda near: 1 - _erf_small(near), outside)
 
     def slope(self, x: Tensor, y: Tensor) -> Tensor:
         return Neg()(_bell(x))
+
+
+def _by_size(x: Any, near: Callable[[Array], Array], far: Callable[[Array], Array]) -> Array:
+    """One function of the elements within (-1, 1), another of the rest, in blocks that stay in the cache."""
+    x = np.asarray(x)
+    result = np.empty(x.size, x.dtype)
+    for start in range(0, x.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        block = x.reshape(-1)[part].astype(np.float64)
+        inside = np.abs(block) < 1
+        values = np.empty_like(block)
+        values[inside], values[~inside] = near(block[inside]), far(block[~inside])
+        result[part] = values
+    return result.reshape(x.shape)
 
 
 def _bell(x: Tensor) -> Tensor:
@@ -83,8 +96,7 @@ def _bell(x: Tensor) -> Tensor:
 
 def _erf_small(x: Array) -> Array:
     """erf within [-1, 1]: x times a polynomial in x²."""
-    inside = np.minimum(np.abs(x), 1)
-    return np.asarray(x * _polynomial(_small_coefficients(), 2 * inside * inside - 1))
+    return np.asarray(x * _polynomial(_small_coefficients(), 2 * x * x - 1))
 
 
 def _erfc_large(x: Array) -> Array:
