@@ -1,8 +1,5 @@
 """Where `gradients` builds: names, scopes, devices and colocation, and what finding the way costs."""
 
-from typing import Any
-
-import numpy as np
 import pytest
 from weft.autodiff.gradients import gradients
 from weft.autodiff.reach import between
@@ -10,11 +7,6 @@ from weft.autodiff.registry import RegisterGradient
 from weft.graph import ir
 from weft.graph.ops import arithmetic, basic, constant
 from weft.graph.ops.constant import constant as const
-from weft.runtime.interpret import interpret
-
-
-def run(fetches: list[Any], feeds: dict[ir.Tensor, Any] | None = None) -> list[Any]:
-    return [np.asarray(value).tolist() for value in interpret(fetches, feeds or {})]
 
 
 def chain(x: ir.Tensor, length: int) -> ir.Tensor:
