@@ -88,6 +88,11 @@ class Decoder:
         """Whether a message has begun and not ended."""
         return self._body is not None or self._end > self._start
 
+    @property
+    def large(self) -> bool:
+        """Whether `space()` is the rest of a message's tensors, and nothing else."""
+        return self._body is not None
+
     def next(self) -> Message | None:
         """The next complete message, None when more bytes are needed.
 

@@ -62,6 +62,7 @@ class Limits:
     max_ndim: int = MAX_NDIM
     max_inline: int = 8 << 30  #: bytes of all tensors of a message that travel inline
     max_slot: int = 64 << 30  #: bytes of one tensor in shared memory
+    max_idle: int = 512 << 20  #: bytes kept to receive into, each connection
     max_shared: int = 256 << 30  #: bytes of shared memory, each way of a connection
 
     @property
@@ -77,6 +78,12 @@ Store = Callable[[Array, int], tuple[int, int] | None]
 def padding(size: int) -> int:
     """How many bytes are missing to a multiple of 64."""
     return -size % ALIGNMENT
+
+
+def slot_size(nbytes: int) -> int:
+    """The size class of a slot: four in each doubling, so that at most a quarter is wasted, all multiples of 64."""
+    quarter = max(ALIGNMENT, 1 << max(0, (nbytes - 1).bit_length() - 3))
+    return -(-nbytes // quarter) * quarter
 
 
 def encode(message: Message, limits: Limits, store: Store | None = None) -> list[Buffer]:
@@ -100,7 +107,7 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
         place = store(array, message.step) if store and nbytes and code != STRING else None
         if place is None:
             descriptors.append(DESCRIPTOR.pack(code, len(dims), INLINE, 0, 0, nbytes))
-            bodies += (np.asarray(array, order="C").reshape(-1).view(np.uint8), _PADDING[padding(nbytes)])
+            bodies += (_contents(array), _PADDING[padding(nbytes)])
             inline += nbytes + padding(nbytes)
         else:
             descriptors.append(DESCRIPTOR.pack(code, len(dims), SLOT, *place, nbytes))
@@ -117,6 +124,11 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
 def encode_segment(number: int, size: int) -> bytes:
     """The frame that announces a segment of shared memory."""
     return HEADER.pack(MAGIC, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0, 0)
+
+
+def _contents(array: Array) -> Buffer:
+    """An array's bytes in C order: themselves where they are worth it and lie so, else a copy."""
+    return array.tobytes() if array.nbytes < _ALONE else np.asarray(array, order="C").reshape(-1).view(np.uint8)
 
 
 def _header(message: Message, front: int, inline: int) -> bytes:

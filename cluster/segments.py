@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..graph import errors
-from .message import ALIGNMENT, Array, Limits
+from .message import Array, Limits, slot_size
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 #: The size of the first segment; each further one is twice as large as the last.
@@ -134,12 +134,6 @@ class Arena:
         self._segments.append(segment)
         self.unannounced.append(segment)
         return segment
-
-
-def slot_size(nbytes: int) -> int:
-    """The size class of a slot: four in each doubling, so that at most a quarter is wasted, all multiples of 64."""
-    quarter = max(ALIGNMENT, 1 << max(0, (nbytes - 1).bit_length() - 3))
-    return -(-nbytes // quarter) * quarter
 
 
 class MappedSegments:

@@ -20,6 +20,9 @@ from .sockets import StreamConnection
 
 #: Smaller tensors travel inline: two short copies cost less than a slot.
 SLOT_FROM = 16 * 1024
+#: Plain ints: those of the module are slow to combine.
+_CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+_TRUNCATED = int(socket.MSG_CTRUNC)
 _ANCILLARY = socket.CMSG_SPACE(16 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 
 
@@ -77,14 +80,14 @@ class ShmConnection(StreamConnection):
             finally:
                 os.close(segment.fd)
 
-    def _receive(self, space: memoryview) -> int:
-        count, ancillary, flags, _ = self._sock.recvmsg_into([space], _ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+    def _receive(self, space: memoryview, flags: int) -> int:
+        count, ancillary, flags, _ = self._sock.recvmsg_into([space], _ANCILLARY, flags | _CLOSE_ON_EXEC)
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors = array.array("i")
                 descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
                 self._mapped.descriptors.extend(descriptors)
-        if flags & socket.MSG_CTRUNC or len(self._mapped.descriptors) > 16:
+        if flags & _TRUNCATED or len(self._mapped.descriptors) > 16:
             raise errors.DataLossError(None, None, f"{self.peer}: expected a descriptor a segment, got too many")
         return count
 

@@ -14,9 +14,11 @@ from typing import Any
 from ..graph import dtypes, errors
 from .decoder import Decoder, Segments
 from .message import Array, Buffer, Limits, Message, encode
+from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.
 _MOST_PIECES = 1024
+_WAIT_ALL = int(socket.MSG_WAITALL)
 
 
 class StreamConnection:
@@ -27,7 +29,8 @@ class StreamConnection:
         self.peer = peer
         self._sock = sock
         self._limits = limits
-        self._decoder = Decoder(limits, segments)
+        self._pool = ReceivePool(limits.max_idle)
+        self._decoder = Decoder(limits, segments, self._pool)
         self._sending = threading.Lock()
         self._receiving = threading.Lock()
         self._readable = select.poll()
@@ -53,7 +56,8 @@ class StreamConnection:
         with self._receiving:
             while (message := self._next()) is None:
                 self._wait(deadline)
-                self._fill()
+                # Who waits without a deadline is woken once for all of a large tensor.
+                self._fill(_WAIT_ALL if deadline is None and self._decoder.large else 0)
             return message
 
     def release(self, step: int) -> None:
@@ -69,6 +73,7 @@ class StreamConnection:
             self._sock.shutdown(socket.SHUT_RDWR)  # wakes whoever waits in send or recv
         with self._sending, self._receiving:
             self._sock.close()
+            self._pool.close()
 
     # sending
 
@@ -108,10 +113,10 @@ class StreamConnection:
             what = "the rest of a message" if self._decoder.amid else "a message"
             raise errors.DeadlineExceededError(None, None, f"{what} from {self.peer} did not come in time")
 
-    def _fill(self) -> None:
+    def _fill(self, flags: int) -> None:
         """Take in what came."""
         try:
-            count = self._receive(self._decoder.space())
+            count = self._receive(self._decoder.space(), flags)
             self._decoder.filled(count)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
@@ -121,8 +126,8 @@ class StreamConnection:
         if not count:
             raise self._gone("it closed the connection" + (" in the middle of a message" if self._decoder.amid else ""))
 
-    def _receive(self, space: memoryview) -> int:
-        return self._sock.recv_into(space)
+    def _receive(self, space: memoryview, flags: int) -> int:
+        return self._sock.recv_into(space, 0, flags)
 
     # the end
 
@@ -147,11 +152,15 @@ class StreamConnection:
 
 def send_all(sock: socket.socket, pieces: list[Any]) -> None:
     """Write all pieces to a blocking socket, gathered by the system, none of them copied."""
+    sent = sock.sendmsg(pieces[:_MOST_PIECES])
+    if len(pieces) == 1 and sent == len(pieces[0]):  # nearly always
+        return
     first = 0
     while first < len(pieces):
-        sent = sock.sendmsg(pieces[first : first + _MOST_PIECES])
         while first < len(pieces) and sent >= len(pieces[first]):
             sent -= len(pieces[first])
             first += 1
         if sent:
             pieces[first] = memoryview(pieces[first])[sent:]
+        if first < len(pieces):
+            sent = sock.sendmsg(pieces[first : first + _MOST_PIECES])

@@ -1,0 +1,162 @@
+"""What the transports over sockets do with strangers, damaged messages and peers that die."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from endpoints import SECRET, SOCKETS, Pair, connected, in_background, nothing_left, numbered
+from weft.cluster import auth, listener, message, transport
+from weft.cluster.message import Limits, Message
+from weft.graph import errors
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    with nothing_left():
+        yield
+
+
+@pytest.fixture(params=SOCKETS)
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    with connected(request.param) as both:
+        yield both
+
+
+@contextlib.contextmanager
+def by_hand(listening: Any) -> Iterator[socket.socket]:
+    """A plain socket connected to a listener."""
+    scheme, _, place = listening.address.partition("://")
+    if scheme == "shm":
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect("\0" + place)
+    else:
+        sock = socket.create_connection(("127.0.0.1", int(place.rpartition(":")[2])))
+    with sock:
+        yield sock
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_strangers_hold_up_nobody(
+    scheme: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "_MOST_CANDIDATES", 3)
+    with contextlib.ExitStack() as stack:
+        listening: Any = stack.enter_context(contextlib.closing(transport.listen(scheme, SECRET)))
+        for garbage in (b"", b"GET / HTTP/1.1\r\n\r\n", b"x" * 10_000, b"WEFTAUT1", b"", b"", b""):
+            stack.enter_context(by_hand(listening)).sendall(garbage)
+        gone = stack.enter_context(by_hand(listening))
+        gone.close()
+        accepting = in_background(listening.accept, 5)
+        begin = time.monotonic()
+        connection = transport.connect(listening.address, SECRET, name="good")
+        accepted = accepting()
+        assert time.monotonic() - begin < 2
+        assert accepted.peer == "good"
+        connection.close()
+        accepted.close()
+    assert "expected b'WEFTAUT1' to begin with, got b'xxxxxxxx'" in caplog.text
+    assert "too many others" in caplog.text
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_a_stranger_who_says_nothing_is_dropped(
+    scheme: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(auth, "HANDSHAKE_TIMEOUT", 0.05)
+    with contextlib.closing(transport.listen(scheme, SECRET)) as listening, by_hand(listening) as sock:
+        with pytest.raises(errors.DeadlineExceededError):
+            listening.accept(0.2)
+        sock.settimeout(1)
+        assert sock.recv(1) == b""
+    assert "did not prove itself in time" in caplog.text
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_a_listener_that_lets_nobody_in_is_not_waited_for(scheme: str) -> None:
+    with (
+        contextlib.closing(transport.listen(scheme, SECRET)) as listening,
+        pytest.raises(errors.DeadlineExceededError, match="master did not prove itself in time"),
+    ):
+        transport.connect(listening.address, SECRET, timeout=0.05, peer="master")
+
+
+def test_a_message_that_ends_in_the_middle(pair: Pair) -> None:
+    left, right = pair
+    data = b"".join(bytes(piece) for piece in message.encode(numbered(1, np.ones(500)), Limits()))
+    left._sock.sendall(data[:1000])
+    with pytest.raises(errors.DeadlineExceededError, match="the rest of a message from left"):
+        right.recv(0.02)
+    left._sock.sendall(data[1000:] + data[:30])
+    assert right.recv(5).tensors[0].sum() == 500
+    left.close()
+    with pytest.raises(
+        errors.UnavailableError, match="left is gone: it closed the connection in the middle of a message"
+    ):
+        right.recv(5)
+
+
+def test_what_is_no_message_ends_the_connection(pair: Pair) -> None:
+    left, right = pair
+    left._sock.sendall(b"\x80\x04\x95" + bytes(70))
+    with pytest.raises(
+        errors.DataLossError, match="left: malformed message: expected a frame that begins with b'WEFT'"
+    ):
+        right.recv(5)
+    for use in (lambda: right.recv(5), lambda: right.send(numbered(1))):
+        with pytest.raises(errors.UnavailableError, match="left is gone: malformed message"):
+            use()
+    with pytest.raises(errors.UnavailableError, match="right is gone"):
+        left.recv(5)
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_limits_hold_on_both_sides(scheme: str) -> None:
+    with connected(scheme, Limits(max_meta=10)) as (left, right):
+        with pytest.raises(errors.InvalidArgumentError, match="the limit is 10"):
+            left.send(Message(1, 0, 0, 0, b"x" * 11))
+        left.send(Message(1, 0, 0, 0, b"x" * 10))
+        assert right.recv(5).meta == b"x" * 10
+
+
+def test_received_arrays_are_aligned(pair: Pair) -> None:
+    pair[0].send(numbered(1, *(np.ones(size, np.uint8) for size in (1, 100, 20_000, 33_333, 3))))
+    assert [tensor.ctypes.data % 64 for tensor in pair[1].recv(5).tensors] == [0] * 5
+
+
+CHILD = """
+import sys, time
+import numpy as np
+from weft.cluster import transport
+from weft.cluster.message import Message
+connection = transport.connect(sys.argv[1], bytes(range(32)), name="child")
+connection.send(Message(1, 0, 1, tensors=[np.arange(1_000_000)]))
+connection.recv(20)
+"""
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+def test_a_killed_peer_is_noticed_at_once_and_leaves_nothing(scheme: str) -> None:
+    with contextlib.closing(transport.listen(scheme, SECRET)) as listening:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, listening.address])
+        connection = listening.accept(20)
+    (array,) = connection.recv(10).tensors
+    mapped = Path(f"/proc/{child.pid}/maps").read_text()
+    assert "/dev/shm" not in mapped  # the memory has no name: there is nothing that could stay
+    assert ("/memfd:weft (deleted)" in mapped) == (scheme == "shm")
+    receiving = in_background(connection.recv)
+    child.send_signal(signal.SIGKILL)
+    begin = time.monotonic()
+    with pytest.raises(errors.UnavailableError, match="child is gone"):
+        receiving()
+    assert time.monotonic() - begin < 2
+    child.wait()
+    np.testing.assert_array_equal(array, np.arange(1_000_000))
+    connection.close()
