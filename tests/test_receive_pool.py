@@ -20,11 +20,11 @@ def test_memory_is_used_again_after_the_last_array_in_it() -> None:
     first = address(memory)
     array = np.ndarray((10, 10), np.float32, memory, 64)
     view = array[3:, ::2].T
-    exported = memoryview(view)
+    last = view[::-1]
     del memory, array, view
     held = [pool(SIZE) for _ in range(3)]
     assert first not in [address(each) for each in held]
-    del exported
+    del last
     assert address(pool(SIZE - 5)) == first
 
 
