@@ -25,6 +25,12 @@ EXACT = frozenset(
     }
 )  # fmt: skip
 
+#: The two ufuncs that want their `out` by name: NumPy warns of a third argument.
+_OUT_BY_NAME: dict[Any, Callable[..., Any]] = {
+    np.maximum: lambda x, y, out, **layout: np.maximum(x, y, out=out, **layout),
+    np.minimum: lambda x, y, out, **layout: np.minimum(x, y, out=out, **layout),
+}
+
 
 def kernel_of(*definitions: type[OpDef]) -> Callable[[Maker], Maker]:
     """Decorator: the function makes the kernels of these operations."""
@@ -47,7 +53,7 @@ class NumpyBackend:
             return maker(definition, inputs, outputs)
         ufunc = type(definition).ufunc
         if ufunc is not None and outputs and _same_loop(ufunc, inputs, outputs[0]):
-            return Kernel(ufunc, takes_out=True, exact=ufunc in EXACT)
+            return Kernel(_OUT_BY_NAME.get(ufunc, ufunc), takes_out=True, exact=ufunc in EXACT)
         return Kernel(definition.compute, needs_state=definition.stateful)
 
 
@@ -63,6 +69,8 @@ def _same_loop(ufunc: Any, inputs: tuple[Spec, ...], output: Spec) -> bool:
 @kernel_of(MatMul)
 def matmul(definition: MatMul, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """BLAS through np.matmul; a transposition is a view, which BLAS takes as it is."""
+    if outputs[0].dtype.size == 2:  # through float32, as the definition does it
+        return Kernel(definition.compute)
     a, b = definition.transpose_a, definition.transpose_b
     functions: dict[tuple[bool, bool], Callable[..., Any]] = {
         (False, False): np.matmul,
