@@ -80,6 +80,7 @@ from .graph.ops.arithmetic import (
     divide as divide,
     floordiv as floordiv,
     floormod as floormod,
+    mod as mod,
     multiply as multiply,
     negative as negative,
     realdiv as realdiv,
