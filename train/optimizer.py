@@ -14,8 +14,7 @@ from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.ops.basic import shape
 from ..graph.ops.cast import cast
 from ..graph.ops.constant import convert_to_tensor
-from ..graph.ops.control import group
-from ..graph.ops.control import tuple as gate
+from ..graph.ops.control import group, tuple as gate
 from ..graph.ops.segments import unique, unsorted_segment_sum
 from ..graph.variable import Variable
 from ..graph.variable_functions import trainable_variables

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph.ir import Operation, Tensor
-from ..graph.ops import training_adaptive as dense
-from ..graph.ops import training_sparse as sparse
+from ..graph.ops import training_adaptive as dense, training_sparse as sparse
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
 from .optimizer import Optimizer, as_type

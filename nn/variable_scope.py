@@ -1,0 +1,360 @@
+"""variable_scope and get_variable: variables made and shared by name."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+from ..graph import context, shapes
+from ..graph.collections import GraphKeys
+from ..graph.dtypes import DType, as_dtype, float32, string
+from ..graph.ir import Graph, get_default_graph
+from ..graph.ops.constant import to_array
+from ..graph.shapes import TensorShape, as_dims
+from ..graph.variable import Variable
+from .initializers import Zeros, glorot_uniform_initializer
+
+
+class _ReuseMode(enum.Enum):
+    AUTO_REUSE = 1
+
+
+#: For `reuse`: share a variable where it is there, make it where it is not. Source: `tf.AUTO_REUSE`.
+AUTO_REUSE = _ReuseMode.AUTO_REUSE
+
+
+class _Store:
+    """The variables of one graph that `get_variable` made, by name."""
+
+    def __init__(self) -> None:
+        self.variables: dict[str, Variable] = {}
+
+
+class _Place:
+    """Where a thread is in one graph: its variable scope, and how often each scope was opened."""
+
+    def __init__(self) -> None:
+        self.scope = VariableScope(False)
+        self.opened: dict[str, int] = {}
+
+
+class _Places(threading.local):
+    def __init__(self) -> None:
+        self.by_graph: WeakKeyDictionary[Graph, _Place] = WeakKeyDictionary()
+
+
+_stores: WeakKeyDictionary[Graph, _Store] = WeakKeyDictionary()
+_places = _Places()
+
+
+class VariableScope:
+    """A prefix for the names that `get_variable` makes, and the defaults of its arguments.
+
+    Source: `tf.VariableScope`.
+    """
+
+    def __init__(
+        self, reuse: Any, name: str = "", initializer: Any = None, regularizer: Any = None, caching_device: Any = None,
+        partitioner: Any = None, custom_getter: Any = None, name_scope: str = "", dtype: Any = float32,
+        use_resource: bool | None = None, constraint: Any = None,
+    ) -> None:  # fmt: skip
+        if partitioner is not None:
+            raise NotImplementedError("partitioned variables: give each part a variable of its own")
+        self.name = name
+        self.reuse = reuse
+        self.initializer = initializer
+        self.regularizer = regularizer
+        self.caching_device = caching_device
+        self.custom_getter = custom_getter
+        #: The name scope that was opened with it, with a trailing slash.
+        self.original_name_scope = name_scope
+        self.dtype: DType = as_dtype(dtype)
+        self.constraint = constraint
+
+    def reuse_variables(self) -> None:
+        """From here on the scope shares variables instead of making them."""
+        self.reuse = True
+
+    def set_initializer(self, initializer: Any) -> None:
+        self.initializer = initializer
+
+    def set_regularizer(self, regularizer: Any) -> None:
+        self.regularizer = regularizer
+
+    def set_custom_getter(self, custom_getter: Any) -> None:
+        self.custom_getter = custom_getter
+
+    def get_collection(self, name: str) -> list[Any]:
+        """The items of a collection whose names are in this scope."""
+        return get_default_graph().get_collection(name, self.name + "/" if self.name else "")
+
+    def global_variables(self) -> list[Any]:
+        return self.get_collection(GraphKeys.GLOBAL_VARIABLES)
+
+    def local_variables(self) -> list[Any]:
+        return self.get_collection(GraphKeys.LOCAL_VARIABLES)
+
+    def trainable_variables(self) -> list[Any]:
+        return self.get_collection(GraphKeys.TRAINABLE_VARIABLES)
+
+    def get_variable(self, name: str, **arguments: Any) -> Any:
+        """The variable of that name in this scope, by the scope's custom getter if it has one."""
+        for key in ("initializer", "regularizer", "caching_device", "constraint"):
+            if arguments.get(key) is None:
+                arguments[key] = getattr(self, key)
+        reuse = arguments.pop("reuse", None)
+        arguments["reuse"] = AUTO_REUSE if context.executing_eagerly() else (self.reuse if reuse is None else reuse)
+        _check_value(arguments["initializer"], arguments.get("dtype"))
+        if arguments.get("dtype") is None:
+            arguments["dtype"] = self.dtype
+        custom = arguments.pop("custom_getter", None) or self.custom_getter
+        full_name = f"{self.name}/{name}" if self.name else name
+        if custom is None:
+            return _get_or_make(name=full_name, **arguments)
+        return custom(_get_or_make, name=full_name, **arguments)
+
+
+def _check_value(initializer: Any, dtype: Any) -> None:
+    """Raises ValueError for a value to start with that has another type than the one asked for."""
+    if dtype is None or initializer is None or callable(initializer):
+        return
+    found = initializer.dtype if hasattr(initializer, "dtype") else to_array(initializer).dtype
+    if as_dtype(found) is not as_dtype(dtype):
+        raise ValueError(
+            f"Initializer type '{as_dtype(found).name}' and explicit dtype '{as_dtype(dtype).name}' don't match."
+        )
+
+
+def _get_or_make(
+    name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None, reuse: Any = None,
+    trainable: bool | None = None, collections: Any = None, caching_device: Any = None, validate_shape: bool = True,
+    constraint: Any = None, **other: Any,
+) -> Variable:  # fmt: skip
+    """The getter below all custom ones. Raises ValueError where sharing or making is not allowed, or shapes differ."""
+    variables = _stores.setdefault(get_default_graph(), _Store()).variables
+    dims, kind = as_dims(shape), as_dtype(float32 if dtype is None else dtype)
+    if name in variables:
+        return _shared(name, variables[name], dims, kind, reuse)
+    if reuse is True:
+        raise ValueError(
+            f"Variable {name} does not exist, or was not created with wf.get_variable(). "
+            "Did you mean to set reuse=wf.AUTO_REUSE in VarScope?"
+        )
+    value, made_dtype = _initial_value(name, shape, dims, kind, initializer)
+    with get_default_graph().name_scope(None):
+        made = Variable(
+            value, True if trainable is None else trainable, collections, validate_shape, caching_device, name,
+            dtype=made_dtype, constraint=constraint,
+        )  # fmt: skip
+    variables[name] = made
+    if regularizer is not None:
+        _regularize(made, regularizer)
+    return made
+
+
+def _shared(name: str, found: Variable, dims: shapes.Dims, dtype: DType, reuse: Any) -> Variable:
+    if reuse in (False, None):
+        where = "" if context.executing_eagerly() else f" Originally defined at: {found.op.location}"
+        raise ValueError(
+            f"Variable {name} already exists, disallowed. Did you mean to set reuse=True or reuse=wf.AUTO_REUSE in "
+            f"VarScope?{where}"
+        )
+    if not found.shape.is_compatible_with(dims):
+        raise ValueError(
+            f"Trying to share variable {name}, but specified shape {TensorShape(dims)} and found shape {found.shape}."
+        )
+    if found.dtype is not dtype:
+        raise ValueError(
+            f"Trying to share variable {name}, but specified dtype {dtype.name} and found dtype {found.dtype.name}."
+        )
+    return found
+
+
+def _initial_value(name: str, shape: Any, dims: shapes.Dims, dtype: DType, initializer: Any) -> tuple[Any, Any]:
+    """What Variable takes as the initial value, and as dtype."""
+    if initializer is None:
+        initializer = _default_initializer(name, dtype)
+    if not callable(initializer):
+        if shape is not None:
+            raise ValueError("If initializer is a constant, do not specify shape.")
+        return initializer, None
+    if isinstance(initializer, type):
+        initializer = initializer()
+    if shape is None and not _parameters(initializer):
+        return initializer, dtype
+    if dims is None or None in dims:
+        raise ValueError(
+            f"Shape of a new variable ({name}) must be fully defined, but instead was {TensorShape(dims)}."
+        )
+    arguments = {"partition_info": None} if "partition_info" in _parameters(initializer) else {}
+    return functools.partial(initializer, list(dims), dtype=dtype, **arguments), dtype
+
+
+def _parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def _default_initializer(name: str, dtype: DType) -> Any:
+    if dtype.is_floating:
+        return glorot_uniform_initializer()
+    if dtype is string:
+        raise ValueError(f"An initializer for variable {name} of {dtype.name} is required")
+    return Zeros()
+
+
+def _regularize(variable: Variable, regularizer: Callable[[Any], Any]) -> None:
+    graph = get_default_graph()
+    with graph.name_scope(None), graph.name_scope(f"{variable.name[:-2]}/Regularizer/"), graph.colocate_with(variable):
+        loss = regularizer(variable)
+    if loss is not None:
+        graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
+
+
+def get_variable(
+    name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None,
+    trainable: bool | None = None, collections: Any = None, caching_device: Any = None, partitioner: Any = None,
+    validate_shape: bool = True, use_resource: bool | None = None, custom_getter: Any = None, constraint: Any = None,
+    synchronization: Any = None, aggregation: Any = None,
+) -> Any:  # fmt: skip
+    """The variable of that name in the current variable scope: made, or shared where the scope says `reuse`.
+
+    `initializer`: an initializer, a function (of shape and dtype, or of nothing), or a value; by default the scope's,
+    else Glorot's uniform (zeros for integers and bool). `regularizer`: its loss is collected. Source: `tf.get_variable`.
+    Raises ValueError for a variable that is there and not to be shared or the other way round, and for another shape or
+    type than the shared one's; NotImplementedError for a partitioner.
+    """
+    if partitioner is not None:
+        raise NotImplementedError("partitioned variables: give each part a variable of its own")
+    return get_variable_scope().get_variable(
+        name, shape=shape, dtype=dtype, initializer=initializer, regularizer=regularizer, trainable=trainable,
+        collections=collections, caching_device=caching_device, validate_shape=validate_shape,
+        custom_getter=custom_getter, constraint=constraint,
+    )  # fmt: skip
+
+
+def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:
+    """As `get_variable`, for a local variable, which is not trained. Source: `tf.get_local_variable`."""
+    local = [*(kwargs.pop("collections", None) or []), GraphKeys.LOCAL_VARIABLES]
+    return get_variable(name, *args, **{**kwargs, "collections": local, "trainable": False})
+
+
+def _place() -> _Place:
+    return _places.by_graph.setdefault(get_default_graph(), _Place())
+
+
+def get_variable_scope() -> VariableScope:
+    """The current variable scope. Source: `tf.get_variable_scope`."""
+    return _place().scope
+
+
+def _unique(prefix: str) -> str:
+    """The prefix, with `_1`, `_2`, … when a scope of that name was opened in the current one."""
+    place = _place()
+    name = f"{place.scope.name}/{prefix}" if place.scope.name else prefix
+    if not place.opened.get(name):
+        return prefix
+    index = 1
+    while place.opened.get(f"{name}_{index}"):
+        index += 1
+    return f"{prefix}_{index}"
+
+
+@contextmanager
+def variable_scope(
+    name_or_scope: Any, default_name: str | None = None, values: Any = None, initializer: Any = None, regularizer: Any = None,
+    caching_device: Any = None, partitioner: Any = None, custom_getter: Any = None, reuse: Any = None, dtype: Any = None,
+    use_resource: bool | None = None, constraint: Any = None, auxiliary_name_scope: bool = True,
+) -> Iterator[VariableScope]:  # fmt: skip
+    """A block in which `get_variable` prefixes names by a scope, and takes the scope's defaults; also a name scope.
+
+    `name_or_scope`: a name inside the current scope, or a VariableScope to enter again; None takes `default_name`, made
+    unique. `reuse`: True (share), AUTO_REUSE (share or make), None or False (as the scope around). Yields the
+    VariableScope. Source: `tf.variable_scope`. Raises ValueError for wrong arguments, TypeError for another kind of scope.
+    """
+    if name_or_scope is None and default_name is None:
+        raise ValueError("If default_name is None then name_or_scope is required")
+    if name_or_scope is None and reuse:
+        raise ValueError("reuse=True cannot be used without a name_or_scope")
+    if name_or_scope is not None and not isinstance(name_or_scope, (str, VariableScope)):
+        raise TypeError("VariableScope: name_or_scope must be a string or VariableScope.")
+    base = name_or_scope if isinstance(name_or_scope, VariableScope) else get_variable_scope()
+    name = _scope_name(name_or_scope, default_name)
+    graph = get_default_graph()
+    inner = default_name if name_or_scope is None else name.split("/")[-1]
+    if isinstance(name_or_scope, str):
+        inner = name_or_scope
+    with graph.name_scope(inner) if auxiliary_name_scope and inner else nullcontext(_current(graph)) as opened:
+        scope = VariableScope(
+            _reuse(name_or_scope, base, reuse),
+            name,
+            _first(initializer, base.initializer),
+            _first(regularizer, base.regularizer),
+            _first(caching_device, base.caching_device),
+            partitioner,
+            _composed(base.custom_getter, custom_getter),
+            base.original_name_scope if isinstance(name_or_scope, VariableScope) else opened,
+            _first(dtype, base.dtype),
+            use_resource,
+            _first(constraint, base.constraint),
+        )
+        with _entered(scope, again=isinstance(name_or_scope, VariableScope)):
+            yield scope
+
+
+def _current(graph: Graph) -> str:
+    name = graph.get_name_scope()
+    return f"{name}/" if name else ""
+
+
+def _first(given: Any, inherited: Any) -> Any:
+    return inherited if given is None else given
+
+
+def _scope_name(name_or_scope: Any, default_name: str | None) -> str:
+    if isinstance(name_or_scope, VariableScope):
+        return name_or_scope.name
+    part = _unique(cast(str, default_name)) if name_or_scope is None else name_or_scope
+    outer = get_variable_scope().name
+    return f"{outer}/{part}" if outer and part else outer or part
+
+
+def _reuse(name_or_scope: Any, base: VariableScope, reuse: Any) -> Any:
+    """A scope that is entered again keeps its own mode unless told; a new one shares where the scope around does."""
+    if isinstance(name_or_scope, VariableScope) and reuse is not None:
+        return reuse
+    return reuse or base.reuse
+
+
+def _composed(outer: Any, inner: Any) -> Any:
+    """A custom getter inside another one: the inner gets the outer as its getter."""
+    if outer is None or inner is None:
+        return _first(inner, outer)
+
+    def both(getter: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return inner(functools.partial(outer, getter), *args, **kwargs)
+
+    return both
+
+
+@contextmanager
+def _entered(scope: VariableScope, again: bool) -> Iterator[None]:
+    """`scope` is the current one for a block; scopes opened inside a newly entered one count from the start again after."""
+    place = _place()
+    before, opened = place.scope, dict(place.opened)
+    place.scope = scope
+    place.opened[scope.name] = place.opened.get(scope.name, 0) + 1
+    try:
+        yield
+    finally:
+        place.scope = before
+        if again:
+            place.opened = opened
+        else:
+            for name in [name for name in place.opened if name.startswith(scope.name + "/")]:
+                place.opened[name] = 0
