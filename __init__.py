@@ -93,25 +93,7 @@ from .graph.ops.array import (
     split as split,
     tile as tile,
 )
-from .graph.ops.basic import (
-    broadcast_to as broadcast_to,
-    expand_dims as expand_dims,
-    fill as fill,
-    identity as identity,
-    no_op as no_op,
-    ones as ones,
-    ones_like as ones_like,
-    rank as rank,
-    reduce_sum as reduce_sum,
-    reshape as reshape,
-    shape as shape,
-    size as size,
-    squeeze as squeeze,
-    stop_gradient as stop_gradient,
-    transpose as transpose,
-    zeros as zeros,
-    zeros_like as zeros_like,
-)
+from .graph.ops.broadcasting import broadcast_to as broadcast_to, reduce_sum as reduce_sum
 from .graph.ops.cast import (
     cast as cast,
     to_bfloat16 as to_bfloat16,
@@ -144,19 +126,13 @@ from .graph.ops.complex import (
     imag as imag,
     real as real,
 )
-from .graph.ops.constant import (
-    constant as constant,
-    convert_to_tensor as convert_to_tensor,
-    placeholder as placeholder,
-    placeholder_with_default as placeholder_with_default,
-    stack as stack,
-    unstack as unstack,
-)
+from .graph.ops.constant import constant as constant
 from .graph.ops.control import (
     group as group,
     tuple as tuple,
     with_dependencies as with_dependencies,
 )
+from .graph.ops.convert import convert_to_tensor as convert_to_tensor, stack as stack, unstack as unstack
 from .graph.ops.diagonal import (
     diag as diag,
     diag_part as diag_part,
@@ -166,12 +142,20 @@ from .graph.ops.diagonal import (
     matrix_set_diag as matrix_set_diag,
     trace as trace,
 )
+from .graph.ops.fills import (
+    fill as fill,
+    ones as ones,
+    ones_like as ones_like,
+    zeros as zeros,
+    zeros_like as zeros_like,
+)
 from .graph.ops.gathering import (
     gather as gather,
     gather_nd as gather_nd,
     one_hot as one_hot,
     scatter_nd as scatter_nd,
 )
+from .graph.ops.identity import identity as identity, no_op as no_op, stop_gradient as stop_gradient
 from .graph.ops.linalg import (
     matmul as matmul,
     matrix_determinant as matrix_determinant,
@@ -195,6 +179,7 @@ from .graph.ops.math import (
 from .graph.ops.padding import (
     pad as pad,
 )
+from .graph.ops.placeholders import placeholder as placeholder, placeholder_with_default as placeholder_with_default
 from .graph.ops.random import (
     multinomial as multinomial,
     random_normal as random_normal,
@@ -229,6 +214,12 @@ from .graph.ops.report import (
     Assert as Assert,
     Print as Print,
 )
+from .graph.ops.reshaping import (
+    expand_dims as expand_dims,
+    reshape as reshape,
+    squeeze as squeeze,
+    transpose as transpose,
+)
 from .graph.ops.scan import (
     cumprod as cumprod,
     cumsum as cumsum,
@@ -244,6 +235,7 @@ from .graph.ops.selecting import (
     where as where,
     where_v2 as where_v2,
 )
+from .graph.ops.sizes import rank as rank, shape as shape, size as size
 from .graph.ops.slicing import (
     slice_ as slice,
     strided_slice as strided_slice,

@@ -9,7 +9,7 @@ from typing import Any
 from ..graph import context
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
-from ..graph.ops.constant import convert_to_tensor
+from ..graph.ops.convert import convert_to_tensor
 from .aggregate import Gradient
 from .reach import between
 from .seeds import seeds, zeros_for

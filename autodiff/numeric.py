@@ -8,8 +8,9 @@ import numpy as np
 
 from ..graph import context
 from ..graph.ir import Tensor
-from ..graph.ops.basic import zeros_like
-from ..graph.ops.constant import convert_to_tensor, placeholder
+from ..graph.ops.convert import convert_to_tensor
+from ..graph.ops.fills import zeros_like
+from ..graph.ops.placeholders import placeholder
 from .gradients import gradients
 
 Array = np.ndarray[Any, Any]

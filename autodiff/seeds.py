@@ -10,8 +10,10 @@ import numpy as np
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
-from ..graph.ops.basic import Identity, OnesLike, fill, zeros, zeros_like
-from ..graph.ops.constant import const, convert_to_tensor
+from ..graph.ops.constant import const
+from ..graph.ops.convert import convert_to_tensor
+from ..graph.ops.fills import OnesLike, fill, zeros, zeros_like
+from ..graph.ops.identity import Identity
 from ..graph.ops.variables import VariableShape
 from .aggregate import Gradient
 

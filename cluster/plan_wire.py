@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.dtypes import as_dtype
-from ..graph.ops.constant import Literal
+from ..graph.ops.literal import Literal
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 

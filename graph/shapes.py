@@ -71,6 +71,13 @@ def _broadcast_dim(x: int | None, y: int | None, a: Dims, b: Dims) -> int | None
     raise ValueError(f"Dimensions must be equal, but are {x} and {y}: shapes {text(a)} and {text(b)} do not broadcast")
 
 
+def normal_axis(axis: int, rank: int) -> int:
+    """An axis counted from the front. Raises ValueError outside of [-rank, rank)."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} is out of range for rank {rank}: expected [{-rank}, {rank})")
+    return axis % rank
+
+
 class Dimension:
     """One dimension of a TensorShape: behaves as an int where it is known, and tells `None` by `.value`."""
 

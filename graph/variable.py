@@ -16,8 +16,8 @@ from .ir import Graph, Operation, Tensor, get_default_graph, graph_of
 from .op import Op
 from .operators import Operators
 from .ops import variable_rows, variables
-from .ops.basic import Identity
-from .ops.constant import convert_to_tensor
+from .ops.convert import convert_to_tensor
+from .ops.identity import Identity
 from .shapes import Dims, TensorShape
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from . import context
 from .collections import GraphKeys
 from .ir import Operation, Tensor, get_default_graph
-from .ops.basic import no_op
+from .ops.identity import no_op
 from .variable import Variable
 
 # writes

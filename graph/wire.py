@@ -12,7 +12,7 @@ from . import shapes
 from .dtypes import DType, as_dtype
 from .ir import Graph, Operation, Tensor
 from .opdef import OPS, OpDef, Spec
-from .ops.constant import Literal
+from .ops.literal import Literal
 
 Arrays = list[np.ndarray[Any, Any]]
 

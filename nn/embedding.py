@@ -7,14 +7,16 @@ from typing import Any
 from ..graph.ir import Tensor, get_default_graph
 from ..graph.ops.arithmetic import multiply
 from ..graph.ops.array import concat
-from ..graph.ops.basic import reduce_sum, reshape, shape
+from ..graph.ops.broadcasting import reduce_sum
 from ..graph.ops.cast import cast
-from ..graph.ops.constant import convert_to_tensor
+from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.gathering import gather
 from ..graph.ops.math import maximum
 from ..graph.ops.partitioning import dynamic_partition, dynamic_stitch
 from ..graph.ops.ranges import range_
+from ..graph.ops.reshaping import reshape
 from ..graph.ops.selecting import where_v2
+from ..graph.ops.sizes import shape
 from ..graph.ops.transcendental import sqrt
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..graph.dtypes import DType, as_dtype
 from ..graph.ir import Tensor
-from ..graph.ops.basic import ones, zeros
 from ..graph.ops.constant import constant
+from ..graph.ops.fills import ones, zeros
 from ..graph.ops.random import random_normal, random_uniform, truncated_normal
 from ..graph.shapes import as_dims
 

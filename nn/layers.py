@@ -9,12 +9,14 @@ from typing import Any
 from ..graph.dtypes import boolean
 from ..graph.ir import Tensor
 from ..graph.ops.activations import bias_add
-from ..graph.ops.basic import identity, reshape
-from ..graph.ops.constant import constant_value, convert_to_tensor
+from ..graph.ops.constant import constant_value
 from ..graph.ops.conv import conv2d as convolve
+from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.dropout import dropout as drop
+from ..graph.ops.identity import identity
 from ..graph.ops.linalg import matmul, tensordot
 from ..graph.ops.pooling import avg_pool, max_pool
+from ..graph.ops.reshaping import reshape
 from ..graph.ops.selecting import where_v2
 from .initializers import Zeros
 from .regularization import collect_activity

@@ -9,17 +9,21 @@ from ..graph.collections import GraphKeys
 from ..graph.ir import Tensor, get_default_graph
 from ..graph.ops.activations import relu
 from ..graph.ops.arithmetic import add_n
-from ..graph.ops.basic import broadcast_to, ones_like, reduce_sum, shape, size, squeeze, stop_gradient, zeros_like
+from ..graph.ops.broadcasting import broadcast_to, reduce_sum
 from ..graph.ops.cast import cast
 from ..graph.ops.compare import equal, not_equal
-from ..graph.ops.constant import convert_to_tensor
+from ..graph.ops.convert import convert_to_tensor
+from ..graph.ops.fills import ones_like, zeros_like
+from ..graph.ops.identity import stop_gradient
 from ..graph.ops.losses import (
     sigmoid_cross_entropy_with_logits,
     softmax_cross_entropy_with_logits_v2,
     sparse_softmax_cross_entropy_with_logits,
 )
 from ..graph.ops.math import abs as absolute, minimum, squared_difference
+from ..graph.ops.reshaping import squeeze
 from ..graph.ops.selecting import where_v2
+from ..graph.ops.sizes import shape, size
 from ..graph.ops.transcendental import log
 from .regularization import get_regularization_losses
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..graph.collections import GraphKeys
 from ..graph.ir import Tensor, get_default_graph
 from ..graph.ops.arithmetic import add_n, multiply
-from ..graph.ops.basic import reduce_sum
+from ..graph.ops.broadcasting import reduce_sum
 from ..graph.ops.constant import constant
 from ..graph.ops.losses import l2_loss
 from ..graph.ops.math import abs as absolute

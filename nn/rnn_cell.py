@@ -9,10 +9,12 @@ from ..graph.dtypes import DType
 from ..graph.ir import Tensor
 from ..graph.ops.activations import bias_add
 from ..graph.ops.array import concat, split
-from ..graph.ops.basic import expand_dims, shape, zeros, zeros_like
-from ..graph.ops.constant import convert_to_tensor, stack
+from ..graph.ops.convert import convert_to_tensor, stack
+from ..graph.ops.fills import zeros, zeros_like
 from ..graph.ops.linalg import matmul
+from ..graph.ops.reshaping import expand_dims
 from ..graph.ops.selecting import where_v2
+from ..graph.ops.sizes import shape
 from ..graph.ops.special import sigmoid
 from ..graph.ops.transcendental import tanh
 from .initializers import Ones, Zeros

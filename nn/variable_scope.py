@@ -15,7 +15,7 @@ from ..graph import context, shapes
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import DType, as_dtype, float32, string
 from ..graph.ir import Graph, get_default_graph
-from ..graph.ops.constant import to_array
+from ..graph.ops.literal import to_array
 from ..graph.shapes import TensorShape, as_dims
 from ..graph.variable import Variable
 from .initializers import Zeros, glorot_uniform_initializer

@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
-from ..graph.ops.constant import to_array
+from ..graph.ops.literal import to_array
 
 
 def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tensor, Any]:

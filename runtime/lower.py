@@ -6,8 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from ..graph.opdef import OpDef
-from ..graph.ops.basic import ExpandDims, Identity, Reshape, Squeeze, StopGradient
-from ..graph.ops.constant import Const, PlaceholderWithDefault
+from ..graph.ops.constant import Const
+from ..graph.ops.identity import Identity, StopGradient
+from ..graph.ops.placeholders import PlaceholderWithDefault
+from ..graph.ops.reshaping import ExpandDims, Reshape, Squeeze
 from .backends.kernels import Backend, Kernel
 from .buffers import assign_buffers
 from .partition import Item, Partition, ReceiveValue, RunNode, SendValue

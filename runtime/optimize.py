@@ -10,8 +10,12 @@ import numpy as np
 from ..graph import shapes
 from ..graph.dtypes import string
 from ..graph.opdef import OpDef
-from ..graph.ops.basic import BroadcastTo, Identity, Rank, Reshape, Shape, Size, StopGradient, SumTo
-from ..graph.ops.constant import Const, Literal
+from ..graph.ops.broadcasting import BroadcastTo, SumTo
+from ..graph.ops.constant import Const
+from ..graph.ops.identity import Identity, StopGradient
+from ..graph.ops.literal import Literal
+from ..graph.ops.reshaping import Reshape
+from ..graph.ops.sizes import Rank, Shape, Size
 from .program import Feed, Node, Program, Ref
 
 #: Larger results are computed at each run rather than kept with the plan.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
-from ..graph.ops.basic import Rank, Shape, Size
+from ..graph.ops.sizes import Rank, Shape, Size
 from .program import Node, Program, Ref, variable_key
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..graph import shapes
 from ..graph.dtypes import DType
 from ..graph.opdef import OpDef, Spec
-from ..graph.ops.constant import Literal
+from ..graph.ops.literal import Literal
 
 
 class Buffer(NamedTuple):

@@ -4,19 +4,19 @@ from typing import Any
 
 from case import Case, floats
 from weft.graph.ir import Tensor, get_default_graph
-from weft.graph.ops import basic, control, report
+from weft.graph.ops import control, identity, report
 
 X, Y = floats(2, 3), floats(2, 3, seed=1)
 
 
 def after_group(x: Tensor) -> Any:
     with get_default_graph().control_dependencies([control.group(x)]):
-        return basic.identity(x)
+        return identity.identity(x)
 
 
 def after_assert(x: Tensor) -> Any:
     with get_default_graph().control_dependencies([report.Assert(True, [x])]):
-        return basic.identity(x)
+        return identity.identity(x)
 
 
 CASES = [

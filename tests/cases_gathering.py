@@ -4,8 +4,8 @@ import numpy as np
 from case import Case, floats
 from weft.graph.indexed_slices import IndexedSlices
 from weft.graph.ops import gathering
-from weft.graph.ops.basic import identity
 from weft.graph.ops.constant import constant
+from weft.graph.ops.identity import identity
 
 X, CUBE = floats(3, 2), floats(2, 3, 2)
 I = np.array([2, 0, 2], np.int32)  # noqa: E741

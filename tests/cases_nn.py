@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from case import Case, floats, ints
-from weft.graph.ops import activations, basic, losses, normalization, softmax
+from weft.graph.ops import activations, losses, normalization, reshaping, softmax
 
 X, Y, ROW = floats(2, 3, seed=1), floats(2, 3, seed=2), floats(3)
 IMAGES = floats(2, 2, 2, 3)
@@ -99,6 +99,6 @@ CASES = [
          expected=lambda x, m, v, b, g: g * (x - m) / np.sqrt(v + 0.1) + b),
     Case("NeighborSum", lambda x: normalization.local_response_normalization(x, 1, 2.0, 0.5), (IMAGES,),
          expected=local_response),
-    Case("Equal", lambda x: normalization.zero_fraction(basic.reshape(x, [-1])), (np.array([[0.0, 1.0], [2.0, 0.0]]),),
+    Case("Equal", lambda x: normalization.zero_fraction(reshaping.reshape(x, [-1])), (np.array([[0.0, 1.0], [2.0, 0.0]]),),
          label="zero_fraction", order=0, expected=lambda x: np.array(0.5)),
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from weft.autodiff.aggregate import AggregationMethod, aggregate, flat
 from weft.autodiff.gradients import gradients
 from weft.graph import ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import basic, gathering, segments
+from weft.graph.ops import fills, gathering, identity, segments
 from weft.graph.ops.constant import constant
 from weft.runtime.interpret import interpret
 
@@ -38,7 +38,7 @@ def test_the_methods_have_the_numbers_of_tensorflow() -> None:
 
 def test_one_term_is_passed_through_untouched() -> None:
     x = constant(1.0)
-    y = basic.identity(x)
+    y = identity.identity(x)
     before = x.graph.version
     gradients(y, x)
     assert [operation.name for operation in x.graph.get_operations()[before:]] == ["gradients/grad_ys_0"]
@@ -69,7 +69,7 @@ def test_terms_are_grouped_by_device_in_the_order_of_names() -> None:
     terms: list[ir.Tensor] = []
     for device in ("/cpu:2", "/cpu:1", "/cpu:2", "/cpu:1", "/cpu:0"):
         with graph.device(device):
-            terms.append(basic.identity(x, name=f"term{len(terms)}"))
+            terms.append(identity.identity(x, name=f"term{len(terms)}"))
     total = aggregate(list(terms), x.op, AggregationMethod.ADD_N)
     assert isinstance(total, ir.Tensor)
     assert [[t.op.name for t in part.op.inputs] for part in total.op.inputs] == [
@@ -129,7 +129,7 @@ def test_nested_slices_join_and_add() -> None:
 
 
 def test_a_large_tensor_from_slices_is_warned_about() -> None:
-    x = basic.zeros([200_000_000])
+    x = fills.zeros([200_000_000])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         gradients([gathering.gather(x, [0]), x], x)

@@ -12,16 +12,19 @@ from weft.autodiff.gradients import gradients
 from weft.graph.errors import InvalidArgumentError
 from weft.graph.indexed_slices import IndexedSlices
 from weft.graph.ops.array import concat, meshgrid, split, tile
-from weft.graph.ops.basic import reduce_sum, shape
-from weft.graph.ops.constant import constant, convert_to_tensor, placeholder
+from weft.graph.ops.broadcasting import reduce_sum
+from weft.graph.ops.constant import constant
+from weft.graph.ops.convert import convert_to_tensor
 from weft.graph.ops.gathering import gather, gather_nd, one_hot, scatter_nd
 from weft.graph.ops.padding import pad
 from weft.graph.ops.partitioning import dynamic_partition, dynamic_stitch
+from weft.graph.ops.placeholders import placeholder
 from weft.graph.ops.ranges import linspace, range_, sequence_mask
 from weft.graph.ops.reordering import invert_permutation, reverse, reverse_sequence, roll, space_to_depth
 from weft.graph.ops.rows import add_rows
 from weft.graph.ops.segments import segment_sum, unsorted_segment_sum
 from weft.graph.ops.selecting import boolean_mask, in_top_k, top_k, where, where_v2
+from weft.graph.ops.sizes import shape
 from weft.graph.ops.slicing import slice_, strided_slice
 from weft.runtime.interpret import interpret
 

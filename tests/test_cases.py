@@ -12,7 +12,8 @@ from weft.autodiff.gradients import gradients
 from weft.graph import ir, shapes
 from weft.graph.dtypes import as_dtype
 from weft.graph.opdef import OPS
-from weft.graph.ops.constant import convert_to_tensor, placeholder
+from weft.graph.ops.convert import convert_to_tensor
+from weft.graph.ops.placeholders import placeholder
 from weft.runtime.interpret import interpret
 
 TABLES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))

@@ -23,7 +23,8 @@ from weft.graph.ops import (
     statistics,
     transcendental,
 )
-from weft.graph.ops.constant import constant, placeholder
+from weft.graph.ops.constant import constant
+from weft.graph.ops.placeholders import placeholder
 from weft.runtime.interpret import interpret
 
 OPERATORS = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod, operator.pow]

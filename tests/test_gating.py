@@ -3,7 +3,7 @@
 from weft.autodiff.gradients import gradients
 from weft.graph import ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import arithmetic, basic, gathering
+from weft.graph.ops import arithmetic, gathering, reshaping
 from weft.graph.ops.constant import constant
 from weft.runtime.interpret import interpret
 
@@ -46,7 +46,7 @@ def test_the_gate_itself_is_on_the_device_of_what_it_waits_for_and_colocated_wit
 def test_an_operation_with_one_gradient_is_not_gated() -> None:
     x = constant([2.0])
     before = x.graph.version
-    gradients(basic.reshape(arithmetic.negative(x), []), x, gate_gradients=True)
+    gradients(reshaping.reshape(arithmetic.negative(x), []), x, gate_gradients=True)
     assert "NoOp" not in {operation.type for operation in x.graph.get_operations()[before:]}
 
 

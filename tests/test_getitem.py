@@ -4,15 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from weft.autodiff.gradients import gradients
 from weft.graph import shapes
 from weft.graph.dtypes import boolean, int64
 from weft.graph.errors import InvalidArgumentError
-from weft.graph.ops.basic import reduce_sum, shape
-from weft.graph.ops.constant import constant, placeholder
+from weft.graph.ops.broadcasting import reduce_sum
+from weft.graph.ops.constant import constant
 from weft.graph.ops.getitem import newaxis
+from weft.graph.ops.placeholders import placeholder
+from weft.graph.ops.sizes import shape
 from weft.graph.shapes import TensorShape
 from weft.runtime.interpret import interpret
 

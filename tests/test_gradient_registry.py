@@ -6,7 +6,7 @@ import pytest
 from weft.autodiff.gradients import gradients
 from weft.autodiff.registry import NoGradient, NotDifferentiable, RegisterGradient
 from weft.graph import ir
-from weft.graph.ops import arithmetic, basic, math
+from weft.graph.ops import arithmetic, identity, math
 from weft.graph.ops.constant import constant
 from weft.runtime.interpret import interpret
 
@@ -84,7 +84,7 @@ def test_maps_nest_and_end() -> None:
     x = constant(3.0)
     with x.graph.gradient_override_map({"Neg": "outer", "Identity": "outer"}):
         with x.graph.gradient_override_map({"Neg": "inner"}):
-            inner = [arithmetic.negative(x).op, basic.identity(x).op]
+            inner = [arithmetic.negative(x).op, identity.identity(x).op]
         outer = arithmetic.negative(x).op
     after = arithmetic.negative(x).op
     assert [op.gradient_override for op in (*inner, outer, after)] == ["inner", "outer", "outer", None]

@@ -7,7 +7,7 @@ import pytest
 from weft.autodiff.gradients import UnconnectedGradients, gradients
 from weft.graph import ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import arithmetic, array, basic, cast, constant, gathering, segments
+from weft.graph.ops import arithmetic, array, cast, gathering, identity, placeholders, segments, sizes
 from weft.graph.ops.constant import constant as const
 from weft.graph.variable import Variable
 from weft.runtime.interpret import interpret
@@ -28,8 +28,8 @@ def test_stop_gradients_cut_the_other_paths_of_the_example() -> None:
 
 
 def test_operations_that_stop_gradients_do_the_same() -> None:
-    a = basic.stop_gradient(const(0.0))
-    b = basic.stop_gradient(2 * a)
+    a = identity.stop_gradient(const(0.0))
+    b = identity.stop_gradient(2 * a)
     assert run(gradients(a + b, [a, b])) == [1.0, 1.0]
 
 
@@ -143,13 +143,13 @@ def test_a_string_y_has_no_ones() -> None:
 
 def test_gradients_stop_at_what_is_not_differentiable() -> None:
     x = const([2.0])
-    assert gradients(basic.stop_gradient(x) * 2, x) == [None]
-    assert gradients(cast.cast(basic.shape(x), "float32"), x) == [None]
+    assert gradients(identity.stop_gradient(x) * 2, x) == [None]
+    assert gradients(cast.cast(sizes.shape(x), "float32"), x) == [None]
 
 
 def test_a_path_that_stops_does_not_hide_another() -> None:
     x = const(2.0)
-    assert run(gradients(basic.stop_gradient(x) * x, x)) == [2.0]
+    assert run(gradients(identity.stop_gradient(x) * x, x)) == [2.0]
 
 
 def test_empty_lists() -> None:
@@ -188,13 +188,13 @@ def test_it_does_not_matter_beside_the_path() -> None:
 
 def test_it_is_skipped_where_no_gradient_arrives() -> None:
     x = const(1.0)
-    assert gradients(basic.stop_gradient(without_gradient(x)), x) == [None]
+    assert gradients(identity.stop_gradient(without_gradient(x)), x) == [None]
 
 
 def test_an_operation_without_inputs_is_never_looked_up() -> None:
-    x = constant.placeholder("float32", [])
+    x = placeholders.placeholder("float32", [])
     with x.graph.gradient_override_map({"Placeholder": "nobody registered this"}):
-        y = constant.placeholder("float32", [])
+        y = placeholders.placeholder("float32", [])
     assert run(gradients(x * y, [y]), {x: np.float32(3), y: np.float32(1)}) == [3.0]
 
 
@@ -257,7 +257,7 @@ def test_slices_become_dense_for_a_gradient_that_needs_them_so() -> None:
 
 def test_slices_stay_slices_through_an_identity() -> None:
     x = const([1.0, 2.0, 3.0])
-    (grad,) = gradients(gathering.gather(basic.identity(x), [1]), x)
+    (grad,) = gradients(gathering.gather(identity.identity(x), [1]), x)
     assert isinstance(grad, IndexedSlices)
 
 
@@ -274,12 +274,12 @@ def test_indexed_slices_as_x_and_y_stand_for_their_rows() -> None:
 
 
 def test_a_gradient_learns_the_static_shape_of_its_input() -> None:
-    x = constant.placeholder("float32", [2, 3])
-    seed = constant.placeholder("float32", None)
-    (grad,) = gradients(basic.identity(x), x, grad_ys=seed)
+    x = placeholders.placeholder("float32", [2, 3])
+    seed = placeholders.placeholder("float32", None)
+    (grad,) = gradients(identity.identity(x), x, grad_ys=seed)
     assert grad.dims == (2, 3)
 
 
 def test_ones_fit_a_y_of_unknown_shape() -> None:
-    x = constant.placeholder("float32", None)
+    x = placeholders.placeholder("float32", None)
     assert run(gradients(x * 3, x), {x: np.array([[1, 2]], np.float32)}) == [[[3.0, 3.0]]]

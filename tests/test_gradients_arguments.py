@@ -8,7 +8,7 @@ from weft.autodiff.gradients import gradients
 from weft.autodiff.registry import RegisterGradient
 from weft.graph import context, ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import basic, constant
+from weft.graph.ops import identity, placeholders
 from weft.graph.ops.constant import constant as const
 from weft.graph.variable import Variable
 from weft.runtime.interpret import interpret
@@ -124,7 +124,7 @@ def test_a_resource_takes_no_resource_as_its_gradient() -> None:
 
 def test_an_integer_gradient_is_not_converted() -> None:
     x = const(1.0)
-    assert gradients(basic.identity(x), x, grad_ys=3)[0].dtype.name == "int32"
+    assert gradients(identity.identity(x), x, grad_ys=3)[0].dtype.name == "int32"
     with pytest.raises(TypeError, match="float32"):
         gradients(x * 2, x, grad_ys=3)
 
@@ -132,7 +132,7 @@ def test_an_integer_gradient_is_not_converted() -> None:
 def test_a_gradient_of_another_shape_fails_where_it_does_not_fit() -> None:
     x = const([1.0, 2.0])
     with pytest.raises(ValueError, match="Incompatible shapes between op input and calculated input gradient") as error:
-        gradients(basic.identity(x, name="forward"), x, grad_ys=[const([1.0, 2.0, 3.0])])
+        gradients(identity.identity(x, name="forward"), x, grad_ys=[const([1.0, 2.0, 3.0])])
     for part in ("'forward'", HERE, "Input index: 0", "Original input shape: (2,)", "gradient shape: (3,)"):
         assert part in str(error.value)
     with pytest.raises(ValueError, match="broadcast") as error:
@@ -143,7 +143,7 @@ def test_a_gradient_of_another_shape_fails_where_it_does_not_fit() -> None:
 def test_slices_as_grad_ys() -> None:
     x = const([1.0, 2.0, 3.0])
     seed = IndexedSlices(const([5.0]), const([1]), const([3]))
-    dense, sparse = gradients(x * 2, x, grad_ys=[seed])[0], gradients(basic.identity(x), x, grad_ys=[seed])[0]
+    dense, sparse = gradients(x * 2, x, grad_ys=[seed])[0], gradients(identity.identity(x), x, grad_ys=[seed])[0]
     assert interpret([dense], {})[0].tolist() == [0.0, 10.0, 0.0]
     assert [part.op.name for part in (sparse.values, sparse.indices, sparse.dense_shape)] == [
         "gradients_1/grad_ys_0", "gradients_1/grad_ys_0_1", "gradients_1/grad_ys_0_2",
@@ -153,7 +153,7 @@ def test_slices_as_grad_ys() -> None:
 def test_given_grad_ys_pass_an_identity_in_the_scope() -> None:
     x = const(1.0)
     seed = const(2.0)
-    (grad,) = gradients(basic.identity(x), x, grad_ys=[seed])
+    (grad,) = gradients(identity.identity(x), x, grad_ys=[seed])
     assert (grad.name, grad.op.inputs) == ("gradients/grad_ys_0:0", (seed,))
 
 
@@ -163,9 +163,9 @@ def test_given_grad_ys_pass_an_identity_in_the_scope() -> None:
 def with_gradient(name: str, result: Any) -> tuple[ir.Tensor, ir.Tensor]:
     """x and an operation on it whose gradient function returns `result`."""
     RegisterGradient(name)(lambda operation, dy: result)
-    x = constant.placeholder("float32", [2])
+    x = placeholders.placeholder("float32", [2])
     with x.graph.gradient_override_map({"Identity": name}):
-        return x, basic.identity(x, name="forward")
+        return x, identity.identity(x, name="forward")
 
 
 def test_the_number_of_gradients() -> None:
@@ -196,7 +196,7 @@ def test_an_error_in_a_gradient_function_says_where_the_operation_was_made() -> 
 
     x = const(1.0)
     with x.graph.gradient_override_map({"Identity": "raises"}):
-        y = basic.identity(x, name="forward")
+        y = identity.identity(x, name="forward")
     with pytest.raises(KeyError, match="mine") as error:
         gradients(y, x)
     assert "'forward'" in error.value.__notes__[0]

@@ -5,13 +5,13 @@ from weft.autodiff.gradients import gradients
 from weft.autodiff.reach import between
 from weft.autodiff.registry import RegisterGradient
 from weft.graph import ir
-from weft.graph.ops import arithmetic, basic, constant
+from weft.graph.ops import arithmetic, convert, identity, placeholders
 from weft.graph.ops.constant import constant as const
 
 
 def chain(x: ir.Tensor, length: int) -> ir.Tensor:
     for _ in range(length):
-        x = basic.identity(x)
+        x = identity.identity(x)
     return x
 
 
@@ -27,14 +27,14 @@ def without_gradient(x: ir.Tensor) -> ir.Tensor:
 def test_operations_are_made_in_the_graph_of_ys() -> None:
     graph = ir.Graph()
     with graph.as_default():
-        x = constant.placeholder("float32")
+        x = placeholders.placeholder("float32")
     (grad,) = gradients(x * x, x)
     assert grad.graph is graph
     assert ir.get_default_graph().version == 0
 
 
 def test_names_are_under_one_scope_and_the_forward_operation() -> None:
-    x = constant.placeholder("float32", [])
+    x = placeholders.placeholder("float32", [])
     y = arithmetic.multiply(x, x, name="square")
     (grad,) = gradients(y, x)
     assert grad.name == "gradients/AddN:0"
@@ -61,14 +61,14 @@ def test_scopes_are_as_before_also_after_an_error() -> None:
     x = const(1.0)
     with pytest.raises(LookupError), x.graph.name_scope("outer"):
         gradients(without_gradient(x), x, colocate_gradients_with_ops=True)
-    later = basic.identity(x, name="later").op
+    later = identity.identity(x, name="later").op
     assert (later.name, later.original, later.colocation) == ("later", None, ())
 
 
 def test_the_callers_control_dependencies_hold() -> None:
     x = const(1.0)
     y = x * x
-    gate = basic.no_op("gate")
+    gate = identity.no_op("gate")
     with x.graph.control_dependencies([gate]):
         gradients(y, x)
     assert gate in x.graph.get_operation_by_name("gradients/grad_ys_0").control_inputs
@@ -130,7 +130,7 @@ def test_without_colocation_only_the_sum_is_colocated_with_its_first_term() -> N
 def test_colocation_with_a_colocated_operation_names_the_root_of_the_group() -> None:
     x = const(1.0, name="x")
     with x.graph.colocate_with(x.op):
-        y = basic.identity(x, name="y")
+        y = identity.identity(x, name="y")
         z = arithmetic.negative(y)
     gradients(z, x, colocate_gradients_with_ops=True)
     assert x.graph.get_operation_by_name("gradients/Neg_grad/Neg").colocation_groups() == [b"loc:@x"]
@@ -168,7 +168,7 @@ def test_a_gradient_for_each_of_many_ys_does_not_walk_the_earlier_gradients() ->
     square = x * x
     (grad,) = gradients(square, x)
     costs = []
-    for part in constant.unstack(grad, 4) * 5:
+    for part in convert.unstack(grad, 4) * 5:
         gradients(part * 1.0, x)
         costs.append(between([x], [part * 1.0]).visited)
     assert costs[-1] <= costs[0] + 10
@@ -190,7 +190,7 @@ def test_gradient_functions_are_called_once_an_operation() -> None:
 
     x = const(1.0)
     with x.graph.gradient_override_map({"Identity": "counted identity"}):
-        a = basic.identity(x, name="a")
-        b = basic.identity(a, name="b")
+        a = identity.identity(x, name="a")
+        b = identity.identity(a, name="b")
     gradients([a * b, b], x)
     assert calls == ["b", "a"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from weft.graph import context, ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import basic, control
+from weft.graph.ops import control, identity
 from weft.graph.ops.constant import constant
 from weft.graph.variable import Variable
 from weft.runtime.interpret import interpret
@@ -19,7 +19,7 @@ def names(operations: Any) -> list[str]:
 
 
 def test_a_group_is_a_no_op_after_its_inputs() -> None:
-    a, b = constant(1.0, name="a"), basic.no_op("b")
+    a, b = constant(1.0, name="a"), identity.no_op("b")
     done = control.group(a, b)
     assert (done.type, done.name, names(done.control_inputs)) == ("NoOp", "group_deps", ["a", "b"])
 
@@ -27,7 +27,7 @@ def test_a_group_is_a_no_op_after_its_inputs() -> None:
 def test_a_group_takes_nested_lists_variables_and_slices() -> None:
     a, b, c = (constant([1], name=name) for name in "abc")
     v = Variable(1.0, name="v")
-    done = control.group([a, (v, [IndexedSlices(b, c)])], {"key": [basic.no_op("d")]}, name="done")
+    done = control.group([a, (v, [IndexedSlices(b, c)])], {"key": [identity.no_op("d")]}, name="done")
     assert names(done.control_inputs)[0] == "a"
     assert names(done.control_inputs)[2:] == ["b", "c", "d"]
     assert names(done.control_inputs)[1].startswith("v")
@@ -43,7 +43,7 @@ def test_inputs_on_several_devices_are_gathered_on_each_first() -> None:
     made: list[ir.Operation] = []
     for device in ("/cpu:1", "/cpu:0", "/cpu:1"):
         with graph.device(device):
-            made.append(basic.no_op(f"op{len(made)}"))
+            made.append(identity.no_op(f"op{len(made)}"))
     done = control.group(*made)
     assert (done.name, done.device, names(done.control_inputs)) == (
         "group_deps",
@@ -57,7 +57,7 @@ def test_inputs_on_several_devices_are_gathered_on_each_first() -> None:
 
 def test_a_group_of_one_device_is_there() -> None:
     with ir.get_default_graph().device("/cpu:1"):
-        a = basic.no_op()
+        a = identity.no_op()
     assert control.group(a).device == "/device:CPU:1"
 
 
@@ -98,7 +98,7 @@ def test_no_member_of_a_tuple_exists_before_all_do() -> None:
 
 
 def test_a_tuple_keeps_none_and_waits_for_operations_and_control_inputs() -> None:
-    a, b, c = constant(1.0, name="a"), basic.no_op("b"), basic.no_op("c")
+    a, b, c = constant(1.0, name="a"), identity.no_op("b"), identity.no_op("c")
     none, tensor, operation = control.tuple([None, a, b], name="all", control_inputs=[c, a])
     assert none is None
     (gate,) = tensor.op.control_inputs
@@ -135,7 +135,7 @@ def test_control_inputs_of_a_tuple_are_operations_or_tensors(wrong: Any) -> None
 
 
 def test_a_tensor_after_others() -> None:
-    a, b = constant(1.0, name="a"), basic.no_op("b")
+    a, b = constant(1.0, name="a"), identity.no_op("b")
     after = control.with_dependencies([b], a)
     assert (after.op.name, after.op.inputs, names(after.op.control_inputs)) == ("control_dependency", (a,), ["b"])
     assert after.op.colocation_groups() == [b"loc:@a"]
@@ -143,7 +143,7 @@ def test_a_tensor_after_others() -> None:
 
 def test_slices_after_others() -> None:
     rows = IndexedSlices(constant([1.0]), constant([0]), constant([2]))
-    gate = basic.no_op()
+    gate = identity.no_op()
     after = control.with_dependencies([gate], rows, name="after")
     assert (after.values.op.name, after.values.op.control_inputs, after.indices) == ("after", (gate,), rows.indices)
 

@@ -10,7 +10,8 @@ from weft.autodiff.gradients import gradients
 from weft.graph import ir
 from weft.graph.errors import InvalidArgumentError
 from weft.graph.ops import activations, conv, losses, normalization, pooling, softmax
-from weft.graph.ops.constant import constant, placeholder
+from weft.graph.ops.constant import constant
+from weft.graph.ops.placeholders import placeholder
 from weft.runtime.interpret import interpret
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])

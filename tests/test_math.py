@@ -9,7 +9,8 @@ from weft.autodiff.gradients import gradients
 from weft.graph.errors import InvalidArgumentError
 from weft.graph.ir import Tensor
 from weft.graph.ops import arithmetic, compare, linalg, math, reduction, scan, special, statistics, transcendental
-from weft.graph.ops.constant import constant, placeholder
+from weft.graph.ops.constant import constant
+from weft.graph.ops.placeholders import placeholder
 from weft.runtime.interpret import interpret
 
 

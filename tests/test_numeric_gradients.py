@@ -8,8 +8,8 @@ import pytest
 from weft.autodiff.numeric import compute_gradient, compute_gradient_error
 from weft.autodiff.registry import RegisterGradient
 from weft.graph import context
-from weft.graph.ops import arithmetic, basic, gathering
-from weft.graph.ops.constant import placeholder
+from weft.graph.ops import arithmetic, fills, gathering, identity
+from weft.graph.ops.placeholders import placeholder
 from weft.graph.state import State
 from weft.graph.variable import Variable
 from weft.runtime.interpret import interpret
@@ -67,14 +67,14 @@ def test_complex_elements_count_as_two(session: Interpreter) -> None:
 def test_sparse_gradients_and_none(session: Interpreter) -> None:
     x = placeholder("float64", [3])
     assert compute_gradient_error(x, [3], gathering.gather(x, [2, 2, 0]), [3]) < 1e-9
-    exact, _ = compute_gradient(x, [3], basic.zeros([2], "float64"), [2])
+    exact, _ = compute_gradient(x, [3], fills.zeros([2], "float64"), [2])
     assert exact.tolist() == [[0.0, 0.0]] * 3
 
 
 def test_what_is_to_run_and_to_feed_besides(session: Interpreter) -> None:
     v = Variable(np.array(4.0))
     x, scale = placeholder("float64", []), placeholder("float64", [])
-    initialized = basic.identity(v.initial_value)
+    initialized = identity.identity(v.initial_value)
     compute_gradient(x, [], x * scale, [], init_targets=initialized, extra_feed_dict={scale: np.array(2.0)})
     assert session.ran[0] is initialized
 

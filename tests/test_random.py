@@ -11,7 +11,8 @@ from weft.graph import ir, random_seed
 from weft.graph.dtypes import as_dtype
 from weft.graph.errors import InvalidArgumentError
 from weft.graph.ops import dropout, random
-from weft.graph.ops.constant import constant, placeholder
+from weft.graph.ops.constant import constant
+from weft.graph.ops.placeholders import placeholder
 from weft.graph.state import State
 from weft.runtime.interpret import interpret
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from weft.autodiff.gradients import gradients
 from weft.graph import errors, ir
-from weft.graph.ops import basic, report
+from weft.graph.ops import identity, report
 from weft.graph.ops.constant import constant
 from weft.graph.state import State
 from weft.runtime.interpret import interpret
@@ -68,7 +68,7 @@ def test_an_assertion_fails_the_run_with_its_data() -> None:
     x = constant([1.0, 2.0, 3.0, 4.0])
     check = report.Assert(constant(False), [x, "foo", 3])
     with x.graph.control_dependencies([check]):
-        y = basic.identity(x)
+        y = identity.identity(x)
     with pytest.raises(errors.InvalidArgumentError, match=r"assertion failed: \[1 2 3...\] \[foo\] \[3\]"):
         interpret([y], {})
 

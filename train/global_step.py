@@ -7,7 +7,7 @@ from typing import Any
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import int64
 from ..graph.ir import Graph, get_default_graph
-from ..graph.ops.basic import zeros
+from ..graph.ops.fills import zeros
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
 

@@ -11,11 +11,11 @@ from ..graph.collections import GraphKeys
 from ..graph.dtypes import DType, bfloat16, float16, float32, float64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
-from ..graph.ops.basic import shape
 from ..graph.ops.cast import cast
-from ..graph.ops.constant import convert_to_tensor
 from ..graph.ops.control import group, tuple as gate
+from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.segments import unique, unsorted_segment_sum
+from ..graph.ops.sizes import shape
 from ..graph.variable import Variable
 from ..graph.variable_functions import trainable_variables
 from .slots import Slots

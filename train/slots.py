@@ -9,8 +9,8 @@ from ..graph import shapes
 from ..graph.dtypes import DType
 from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.ops.arithmetic import add
-from ..graph.ops.basic import fill, zeros, zeros_like
 from ..graph.ops.constant import constant
+from ..graph.ops.fills import fill, zeros, zeros_like
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
 

@@ -13,9 +13,9 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import Mul, Neg, Sub, Unary, floating, number, numeric, real
 from .array import concat
-from .basic import zeros_like
 from .branchless import keep, select
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
+from .fills import zeros_like
 from .linalg import matmul
 from .math import Sign
 from .special import Sigmoid

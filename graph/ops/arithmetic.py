@@ -13,10 +13,11 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..operators import operator
-from .basic import sum_to
 from .branchless import keep
+from .broadcasting import sum_to
 from .cast import Cast
-from .constant import const, convert_to_tensor, same_dtype
+from .constant import const
+from .convert import convert_to_tensor, same_dtype
 
 
 class Unary(Op):

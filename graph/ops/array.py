@@ -11,10 +11,14 @@ from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Known, Spec, TensorLike
-from ..shapes import Dims
-from .basic import broadcast_to, identity, reshape, shape, size, static_int
-from .constant import const, convert_to_tensor, int_vector, known_dims, normal_axis, stack
+from ..shapes import Dims, normal_axis
+from .broadcasting import broadcast_to
+from .constant import const, known_dims, static_int
+from .convert import convert_to_tensor, int_vector, stack
 from .getitem import getitem
+from .identity import identity
+from .reshaping import reshape
+from .sizes import shape, size
 
 
 @op

@@ -10,7 +10,7 @@ from ..dtypes import DType, as_dtype, bfloat16, complex64, complex128, float32, 
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
 
 
 @op

@@ -12,7 +12,7 @@ from ..ir import Operation, Tensor
 from ..op import op
 from ..operators import operator
 from .arithmetic import Binary, Unary, floating, real
-from .constant import convert_to_tensor, same_dtype
+from .convert import convert_to_tensor, same_dtype
 
 
 class Comparison(Binary):

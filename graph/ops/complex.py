@@ -12,9 +12,10 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import DivNoNan, Mul, Neg, Unary, numeric
-from .basic import ZerosLike, sum_to
+from .broadcasting import sum_to
 from .cast import Cast
-from .constant import convert_to_tensor, same_dtype
+from .convert import convert_to_tensor, same_dtype
+from .fills import ZerosLike
 from .transcendental import Reciprocal
 
 

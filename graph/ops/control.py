@@ -10,8 +10,8 @@ from typing import Any, cast
 from .. import context
 from ..indexed_slices import IndexedSlices
 from ..ir import Graph, Operation, Tensor, get_default_graph
-from .basic import Identity, no_op
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
+from .identity import Identity, no_op
 
 
 def group(*inputs: Any, **kwargs: Any) -> Operation:

@@ -10,8 +10,10 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from . import conv_kernels as kernels
-from .basic import expand_dims, shape, squeeze, transpose
-from .constant import convert_to_tensor, int_vector, known_dims
+from .constant import known_dims
+from .convert import convert_to_tensor, int_vector
+from .reshaping import expand_dims, squeeze, transpose
+from .sizes import shape
 from .windows import Four, Layout, channels_first, check_run, must_agree, padding_of, per_dimension, rank_four
 
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)

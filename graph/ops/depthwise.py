@@ -10,10 +10,12 @@ import numpy as np
 from ..ir import Operation, Tensor
 from ..op import op
 from ..opdef import Spec, TensorLike
-from .basic import shape, transpose
-from .constant import convert_to_tensor, known_dims
+from .constant import known_dims
 from .conv import TO_NCHW, TO_NHWC, Convolution, conv2d
 from .conv_kernels import wide
+from .convert import convert_to_tensor
+from .reshaping import transpose
+from .sizes import shape
 from .windows import Axis, channels_first, check_run, must_agree, padding_of, per_dimension, rank_four
 
 

@@ -12,8 +12,9 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .basic import ZerosLike, ones, reduce_sum, zeros
-from .constant import convert_to_tensor
+from .broadcasting import reduce_sum
+from .convert import convert_to_tensor
+from .fills import ZerosLike, ones, zeros
 
 
 @op

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..ir import Tensor, graph_of
 from .arithmetic import Masked, RealDiv, Sub, number
-from .basic import shape
 from .compare import Less
-from .constant import constant_value, convert_to_tensor, int_vector
+from .constant import constant_value
+from .convert import convert_to_tensor, int_vector
 from .random import random_uniform
+from .sizes import shape
 
 
 def dropout(x: Any, keep_prob: Any = None, noise_shape: Any = None, seed: int | None = None, name: str | None = None,

@@ -13,12 +13,14 @@ from ..indexed_slices import IndexedSlices
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
-from ..shapes import Dims
+from ..shapes import Dims, normal_axis
 from .array import concat
-from .basic import reshape, shape, size, static_int
-from .constant import const, convert_to_tensor, int_vector, known_dims, normal_axis
+from .constant import const, known_dims, static_int
+from .convert import convert_to_tensor, int_vector
 from .getitem import getitem
+from .reshaping import reshape
 from .rows import check_range, flat_ids, summed_rows
+from .sizes import shape, size
 
 
 def index_type(op_type: str, indices: TensorLike) -> None:

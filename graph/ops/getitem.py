@@ -11,7 +11,8 @@ from ..dtypes import int64
 from ..ir import Tensor
 from ..operators import operator
 from .cast import cast
-from .constant import const, convert_to_tensor
+from .constant import const
+from .convert import convert_to_tensor
 from .slicing import StridedSlice
 
 #: What makes a new axis in `x[...]`, as in NumPy.

@@ -13,10 +13,11 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..operators import operator
-from ..shapes import Dims
+from ..shapes import Dims, normal_axis
 from .arithmetic import Mul, Neg, conj, inexact, numeric
-from .basic import ExpandDims, Transpose, reshape, sum_to
-from .constant import convert_to_tensor, normal_axis, same_dtype
+from .broadcasting import sum_to
+from .convert import convert_to_tensor, same_dtype
+from .reshaping import ExpandDims, Transpose, reshape
 
 
 @op

@@ -11,12 +11,13 @@ from ..dtypes import bfloat16, float16, float32, int32, int64
 from ..ir import Operation, Tensor, graph_of
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
-from ..shapes import Dims
+from ..shapes import Dims, normal_axis
 from .activations import Softplus
 from .arithmetic import AddV2, Mul, Neg, Sub, floating, number
-from .basic import ExpandDims, stop_gradient, transpose
 from .cast import cast
-from .constant import convert_to_tensor, normal_axis
+from .convert import convert_to_tensor
+from .identity import stop_gradient
+from .reshaping import ExpandDims, transpose
 from .softmax import LogSoftmax, Softmax, parts, through_softmax
 from .special import Sigmoid
 

@@ -27,11 +27,13 @@ from .arithmetic import (
     number,
     real,
 )  # fmt: skip
-from .basic import ZerosLike, sum_to
+from .broadcasting import sum_to
 from .cast import Cast, cast
 from .compare import Greater, GreaterEqual, LessEqual, LogicalNot, NotEqual
 from .complex import ComplexAbs, Real, as_complex
-from .constant import const, convert_to_tensor, same_dtype
+from .constant import const
+from .convert import convert_to_tensor, same_dtype
+from .fills import ZerosLike
 from .transcendental import Log
 
 

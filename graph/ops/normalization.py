@@ -11,12 +11,14 @@ from ..ir import Operation, Tensor, graph_of
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import AddV2, Mul, Neg, Sub, add, floating, multiply, number
-from .basic import axes_tuple, reduce_sum, squeeze
+from .broadcasting import reduce_sum
 from .cast import cast
 from .compare import equal
-from .constant import convert_to_tensor
+from .constant import axes_tuple
+from .convert import convert_to_tensor
 from .math import SquaredDifference, maximum, pow
 from .reduction import reduce_mean
+from .reshaping import squeeze
 from .transcendental import Rsqrt, Square
 
 

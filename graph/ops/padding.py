@@ -12,10 +12,12 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .basic import reshape, shape
-from .constant import constant_value, convert_to_tensor, int_vector
+from .constant import constant_value
+from .convert import convert_to_tensor, int_vector
 from .getitem import getitem
+from .reshaping import reshape
 from .rows import summed_rows
+from .sizes import shape
 from .slicing import Slice
 
 #: Paddings reach the operations as one vector, before and after of each axis in turn, since shape inference knows vectors.

@@ -14,11 +14,12 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .array import same_type
-from .basic import like, reshape, shape, size
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
 from .gathering import gather
 from .ranges import range_
+from .reshaping import like, reshape
 from .rows import check_range
+from .sizes import shape, size
 
 
 @op

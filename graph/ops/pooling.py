@@ -12,11 +12,14 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import merge
-from .basic import shape, transpose, zeros_like
 from .branchless import keep
-from .constant import convert_to_tensor, known_dims
+from .constant import known_dims
 from .conv import TO_NCHW, TO_NHWC
 from .conv_kernels import wide
+from .convert import convert_to_tensor
+from .fills import zeros_like
+from .reshaping import transpose
+from .sizes import shape
 from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, per_dimension, rank_four
 
 Part = tuple[slice, slice, slice]

@@ -15,7 +15,8 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
 from .arithmetic import AddV2, Mul, Sub
-from .constant import convert_to_tensor, int_vector, known_dims
+from .constant import known_dims
+from .convert import convert_to_tensor, int_vector
 
 #: Bits of a number in [0, 1) that the 16-bit types hold exactly: rounding to them could give 1.
 _FRACTION_BITS = {float16: 11, bfloat16: 8}

@@ -13,7 +13,8 @@ from ..ir import Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .cast import cast
-from .constant import constant_value, convert_to_tensor
+from .constant import constant_value
+from .convert import convert_to_tensor
 
 _NUMBERS = (int32, int64, float32, float64)
 

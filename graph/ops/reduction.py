@@ -15,12 +15,15 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import FloorDiv, Masked, Mul, RealDiv, chain, number, numeric, real
-from .basic import KeptShape, Reshape, Size, Sum, axes_tuple, like, reduced_dims, spread, static_int
+from .broadcasting import KeptShape, Sum, reduced_dims, spread
 from .cast import Cast
 from .compare import Equal, logical
-from .constant import const, convert_to_tensor
+from .constant import axes_tuple, const, static_int
+from .convert import convert_to_tensor
 from .math import Maximum
+from .reshaping import Reshape, like
 from .scan import Cumprod
+from .sizes import Size
 
 Axes = tuple[int, ...] | None
 

@@ -12,9 +12,10 @@ from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..shapes import normal_axis
 from .arithmetic import Neg
-from .basic import axes_tuple, static_int
-from .constant import convert_to_tensor, normal_axis
+from .constant import axes_tuple, static_int
+from .convert import convert_to_tensor
 from .rows import check_range
 
 

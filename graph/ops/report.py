@@ -14,7 +14,7 @@ from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
 
 
 @op

@@ -11,9 +11,10 @@ from .. import shapes
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..shapes import normal_axis
 from .arithmetic import Mul, chain, conj, numeric
-from .basic import static_int
-from .constant import convert_to_tensor, normal_axis
+from .constant import static_int
+from .convert import convert_to_tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import numeric
-from .basic import shape
-from .constant import constant_value, convert_to_tensor
+from .constant import constant_value
+from .convert import convert_to_tensor
 from .gathering import index_type
 from .getitem import getitem
 from .rows import check_range, summed_rows
+from .sizes import shape
 
 #: From how many elements on TensorFlow warns that sparse gradients become dense.
 _MANY = 100_000_000

@@ -12,13 +12,18 @@ from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..shapes import normal_axis
 from .arithmetic import AddV2, Mul, numeric
 from .array import concat
-from .basic import expand_dims, like, reshape, shape, size, squeeze, static_int, sum_to, zeros_like
-from .constant import convert_to_tensor, normal_axis, same_dtype
+from .broadcasting import sum_to
+from .constant import static_int
+from .convert import convert_to_tensor, same_dtype
+from .fills import zeros_like
 from .gathering import gather, scatter_nd
 from .getitem import getitem
 from .ranges import range_
+from .reshaping import expand_dims, like, reshape, squeeze
+from .sizes import shape, size
 
 
 @op

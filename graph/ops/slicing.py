@@ -15,8 +15,10 @@ from ..op import Op, op
 from ..opdef import Known, Spec, TensorLike
 from ..shapes import Dims
 from .arithmetic import AddV2
-from .basic import Shape, ones_like, shape
-from .constant import const, convert_to_tensor, int_vector, known_dims
+from .constant import const, known_dims
+from .convert import convert_to_tensor, int_vector
+from .fills import ones_like
+from .sizes import Shape, shape
 
 
 @op

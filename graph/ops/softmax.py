@@ -10,9 +10,11 @@ import numpy as np
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..shapes import normal_axis
 from .arithmetic import Mul, Sub, floating
-from .basic import Sum, static_int
-from .constant import convert_to_tensor, normal_axis
+from .broadcasting import Sum
+from .constant import static_int
+from .convert import convert_to_tensor
 from .transcendental import Exp
 
 

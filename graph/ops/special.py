@@ -13,7 +13,7 @@ from ..dtypes import DType
 from ..ir import Tensor
 from ..op import op
 from .arithmetic import Mul, Neg, floating, number
-from .constant import convert_to_tensor
+from .convert import convert_to_tensor
 from .transcendental import Exp, Smooth, Square, one_minus
 
 Array = np.ndarray[Any, Any]

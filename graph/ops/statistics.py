@@ -9,13 +9,16 @@ import numpy as np
 from ..dtypes import as_dtype, int64, string
 from ..ir import Tensor
 from .arithmetic import AddV2, Masked, Mul, Sub, conj, inexact, number
-from .basic import like, reduce_sum, stop_gradient
+from .broadcasting import reduce_sum
 from .cast import cast
 from .compare import IsFinite, NotEqual
 from .complex import real
-from .constant import const, convert_to_tensor
+from .constant import const
+from .convert import convert_to_tensor
+from .identity import stop_gradient
 from .math import abs, pow
 from .reduction import reduce_max, reduce_mean, reduce_options
+from .reshaping import like
 from .transcendental import Exp, Log, Sqrt, sqrt
 
 

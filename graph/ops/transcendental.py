@@ -10,8 +10,8 @@ from ..dtypes import DType
 from ..ir import Operation, Tensor
 from ..op import op
 from .arithmetic import AddV2, Binary, Mul, Neg, RealDiv, Sub, Unary, chain, conj, floating, inexact, number, numeric
-from .basic import sum_to
-from .constant import convert_to_tensor, same_dtype
+from .broadcasting import sum_to
+from .convert import convert_to_tensor, same_dtype
 
 
 class Smooth(Unary):

@@ -15,9 +15,10 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .arithmetic import numeric
-from .basic import Reshape, reshape, shape
 from .constant import const
+from .reshaping import Reshape, reshape
 from .rows import check_range
+from .sizes import shape
 from .variables import VariableShape, check_handle
 
 Array = np.ndarray[Any, Any]

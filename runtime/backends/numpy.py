@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.arithmetic import AddN
-from ...graph.ops.basic import Sum
+from ...graph.ops.broadcasting import Sum
 from ...graph.ops.linalg import MatMul
 from .kernels import Kernel
 
