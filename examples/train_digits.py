@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Model:
 def build(ps: str, workers: list[str], learning_rate: float) -> Model:
     """Variables on `ps`, one replica of the network on each of `workers`, gradients averaged and applied on `ps`."""
     with wf.device(wf.train.replica_device_setter(ps_tasks=1, ps_device=ps, worker_device=workers[0])):
-        layers = [_variables(i, *sizes) for i, sizes in enumerate(zip(LAYERS, LAYERS[1:], strict=False))]
+        layers = [_variables(i, *sizes) for i, sizes in enumerate(pairwise(LAYERS))]
         optimizer = wf.train.AdamOptimizer(learning_rate)
     variables = [variable for layer in layers for variable in layer]
     inputs, losses, gradients, accuracies = [], [], [], []
