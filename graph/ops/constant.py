@@ -15,7 +15,6 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims, as_dims
 from .literal import Literal, to_array
-from .sizes import shape, size
 
 
 @op

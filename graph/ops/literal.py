@@ -9,7 +9,6 @@ import numpy as np
 
 from ..dtypes import DType, as_dtype, int32, string
 from ..shapes import TensorShape
-from .sizes import rank
 
 
 class Literal:

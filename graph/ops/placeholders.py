@@ -11,7 +11,6 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims, as_dims
 from .convert import convert_to_tensor
-from .sizes import shape
 
 
 @op
