@@ -298,6 +298,7 @@ from .graph.variable_functions import (
     local_variables_initializer as local_variables_initializer,
     model_variables as model_variables,
     moving_average_variables as moving_average_variables,
+    report_uninitialized_variables as report_uninitialized_variables,
     scatter_add as scatter_add,
     scatter_div as scatter_div,
     scatter_max as scatter_max,
@@ -307,6 +308,26 @@ from .graph.variable_functions import (
     scatter_update as scatter_update,
     trainable_variables as trainable_variables,
     variables_initializer as variables_initializer,
+)
+from .nn import initializers as initializers, layers as layers, losses as losses
+from .nn.initializers import (
+    constant_initializer as constant_initializer,
+    glorot_normal_initializer as glorot_normal_initializer,
+    glorot_uniform_initializer as glorot_uniform_initializer,
+    ones_initializer as ones_initializer,
+    random_normal_initializer as random_normal_initializer,
+    random_uniform_initializer as random_uniform_initializer,
+    truncated_normal_initializer as truncated_normal_initializer,
+    variance_scaling_initializer as variance_scaling_initializer,
+    zeros_initializer as zeros_initializer,
+)
+from .nn.variable_scope import (
+    AUTO_REUSE as AUTO_REUSE,
+    VariableScope as VariableScope,
+    get_local_variable as get_local_variable,
+    get_variable as get_variable,
+    get_variable_scope as get_variable_scope,
+    variable_scope as variable_scope,
 )
 from .runtime.config import (
     ConfigProto as ConfigProto,

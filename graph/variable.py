@@ -188,6 +188,13 @@ class Variable(Operators):
         with self._on_its_device():
             return gather(self.handle, tensor, name=name)
 
+    def initialized_value(self) -> Tensor:
+        """The value, or the initial value where it has none yet: for the initial values of other variables."""
+        if context.executing_eagerly():
+            return self._read()
+        with self._on_its_device():
+            return variables.InitializedValue(self.dtype, self._dims)(self.handle, self.initial_value)
+
     def is_initialized(self, name: str | None = None) -> Tensor:
         """Whether the variable has a value, a bool scalar."""
         with self._at():

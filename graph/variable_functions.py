@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from . import context
 from .collections import GraphKeys
+from .dtypes import string
 from .ir import Operation, Tensor, get_default_graph
-from .ops.identity import no_op
+from .ops.compare import logical_not
+from .ops.constant import constant
+from .ops.control import group
+from .ops.convert import stack
+from .ops.selecting import boolean_mask
 from .variable import Variable
 
 # writes
@@ -106,9 +113,7 @@ def variables_initializer(var_list: Iterable[Any], name: str = "init") -> Operat
     """One operation that initializes these variables (None in eager execution). Source: `tf.variables_initializer`."""
     if context.executing_eagerly():
         return None
-    graph = get_default_graph()
-    with graph.control_dependencies([variable.initializer for variable in var_list or ()]):
-        return no_op(name)
+    return group(*(variable.initializer for variable in var_list or ()), name=name)
 
 
 def global_variables_initializer() -> Operation | None:
@@ -139,3 +144,16 @@ def initialize_local_variables() -> Operation | None:
 def is_variable_initialized(variable: Variable) -> Tensor:
     """Whether a variable has a value, a bool scalar. Source: `tf.is_variable_initialized`."""
     return variable.is_initialized()
+
+
+def report_uninitialized_variables(var_list: Any = None, name: str = "report_uninitialized_variables") -> Tensor:
+    """The names of the variables that have no value, a 1-D string tensor; by default of all global and local ones.
+
+    Source: `tf.report_uninitialized_variables`.
+    """
+    found = global_variables() + local_variables() if var_list is None else list(var_list)
+    with get_default_graph().name_scope(name):
+        names = [variable.name.partition(":")[0] for variable in found]
+        if not names:
+            return constant(np.zeros((0,), object), string)
+        return boolean_mask(names, logical_not(stack([is_variable_initialized(variable) for variable in found])))

@@ -36,3 +36,6 @@ from ..graph.ops.selecting import in_top_k as in_top_k, top_k as top_k
 from ..graph.ops.softmax import log_softmax as log_softmax, softmax as softmax
 from ..graph.ops.special import sigmoid as sigmoid
 from ..graph.ops.transcendental import tanh as tanh
+from . import rnn_cell as rnn_cell
+from .embedding import embedding_lookup as embedding_lookup
+from .rnn_cell import static_rnn as static_rnn

@@ -55,6 +55,13 @@ read = used(lambda handle: variables.ReadVariableOp(float64, (2, 3))(handle), 2,
 CASES = [
     Case("VarHandleOp", read, (X,), expected=lambda x: x, order=0),
     Case("ReadVariableOp", read, (X,), expected=lambda x: x, order=0),
+    Case(
+        "InitializedValue",
+        used(lambda handle, other: variables.InitializedValue(float64, (2, 3))(handle, other), 2, 3),
+        (X, Y),
+        expected=lambda x, y: x,
+        order=0,
+    ),
     Case("VarIsInitializedOp", used(variables.VarIsInitializedOp(), 2, 3), (X,), expected=lambda x: True, order=0),
     Case("VariableShape", used(variables.VariableShape((2, 3)), 2, 3), (X,), expected=lambda x: [2, 3], order=0),
     Case("AssignVariableOp", written(variables.AssignVariableOp, 2, 3), (X, Y), expected=lambda x, y: y, order=0),

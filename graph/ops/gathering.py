@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -213,6 +213,9 @@ def gather(
     if batch_dims:
         raise NotImplementedError("gather with batch_dims other than 0: use gather_nd, or a one-hot matrix product")
     along = 0 if axis is None else static_int("axis", axis)
+    if along == 0 and hasattr(params, "sparse_read"):
+        # Only the rows leave the variable's device.
+        return cast(Tensor, params.sparse_read(indices, name=name))
     return GatherV2(along)(convert_to_tensor(params), convert_to_tensor(indices), name=name)
 
 

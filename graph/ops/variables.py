@@ -55,6 +55,25 @@ class ReadVariableOp(Op):
 
 
 @op
+class InitializedValue(Op):
+    """The value of a variable, or the second input where it has none yet."""
+
+    dtype: DType
+    shape: Dims
+    stateful = True
+    access = "read"
+    view = True
+    not_differentiable = True
+
+    def infer(self, handle: TensorLike, initial: TensorLike) -> Spec:
+        _written(self, handle, initial)
+        return Spec(self.dtype, self.shape)
+
+    def compute(self, state: Any, slot: Any, initial: Any) -> Any:
+        return initial if slot.value is None else slot.value
+
+
+@op
 class VarIsInitializedOp(Op):
     """Whether a variable has a value."""
 
