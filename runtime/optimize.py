@@ -78,6 +78,8 @@ def fold_constants(node: Node, program: _Rewriter) -> Node:
         definitions = [program.nodes[ref.node].definition for ref in node.inputs]
         if not definitions or not all(isinstance(definition, Const) for definition in definitions):
             return node
+        if any(program.nodes[ref.node].controls for ref in node.inputs):
+            return node  # the order that a constant made under a control dependency carries must not get lost
         value = _compute(node, [definition.value.array for definition in definitions if isinstance(definition, Const)])
     if value is None or value.nbytes > FOLD_LIMIT_BYTES:
         return node

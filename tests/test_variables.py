@@ -126,6 +126,17 @@ def test_reads_happen_where_the_program_says(session: wf.Session) -> None:
     assert session.run([early, late, write]) == [1.0, 5.0, 5.0]
 
 
+def test_constants_made_under_a_dependency_carry_it(session: wf.Session) -> None:
+    """Their users are ordered through them, also when they are folded together."""
+    v = wf.Variable(1.0)
+    with wf.control_dependencies([v.assign(5.0)]):
+        folded = wf.constant(2.0) * 3.0
+    with wf.control_dependencies([folded]):
+        read = v.value()
+    started(session)
+    assert session.run(read) == 5.0
+
+
 def test_a_fetched_value_does_not_change_later(session: wf.Session) -> None:
     v = wf.Variable([1.0, 2.0])
     started(session)

@@ -229,7 +229,7 @@ def _variables(var_list: Any) -> list[Any]:
 
 
 def _flat(items: Any) -> Iterable[Any]:
-    if isinstance(items, (Variable, Tensor)) or not isinstance(items, Iterable):
+    if isinstance(items, (Variable, Tensor, str)) or not isinstance(items, Iterable):
         yield items
         return
     for item in items.values() if isinstance(items, dict) else items:
