@@ -16,7 +16,7 @@ from .shapes import Dims, text
 class VariableSlot:
     """One variable of a session or task. A resource tensor's value is such a slot."""
 
-    __slots__ = ("dims", "dtype", "name", "value")
+    __slots__ = ("dims", "dtype", "name", "value", "writing")
 
     def __init__(self, name: str, dtype: DType, dims: Dims) -> None:
         self.name = name
@@ -24,6 +24,8 @@ class VariableSlot:
         self.dims = dims
         #: The array, owned by this slot and changed in place; None until the variable is initialized.
         self.value: np.ndarray[Any, Any] | None = None
+        #: Held by whoever writes, so that no update of another step is lost.
+        self.writing = threading.Lock()
 
     def read(self) -> np.ndarray[Any, Any]:
         """The slot's own array: look, do not keep. Raises FailedPreconditionError when uninitialized."""
@@ -60,6 +62,12 @@ class State:
                 f"Trying to access variable {name} as {dtype.name}{text(dims)}, but it is {slot.dtype.name}{text(slot.dims)}",
             )  # fmt: skip
         return slot
+
+    def for_session(self) -> State:
+        """What one session of a task sees: the task's variables, and counters of its own."""
+        state = State()
+        state.variables, state._lock = self.variables, self._lock
+        return state
 
     def next_count(self, name: str) -> int:
         """How often this was asked for that name before."""

@@ -20,6 +20,9 @@ from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Se
 
 _FILE = "<weft plan>"
 
+#: The function of a plan, bound to buffers: it takes the feeds, `send` and `receive`, and returns the fetched values.
+Frame = Callable[[Any, Any, Any], tuple[Any, ...]]
+
 
 class Channel(Protocol):
     """How a step's plan reaches the other plans of the step."""
@@ -40,36 +43,42 @@ class CompiledPlan:
         self.plan = plan
         writer = _Writer(plan, backend, state)
         self._lines = writer.lines
-        self._make: Callable[..., Any] = writer.function()
+        self._make: Callable[..., Frame] = writer.function()
         self._constants = writer.constants
         self._buffers = writer.buffers
-        self._frames: list[Callable[..., tuple[Any, ...]]] = []
+        self._frames: list[Frame] = []
         self._lock = threading.Lock()
         #: Which fetches of the step this plan returns, in the order it returns them.
         self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
 
     def run(self, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """The fetched values. Raises StepFailure naming the node whose kernel failed."""
-        with self._frame() as step, np.errstate(all="ignore"):
-            try:
-                values: tuple[Any, ...] = step(feeds, channel.send, channel.receive)
-                return values
-            except Exception as error:
-                failed = self._failed(error.__traceback__)
-                if isinstance(failed, Run):
-                    raise StepFailure(failed.name, error) from error
-                raise
+        with self.frame() as frame:
+            return self.run_in(frame, feeds, channel)
+
+    def run_in(self, frame: Frame, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
+        """As `run`, in buffers that somebody else keeps until no other plan reads what was sent from them."""
+        try:
+            with np.errstate(all="ignore"):
+                return frame(feeds, channel.send, channel.receive)
+        except Exception as error:
+            failed = self._failed(error.__traceback__)
+            if isinstance(failed, Run):
+                raise StepFailure(failed.name, error) from error
+            raise
 
     @contextmanager
-    def _frame(self) -> Iterator[Callable[..., Any]]:
+    def frame(self) -> Iterator[Frame]:
+        """The plan's function over buffers that no other run uses before the block ends."""
         with self._lock:
-            step = self._frames.pop() if self._frames else None
-        step = step or self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+            frame = self._frames.pop() if self._frames else None
+        if frame is None:
+            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
         try:
-            yield step
+            yield frame
         finally:
             with self._lock:
-                self._frames.append(step)
+                self._frames.append(frame)
 
     def _failed(self, trace: TracebackType | None) -> Instruction | None:
         """The instruction whose line the traceback passed."""
@@ -109,7 +118,7 @@ class _Writer:
                 self.body.append(line)
                 self.lines[len(self.body) + 2] = instruction
 
-    def function(self) -> Callable[..., Any]:
+    def function(self) -> Callable[..., Frame]:
         """The function that takes constants and buffers and returns the step function."""
         arguments = [f"c{i}" for i in range(len(self.constants))] + [f"b{i}" for i in range(len(self.buffers))]
         text = "\n".join(
@@ -122,9 +131,9 @@ class _Writer:
             ]
         )
         code: CodeType = compile(text, _FILE, "exec")
-        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": np.array}
+        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}
         exec(code, scope)
-        made: Callable[..., Any] = scope["make"]
+        made: Callable[..., Frame] = scope["make"]
         return made
 
     def _constant(self, value: Any) -> str:
@@ -146,7 +155,8 @@ class _Writer:
             case Receive(slot, edge):
                 return f"{'' if slot is None else f'v{slot} = '}receive({edge})"
             case Free(slots):
-                return "".join(f"v{slot} = " for slot in slots if slot not in self.bound) + "None"
+                named = [f"v{slot} = " for slot in slots if slot not in self.bound]
+                return "".join([*named, "None"]) if named else ""
             case Fetch(slot, _, copied):
                 self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
                 return ""
@@ -159,8 +169,10 @@ class _Writer:
         function = kernel.function
         if kernel.needs_state:
             function = partial(function, OpState(self.state, run.name))
+        if run.definition.access == "write":
+            function = partial(_alone, function)
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
-            self.bound[run.outputs[0]] = self._constant(function())  # a handle stays the same in every step
+            self.bound[run.outputs[0]] = self._constant(_handle(run, function))
             return ""
         return self._call(run, kernel, self._constant(function))
 
@@ -173,10 +185,10 @@ class _Writer:
             f"row_major({self._value(slot)})" if row else self._value(slot)
             for slot, row in zip(run.inputs, run.contiguous, strict=True)
         ]
-        if kernel.takes_out:
-            arguments.append(out)
-            if kernel.exact and run.buffer is None:
-                arguments.append("order='C'")
+        if kernel.takes_out and run.buffer is not None:
+            arguments.append(f"out={out}")
+        elif kernel.exact:
+            arguments.append("order='C'")  # whatever the order of the inputs
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
             call = f"copy({call}, {out})"
@@ -184,8 +196,26 @@ class _Writer:
         return f"{left} = {call}" if left else call
 
 
+def _handle(run: Run, function: Callable[[], Any]) -> Any:
+    """A variable's handle, which stays the same in every step."""
+    try:
+        return function()
+    except Exception as error:
+        raise StepFailure(run.name, error) from error
+
+
+def _alone(write: Callable[..., Any], slot: Any, *values: Any) -> Any:
+    """A write to a variable, while no other step writes to it."""
+    with slot.writing:
+        return write(slot, *values)
+
+
 def _row_major(array: Any) -> Any:
     return np.asarray(array, order="C")
+
+
+def _own(array: Any) -> Any:
+    return np.array(array, order="C")
 
 
 def _copy(array: Any, out: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.state import State
 from .backends.kernels import Backend
 from .backends.numpy import CPU
-from .compile import CompiledPlan
+from .compile import CompiledPlan, Frame
 from .plan import StepPlan
 from .rendezvous import Rendezvous
 
@@ -105,27 +106,45 @@ class LocalEngine:
                 raise RuntimeError("Attempted to use a closed Session.")
             self._running.add(rendezvous)
         try:
-            return self._run(handle, feeds, rendezvous)
+            results = self._run(handle, feeds, rendezvous)
+            rendezvous.check_deadline()
+            return results
         finally:
             with self._lock:
                 self._running.discard(rendezvous)
 
     def _run(self, handle: _Loaded, feeds: Sequence[Any], rendezvous: Rendezvous) -> list[Any]:
+        if len(handle.plans) == 1:
+            parts = [handle.plans[0].run(feeds, rendezvous)]
+        else:
+            parts = self._run_together(handle.plans, feeds, rendezvous)
         results: list[Any] = [None] * handle.fetches
-        others = [self._pool().submit(_run_one, plan, feeds, rendezvous) for plan in handle.plans[1:]]
-        try:
-            mine = handle.plans[:1] and _run_one(handle.plans[0], feeds, rendezvous)
-            parts = [mine, *(other.result() for other in others)]
-        except Exception as error:
-            _settle(others, rendezvous, error)
-            raise (rendezvous.error or error) from error
-        except BaseException:  # Ctrl-C: no thread may go on writing into buffers of a step that has ended
-            _settle(others, rendezvous, _cancelled())
-            raise
         for plan, values in zip(handle.plans, parts, strict=True):
             for index, value in zip(plan.fetches, values, strict=True):
                 results[index] = value
         return results
+
+    def _run_together(
+        self, plans: Sequence[CompiledPlan], feeds: Sequence[Any], rendezvous: Rendezvous
+    ) -> list[tuple[Any, ...]]:
+        """Several plans at once, each in buffers that stay its own until all have ended: others read what it sends."""
+        if not plans:
+            return []
+        with ExitStack() as stack:
+            frames = [stack.enter_context(plan.frame()) for plan in plans]
+            others = [
+                self._pool().submit(_run_one, plan, frame, feeds, rendezvous)
+                for plan, frame in zip(plans[1:], frames[1:], strict=True)
+            ]
+            try:
+                mine = _run_one(plans[0], frames[0], feeds, rendezvous)
+                return [mine, *(other.result() for other in others)]
+            except Exception as error:
+                _settle(others, rendezvous, error)
+                raise rendezvous.error or error from None
+            except BaseException:  # Ctrl-C: no thread may go on writing into buffers of a step that has ended
+                _settle(others, rendezvous, _cancelled())
+                raise
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -144,9 +163,9 @@ class LocalEngine:
             threads.shutdown(wait=False)
 
 
-def _run_one(plan: CompiledPlan, feeds: Sequence[Any], rendezvous: Rendezvous) -> tuple[Any, ...]:
+def _run_one(plan: CompiledPlan, frame: Frame, feeds: Sequence[Any], rendezvous: Rendezvous) -> tuple[Any, ...]:
     try:
-        return plan.run(feeds, rendezvous)
+        return plan.run_in(frame, feeds, rendezvous)
     except Exception as error:
         rendezvous.abort(error)
         raise

@@ -50,7 +50,7 @@ def feed_array(tensor: Tensor, value: Any) -> Any:
             f"with key {tensor}."
         )
     if tensor.dtype.name == "resource":
-        return value
+        raise TypeError(f"{tensor.name} is the handle of a variable, which cannot be fed: feed what is read from it")
     if (
         type(value) is np.ndarray
         and value.dtype == tensor.dtype.np

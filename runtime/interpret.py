@@ -18,6 +18,8 @@ def interpret(fetches: Sequence[Tensor], feeds: Mapping[Tensor, Any], state: Sta
     values: dict[Tensor, Any] = dict(feeds)
     for operation in _needed(fetches, feeds):
         arguments = [values[tensor] for tensor in operation.inputs]
+        if not operation.definition.view:
+            arguments = [np.asarray(a, order="C") if isinstance(a, np.ndarray) else a for a in arguments]
         if operation.definition.stateful:
             arguments.insert(0, OpState(state, operation.name))
         result = operation.definition.compute(*arguments)

@@ -101,7 +101,8 @@ class _Drafting:
                 last = at if self.send_lasts is None else self.send_lasts
                 return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name)
             case ReceiveValue(ref, edge, device):
-                slot = self._new(ref, at, None, True, "outside") if ref.output >= 0 else None
+                # What is sent by reference may be a strided view of the sender's.
+                slot = self._new(ref, at, None, False, "outside") if ref.output >= 0 else None
                 return Receive(slot, edge, device, name)
             case RunNode(position):
                 return self._node(at, position, self.program.nodes[position])
@@ -175,14 +176,14 @@ def _with_frees(draft: Draft) -> list[Instruction]:
 
 
 def _fetches(draft: Draft) -> list[Instruction]:
-    """Fetches, copied unless the value lies in memory that was made in this step for nothing else."""
+    """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
     own = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
     own = {slot for slot in own if draft.slots[slot].kind == "result"}
     seen: set[int] = set()
     result: list[Instruction] = []
     for index, slot in draft.fetches.items():
         memory = draft.slots[slot].memory
-        copied = not memory <= own or bool(memory & seen)
+        copied = not (memory <= own and draft.slots[slot].row_major) or bool(memory & seen)
         seen |= memory
         result.append(Fetch(slot, index, copied))
     return result

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import shapes
 from ..graph.dtypes import string
-from ..graph.opdef import OpDef
+from ..graph.opdef import OpDef, Spec
 from ..graph.ops.broadcasting import BroadcastTo, SumTo
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
@@ -17,6 +17,7 @@ from ..graph.ops.literal import Literal
 from ..graph.ops.reshaping import Reshape
 from ..graph.ops.sizes import Rank, Shape, Size
 from .program import Feed, Node, Program, Ref
+from .specialize import infer_again
 
 #: Larger results are computed at each run rather than kept with the plan.
 FOLD_LIMIT_BYTES = 1 << 20
@@ -29,7 +30,7 @@ Rewrite = Callable[[Node, "_Rewriter"], Node | Ref]
 
 def optimize(program: Program) -> Program:
     """All rewrites, in one walk, then without what nothing needs any more."""
-    rewriter = _Rewriter()
+    rewriter = _Rewriter(program)
     for node in program.nodes:
         rewriter.add(node, (fold_constants, drop_identities, share_equals))
     fetches = tuple(rewriter.moved[ref] for ref in program.fetches)
@@ -40,17 +41,29 @@ def optimize(program: Program) -> Program:
 class _Rewriter:
     """The new program as it grows, and where each old node and output went."""
 
-    def __init__(self) -> None:
+    def __init__(self, old: Program) -> None:
+        self.old = old
         self.nodes: list[Node] = []
         self.moved: dict[Ref, Ref] = {}
         self.placed: list[int] = []
         self.seen: dict[Any, int] = {}
 
-    def add(self, old: Node, rewrites: Sequence[Rewrite]) -> None:
-        node: Node | Ref = old._replace(
+    def spec(self, ref: Ref) -> Spec:
+        return self.nodes[ref.node].specs[ref.output]
+
+    def _moved(self, old: Node) -> Node:
+        """The node on its new inputs. A constant among them may tell more of its shape."""
+        node = old._replace(
             inputs=tuple(self.moved[ref] for ref in old.inputs),
             controls=tuple(dict.fromkeys(self.placed[control] for control in old.controls)),
         )
+        specs = [self.spec(ref) for ref in node.inputs]
+        if specs != [self.old.spec(ref) for ref in old.inputs]:
+            return node._replace(specs=infer_again(node, specs))
+        return node
+
+    def add(self, old: Node, rewrites: Sequence[Rewrite]) -> None:
+        node: Node | Ref = self._moved(old)
         for rewrite in rewrites:
             if isinstance(node, Node):
                 node = rewrite(node, self)
@@ -83,7 +96,8 @@ def fold_constants(node: Node, program: _Rewriter) -> Node:
         value = _compute(node, [definition.value.array for definition in definitions if isinstance(definition, Const)])
     if value is None or value.nbytes > FOLD_LIMIT_BYTES:
         return node
-    return node._replace(definition=Const(Literal(value), node.specs[0].dtype), inputs=())
+    constant = Const(Literal(value), node.specs[0].dtype)
+    return node._replace(definition=constant, inputs=(), specs=(constant.infer(),))
 
 
 def _known_answer(node: Node, program: _Rewriter) -> np.ndarray[Any, Any] | None:
@@ -91,7 +105,7 @@ def _known_answer(node: Node, program: _Rewriter) -> np.ndarray[Any, Any] | None
         return None
     ref = node.inputs[0]
     known = node.specs[0].known
-    full = shapes.is_full(program.nodes[ref.node].specs[ref.output].dims)
+    full = shapes.is_full(program.spec(ref).dims)
     return np.array(known, node.specs[0].dtype.np) if full and known is not None else None
 
 
@@ -111,7 +125,7 @@ def drop_identities(node: Node, program: _Rewriter) -> Node | Ref:
     if node.controls or not isinstance(node.definition, (Identity, StopGradient, *_RESHAPING)):
         return node
     ref = node.inputs[0]
-    same = program.nodes[ref.node].specs[ref.output].dims == node.specs[0].dims and shapes.is_full(node.specs[0].dims)
+    same = program.spec(ref).dims == node.specs[0].dims and shapes.is_full(node.specs[0].dims)
     return ref if same or not isinstance(node.definition, _RESHAPING) else node
 
 
@@ -121,7 +135,8 @@ def share_equals(node: Node, program: _Rewriter) -> Node | Ref:
         return node
     origin = node.origin
     wish = (origin.device, origin.colocation) if origin is not None and node.inputs else None
-    key = (node.definition, node.inputs, node.controls, wish)
+    # By text as well, because 0.0 == -0.0 and 1 == True.
+    key = (node.definition, repr(node.definition), node.inputs, node.controls, wish)
     first = program.seen.setdefault(key, len(program.nodes))
     return node if first == len(program.nodes) else Ref(first, 0)
 

@@ -116,7 +116,7 @@ def _merged_request(program: Program, members: list[int], soft: bool) -> tuple[D
     """What the members of a group request together, and one that requests something (to name in errors)."""
     wanted, teller = DeviceSpec(), program.nodes[members[0]]
     owners = [m for m in members if program.nodes[m].specs and program.nodes[m].specs[0].dtype.name == "resource"]
-    for member in owners + [m for m in members if m not in set(owners)]:
+    for member in dict.fromkeys(owners + members):
         node = program.nodes[member]
         if not _requested(node):
             continue
@@ -125,7 +125,7 @@ def _merged_request(program: Program, members: list[int], soft: bool) -> tuple[D
             wanted = wanted.merge(request)
         except ValueError as conflict:
             # A variable's device goes before the wishes of those that use it (TF); so does the first with soft placement.
-            if not owners and not soft:
+            if not soft and (member in owners or not owners):
                 raise _cannot_colocate(program, members, node, teller, conflict) from None
             continue
         teller = node

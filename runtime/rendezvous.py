@@ -17,6 +17,7 @@ class Rendezvous:
         self._waiting: dict[int, float] = {}
         self._changed = threading.Condition()
         self._error: Exception | None = None
+        self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def put(self, edge: int, value: Any) -> None:
@@ -49,12 +50,19 @@ class Rendezvous:
         finally:
             del self._waiting[edge]
 
+    def check_deadline(self) -> None:
+        """Raises DeadlineExceededError when the step took too long. (A kernel is not interrupted.)"""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise errors.DeadlineExceededError(None, None, f"The step took longer than {self._timeout:g} s")
+
+    def waits(self) -> dict[int, float]:
+        """For how many seconds which edges are being waited for."""
+        now = time.monotonic()
+        return {edge: now - since for edge, since in self._waiting.copy().items()}
+
     def waiting(self) -> str:
         """What is being waited for, and since when: for a report of a step that hangs."""
-        now = time.monotonic()
-        return (
-            ", ".join(f"edge {edge} (since {now - since:.1f} s)" for edge, since in self._waiting.items()) or "nothing"
-        )
+        return ", ".join(f"edge {edge} (since {seconds:.1f} s)" for edge, seconds in self.waits().items()) or "nothing"
 
     def abort(self, error: Exception) -> None:
         """End the step: whoever waits or will wait gets this error. The first error stays."""

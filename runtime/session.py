@@ -110,11 +110,11 @@ class Session:
     def _step(
         self, request: Request, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None
     ) -> list[Any]:
-        plan, handle = self._load(request, tuple(array.shape for array in feeds))
-        if metadata is not None:
-            metadata.partition_graphs = [str(part) for part in plan.plans]
         milliseconds = (options.timeout_in_ms if options else 0) or self._config.operation_timeout_in_ms
         try:
+            plan, handle = self._load(request, tuple(array.shape for array in feeds))
+            if metadata is not None:
+                metadata.partition_graphs = [str(part) for part in plan.plans]
             return self._engine.run(handle, feeds, milliseconds / 1000 if milliseconds else None)
         except StepFailure as failure:
             raise public_error(failure, self._graph) from failure.cause

@@ -25,12 +25,13 @@ def specialize(program: Program, feed_dims: Sequence[Dims]) -> Program:
             continue
         inputs = [nodes[ref.node].specs[ref.output] for ref in node.inputs]
         if any(new != old for new, old in zip(inputs, (program.spec(ref) for ref in node.inputs), strict=True)):
-            node = node._replace(specs=_infer(node, inputs))
+            node = node._replace(specs=infer_again(node, inputs))
         nodes.append(node)
     return Program(tuple(nodes), program.fetches, program.targets)
 
 
-def _infer(node: Node, inputs: list[Spec]) -> tuple[Spec, ...]:
+def infer_again(node: Node, inputs: list[Spec]) -> tuple[Spec, ...]:
+    """The specs of a node's outputs, with what more is known of its inputs now."""
     try:
         inferred = node.definition.infer(*inputs)
     except (ValueError, TypeError):

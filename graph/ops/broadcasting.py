@@ -66,6 +66,8 @@ class SumTo(Op):
     def compute(self, x: Any, shape: Any) -> Any:
         lead = np.ndim(x) - len(shape)
         axes = (*range(lead), *(lead + i for i, d in enumerate(shape) if d == 1 and np.shape(x)[lead + i] != 1))
+        if not axes:
+            return np.array(x)  # np.sum would make 0.0 of -0.0
         return np.sum(x, axis=axes, keepdims=True, dtype=np.asarray(x).dtype).reshape(tuple(shape))
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:

@@ -94,7 +94,13 @@ def product(a: Any, b: Any) -> Any:
     dtype = np.asarray(a).dtype
     if dtype.itemsize == 2 and dtype.kind not in "iu":
         return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)).astype(dtype)
-    return np.matmul(a, b)
+    return np.matmul(a, apart(b, a))
+
+
+def apart(b: Any, a: Any) -> Any:
+    """`b`, copied if it lies in the memory of `a`: for a matrix and its own transpose NumPy takes another BLAS routine,
+    and the bits of a product must not depend on whether two equal matrices are one."""
+    return np.array(b) if np.may_share_memory(a, b) else b
 
 
 def _adjoint(x: Any) -> Any:

@@ -13,7 +13,7 @@ from ...graph.opdef import OpDef, Spec
 class Kernel:
     """A function of the inputs' arrays that gives the output (a tuple for several).
 
-    `takes_out`: it takes one more argument, the array to write the result into. `exact`: elementwise arithmetic whose
+    `takes_out`: it may be given the array to write the result into, as `out`. `exact`: elementwise arithmetic whose
     result does not depend on how the inputs lie in memory, so that they need not be row-major and the output may take
     the place of an input. `needs_state`: its first argument is the operation's OpState.
     """

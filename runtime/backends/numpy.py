@@ -10,13 +10,14 @@ import numpy as np
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.arithmetic import AddN
 from ...graph.ops.broadcasting import Sum
-from ...graph.ops.linalg import MatMul
+from ...graph.ops.linalg import MatMul, apart
 from .kernels import Kernel
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
 _MAKERS: dict[type[OpDef], Maker] = {}
 
-#: Ufuncs whose result is correctly rounded whatever loop NumPy picks, so that layout and aliasing cannot change bits.
+#: Ufuncs of real numbers whose result is correctly rounded whatever loop NumPy picks, so that layout and aliasing cannot
+#: change bits (but for the sign of a NaN). With complex numbers even a product depends on the loop.
 EXACT = frozenset(
     {
         np.add, np.subtract, np.multiply, np.divide, np.negative, np.absolute, np.maximum, np.minimum, np.square,
@@ -24,12 +25,6 @@ EXACT = frozenset(
         np.logical_and, np.logical_or, np.logical_not, np.floor, np.ceil, np.rint, np.sign, np.sqrt,
     }
 )  # fmt: skip
-
-#: The two ufuncs that want their `out` by name: NumPy warns of a third argument.
-_OUT_BY_NAME: dict[Any, Callable[..., Any]] = {
-    np.maximum: lambda x, y, out, **layout: np.maximum(x, y, out=out, **layout),
-    np.minimum: lambda x, y, out, **layout: np.minimum(x, y, out=out, **layout),
-}
 
 
 def kernel_of(*definitions: type[OpDef]) -> Callable[[Maker], Maker]:
@@ -53,7 +48,8 @@ class NumpyBackend:
             return maker(definition, inputs, outputs)
         ufunc = type(definition).ufunc
         if ufunc is not None and outputs and _same_loop(ufunc, inputs, outputs[0]):
-            return Kernel(_OUT_BY_NAME.get(ufunc, ufunc), takes_out=True, exact=ufunc in EXACT)
+            exact = ufunc in EXACT and not any(spec.dtype.is_complex for spec in inputs)
+            return Kernel(ufunc, takes_out=True, exact=exact)
         return Kernel(definition.compute, needs_state=definition.stateful)
 
 
@@ -74,8 +70,8 @@ def matmul(definition: MatMul, inputs: tuple[Spec, ...], outputs: tuple[Spec, ..
     a, b = definition.transpose_a, definition.transpose_b
     functions: dict[tuple[bool, bool], Callable[..., Any]] = {
         (False, False): np.matmul,
-        (True, False): lambda x, y, out=None: np.matmul(x.T, y, out),
-        (False, True): lambda x, y, out=None: np.matmul(x, y.T, out),
+        (True, False): lambda x, y, out=None: np.matmul(x.T, apart(y, x), out),
+        (False, True): lambda x, y, out=None: np.matmul(x, apart(y.T, x), out),
         (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
     }
     return Kernel(functions[a, b], takes_out=True)
@@ -93,12 +89,11 @@ def reduce_sum(definition: Sum, inputs: tuple[Spec, ...], outputs: tuple[Spec, .
 def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """Added from left to right, into the buffer."""
 
-    def run(first: Any, *others: Any) -> Any:
-        *rest, out = others
-        if not rest:
+    def run(first: Any, *others: Any, out: Any = None) -> Any:
+        if not others:
             return np.positive(first, out)
-        total = np.add(first, rest[0], out)
-        for other in rest[1:]:
+        total = np.add(first, others[0], out)
+        for other in others[1:]:
             total = np.add(total, other, out)
         return total
 

@@ -1,0 +1,181 @@
+"""Runs that fail: the type of the error, and what its message names: operation, line, and for gradients the forward one."""
+
+import inspect
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import weft as wf
+from weft.graph.ops import variables
+from weft.graph.ops.special import Sigmoid
+from weft.runtime.failures import error_class
+
+
+@pytest.fixture
+def sess() -> Iterator[wf.Session]:
+    """A session of the test's default graph."""
+    with wf.Session() as session:
+        yield session
+
+
+def here() -> str:
+    """The caller's line, as errors name it."""
+    frame = inspect.stack()[1]
+    return f"{frame.filename}:{frame.lineno}, in {frame.function}"
+
+
+def test_an_uninitialized_variable(sess: wf.Session) -> None:
+    v, line = wf.Variable([1.0], name="v"), here()
+    with pytest.raises(wf.errors.FailedPreconditionError, match="Attempting to use uninitialized value v") as info:
+        sess.run(v)
+    assert "v/Read" in info.value.message
+    assert line in info.value.message
+    assert info.value.op.type == "ReadVariableOp"
+
+
+def test_a_failing_kernel_names_its_operation_and_line(sess: wf.Session) -> None:
+    x = wf.placeholder(wf.float32)
+    y, line = wf.matmul(x, [[1.0], [2.0]], name="product"), here()
+    with pytest.raises(wf.errors.InvalidArgumentError) as info:
+        sess.run([y, wf.constant(1)], {x: np.ones((2, 3))})
+    assert info.value.op is y.op
+    assert info.value.error_code == 3
+    assert "{{node product}}" in info.value.message
+    assert f"(op: '{y.op.type}') was made at {line}" in info.value.message
+
+
+def test_a_failing_gradient_names_the_forward_operation(sess: wf.Session) -> None:
+    x = wf.placeholder(wf.float32, [None])
+    y, line = wf.check_numerics(x, "not good", name="checked"), here()
+    (dx,) = wf.gradients(y, x, grad_ys=wf.log(x))
+    with pytest.raises(wf.errors.InvalidArgumentError) as info:
+        sess.run(dx, {x: [-1.0]})
+    assert info.value.op.name.startswith("gradients/checked_grad/")
+    assert f"as part of the gradient of 'checked' (op: 'CheckNumerics'), made at {line}" in info.value.message
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "Inf")])
+def test_check_numerics(sess: wf.Session, value: float, what: str) -> None:
+    x = wf.placeholder(wf.float32, [2])
+    checked = wf.check_numerics(x, "the loss")
+    assert sess.run(checked, {x: [1.0, 2.0]}).tolist() == [1.0, 2.0]
+    with pytest.raises(wf.errors.InvalidArgumentError, match=f"the loss : Tensor had {what} values"):
+        sess.run(checked, {x: [1.0, value]})
+
+
+def test_assert(sess: wf.Session) -> None:
+    x = wf.placeholder(wf.float32, [])
+    with wf.control_dependencies([wf.Assert(x > 0.0, ["x is", x])]):
+        y = wf.sqrt(x)
+    assert sess.run(y, {x: 4.0}) == 2.0
+    with pytest.raises(wf.errors.InvalidArgumentError, match=r"assertion failed.*x is.*-4"):
+        sess.run(y, {x: -4.0})
+
+
+def test_a_run_after_a_failed_one_is_right(sess: wf.Session) -> None:
+    x = wf.placeholder(wf.float32, [None])
+    y = wf.check_numerics(x * 2.0, "bad") + 1.0
+    with pytest.raises(wf.errors.InvalidArgumentError):
+        sess.run(y, {x: [np.nan]})
+    assert sess.run(y, {x: [1.0]}).tolist() == [3.0]
+
+
+def test_two_handles_of_one_name_that_do_not_agree(sess: wf.Session) -> None:
+    one = variables.VarHandleOp(wf.float32, (2,), "shared")(name="one")
+    two = variables.VarHandleOp(wf.float32, (3,), "shared")(name="two")
+    first = variables.AssignVariableOp(wf.float32, (2,)).node(one, wf.zeros([2]))
+    second = variables.AssignVariableOp(wf.float32, (3,)).node(two, wf.zeros([3]))
+    sess.run(first)
+    with pytest.raises(wf.errors.InvalidArgumentError, match="shared") as info:
+        sess.run(second)
+    assert info.value.op is two.op
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (ValueError("x"), wf.errors.InvalidArgumentError),
+        (ZeroDivisionError("x"), wf.errors.InvalidArgumentError),
+        (MemoryError(), wf.errors.ResourceExhaustedError),
+        (NotImplementedError(), wf.errors.UnimplementedError),
+        (AttributeError("x"), wf.errors.InternalError),
+        (wf.errors.OutOfRangeError(None, None, "x"), wf.errors.OutOfRangeError),
+    ],
+)
+def test_kernels_exceptions_become_errors_of_a_run(cause: Exception, expected: type[wf.errors.OpError]) -> None:
+    assert error_class(cause) is expected
+
+
+# several devices
+
+
+def three_cpus(**options: Any) -> wf.ConfigProto:
+    return wf.ConfigProto(device_count={"CPU": 3}, **options)
+
+
+def test_the_failure_of_one_device_is_the_steps_error() -> None:
+    x = wf.placeholder(wf.float32, [None])
+    with wf.device("/cpu:1"):
+        checked = wf.check_numerics(x, "bad", name="checked")
+    with wf.device("/cpu:2"):
+        last = checked * 2.0
+    with wf.device("/cpu:0"):
+        first = wf.exp(last)
+    with wf.Session(config=three_cpus()) as sess:
+        for _ in range(3):
+            with pytest.raises(wf.errors.InvalidArgumentError, match="bad") as info:
+                sess.run([first, last], {x: [np.nan]})
+            assert info.value.op is checked.op
+            assert sess.run(first, {x: [0.0]}).tolist() == [1.0]
+
+
+def slow(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each sigmoid take that long."""
+    compute = Sigmoid.compute
+
+    def wait(self: Any, x: Any) -> Any:
+        time.sleep(seconds)
+        return compute(self, x)
+
+    monkeypatch.setattr(Sigmoid, "compute", wait)
+
+
+def test_the_operation_timeout_ends_a_step_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(0.2, monkeypatch)
+    x = wf.placeholder(wf.float32, [])
+    with wf.device("/cpu:1"):
+        y = wf.sigmoid(x)
+    with wf.device("/cpu:0"):
+        z = y * 2.0
+    with wf.Session(config=three_cpus(operation_timeout_in_ms=20)) as sess:
+        with pytest.raises(wf.errors.DeadlineExceededError, match="waiting for edge 0"):
+            sess.run(z, {x: 0.0})
+        assert sess.run(z, {x: 0.0}, wf.RunOptions(timeout_in_ms=60_000)) == 1.0
+
+
+def test_a_step_on_one_device_that_took_too_long(sess: wf.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(0.05, monkeypatch)
+    x = wf.placeholder(wf.float32, [])
+    y = wf.sigmoid(x)
+    with pytest.raises(wf.errors.DeadlineExceededError, match=r"longer than 0\.01 s"):
+        sess.run(y, {x: 0.0}, wf.RunOptions(timeout_in_ms=10))
+    assert sess.run(y, {x: 0.0}) == 0.5
+
+
+def test_closing_cancels_running_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow(0.2, monkeypatch)
+    x = wf.placeholder(wf.float32, [])
+    with wf.device("/cpu:1"):
+        y = wf.sigmoid(x)
+    with wf.device("/cpu:0"):
+        z = y * 2.0
+    sess = wf.Session(config=three_cpus())
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(sess.run, z, {x: 0.0})
+        time.sleep(0.05)
+        sess.close()
+        with pytest.raises(wf.errors.CancelledError, match="Session::Close"):
+            running.result()
