@@ -25,7 +25,10 @@ from ..graph.ops.reshaping import squeeze
 from ..graph.ops.selecting import where_v2
 from ..graph.ops.sizes import shape, size
 from ..graph.ops.transcendental import log
-from .regularization import get_regularization_losses
+from .regularization import (
+    get_regularization_loss as get_regularization_loss,
+    get_regularization_losses as get_regularization_losses,
+)
 
 
 class Reduction:

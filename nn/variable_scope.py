@@ -188,6 +188,10 @@ def _initial_value(name: str, shape: Any, dims: shapes.Dims, dtype: DType, initi
         initializer = initializer()
     if shape is None and not _parameters(initializer):
         return initializer, dtype
+    if shape is None:
+        raise ValueError(
+            f"Variable {name} did not get a value to start with, so its `shape` argument must be specified."
+        )
     if dims is None or None in dims:
         raise ValueError(
             f"Shape of a new variable ({name}) must be fully defined, but instead was {TensorShape(dims)}."
@@ -275,10 +279,11 @@ def variable_scope(
 
     `name_or_scope`: a name inside the current scope, or a VariableScope to enter again; None takes `default_name`, made
     unique. `reuse`: True (share), AUTO_REUSE (share or make), None or False (as the scope around). Yields the
-    VariableScope. Source: `tf.variable_scope`. Raises ValueError for wrong arguments, TypeError for another kind of scope.
+    VariableScope. Source: `tf.variable_scope`. Raises TypeError without a name and for another kind of scope, ValueError for
+    `reuse` without a name.
     """
     if name_or_scope is None and default_name is None:
-        raise ValueError("If default_name is None then name_or_scope is required")
+        raise TypeError("If default_name is None then name_or_scope is required")
     if name_or_scope is None and reuse:
         raise ValueError("reuse=True cannot be used without a name_or_scope")
     if name_or_scope is not None and not isinstance(name_or_scope, (str, VariableScope)):

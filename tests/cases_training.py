@@ -101,6 +101,10 @@ def adam(var: Array, m: Array, v: Array, grad: Array, nesterov: bool = False) ->
     return [var - rate * step / (np.sqrt(v) + EPSILON), m, v]
 
 
+def nesterov_adam(var: Array, m: Array, v: Array, grad: Array) -> list[Array]:
+    return adam(var, m, v, grad, nesterov=True)
+
+
 def sparse_adam(var: Array, m: Array, v: Array, grad: Array) -> list[Array]:
     dense = np.zeros_like(var)
     dense[INDICES] = grad
@@ -124,9 +128,7 @@ CASES = [
     row(training_sparse.ResourceSparseApplyMomentum(float64, SHAPE), 1, [LR, MOMENTUM], momentum, 1),
     row(training_sparse.ResourceSparseApplyMomentum(float64, SHAPE, True), 1, [LR, MOMENTUM], nesterov, 1, "nesterov"),
     row(training.ResourceApplyAdam(float64, SHAPE), 2, ADAM, adam),
-    row(
-        training.ResourceApplyAdam(float64, SHAPE, True), 2, ADAM, lambda *x: adam(*x, nesterov=True), label="nesterov"
-    ),
+    row(training.ResourceApplyAdam(float64, SHAPE, True), 2, ADAM, nesterov_adam, label="nesterov"),
     row(training_sparse.ResourceSparseApplyAdam(float64, SHAPE), 2, ADAM, sparse_adam),
     row(training_adaptive.ResourceApplyAdagrad(float64, SHAPE), 1, [LR], adagrad),
     row(training_sparse.ResourceSparseApplyAdagrad(float64, SHAPE), 1, [LR], adagrad),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
-from weft.graph import eager
+from weft.graph import context
 from weft.graph.ir import get_default_graph
 from weft.graph.ops.variable_rows import combine_rows
 from weft.graph.variable import Variable
@@ -322,7 +322,7 @@ def test_the_initial_value_is_free_of_control_dependencies() -> None:
 
 
 def test_eager_variables() -> None:
-    eager.context.set_eager(True)
+    context.set_eager(True)
     v = wf.Variable([1.0, 2.0], name="v")
     result: Any = v * 2.0
     assert result.numpy().tolist() == [2, 4]

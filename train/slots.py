@@ -13,6 +13,7 @@ from ..graph.ops.constant import constant
 from ..graph.ops.fills import fill, zeros, zeros_like
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
+from ..nn.variable_scope import get_variable_scope
 
 
 class Slots:
@@ -66,7 +67,9 @@ class Slots:
             known = shapes.is_full(as_dims(var.shape))
             graph = var.graph
             with graph.as_default(), graph.name_scope(None), graph.colocate_with(var):
-                slots[var.handle] = Variable(value, False, name=f"{var.op.name}/{op_name}", validate_shape=known)
+                scope = get_variable_scope().name
+                name = f"{scope}/{var.op.name}/{op_name}" if scope else f"{var.op.name}/{op_name}"
+                slots[var.handle] = Variable(value, False, name=name, validate_shape=known)
         return slots[var.handle]
 
     def _create_non_slot_variable(self, initial_value: Any, name: str, colocate_with: Variable) -> Variable:

@@ -1,0 +1,74 @@
+"""Initializers: the numbers they draw, their configurations and errors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import weft as wf
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def session() -> Iterator[wf.Session]:
+    with wf.Session() as made:
+        yield made
+
+
+def drawn(session: wf.Session, initializer: Any, *shape: int) -> Array:
+    values = session.run(initializer(list(shape), wf.float64))
+    assert values.shape == shape
+    return np.asarray(values)
+
+
+def test_random_initializers(session: wf.Session) -> None:
+    wf.set_random_seed(1)
+    uniform = drawn(session, wf.random_uniform_initializer(-2.0, 4.0), 10_000)
+    assert (uniform.min() >= -2, uniform.max() < 4, abs(uniform.mean() - 1) < 0.1) == (True, True, True)
+    normal = drawn(session, wf.random_normal_initializer(1.0, 2.0), 10_000)
+    assert (abs(normal.mean() - 1) < 0.1, abs(normal.std() - 2) < 0.1) == (True, True)
+    truncated = drawn(session, wf.truncated_normal_initializer(1.0, 2.0), 10_000)
+    assert (np.abs(truncated - 1) <= 4).all()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "variance"),
+    [
+        (wf.glorot_uniform_initializer(seed=1), 2 / (9 * 40 + 9 * 60)),
+        (wf.glorot_normal_initializer(seed=1), 2 / (9 * 40 + 9 * 60)),
+        (wf.initializers.xavier_initializer(uniform=False, seed=1), 2 / (9 * 40 + 9 * 60)),
+        (wf.initializers.he_normal(seed=1), 2 / (9 * 40)),
+        (wf.initializers.he_uniform(seed=1), 2 / (9 * 40)),
+        (wf.initializers.lecun_normal(seed=1), 1 / (9 * 40)),
+        (wf.variance_scaling_initializer(3.0, "fan_out", "untruncated_normal", seed=1), 3 / (9 * 60)),
+    ],
+)
+def test_variance_scaling(initializer: Any, variance: float, session: wf.Session) -> None:
+    values = drawn(session, initializer, 3, 3, 40, 60)
+    np.testing.assert_allclose(values.var(), variance, rtol=0.05)
+    assert abs(values.mean()) < 0.01
+
+
+def test_configurations_make_equal_initializers() -> None:
+    made = wf.variance_scaling_initializer(2.0, "fan_avg", "uniform", 7, wf.float64)
+    assert made.get_config() == {
+        "scale": 2.0, "mode": "fan_avg", "distribution": "uniform", "seed": 7, "dtype": "float64",
+    }  # fmt: skip
+    assert wf.variance_scaling_initializer(**made.get_config()).get_config() == made.get_config()
+    assert wf.zeros_initializer().get_config() == {"dtype": "float32"}
+
+
+def test_errors_of_initializers() -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        wf.variance_scaling_initializer(0.0)
+    with pytest.raises(ValueError, match="`mode`"):
+        wf.variance_scaling_initializer(mode="fan")
+    with pytest.raises(ValueError, match="`distribution`"):
+        wf.variance_scaling_initializer(distribution="flat")
+    with pytest.raises(ValueError, match="floating point"):
+        wf.random_normal_initializer(dtype=wf.int32)
+    with pytest.raises(TypeError, match="Invalid type"):
+        wf.constant_initializer(object())
+    with pytest.raises(ValueError, match="fully known"):
+        wf.glorot_uniform_initializer()([None])

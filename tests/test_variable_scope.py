@@ -1,0 +1,160 @@
+"""variable_scope and get_variable: names as in TF 1, sharing, what variables start with, regularizers, getters."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import weft as wf
+from weft.nn import regularization
+
+
+@pytest.fixture
+def session() -> Iterator[wf.Session]:
+    with wf.Session() as made:
+        yield made
+
+
+def started(session: wf.Session) -> wf.Session:
+    session.run(wf.global_variables_initializer())
+    return session
+
+
+def test_names_in_variable_scopes() -> None:
+    with wf.variable_scope("a") as outer:
+        assert wf.get_variable("v", [2]).name == "a/v:0"
+        with wf.variable_scope("b"):
+            assert wf.get_variable("w", [2]).name == "a/b/w:0"
+            assert wf.constant(1.0).name == "a/b/Const:0"
+        with wf.variable_scope(None, "d"):
+            assert wf.get_variable("x", [1]).name == "a/d/x:0"
+        with wf.variable_scope(None, "d") as unique:
+            assert wf.get_variable("x", [1]).name == "a/d_1/x:0"
+        assert wf.Variable(0.0).name == "a/Variable:0"
+    assert (unique.name, unique.original_name_scope) == ("a/d_1", "a/d_1/")
+    with wf.variable_scope("a"), wf.variable_scope(None, "d") as again:
+        assert (again.name, again.original_name_scope) == ("a/d", "a_1/d/")
+    with wf.name_scope("ns"):
+        assert wf.get_variable("v", [1]).name == "v:0"
+        with wf.variable_scope(outer, reuse=True) as same:
+            assert wf.get_variable("v", [2]).name == "a/v:0"
+            assert wf.constant(2.0).name == "ns/a/Const:0"
+            assert (same.name, same.original_name_scope) == ("a", "a/")
+    assert wf.get_variable_scope().name == ""
+    assert [v.name for v in outer.global_variables()][:2] == ["a/v:0", "a/b/w:0"]
+
+
+def test_sharing() -> None:
+    with wf.variable_scope("a") as scope:
+        v = wf.get_variable("v", [2])
+        scope.reuse_variables()
+        assert wf.get_variable("v", [2]) is v
+    with wf.variable_scope("a", reuse=True), wf.variable_scope("inner"):
+        assert wf.get_variable_scope().reuse is True
+    with wf.variable_scope("a", reuse=wf.AUTO_REUSE):
+        assert wf.get_variable("v", [2]) is v
+        made = wf.get_variable("made", [1])
+        assert wf.get_variable("made", [1]) is made
+    with wf.Graph().as_default(), wf.variable_scope("a"):
+        assert wf.get_variable("v", [2]) is not v
+
+
+def test_errors_of_sharing_and_making() -> None:
+    with wf.variable_scope("a"):
+        wf.get_variable("v", [2])
+        with pytest.raises(ValueError, match=r"a/v already exists, disallowed.*defined at.*test_variable_scope"):
+            wf.get_variable("v", [2])
+    with wf.variable_scope("a", reuse=True):
+        with pytest.raises(ValueError, match="a/none does not exist"):
+            wf.get_variable("none", [2])
+        with pytest.raises(ValueError, match=r"specified shape \(3,\) and found shape \(2,\)"):
+            wf.get_variable("v", [3])
+        with pytest.raises(ValueError, match="specified dtype int32 and found dtype float32"):
+            wf.get_variable("v", [2], wf.int32)
+    with pytest.raises(ValueError, match="`shape` argument must be specified"):
+        wf.get_variable("u")
+    with pytest.raises(ValueError, match="must be fully defined"):
+        wf.get_variable("u", [None, 2])
+    with pytest.raises(ValueError, match="do not specify shape"):
+        wf.get_variable("u", [2], initializer=[1.0, 2.0])
+    with pytest.raises(ValueError, match="'int32' and explicit dtype 'float32'"):
+        wf.get_variable("u", initializer=3, dtype=wf.float32)
+    with pytest.raises(ValueError, match="An initializer for variable u of string is required"):
+        wf.get_variable("u", [2], wf.string)
+    with pytest.raises(NotImplementedError, match="partitioned"):
+        wf.get_variable("u", [2], partitioner=lambda **_: [1])
+
+
+def scope_of(*arguments: Any, **named: Any) -> None:
+    with wf.variable_scope(*arguments, **named):
+        pass
+
+
+def test_errors_of_scopes() -> None:
+    with pytest.raises(TypeError, match="name_or_scope is required"):
+        scope_of(None)
+    with pytest.raises(TypeError, match="must be a string or VariableScope"):
+        scope_of(3)
+    with pytest.raises(ValueError, match="reuse=True cannot be used"):
+        scope_of(None, "default", reuse=True)
+
+
+def test_what_a_variable_starts_with(session: wf.Session) -> None:
+    with wf.variable_scope("scope", initializer=wf.constant_initializer(4.0)):
+        scoped = wf.get_variable("v", [2])
+    variables = [
+        scoped,
+        wf.get_variable("value", initializer=3),
+        wf.get_variable("ints", [2], wf.int32),
+        wf.get_variable("by_class", [2], initializer=wf.ones_initializer),
+        wf.get_variable("by_nothing", initializer=lambda: wf.constant([5.0])),
+        wf.get_variable("by_shape", [2], initializer=lambda shape, dtype, partition_info: wf.ones(shape, dtype) * 6.0),
+    ]
+    assert [v.dtype.name for v in variables] == ["float32", "int32", "int32", "float32", "float32", "float32"]
+    values = started(session).run(variables)
+    assert [value.tolist() for value in values] == [[4, 4], 3, [0, 0], [1, 1], [5], [6, 6]]
+
+
+def test_regularizers_are_collected_once(session: wf.Session) -> None:
+    with wf.variable_scope("a", regularizer=regularization.l2_regularizer(0.5), reuse=wf.AUTO_REUSE):
+        wf.get_variable("w", [2], initializer=wf.constant_initializer([3.0, 4.0]))
+        wf.get_variable("w", [2])
+        wf.get_variable("none", [1], regularizer=lambda weights: None)
+    wf.get_variable(
+        "b", [2], initializer=wf.constant_initializer(-1.0), regularizer=regularization.l1_regularizer(0.25)
+    )
+    losses = wf.get_collection(wf.GraphKeys.REGULARIZATION_LOSSES)
+    assert [loss.name for loss in losses] == ["a/w/Regularizer/l2_regularizer:0", "b/Regularizer/l1_regularizer:0"]
+    assert started(session).run([*losses, wf.losses.get_regularization_loss()]) == [6.25, 0.5, 6.75]
+    with pytest.raises(ValueError, match="less than 0"):
+        regularization.l2_regularizer(-1.0)
+    with pytest.raises(ValueError, match="cannot be an integer"):
+        regularization.l1_regularizer(1)
+
+
+def test_custom_getters_nest_and_see_the_arguments() -> None:
+    seen = []
+
+    def outer(getter: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+        seen.append(("outer", name, kwargs["trainable"]))
+        return getter(f"{name}_o", *args, **kwargs)
+
+    def inner(getter: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+        seen.append(("inner", name, kwargs["trainable"]))
+        return getter(f"{name}_i", *args, **kwargs)
+
+    with wf.variable_scope("a", custom_getter=outer), wf.variable_scope("b", custom_getter=inner):
+        assert wf.get_variable("v", [1], trainable=False).name == "a/b/v_i_o:0"
+    assert seen == [("inner", "a/b/v", False), ("outer", "a/b/v_i", False)]
+
+
+def test_local_variables() -> None:
+    local = wf.get_local_variable("v", [1])
+    assert (wf.local_variables(), wf.global_variables(), local.trainable) == ([local], [], False)
+
+
+def test_slots_stand_in_the_variable_scope_of_minimize() -> None:
+    x = wf.get_variable("x", [2])
+    optimizer = wf.train.MomentumOptimizer(0.1, 0.9)
+    with wf.variable_scope("train"):
+        optimizer.minimize(wf.reduce_sum(x))
+    assert [v.name for v in optimizer.variables()] == ["train/x/Momentum:0"]
