@@ -55,6 +55,10 @@ class Collections:
         """The names of the collections."""
         return list(self._collections)
 
+    def get_all_collection_keys(self) -> list[str]:
+        """The names of the collections that are strings."""
+        return [name for name in self._collections if isinstance(name, str)]
+
     def add_to_collection(self, name: Any, value: Any) -> None:
         self._collections.setdefault(name, []).append(value)
 

@@ -28,14 +28,22 @@ def default_graph(make: Callable[[], Any]) -> Any:
     return _defaults.bottom
 
 
-@contextmanager
-def as_default_graph(graph: Any) -> Iterator[Any]:
-    """`graph` is this thread's default for a block."""
-    _defaults.graphs.append(graph)
-    try:
-        yield graph
-    finally:
-        _defaults.graphs.remove(graph)
+class as_default_graph:
+    """`graph` is this thread's default for a block. Blocks must end in the order of a stack, else AssertionError."""
+
+    __slots__ = ("_graph",)
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+
+    def __enter__(self) -> Any:
+        _defaults.graphs.append(self._graph)
+        return self._graph
+
+    def __exit__(self, *_: object) -> None:
+        if _defaults.graphs[-1:] != [self._graph]:
+            raise AssertionError("Nesting violated for the stack of default graphs: an inner block is still open")
+        _defaults.graphs.pop()
 
 
 def reset_default_graph() -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from . import context
-from .ir import Tensor, get_default_graph, graph_of
+from .ir import Graph, Tensor, get_default_graph, graph_of
 
 
 def device(device_name_or_function: Any) -> AbstractContextManager[None]:
@@ -31,24 +31,33 @@ def control_dependencies(control_inputs: Any) -> AbstractContextManager[None]:
     return get_default_graph().control_dependencies(control_inputs)
 
 
-@contextmanager
-def name_scope(name: str | None, default_name: str | None = None, values: Any = None) -> Iterator[str]:
+def name_scope(name: str | None, default_name: str | None = None, values: Any = None) -> AbstractContextManager[str]:
     """Names of operations made inside begin with this scope; yields it with a trailing slash. Source: `tf.name_scope`.
 
     `default_name` is taken when `name` is None; `values` must be of one graph, which is the default one inside. Raises
-    ValueError for tensors of different graphs and for an invalid name.
+    ValueError for tensors of different graphs, for an invalid name, and for `values` without any name.
     """
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name for name_scope must be a string, got {type(name).__name__}")
+    chosen = default_name if name is None else name
     if context.executing_eagerly():
-        yield f"{name or default_name}/"
-        return
+        return nullcontext(f"{chosen}/" if chosen else "")
+    if chosen is None and values is not None:
+        raise ValueError("At least one of name (None) and default_name (None) must be provided.")
     tensors = [value for value in values or () if isinstance(value, Tensor)]
+    if not tensors:
+        return get_default_graph().name_scope(chosen)
     graph = graph_of(tensors)
     for tensor in tensors:
         if tensor.graph is not graph:
             raise ValueError(f"{tensor} must be from the same graph as {tensors[0]}.")
-    with graph.as_default(), graph.name_scope(default_name if name is None else name) as scope:
+    return _in_graph(graph, chosen)
+
+
+@contextmanager
+def _in_graph(graph: Graph, name: str | None) -> Iterator[str]:
+    """A name scope of a graph that is also the default graph inside."""
+    with graph.as_default(), graph.name_scope(name) as scope:
         yield scope
 
 

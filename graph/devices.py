@@ -17,6 +17,10 @@ class DeviceSpec:
     device_type: str | None = None
     device_index: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.device_type is not None and not self.device_type.isupper():
+            object.__setattr__(self, "device_type", self.device_type.upper())
+
     @staticmethod
     def from_string(name: str) -> DeviceSpec:
         """Parse a device name; `/cpu:0` and `/device:CPU:0` both work. Raises ValueError for what is none."""
@@ -35,6 +39,14 @@ class DeviceSpec:
         """This name with every field that `other` sets replaced by it."""
         named = {f.name: getattr(other, f.name) for f in fields(other) if getattr(other, f.name) is not None}
         return replace(self, **named)
+
+    def make_merged_spec(self, dev: DeviceSpec) -> DeviceSpec:
+        """TF's name of `override`."""
+        return self.override(dev)
+
+    def replace(self, **fields: Any) -> DeviceSpec:
+        """The same with other values of these fields."""
+        return replace(self, **fields)
 
     def merge(self, other: DeviceSpec) -> DeviceSpec:
         """The name that satisfies both. Raises ValueError naming the field where they contradict."""
@@ -56,6 +68,8 @@ class DeviceSpec:
         return self.to_string()
 
 
+#: The device types whose names may be written without `device:`.
+_SHORT = {"CPU", "GPU", "TPU"}
 _FIELD_WORDS = {"job": "jobs", "replica": "replicas", "task": "tasks", "device_type": "types", "device_index": "ids"}
 
 
@@ -63,7 +77,10 @@ _FIELD_WORDS = {"job": "jobs", "replica": "replicas", "task": "tasks", "device_t
 def _parse(name: str) -> DeviceSpec:
     found: dict[str, Any] = {}
     for part in filter(None, name.split("/")):
-        found.update(_parse_part(name, part.split(":")))
+        fields_of_part = _parse_part(name, part.split(":"))
+        if "device_type" in found and "device_type" in fields_of_part:
+            raise ValueError(f"Multiple device types are not allowed in one device name: '{name}'")
+        found.update(fields_of_part)
     return DeviceSpec(**found)
 
 
@@ -71,19 +88,31 @@ def _parse_part(name: str, words: list[str]) -> dict[str, Any]:
     match words:
         case ["job", job] if job:
             return {"job": job}
-        case ["replica" | "task" as field, number] if number.isdigit():
+        case ["replica" | "task" as field, number] if _is_number(number):
             return {field: int(number)}
-        case ["device", kind, "*"] | ["device", kind] if kind:
-            return {"device_type": kind.upper()}
-        case ["device", kind, number] if kind and number.isdigit():
-            return {"device_type": kind.upper(), "device_index": int(number)}
-        case [("cpu" | "CPU" | "gpu" | "GPU") as kind, "*"] | [("cpu" | "CPU" | "gpu" | "GPU") as kind]:
-            return {"device_type": kind.upper()}
-        case [("cpu" | "CPU" | "gpu" | "GPU") as kind, number] if number.isdigit():
-            return {"device_type": kind.upper(), "device_index": int(number)}
+        case ["device", kind, number] if kind and (number == "*" or _is_number(number)):
+            return _device(kind, number)
+        case [kind, number] if kind.upper() in _SHORT and (number == "*" or _is_number(number)):
+            return _device(kind, number)
+        case [kind] if kind.upper() in _SHORT:
+            return _device(kind, "*")
     raise ValueError(
         f"Unknown attribute '{':'.join(words)}' in device name '{name}': expected for example /job:ps/task:0/cpu:0"
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _device(kind: str, number: str) -> dict[str, Any]:
+    return {"device_type": kind.upper(), "device_index": None if number == "*" else int(number)}
+
+
+@lru_cache(maxsize=4096)
+def within(outer: DeviceSpec, inner: str) -> str:
+    """A device name in a scope: `outer` fills in what `inner` does not say."""
+    return outer.override(_parse(inner)).to_string()
 
 
 def canonical(name: str | DeviceSpec | None) -> str:

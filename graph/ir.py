@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -10,11 +11,13 @@ from typing import Any, cast
 from . import context, shapes
 from .collections import Collections
 from .dtypes import DType
-from .location import Location, user_location
+from .location import Location, Place, location_of, user_place
 from .opdef import Known, OpDef, Spec
 from .operators import Operators
-from .scopes import Scopes
+from .scopes import Scopes, ScopeState
 from .shapes import Dims, TensorShape
+
+_OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 class Tensor(Operators):
@@ -25,10 +28,11 @@ class Tensor(Operators):
     def __init__(self, op: Operation, value_index: int, spec: Spec) -> None:
         self.op = op
         self.value_index = value_index
-        self.dtype: DType = spec.dtype
-        self.dims: Dims = spec.dims
+        self.dtype: DType
+        self.dims: Dims
         #: What shape inference knows of the value (`opdef.Known`).
-        self.known: Known = spec.known
+        self.known: Known
+        self.dtype, self.dims, self.known = spec
         self._consumers: list[Operation] = []
 
     @property
@@ -86,12 +90,18 @@ class Operation:
     """A node of the graph: a definition applied to tensors, after its control inputs, on a requested device."""
 
     __slots__ = (
-        "colocation", "control_inputs", "definition", "device", "gradient_override", "graph", "id", "inputs",
-        "location", "name", "original", "outputs",
+        "_place", "colocation", "control_inputs", "definition", "device", "gradient_override", "graph", "id", "inputs",
+        "name", "original", "outputs",
     )  # fmt: skip
 
     def __init__(
-        self, graph: Graph, name: str, definition: OpDef, inputs: tuple[Tensor, ...], controls: tuple[Operation, ...]
+        self,
+        graph: Graph,
+        name: str,
+        definition: OpDef,
+        inputs: tuple[Tensor, ...],
+        controls: tuple[Operation, ...],
+        original: Operation | None,
     ) -> None:
         self.graph = graph
         self.name = name
@@ -104,15 +114,20 @@ class Operation:
         self.device = ""
         #: Names of the operations whose device this one must share, as TF's `_class` attribute.
         self.colocation: tuple[str, ...] = ()
-        self.location: Location = user_location()
+        self._place: Place = user_place()
         #: For an operation that `gradients` made: the forward operation it belongs to.
-        self.original: Operation | None = graph._scope.original
+        self.original = original
         #: A registered gradient's name, or a gradient function, that goes before the definition's own gradient.
         self.gradient_override: Any = None
 
     @property
     def type(self) -> str:
         return self.definition.type
+
+    @property
+    def location(self) -> Location:
+        """The line of the user's program that made it."""
+        return location_of(self._place)
 
     @property
     def node_def(self) -> Operation:
@@ -142,7 +157,9 @@ class Operation:
 def _session_for(session: Any, verb: str) -> Any:
     session = session or context.get_default_session()
     if session is None:
-        raise ValueError(f"Cannot {verb} without a default session: use `with sess.as_default()` or pass `session=`.")
+        raise ValueError(
+            f"Cannot {verb}: No default session is registered. Use `with sess.as_default()` or pass `session=`."
+        )
     return session
 
 
@@ -167,31 +184,40 @@ class Graph(Scopes, Collections):
         Raises ValueError for tensors of another graph and for shapes that do not fit, TypeError for dtypes that do not,
         RuntimeError when the graph is finalized.
         """
-        self._check_finalized()
+        if self._finalized:
+            raise RuntimeError("Graph is finalized and cannot be modified.")
         for tensor in inputs:
             if tensor.op.graph is not self:
                 raise ValueError(f"{tensor} must be from the same graph as {inputs[0]}")
+        scope = self._threads.scope
         with self._lock:
             full_name = self._operation_name(name or definition.type)
-            operation = Operation(self, full_name, definition, inputs, self._control_inputs_for(inputs))
+            controls = self._control_inputs_for(inputs) if scope.controllers else ()
+            operation = Operation(self, full_name, definition, inputs, controls, scope.original)
             operation.outputs = self._infer(operation)
-            self._settle(operation)
+            if scope.devices or scope.colocation or scope.gradient_overrides:
+                self._settle(operation, scope)
             operation.id = len(self._operations)
             self._operations.append(operation)
             self._by_name[full_name] = operation
             for tensor in inputs:
                 tensor._consumers.append(operation)
-            for controller in self._scope.controllers:
+            for controller in scope.controllers:
                 controller.seen.add(operation)
         return operation
 
     def _operation_name(self, name: str) -> str:
         if not name.endswith("/"):
-            return self.unique_name(name)
-        if name[:-1] not in self._by_name:
-            return name[:-1]
-        with self.name_scope(None):
-            return self.unique_name(name[:-1])
+            full_name = self.unique_name(name)
+        elif name[:-1] in self._by_name:
+            with self.name_scope(None):
+                full_name = self.unique_name(name[:-1])
+        else:
+            full_name = name[:-1]
+            self._names_in_use.setdefault(full_name.lower(), 1)
+        if not _OPERATION_NAME.fullmatch(full_name):
+            raise ValueError(f"'{full_name}' is not a valid node name: it must match {_OPERATION_NAME.pattern}")
+        return full_name
 
     def _infer(self, operation: Operation) -> tuple[Tensor, ...]:
         definition = operation.definition
@@ -201,12 +227,12 @@ class Graph(Scopes, Collections):
             signature = ", ".join(shapes.text(t.dims) for t in operation.inputs)
             error.args = (f"{error} for '{operation.name}' (op: '{definition.type}') with input shapes: {signature}.",)
             raise
-        specs = (inferred,) if isinstance(inferred, Spec) else inferred
-        return tuple(Tensor(operation, index, spec) for index, spec in enumerate(specs))
+        if isinstance(inferred, Spec):
+            return (Tensor(operation, 0, inferred),)
+        return tuple(Tensor(operation, index, spec) for index, spec in enumerate(inferred))
 
-    def _settle(self, operation: Operation) -> None:
+    def _settle(self, operation: Operation, scope: ScopeState) -> None:
         """Device, colocation and gradient override, from the scopes in force."""
-        scope = self._scope
         if scope.devices:
             self._requested_device(operation)
         if scope.colocation:
@@ -215,7 +241,8 @@ class Graph(Scopes, Collections):
             operation.gradient_override = scope.gradient_overrides.get(operation.type)
 
     def _control_op(self, item: Any) -> Operation:
-        element = self.as_graph_element(item)
+        handle = getattr(item, "handle", None)  # a Variable: its handle is there before it has a value
+        element = self.as_graph_element(item if handle is None else handle)
         return cast(Operation, getattr(element, "op", element))
 
     def as_default(self) -> AbstractContextManager[Graph]:
@@ -230,10 +257,6 @@ class Graph(Scopes, Collections):
     def finalized(self) -> bool:
         return self._finalized
 
-    def _check_finalized(self) -> None:
-        if self._finalized:
-            raise RuntimeError("Graph is finalized and cannot be modified.")
-
     # looking up
 
     @property
@@ -247,11 +270,11 @@ class Graph(Scopes, Collections):
 
     def get_operation_by_name(self, name: str) -> Operation:
         """The operation of that name. Raises TypeError, KeyError."""
-        return cast(Operation, self.as_graph_element(_string(name), allow_tensor=False))
+        return cast(Operation, self.as_graph_element(_string(name, "Operation"), allow_tensor=False))
 
     def get_tensor_by_name(self, name: str) -> Tensor:
         """The tensor of that name, `op:index`. Raises TypeError, ValueError, KeyError."""
-        return cast(Tensor, self.as_graph_element(_string(name), allow_operation=False))
+        return cast(Tensor, self.as_graph_element(_string(name, "Tensor"), allow_operation=False))
 
     def as_graph_element(self, obj: Any, allow_tensor: bool = True, allow_operation: bool = True) -> Tensor | Operation:
         """The Tensor or Operation that an object or a name stands for.
@@ -259,7 +282,8 @@ class Graph(Scopes, Collections):
         Raises KeyError for an unknown name, ValueError for a malformed one or an element of another graph, TypeError for
         what is no graph element or not of an allowed kind.
         """
-        kinds = " or ".join(["Tensor"] * allow_tensor + ["Operation"] * allow_operation)
+        if not allow_tensor and not allow_operation:
+            raise ValueError("allow_tensor and allow_operation can't both be False.")
         if isinstance(obj, (str, bytes)):
             return self._by_string(obj if isinstance(obj, str) else obj.decode(), allow_tensor, allow_operation)
         convert = getattr(obj, "_as_graph_element", None)
@@ -270,37 +294,39 @@ class Graph(Scopes, Collections):
                     f"{'Tensor' if isinstance(element, Tensor) else 'Operation'} {element} is not an element of this graph."
                 )
             return element
+        kinds = " or ".join(["Tensor"] * allow_tensor + ["Operation"] * allow_operation)
         raise TypeError(f"Can not convert a {type(obj).__name__} into a {kinds}.")
 
     def _by_string(self, name: str, allow_tensor: bool, allow_operation: bool) -> Tensor | Operation:
-        op_name, colon, index = name.partition(":")
-        if colon and allow_tensor:
-            if not index.isdigit():
-                raise ValueError(f"The name {name!r} looks like a tensor name, but is not: those are 'op:index'.")
-            if op_name not in self._by_name:
-                raise KeyError(
-                    f"The name {name!r} refers to a Tensor which does not exist. The operation, {op_name!r}, does not exist in the graph."
-                )
-            outputs = self._by_name[op_name].outputs
-            if int(index) >= len(outputs):
-                raise KeyError(
-                    f"The name {name!r} refers to a Tensor which does not exist. The operation has only {len(outputs)} outputs."
-                )
-            return outputs[int(index)]
-        if colon:
-            raise ValueError(f"Name {name!r} appears to refer to a Tensor, not an Operation.")
+        if ":" in name and allow_tensor:
+            return self._tensor_named(name)
+        if ":" in name:
+            raise ValueError(f"Name {name!r} appears to refer to a Tensor, not a Operation.")
+        if not allow_operation:
+            what = "refers to" if name in self._by_name else "looks like the (invalid) name of"
+            raise ValueError(
+                f"The name {name!r} {what} an Operation, not a Tensor. Tensor names are '<op_name>:<output_index>'."
+            )
         if name not in self._by_name:
             raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
-        if not allow_operation:
-            raise ValueError(
-                f"The name {name!r} refers to an Operation, not a Tensor. Tensor names are 'op_name:index'."
-            )
         return self._by_name[name]
 
+    def _tensor_named(self, name: str) -> Tensor:
+        op_name, _, index = name.partition(":")
+        if not (index.isascii() and index.isdigit()):
+            raise ValueError(f"The name {name!r} looks like a Tensor name, but is not: '<op_name>:<output_index>'.")
+        missing = f"The name {name!r} refers to a Tensor which does not exist. The operation, {op_name!r},"
+        if op_name not in self._by_name:
+            raise KeyError(f"{missing} does not exist in the graph.")
+        outputs = self._by_name[op_name].outputs
+        if int(index) >= len(outputs):
+            raise KeyError(f"{missing} exists but only has {len(outputs)} outputs.")
+        return outputs[int(index)]
 
-def _string(name: Any) -> str:
+
+def _string(name: Any, what: str) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"names are strings, got {type(name).__name__}")
+        raise TypeError(f"{what} names are strings, not {type(name).__name__}.")
     return name
 
 

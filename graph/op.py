@@ -18,7 +18,9 @@ class Op(OpDef):
 
     def __call__(self, *inputs: Tensor, name: str | None = None) -> Tensor:
         """Add an operation of one output to the inputs' graph, and return that output."""
-        return self.outputs(*inputs, name=name)[0]
+        if context.executing_eagerly():
+            return eager.compute(self, cast(Any, inputs))[0]
+        return graph_of(inputs).create(self, inputs, name).outputs[0]
 
     def outputs(self, *inputs: Tensor, name: str | None = None) -> tuple[Tensor, ...]:
         """Add an operation, and return its outputs."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from .devices import DeviceSpec
+from .devices import DeviceSpec, canonical, within
 
-_SCOPE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\-/]*")
-_INNER_NAME = re.compile(r"[A-Za-z0-9_.\-/]*")
+_SCOPE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+_INNER_NAME = re.compile(r"[A-Za-z0-9_.\\/>-]*")
 
 DeviceFunction = Callable[[Any], Any]
 
@@ -26,12 +26,14 @@ class Controller:
         self.seen: set[Any] = set()
 
 
-class ScopeState(threading.local):
-    """The scopes in force in one thread. Device entries: a spec to merge, a function, or None, which hides outer ones."""
+class ScopeState:
+    """The scopes in force in one thread. Device entries: a spec to merge, or a function."""
+
+    __slots__ = ("colocation", "controllers", "devices", "gradient_overrides", "name", "original")
 
     def __init__(self) -> None:
         self.name = ""
-        self.devices: tuple[DeviceSpec | DeviceFunction | None, ...] = ()
+        self.devices: tuple[DeviceSpec | DeviceFunction, ...] = ()
         self.colocation: tuple[Any, ...] = ()
         self.controllers: tuple[Controller, ...] = ()
         self.gradient_overrides: dict[str, str] = {}
@@ -39,45 +41,104 @@ class ScopeState(threading.local):
         self.original: Any = None
 
 
+class _Threads(threading.local):
+    """Each thread's scopes."""
+
+    def __init__(self) -> None:
+        self.scope = ScopeState()
+
+
+class _Block:
+    """A `with` block that adds to one field of the thread's scopes, or replaces it; put back however the block ends."""
+
+    __slots__ = ("_before", "_field", "_replaces", "_threads", "_value")
+
+    def __init__(self, threads: _Threads, field: str, value: Any, replaces: bool = False) -> None:
+        self._threads = threads
+        self._field = field
+        self._value = value
+        self._replaces = replaces
+        #: What to put back, and under it what the same block entered once more outside has to put back.
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        scope = self._threads.scope
+        outer = getattr(scope, self._field)
+        self._before = (outer, self._before)
+        setattr(scope, self._field, self._value if self._replaces else outer + self._value)
+
+    def __exit__(self, *_: object) -> None:
+        outer, self._before = self._before
+        setattr(self._threads.scope, self._field, outer)
+
+
+class _Colocation(_Block):
+    """Colocation also hides the devices asked for outside."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._before = (self._threads.scope.devices, self._before)
+        self._threads.scope.devices = ()
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.scope.devices, self._before = self._before
+        super().__exit__()
+
+
+class _NameScope:
+    """A block of a name scope, which is made unique when it is entered."""
+
+    __slots__ = ("_before", "_graph", "_name")
+
+    def __init__(self, graph: Scopes, name: str | None) -> None:
+        self._graph = graph
+        self._name = name
+        self._before: Any = None
+
+    def __enter__(self) -> str:
+        scope = self._graph._scope
+        entered = self._graph._enter(self._name)
+        self._before = (scope.name, self._before)
+        scope.name = entered
+        return f"{entered}/" if entered else ""
+
+    def __exit__(self, *_: object) -> None:
+        self._graph._scope.name, self._before = self._before
+
+
 class Scopes:
     """The part of a Graph that holds scopes and hands out unique names."""
 
     def __init__(self) -> None:
-        self._scope = ScopeState()
+        self._threads = _Threads()
         self._names_in_use: dict[str, int] = {}
 
-    @contextmanager
-    def _set(self, **values: Any) -> Iterator[None]:
-        """Scope state replaced for a block, and put back however the block ends."""
-        before = {field: getattr(self._scope, field) for field in values}
-        for field, value in values.items():
-            setattr(self._scope, field, value)
-        try:
-            yield
-        finally:
-            for field, value in before.items():
-                setattr(self._scope, field, value)
+    @property
+    def _scope(self) -> ScopeState:
+        """The calling thread's scopes."""
+        return self._threads.scope
 
     # names
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
         """`name` inside the current scope, with `_1`, `_2`, … where it is taken (names differ by more than case)."""
-        if self._scope.name:
-            name = f"{self._scope.name}/{name}"
+        scope = self._threads.scope.name
+        if scope:
+            name = f"{scope}/{name}"
         key = name.lower()
         taken = self._names_in_use.get(key, 0)
         if mark_as_used:
             self._names_in_use[key] = taken + 1
         if not taken:
             return name
-        unique = key
-        while unique in self._names_in_use:
-            unique = f"{key}_{taken}"
+        while (unique := f"{key}_{taken}") in self._names_in_use:
             taken += 1
         if mark_as_used:
-            self._names_in_use[key] = taken
+            self._names_in_use[key] = taken + 1
             self._names_in_use[unique] = 1
-        return f"{name}_{taken - 1}"
+        return f"{name}_{taken}"
 
     def _enter(self, name: str | None) -> str:
         if not name:
@@ -88,15 +149,12 @@ class Scopes:
             raise ValueError(f"'{name}' is not a valid scope name")
         return self.unique_name(name)
 
-    @contextmanager
-    def name_scope(self, name: str | None) -> Iterator[str]:
+    def name_scope(self, name: str | None) -> AbstractContextManager[str]:
         """Prefix names with a unique scope; a trailing `/` re-enters a scope as it is, None or "" leaves all scopes.
 
         Yields the scope's name with a trailing slash. Raises ValueError for an invalid name.
         """
-        scope = self._enter(name)
-        with self._set(name=scope):
-            yield f"{scope}/" if scope else ""
+        return _NameScope(self, name)
 
     def get_name_scope(self) -> str:
         """The current name scope, without a trailing slash."""
@@ -104,8 +162,7 @@ class Scopes:
 
     # devices
 
-    @contextmanager
-    def device(self, device_name_or_function: Any) -> Iterator[None]:
+    def device(self, device_name_or_function: Any) -> AbstractContextManager[None]:
         """Operations made inside request this device; fields merge over the outer scopes', None hides these.
 
         A function takes the Operation and returns its device. Raises ValueError for an invalid name.
@@ -115,33 +172,31 @@ class Scopes:
             entry = DeviceSpec.from_string(entry)
         elif entry is not None and not isinstance(entry, DeviceSpec) and not callable(entry):
             raise TypeError(f"a device is a string, a function of an Operation, or None; got {entry!r}")
-        with self._set(devices=() if entry is None else (*self._scope.devices, entry)):
-            yield
+        return _Block(self._threads, "devices", () if entry is None else (entry,), replaces=entry is None)
 
     def _requested_device(self, operation: Any) -> None:
         """Set `operation.device` from the scopes, innermost first: names fill what is not said yet, functions replace."""
         for entry in reversed(self._scope.devices):
             if isinstance(entry, DeviceSpec):
-                inner = DeviceSpec.from_string(operation.device)
-                operation.device = entry.override(inner).to_string()
-            elif entry is not None:
+                operation.device = within(entry, operation.device)
+            else:
                 chosen = entry(operation)
-                operation.device = DeviceSpec.from_string("" if chosen is None else str(chosen)).to_string()
+                operation.device = canonical(chosen if isinstance(chosen, DeviceSpec | None) else str(chosen))
 
     # colocation
 
-    @contextmanager
-    def colocate_with(self, op: Any, ignore_existing: bool = False) -> Iterator[None]:
+    def colocate_with(self, op: Any, ignore_existing: bool = False) -> AbstractContextManager[None]:
         """Operations made inside go where `op` (an Operation, Tensor or Variable) goes; device scopes are hidden.
 
-        `ignore_existing` forgets the outer colocations; with `op=None` that is all it does.
+        `ignore_existing` forgets the outer colocations; with `op=None` that is all it does. Raises ValueError for None
+        without it, TypeError for what is no part of a graph.
         """
         if op is None and not ignore_existing:
             raise ValueError("Trying to reset colocation (op is None) but ignore_existing is not True")
-        outer = () if ignore_existing else self._scope.colocation
-        target = () if op is None else (getattr(op, "op", op),)
-        with self._set(colocation=outer + target, devices=()):
-            yield
+        target = getattr(op, "op", op)
+        if target is not None and not hasattr(target, "colocation"):
+            raise TypeError(f"colocate_with takes an Operation, a Tensor or a Variable, not a {type(op).__name__}")
+        return _Colocation(self._threads, "colocation", () if op is None else (target,), replaces=ignore_existing)
 
     def _apply_colocation(self, operation: Any) -> None:
         stack = self._scope.colocation
@@ -152,19 +207,15 @@ class Scopes:
 
     # control dependencies
 
-    @contextmanager
-    def control_dependencies(self, control_inputs: Iterable[Any] | None) -> Iterator[None]:
+    def control_dependencies(self, control_inputs: Iterable[Any] | None) -> AbstractContextManager[None]:
         """Operations made inside run after these (Operations, Tensors, Variables or names); None hides outer blocks.
 
         Raises TypeError for what is no part of a graph, KeyError for an unknown name, ValueError for another graph's.
         """
         if control_inputs is None:
-            with self._set(controllers=()):
-                yield
-            return
+            return _Block(self._threads, "controllers", (), replaces=True)
         ops = tuple(dict.fromkeys(self._control_op(item) for item in control_inputs))
-        with self._set(controllers=(*self._scope.controllers, Controller(ops))):
-            yield
+        return _Block(self._threads, "controllers", (Controller(ops),))
 
     def _control_op(self, item: Any) -> Any:
         raise NotImplementedError
@@ -175,19 +226,20 @@ class Scopes:
         found: dict[Any, None] = {}
         for controller in self._scope.controllers:
             if controller.seen.isdisjoint(data):
-                found.update((op, None) for op in controller.ops if op not in data)
+                for op in controller.ops:
+                    if op not in data:
+                        found[op] = None
         return tuple(found)
 
     def differentiating(self, operation: Any) -> AbstractContextManager[None]:
         """Operations made inside belong to the gradient of this forward operation."""
-        return self._set(original=operation)
+        return _Block(self._threads, "original", operation, replaces=True)
 
-    @contextmanager
-    def gradient_override_map(self, op_type_map: dict[str, str]) -> Iterator[None]:
+    def gradient_override_map(self, op_type_map: dict[str, str]) -> AbstractContextManager[None]:
         """Operations of these types made inside use the gradient registered under the other name. Raises TypeError."""
         if not isinstance(op_type_map, dict) or not all(
             isinstance(s, str) for pair in op_type_map.items() for s in pair
         ):
             raise TypeError("op_type_map must be a dictionary from op type names to registered gradient names")
-        with self._set(gradient_overrides={**self._scope.gradient_overrides, **op_type_map}):
-            yield
+        both = {**self._scope.gradient_overrides, **op_type_map}
+        return _Block(self._threads, "gradient_overrides", both, replaces=True)
