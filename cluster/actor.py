@@ -33,10 +33,9 @@ class TaskActor:
         self._name = name
         self._worker: Worker | None = None
 
-    def start(self, secret: bytes, port: int) -> TaskInfo:
-        """Listen; the secret comes over Ray's authenticated channel and is kept nowhere else."""
-        host = ray.util.get_node_ip_address()
-        self._worker = Worker(self._name, secret, host, port)
+    def start(self, secret: bytes, host: str, port: int) -> TaskInfo:
+        """Listen; the secret comes over Ray's authenticated channel and is kept nowhere else. `host` "": this node's."""
+        self._worker = Worker(self._name, secret, host or ray.util.get_node_ip_address(), port)
         addresses = self._worker.addresses
         return TaskInfo(self._name, socket.gethostname(), os.getpid(), Location.here(), addresses)
 
@@ -50,8 +49,3 @@ class TaskActor:
         assert self._worker is not None
         self._worker.wait()
         return self._name
-
-    def stop(self) -> None:
-        """Close the task."""
-        if self._worker is not None:
-            self._worker.close()

@@ -11,6 +11,7 @@ from typing import Any
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
 from ..runtime.engine import register_engine
+from ..runtime.threads import kernel_threads
 from .actor import TaskInfo
 from .engine import ClusterEngine
 from .ray_cluster import RayTasks
@@ -33,6 +34,7 @@ class Cluster:
         self._name = secrets.token_hex(8)
         self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
         self._ended: dict[str, str] = {}
+        self._lock = threading.Lock()
         self._closing = threading.Event()
         self._monitor: threading.Thread | None = None
         self._tasks = RayTasks(spec, address, timeout)
@@ -72,23 +74,38 @@ class Cluster:
         if self._closing.is_set():
             raise RuntimeError("Attempted to use a closed cluster.")
         hosts = {name: f"{info.host} (process {info.pid})" for name, info in self._info.items()}
-        threads = config.intra_op_parallelism_threads
+        for name, reason in self._ended.copy().items():
+            raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
+        threads = config.intra_op_parallelism_threads or kernel_threads()
         engine = ClusterEngine(self._addresses(Location.here()), self._secret, hosts, threads)
-        self._engines.add(engine)
-        for name, reason in list(self._ended.items()):
+        with self._lock:
+            self._engines.add(engine)
+        for name, reason in self._ended.copy().items():  # while it was made
             engine.lose(name, reason)
         return engine
 
     def _watch(self) -> None:
-        """Tell the sessions when Ray says that a task has ended."""
-        sentinels = self._tasks.sentinels()
-        while sentinels and not self._closing.is_set():
-            for reference, reason in self._tasks.ended(sentinels, wait=0.5).items():
-                name = sentinels.pop(reference)
-                self._ended[name] = reason
-                if not self._closing.is_set():
-                    for engine in list(self._engines):
-                        engine.lose(name, reason)
+        """Tell the sessions when Ray says that a task has ended, and cut off tasks that take nothing."""
+        try:
+            sentinels = self._tasks.sentinels()
+            while sentinels and not self._closing.is_set():
+                for reference, reason in self._tasks.ended(sentinels, wait=0.5).items():
+                    self._lose(sentinels.pop(reference), reason)
+                for engine in self._sessions():
+                    engine.check_sends()
+        except Exception as error:  # such as when the program ends Ray under the cluster
+            for task in self._info:
+                self._lose(task, f"Ray does not answer any more: {error}")
+
+    def _lose(self, task: str, reason: str) -> None:
+        if not self._closing.is_set():
+            self._ended[task] = reason
+            for engine in self._sessions():
+                engine.lose(task, reason)
+
+    def _sessions(self) -> list[ClusterEngine]:
+        with self._lock:
+            return list(self._engines)
 
     def close(self) -> None:
         """End the sessions' steps, the tasks, and Ray if it was started for them. Idempotent."""
@@ -97,7 +114,7 @@ class Cluster:
         self._closing.set()
         _LIVE.pop(self._name, None)
         atexit.unregister(self.close)
-        for engine in list(self._engines):
+        for engine in self._sessions():
             engine.close()
         if self._monitor is not None:
             self._monitor.join(timeout=5)  # Ray must not be shut down under its wait
@@ -117,9 +134,10 @@ def start(cluster: Any, address: str | None = None, transport: str = "auto", tim
     """Start the tasks of a cluster on Ray.
 
     `cluster`: a ClusterSpec or what makes one, as `{"ps": 1, "worker": 2}`. `address`: an existing Ray cluster
-    (`"auto"`, `"host:6379"`); by default Ray is started on this machine, and stopped by `close`. `transport`: "auto",
-    or "tcp" or "shm" for all tensors. `timeout`: seconds that starting may take. Raises errors.UnavailableError for an
-    address that does not answer or a task that cannot start, errors.ResourceExhaustedError when Ray has no room.
+    (`"auto"`, `"host:6379"`); by default what RAY_ADDRESS names or, without it, a Ray that is started on this machine and
+    stopped by `close`. `transport`: "auto", or "tcp" or "shm" for all tensors. `timeout`: seconds that the tasks may take to
+    start. Raises ValueError for what is no address, errors.UnavailableError for one that does not answer and for a task
+    that cannot start, errors.ResourceExhaustedError when Ray has no room.
     """
     if transport not in ("auto", "tcp", "shm"):
         raise ValueError(f"transport must be 'auto', 'tcp' or 'shm', got {transport!r}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, cast
+from typing import Any
 
 from ..graph import errors
 from ..runtime.failures import StepFailure, error_class
@@ -18,16 +19,23 @@ class Kind(IntEnum):
     READY = 2  #: the answer to HELLO
     LOAD = 3  #: session to task: a plan, under the number `edge`; tensors are its arrays
     LOADED = 4  #: the answer to LOAD, with the same number
-    STEP = 5  #: session to task: run plan `edge` as `step`; meta: {"done", "feeds": [indices]}; tensors are the feeds
+    STEP = (
+        5  #: session to task: run plan `edge` as `step`; meta: STEP_HEAD; tensors are the feeds, as the plan takes them
+    )
     RESULT = 6  #: the answer to STEP: the fetches of the task, in the plan's order
-    FAILED = 7  #: the answer to STEP or LOAD: {"code", "message", "node", "derived"}
+    FAILED = 7  #: the answer to STEP or LOAD: a Failure
     TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal
-    ABORT = 9  #: session to task: give a step up; {"code", "message"}
+    ABORT = 9  #: session to task: give a step up, for this Failure
+
+
+#: Steps up to this one are over on all tasks: what was sent for them is not needed any more.
+STEP_HEAD = struct.Struct("<Q")
+_CODES = frozenset({*range(errors.CANCELLED, errors.DATA_LOSS + 1), errors.UNAUTHENTICATED})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a step failed on a task. `derived`: only because another task's failure ended it."""
+    """Why a step failed on a task. `derived`: only because another failure ended it; the message then says where it was."""
 
     code: int
     message: str
@@ -40,8 +48,10 @@ class Failure:
     @staticmethod
     def decode(data: bytes) -> Failure:
         """Raises DataLossError for data that is none."""
-        code, message, node, derived = decode_json(data, list, 4)
-        return Failure(int(code), str(message), str(node), bool(derived))
+        match decode_json(data):
+            case [int(code), str(message), str(node), bool(derived)] if code in _CODES:
+                return Failure(code, message, node, derived)
+        raise errors.DataLossError(None, None, f"expected a failure, got {data[:100]!r}")
 
     @staticmethod
     def of(error: Exception, derived: bool) -> Failure:
@@ -51,22 +61,17 @@ class Failure:
         message = cause.message if isinstance(cause, errors.OpError) else f"{cause}" or type(cause).__name__
         return Failure(error_class(cause).code, message, node, derived)
 
-    def error(self, task: str) -> Exception:
-        """The exception that tells of it: a StepFailure when an operation is to blame."""
+    def error(self, task: str = "") -> Exception:
+        """The exception that tells of it, on a task: a StepFailure when an operation is to blame."""
         cause = errors.exception_type_from_error_code(self.code)(None, None, self.message)
         if self.node:
             return StepFailure(self.node, cause, task)
-        return type(cause)(None, None, f"{self.message} (on {task})")
+        return type(cause)(None, None, f"{self.message} (on {task})") if task else cause
 
 
-def decode_json(data: bytes, kind: type, count: int | None = None) -> Any:
-    """JSON of an expected form. Raises DataLossError otherwise."""
+def decode_json(data: bytes) -> Any:
+    """What a JSON text says. Raises DataLossError for what is none."""
     try:
-        value = json.loads(data)
-    except ValueError as error:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise errors.DataLossError(None, None, f"expected JSON, got {data[:100]!r}: {error}") from None
-    if not isinstance(value, kind) or (count is not None and len(cast(Any, value)) != count):
-        raise errors.DataLossError(
-            None, None, f"expected a {kind.__name__} of {count or 'any'} items, got {data[:100]!r}"
-        )
-    return value

@@ -1,11 +1,11 @@
-"""Finding or starting Ray, and placing one actor a task on it: the only file besides the actor that talks to Ray."""
+"""Places one actor a task on Ray, and tells when one ends."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import socket
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -14,70 +14,81 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
+from . import ray_connection
 from .actor import TaskActor, TaskInfo
 
-_log = logging.getLogger("weft.cluster")
 
-#: How long to try a Ray address before saying that nobody answers there.
-ANSWER_SECONDS = 5.0
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a task has to be: "" and 0 where that is free."""
+
+    task: str
+    host: str = ""
+    port: int = 0
+    ip: str = ""  #: of the node, for Ray; "" also for this machine's own name
 
 
 class RayTasks:
-    """The actors of a cluster's tasks, and what of Ray was started for them."""
+    """The actors of a cluster's tasks, and what of Ray was started for them.
+
+    Raises ValueError for addresses that are none, OpError when Ray cannot be reached or has no room.
+    """
 
     def __init__(self, spec: ClusterSpec, address: str | None, timeout: float) -> None:
-        self.spec = spec
+        self._places = [_place(spec, job, index) for job, index in spec.tasks()]
         self._timeout = timeout
-        self.actors: dict[str, Any] = {}
+        self._actors: dict[str, Any] = {}
         self._group: Any = None
-        self._owns_ray = _connect(address, len(spec.tasks()))
+        ray_connection.connect(self, address, len(self._places))
         try:
-            self._place()
+            self._deadline = time.monotonic() + timeout
+            self._create()
         except BaseException:
             self.close()
             raise
 
-    def _place(self) -> None:
-        tasks = self.spec.tasks()
-        self._group = placement_group([_bundle(self.spec, job, index) for job, index in tasks], strategy="PACK")
+    def _create(self) -> None:
+        resource = ray_connection.resource()
+        self._group = placement_group([_bundle(place, resource) for place in self._places], strategy="PACK")
         if not self._group.wait(self._timeout):
-            raise errors.ResourceExhaustedError(
-                None,
-                None,
-                f"Ray has not found room for {len(tasks)} tasks of 1 CPU within {self._timeout} s; "
-                f"the cluster has {ray.cluster_resources()}, of which {ray.available_resources()} are free",
-            )
+            raise errors.ResourceExhaustedError(None, None, self._no_room(resource))
         actor = ray.remote(TaskActor)
-        for number, (job, index) in enumerate(tasks):
-            name = f"/job:{job}/replica:0/task:{index}"
-            where = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number)
-            self.actors[name] = actor.options(
-                num_cpus=1,
+        for number, place in enumerate(self._places):
+            self._actors[place.task] = actor.options(
+                num_cpus=1 if resource == "CPU" else 0,
+                resources={} if resource == "CPU" else {resource: 1},
                 max_restarts=0,
                 max_task_retries=0,
                 max_concurrency=4,
-                scheduling_strategy=where,
-                runtime_env={"env_vars": _environment()},
-            ).remote(name)
+                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number),
+            ).remote(place.task)
+
+    def _no_room(self, resource: str) -> str:
+        have, free = ray.cluster_resources(), ray.available_resources()
+        lines = [
+            f"Ray has found no room for {len(self._places)} tasks within {self._timeout:g} s. Each needs 1 {resource}"
+        ]
+        lines.append(f"; of {have.get(resource, 0):g} in the cluster, {free.get(resource, 0):g} are free")
+        missing = [place for place in self._places if place.ip and f"node:{place.ip}" not in have]
+        lines += [f"; no node has the address {place.host} of {place.task}" for place in missing]
+        return "".join(lines)
 
     def start(self, secret: bytes) -> dict[str, TaskInfo]:
         """Let every task listen. Raises UnavailableError naming the task that could not."""
         calls = {
-            name: actor.start.remote(secret, _port(self.spec.task_address(job, index)))
-            for (job, index), (name, actor) in zip(self.spec.tasks(), self.actors.items(), strict=True)
+            place.task: self._actors[place.task].start.remote(secret, place.host, place.port) for place in self._places
         }
-        return {name: self._get(name, call) for name, call in calls.items()}
+        return {task: self._get(task, call) for task, call in calls.items()}
 
     def join(self, addresses: dict[str, dict[str, str]]) -> None:
         """Tell every task where its peers are."""
-        for name, call in {
-            name: self.actors[name].join_peers.remote(peers) for name, peers in addresses.items()
-        }.items():
-            self._get(name, call)
+        calls = {task: self._actors[task].join_peers.remote(peers) for task, peers in addresses.items()}
+        for task, call in calls.items():
+            self._get(task, call)
 
     def sentinels(self) -> dict[Any, str]:
         """A call on each task that lasts as long as the task; by Ray's reference to it."""
-        return {actor.run.remote(): name for name, actor in self.actors.items()}
+        return {actor.run.remote(): task for task, actor in self._actors.items()}
 
     def ended(self, sentinels: dict[Any, str], wait: float) -> dict[Any, str]:
         """Which tasks have ended, and why."""
@@ -86,19 +97,18 @@ class RayTasks:
 
     def _get(self, task: str, reference: Any) -> Any:
         try:
-            return ray.get(reference, timeout=self._timeout)
+            return ray.get(reference, timeout=max(1.0, self._deadline - time.monotonic()))
         except ray.exceptions.GetTimeoutError:
-            raise errors.DeadlineExceededError(
-                None, None, f"Task {task} did not start within {self._timeout} s"
-            ) from None
+            text = f"Task {task} did not start within {self._timeout:g} s"
+            raise errors.DeadlineExceededError(None, None, text) from None
         except ray.exceptions.RayTaskError as error:
             raise errors.UnavailableError(None, None, f"Task {task} could not start: {error.cause}") from None
         except ray.exceptions.RayError as error:
-            raise errors.UnavailableError(None, None, f"Task {task} could not start: {error}") from None
+            raise errors.UnavailableError(None, None, f"Task {task} could not start: {_first_line(error)}") from None
 
     def close(self) -> None:
-        """End the actors, give the placement group back, and stop Ray if it was started here. Idempotent."""
-        actors, self.actors = self.actors, {}
+        """End the actors, give the placement group back, and stop Ray if it was started for this. Idempotent."""
+        actors, self._actors = self._actors, {}
         group, self._group = self._group, None
         if ray.is_initialized():
             for actor in actors.values():
@@ -107,69 +117,37 @@ class RayTasks:
             if group is not None:
                 with contextlib.suppress(Exception):
                     remove_placement_group(group)
-        if self._owns_ray:
-            self._owns_ray = False
-            ray.shutdown()
+        ray_connection.disconnect(self)
 
 
-def _connect(address: str | None, tasks: int) -> bool:
-    """Connect to Ray at an address, or start it here when there is none; whether it was started here."""
-    if ray.is_initialized():
-        return False
-    if address is None:
-        ray.init(
-            num_cpus=max(tasks, os.cpu_count() or 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 << 20,
-        )
-        return True
-    _check_answers(address)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise errors.UnavailableError(None, None, f"No Ray cluster can be used at '{address}': {error}") from None
-    return True
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself would try for a long time. Raises UnavailableError when nobody listens at host:port."""
+def _place(spec: ClusterSpec, job: str, index: int) -> _Place:
+    """Where a ClusterSpec wants a task. Raises ValueError for an address that is none."""
+    task, address = f"/job:{job}/replica:0/task:{index}", spec.task_address(job, index)
+    if not address:
+        return _Place(task)
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "://" in address:
-        return
+    host = host.strip("[]")
+    if not (host and colon and port.isdecimal() and int(port) < 1 << 16):
+        raise ValueError(f"The address of {task} must be host:port, got {address!r}")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        ip = str(socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
-        raise errors.UnavailableError(
-            None,
-            None,
-            f"No Ray cluster answers at '{address}': {error}. Start one with `ray start --head`, or leave the address out.",
-        ) from None
+        raise ValueError(f"The host of {task}, {host!r}, is not known: {error}") from None
+    return _Place(task, ip, int(port), "" if ip in ("127.0.0.1", "::1") else ip)
 
 
-def _bundle(spec: ClusterSpec, job: str, index: int) -> dict[str, float]:
-    """What a task needs of Ray: one CPU, and the node of its address when it names one."""
-    host = spec.task_address(job, index).rpartition(":")[0]
-    if not host or host in ("localhost", "127.0.0.1"):
-        return {"CPU": 1}
-    return {"CPU": 1, f"node:{socket.gethostbyname(host)}": 0.001}
-
-
-def _port(address: str) -> int:
-    port = address.rpartition(":")[2]
-    return int(port) if port.isdigit() else 0
-
-
-def _environment() -> dict[str, str]:
-    """BLAS starts with as many threads in a task as in this process, so that one program gives the same bits in both."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {name: os.environ.get(name, str(os.cpu_count() or 1)) for name in names}
+def _bundle(place: _Place, resource: str) -> dict[str, float]:
+    """What a task needs of Ray, and the node of its address when it names one."""
+    return {resource: 1, f"node:{place.ip}": 0.001} if place.ip else {resource: 1}
 
 
 def _why(reference: Any) -> str:
     try:
         ray.get(reference, timeout=1)
     except ray.exceptions.RayError as error:
-        return str(error).strip().split("\n")[0] or type(error).__name__
+        return _first_line(error)
     return "it was closed"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

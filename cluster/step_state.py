@@ -19,7 +19,7 @@ class Replied:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A task could not do its part."""
+    """A task answered that it could not do its part."""
 
     task: str
     failure: Failure
@@ -27,7 +27,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A task is gone."""
+    """No answer will come from a task, or none was waited for any longer."""
 
     task: str
     failure: Failure
@@ -53,7 +53,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The step is over on every task that is alive. With a failure, its root cause and the task it came from."""
+    """Nothing more is waited for. With a failure, its root cause, and the task that answered it ("" when none did)."""
 
     failure: Failure | None
     task: str
@@ -62,13 +62,14 @@ class Finish:
 class StepState:
     """Waits for every task of a step; the first failure that is not derived from another is the root cause.
 
-    A failure aborts the tasks that still run, and the step is over only when these have answered or are gone, so that
-    no late message of it can meet the next step.
+    A failure aborts the tasks that still run, and the step is over only when each of them has answered or is lost.
     """
 
     def __init__(self, tasks: Iterable[str]) -> None:
         self.running = set(tasks)
         self.values: dict[str, Sequence[Any]] = {}
+        #: What the tasks said that only followed the others, by task: where each was when the step failed.
+        self.reports: dict[str, str] = {}
         self.cause: Failure | None = None
         self.culprit = ""
         self.aborted = False
@@ -82,16 +83,23 @@ class StepState:
             case Replied(task, values) if task in self.running:
                 self.running.discard(task)
                 self.values[task] = values
-            case Failed(task, failure) | Lost(task, failure) if task in self.running:
-                self.running.discard(task)
-                self._blame(task, failure)
+            case Failed(task, failure) if task in self.running:
+                self._failed(task, failure, culprit=task)
+            case Lost(task, failure) if task in self.running:
+                self._failed(task, failure, culprit="")
             case GivenUp(failure):
-                self._blame("", failure)
+                self._blame(failure, "")
         return self._abort() + self._finish()
 
-    def _blame(self, task: str, failure: Failure) -> None:
+    def _failed(self, task: str, failure: Failure, culprit: str) -> None:
+        self.running.discard(task)
+        if failure.derived:
+            self.reports[task] = failure.message
+        self._blame(failure, culprit)
+
+    def _blame(self, failure: Failure, culprit: str) -> None:
         if self.cause is None or (self.cause.derived and not failure.derived):
-            self.cause, self.culprit = failure, task
+            self.cause, self.culprit = failure, culprit
 
     def _abort(self) -> list[Abort | Finish]:
         if self.cause is None or self.aborted:

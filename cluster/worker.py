@@ -69,32 +69,38 @@ class Worker:
         """Read one connection to its end."""
         client: Client | None = None
         try:
-            hello = connection.recv(timeout=30)
-            client, role, threads = self._introduce(hello)
-            if role == "session":
-                limit_kernel_threads(threads)
-                client.attach(connection)
-                connection.send(Message(Kind.READY, 0, 0, meta=json.dumps({"task": self.name}).encode()))
+            said = decode_json(_hello(connection.recv(timeout=30)))
+            if said["role"] == "session":
+                limit_kernel_threads(int(said["threads"]))
+                client = self._join(str(said["client"]), connection)
+                connection.send(Message(Kind.READY, 0, 0))
                 client.serve_session(connection)
             else:
-                client.serve_peer(connection)
-        except errors.OpError as error:
-            if not self._ended.is_set() and not isinstance(error, (errors.UnavailableError, errors.CancelledError)):
-                _log.warning("%s closed a connection: %s", self.name, error)
+                self._client(str(said["client"])).serve_peer(connection)
+        except (errors.UnavailableError, errors.CancelledError):
+            pass  # the other side ended it, or this one
+        except Exception as error:
+            if not self._ended.is_set():
+                _log.warning("%s closes the connection to %s: %r", self.name, connection.peer, error)
         finally:
             connection.close()
-            if client is not None and client.session is connection:
+            if client is not None:
                 self._forget(client)
 
-    def _introduce(self, hello: Message) -> tuple[Client, str, int]:
-        if hello.kind != Kind.HELLO:
-            raise errors.DataLossError(None, None, f"expected a HELLO, got a message of kind {hello.kind}")
-        said = decode_json(hello.meta, dict)
-        name, role, threads = str(said.get("client", "")), str(said.get("role", "")), int(said.get("threads", 0))
+    def _join(self, name: str, connection: Connection) -> Client:
+        """A session has come."""
+        client = Client(name, self.name, self.state.for_session(), self._dial)
+        client.attach(connection)
+        with self._lock:
+            self._clients[name] = client
+        return client
+
+    def _client(self, name: str) -> Client:
+        """The session that a peer sends for. Raises UnavailableError when it has ended."""
         with self._lock:
             if name not in self._clients:
-                self._clients[name] = Client(name, self.name, self.state, self._dial)
-            return self._clients[name], role, threads
+                raise errors.UnavailableError(None, None, "the session has ended")
+            return self._clients[name]
 
     def _forget(self, client: Client) -> None:
         with self._lock:
@@ -109,3 +115,9 @@ class Worker:
         said = {"client": client, "role": self.name}
         connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(said).encode()))
         return connection
+
+
+def _hello(message: Message) -> bytes:
+    if message.kind != Kind.HELLO:
+        raise errors.DataLossError(None, None, f"expected a HELLO, got a message of kind {message.kind}")
+    return message.meta

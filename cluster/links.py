@@ -1,0 +1,77 @@
+"""A session's connections to the tasks: one each, and a thread that reads it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from ..graph import errors
+from .message import Message
+from .protocol import Kind
+from .transport import Connection, connect
+
+#: How long a task may take to answer a session that introduces itself.
+HELLO_SECONDS = 30.0
+
+
+class Links:
+    """Connections to tasks by name. `take(task, message)` gets what comes, `lost(task, reason)` hears of an end.
+
+    Both are called from threads of the links; what `take` raises ends the connection.
+    """
+
+    def __init__(self, take: Callable[[str, Message], None], lost: Callable[[str, str], None]) -> None:
+        self._take = take
+        self._lost = lost
+        self._connections: dict[str, Connection] = {}
+        self._threads: list[threading.Thread] = []
+
+    def open(self, task: str, address: str, secret: bytes, introduction: dict[str, Any]) -> None:
+        """Connect to a task, say who this is, and read from now on. Raises OpError."""
+        connection = connect(address, secret, peer=task, name="the session")
+        try:
+            connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(introduction).encode()))
+            answer = connection.recv(timeout=HELLO_SECONDS)
+            if answer.kind != Kind.READY:
+                raise errors.DataLossError(None, None, f"{task} answered HELLO with a message of kind {answer.kind}")
+        except BaseException:
+            connection.close()
+            raise
+        self._connections[task] = connection
+        thread = threading.Thread(target=self._read, args=(task, connection), daemon=True, name=f"weft from {task}")
+        self._threads.append(thread)
+        thread.start()
+
+    def _read(self, task: str, connection: Connection) -> None:
+        try:
+            while True:
+                self._take(task, connection.recv())
+        except errors.OpError as error:
+            self._lost(task, error.message.removeprefix(f"{task} is gone: "))
+        except Exception as error:  # a bug must not leave the session waiting for what nobody reads
+            self._lost(task, f"what it sent could not be understood: {error!r}")
+
+    def send(self, task: str, message: Message) -> None:
+        """Send a message to a task; any thread may. Raises OpError, TypeError."""
+        self._connections[task].send(message)
+
+    def release(self, step: int) -> None:
+        """All steps up to this one are over on every task: the memory of what was sent for them is used again."""
+        for connection in self._connections.values():
+            connection.release(step)
+
+    def cut(self, task: str) -> None:
+        """End the connection to one task: whoever sends to it or reads from it hears that it is gone."""
+        self._connections[task].close()
+
+    def close(self) -> None:
+        """End all connections and their threads."""
+        if threading.current_thread() in self._threads:  # the garbage collector ran in one, perhaps in `recv` itself
+            threading.Thread(target=self.close, name="weft closes").start()
+            return
+        for connection in list(self._connections.values()):
+            connection.close()
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,88 @@
+"""One step on one task: what came for it, how its plan sends and receives, and where it is when it is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..graph import errors
+from ..graph.devices import DeviceSpec
+from ..runtime.compile import CompiledPlan
+from ..runtime.plan import Receive, TakeFeed
+from ..runtime.rendezvous import Rendezvous
+from .message import Message
+from .protocol import Failure, Kind
+from .transport import Connection
+
+
+class LoadedPlan:
+    """A plan that is ready to run, and what its instructions say about feeds and edges."""
+
+    def __init__(self, plan: CompiledPlan) -> None:
+        self.run = plan.run
+        instructions = plan.plan.instructions
+        #: Which of the step's feeds it takes, in the order in which they are sent.
+        self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
+        #: What comes over an edge, in words.
+        self.edges = {i.edge: f"'{i.name}' of {task_of(i.device)}" for i in instructions if isinstance(i, Receive)}
+
+
+class Aborted(Exception):
+    """The session gave the step up; the text says where its plan was then."""
+
+
+class TaskStep:
+    """A step on a task, which is a Channel for its plan there. `dial(task)` gives the connection to another task."""
+
+    def __init__(self, task: str, number: int, dial: Callable[[str], Connection]) -> None:
+        self.number = number
+        self._task = task
+        self._dial = dial
+        self._plan: LoadedPlan | None = None
+        self._rendezvous = Rendezvous()
+        self.put = self._rendezvous.put
+        self.receive = self._rendezvous.receive
+
+    def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
+        """The plan's fetches. Raises what ended it."""
+        self._plan = plan
+        return plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+
+    def send(self, edge: int, device: str, value: Any) -> None:
+        """Bring a value to the plan of a device: here, or on another task."""
+        if self._rendezvous.error is not None:
+            raise self._rendezvous.error
+        task = task_of(device)
+        if task == self._task:
+            self.put(edge, value)
+            return
+        tensors = () if value is None else (np.asarray(value),)
+        self._dial(task).send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+
+    def abort(self) -> None:
+        """Nobody waits for this step any longer: its plan ends at its next instruction that sends or receives."""
+        self._rendezvous.abort(Aborted(f"{self._task} {self._where()}"))
+
+    def _where(self) -> str:
+        if self._plan is None:
+            return "had not begun"
+        names = self._plan.edges
+        waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
+        return f"had waited for {', '.join(waits)}" if waits else "was computing"
+
+
+def failure_of(error: Exception) -> Failure:
+    """What to tell the session. What only follows from an abort or from the loss of a peer is marked as derived."""
+    if isinstance(error, Aborted):
+        return Failure(errors.CANCELLED, str(error), derived=True)
+    lost_peer = isinstance(error, (errors.UnavailableError, errors.CancelledError))
+    return Failure.of(error, derived=lost_peer)
+
+
+@cache
+def task_of(device: str) -> str:
+    """The task that a device belongs to."""
+    return str(DeviceSpec.from_string(device).task_only())
