@@ -3,6 +3,17 @@
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
 from .adagrad import AdagradOptimizer as AdagradOptimizer
 from .adam import AdamOptimizer as AdamOptimizer
+from .checkpoint_state import (
+    CheckpointState as CheckpointState,
+    NewCheckpointReader as NewCheckpointReader,
+    checkpoint_exists as checkpoint_exists,
+    get_checkpoint_state as get_checkpoint_state,
+    latest_checkpoint as latest_checkpoint,
+    list_variables as list_variables,
+    load_checkpoint as load_checkpoint,
+    load_variable as load_variable,
+    update_checkpoint_state as update_checkpoint_state,
+)
 from .device_setter import replica_device_setter as replica_device_setter
 from .global_step import (
     assert_global_step as assert_global_step,
@@ -15,3 +26,4 @@ from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimiz
 from .momentum import MomentumOptimizer as MomentumOptimizer
 from .optimizer import Optimizer as Optimizer
 from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
+from .saver import Saver as Saver

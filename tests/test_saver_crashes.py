@@ -1,0 +1,145 @@
+"""What a saver leaves behind when the disk is full, and when its process is killed at any point of a save."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import weft as wf
+from test_checkpoint import disk_of
+from test_saver import names, started
+from weft import train
+from weft.graph import errors
+
+
+@pytest.fixture
+def prefix(tmp_path: Path) -> str:
+    return str(tmp_path / "model")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(prefix: str, tmp_path: Path) -> None:
+    big = wf.Variable(np.zeros(1 << 15))
+    saver = train.Saver(max_to_keep=1)
+    with started() as session:
+        path = saver.save(session, prefix, 1)
+        session.run(big.assign(np.ones(1 << 15)))
+        with disk_of(1 << 16), pytest.raises(errors.ResourceExhaustedError, match="model-2"):
+            saver.save(session, prefix, 2)
+        assert names(tmp_path) == ["model-1"]
+        assert train.latest_checkpoint(str(tmp_path)) == path
+        saver.restore(session, path)
+        assert not session.run(big).any()
+        assert saver.save(session, prefix, 2) == f"{prefix}-2"
+    assert names(tmp_path) == ["model-2"]
+
+
+def test_a_state_file_that_cannot_be_written_names_what_it_named(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def only_checkpoints(source: str, target: str) -> None:
+        if target.endswith("checkpoint"):
+            raise OSError(28, os.strerror(28))
+        replace(source, target)
+
+    wf.Variable(1.0)
+    saver = train.Saver(max_to_keep=1)
+    with started() as session:
+        saver.save(session, prefix, 1)
+        monkeypatch.setattr(os, "replace", only_checkpoints)
+        with pytest.raises(errors.ResourceExhaustedError, match="checkpoint"):
+            saver.save(session, prefix, 2)
+    assert names(tmp_path) == ["model-1", "model-2"]
+    assert train.latest_checkpoint(str(tmp_path)) == f"{prefix}-1"
+    assert saver.last_checkpoints == [f"{prefix}-1"]
+
+
+DIES = """
+import os, signal, sys
+import numpy as np
+import weft as wf
+
+prefix, call, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+v = wf.Variable(np.zeros(1000), name="v")
+saver = wf.train.Saver(max_to_keep=1)
+real, calls = getattr(os, call), []
+
+def dying(*args):
+    calls.append(args)
+    if len(calls) == count:
+        if call == "write":
+            real(args[0], args[1][:len(args[1]) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args)
+
+with wf.Session() as session:
+    session.run(v.initializer)
+    saver.save(session, prefix, 1)
+    session.run(v.assign(np.ones(1000)))
+    setattr(os, call, dying)
+    saver.save(session, prefix, 2)
+"""
+
+#: The n-th call of a function of the system, in one save, and the checkpoint that is the last one after dying there.
+#: A save writes a header, the values and the state; it syncs file and folder, of the checkpoint and then of the state.
+DEATHS = [
+    ("write", 1, 1), ("write", 2, 1), ("fsync", 1, 1), ("replace", 1, 1), ("fsync", 2, 1), ("write", 3, 1), ("fsync", 3, 1),
+    ("replace", 2, 1), ("fsync", 4, 2), ("unlink", 1, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "count", "last"), DEATHS)
+def test_being_killed_while_saving_leaves_the_last_checkpoint(
+    call: str, count: int, last: int, prefix: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-P", "-c", DIES, prefix, call, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    v = wf.Variable(np.full(1000, 9.0), name="v")
+    saver = train.Saver(max_to_keep=1)
+    path = train.latest_checkpoint(str(tmp_path))
+    assert path == f"{prefix}-{last}"
+    with wf.Session() as session:
+        saver.restore(session, path)
+        assert session.run(v).tolist() == [last - 1.0] * 1000
+        saver.save(session, prefix, 3)
+    assert names(tmp_path)[-1] == "model-3"  # and nothing half-written is left
+
+
+LOOPS = """
+import sys
+import numpy as np
+import weft as wf
+
+v = wf.Variable(np.zeros(100_000), name="v")
+step = wf.train.create_global_step()
+saver = wf.train.Saver(max_to_keep=2)
+with wf.Session() as session:
+    session.run(wf.global_variables_initializer())
+    while True:
+        session.run([v.assign_add(np.ones(100_000)), step.assign_add(1)])
+        saver.save(session, sys.argv[1], step)
+        print("saved", flush=True)
+"""
+
+
+def test_being_killed_at_any_time_leaves_a_checkpoint_that_can_be_restored(prefix: str, tmp_path: Path) -> None:
+    v, step = wf.Variable(np.zeros(100_000), name="v"), train.create_global_step()
+    saver = train.Saver()
+    for pause in (0.0, 0.0111, 0.0222):
+        with subprocess.Popen([sys.executable, "-P", "-c", LOOPS, prefix], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"saved\n"
+            time.sleep(pause)
+            process.kill()
+        path = train.latest_checkpoint(str(tmp_path))
+        with wf.Session() as session:
+            saver.restore(session, path)
+            values, number = session.run([v, step])
+        assert path == f"{prefix}-{number}"
+        assert (values == number).all()

@@ -1,0 +1,251 @@
+"""Checkpoint files: variables by name in the safetensors format, each with a checksum; written atomically, read with care.
+
+Every variable is one safetensors tensor. What that format does not know is stored as something else: complex128 as pairs of
+float64 in a last axis of 2, strings as uint8: n + 1 offsets (int64, little-endian), then the bytes they divide.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graph import errors
+from ..graph.dtypes import DType, as_dtype, complex128, string
+from .atomic import file_error, replacing
+
+Array = np.ndarray[Any, Any]
+
+#: What the names of checkpoint files end in, after the prefix that programs know them by.
+SUFFIX = ".safetensors"
+#: The version of what is described here.
+FORMAT = 1
+
+#: The one entry of the file's metadata, in JSON.
+INDEX = "weft"
+#: What safetensors reads at most, in bytes: some hundred thousand variables.
+LARGEST_HEADER = 100_000_000
+
+_STORED_NAMES = {
+    "bool": "BOOL", "int8": "I8", "int16": "I16", "int32": "I32", "int64": "I64", "uint8": "U8", "uint16": "U16",
+    "uint32": "U32", "uint64": "U64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
+    "complex64": "C64", "complex128": "F64", "string": "U8",
+}  # fmt: skip
+
+
+class _Entry(NamedTuple):
+    """What the index says of a variable; `sha256` is that of the bytes as they are stored."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    sha256: str
+
+
+def existing_file(path: str) -> str | None:
+    """The file of a checkpoint, named by its prefix or by the file's own name; None when there is none."""
+    names = (path + SUFFIX, path) if path.endswith(SUFFIX) else (path + SUFFIX,)
+    return next((name for name in names if os.path.isfile(name)), None)
+
+
+# writing
+
+
+def write_checkpoint(path: str, values: Mapping[str, Array]) -> None:
+    """Write variables by name into the file `path`, which is replaced only by a whole new one.
+
+    Raises ResourceExhaustedError when the disk is full, PermissionDeniedError, UnknownError for what else the system
+    refuses, InvalidArgumentError for more variables than a safetensors file can hold.
+    """
+    stored = {name: _encode(value) for name, value in values.items()}
+    _write_safetensors(path, stored, _index(values, stored))
+
+
+def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> None:
+    """The library's own writer makes, syncs and names files in its own way; what it would write is this, in this order."""
+    header: dict[str, Any] = {"__metadata__": {INDEX: index}}
+    ordered = sorted(stored, key=lambda name: (-stored[name].itemsize, name))  # so each is aligned
+    end = 0
+    for name in ordered:
+        array, start = stored[name], end
+        end += array.nbytes
+        kind = _STORED_NAMES[array.dtype.name]
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > LARGEST_HEADER:
+        raise errors.InvalidArgumentError(None, None, f"Cannot write {path}: {len(stored)} variables are too many")
+    with replacing(path) as write:
+        write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            write(_bytes(stored[name]))
+
+
+def _index(values: Mapping[str, Array], stored: Mapping[str, Array]) -> str:
+    from .. import __version__
+
+    variables = {
+        name: {"dtype": as_dtype(value.dtype).name, "shape": value.shape, "sha256": _sha256(stored[name])}
+        for name, value in values.items()
+    }
+    index = {"format": FORMAT, "weft": __version__, "variables": variables}
+    return json.dumps(index | {"sha256": _digest(index)}, sort_keys=True)
+
+
+def _digest(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(stored: Array) -> str:
+    return hashlib.sha256(_bytes(stored)).hexdigest()
+
+
+def _bytes(stored: Array) -> memoryview:
+    return stored.reshape(-1).view(np.uint8).data
+
+
+def _encode(value: Array) -> Array:
+    """The array to store; it may be the same memory."""
+    if value.dtype.hasobject:
+        return _pack(value)
+    array = np.asarray(value, order="C")
+    if array.dtype == np.complex128:
+        return array.reshape(-1).view(np.float64).reshape(*array.shape, 2)
+    return array
+
+
+def _pack(strings: Array) -> Array:
+    parts: list[bytes] = strings.reshape(-1).tolist()
+    offsets = np.zeros(len(parts) + 1, "<i8")
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
+
+
+# reading
+
+
+class CheckpointReader:
+    """A checkpoint file by its name: what it holds is known at once, a variable's bytes are read when it is asked for.
+
+    `path` is the file's own name. Raises NotFoundError when the file is not there, DataLossError when it is
+    truncated, corrupt, or no checkpoint of weft, UnimplementedError for one of a later format.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = _open(path)
+        try:
+            self._entries = _read_index(self._file, path)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise _corrupt(path, f"{error}") from error
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._path
+
+    def has_tensor(self, tensor_str: str) -> bool:
+        """Whether it holds a variable of that name."""
+        return tensor_str in self._entries
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        """The shapes, by the variables' names."""
+        return {name: list(entry.shape) for name, entry in self._entries.items()}
+
+    def get_variable_to_dtype_map(self) -> dict[str, DType]:
+        """The types, by the variables' names."""
+        return {name: entry.dtype for name, entry in self._entries.items()}
+
+    def get_tensor(self, tensor_str: str) -> Array:
+        """The value of a variable. Raises NotFoundError for another name, DataLossError when its bytes have changed."""
+        from safetensors import SafetensorError
+
+        if tensor_str not in self._entries:
+            raise errors.NotFoundError(None, None, f"Key {tensor_str} not found in checkpoint {self._path}")
+        entry = self._entries[tensor_str]
+        try:
+            stored: Array = self._file.get_tensor(tensor_str)
+        except (OSError, SafetensorError) as error:
+            raise _corrupt(self._path, f"{tensor_str} cannot be read: {error}") from error
+        if _sha256(stored) != entry.sha256:
+            raise _corrupt(self._path, f"the bytes of {tensor_str} do not have the checksum they were written with")
+        try:
+            return _decode(stored, entry)
+        except (ValueError, OverflowError) as error:
+            raise _corrupt(self._path, f"{tensor_str}: {error}") from error
+
+
+def _corrupt(path: str, why: str) -> errors.DataLossError:
+    return errors.DataLossError(None, None, f"Checkpoint {path} is truncated, corrupt, or none of weft's: {why}")
+
+
+def _open(path: str) -> Any:
+    """The file, its header checked. It is not mapped: a file that shrinks would then kill the process."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, framework="np", backend="pread")
+    except SafetensorError as error:
+        raise _corrupt(path, str(error)) from error
+    except FileNotFoundError as error:
+        raise errors.NotFoundError(None, None, f"There is no checkpoint {path}") from error
+    except OSError as error:
+        raise file_error(f"Cannot read checkpoint {path}", error) from error
+
+
+def _read_index(file: Any, path: str) -> dict[str, _Entry]:
+    """What the file holds. Raises ValueError, or what Python raises for an index of another form, when it is damaged."""
+    text = (file.metadata() or {}).get(INDEX)
+    if text is None:
+        raise ValueError("it has no index")
+    index = json.loads(text)
+    if index.pop("sha256") != _digest(index):
+        raise ValueError("its index does not have the checksum it was written with")
+    if index["format"] != FORMAT:
+        text = f"format {index['format']}, written by weft {index['weft']}; this weft reads format {FORMAT}"
+        raise errors.UnimplementedError(None, None, f"Checkpoint {path} is of {text}")
+    entries = {
+        name: _Entry(as_dtype(item["dtype"]), tuple(map(int, item["shape"])), item["sha256"])
+        for name, item in index["variables"].items()
+    }
+    if set(file.keys()) != set(entries):
+        raise ValueError("its index names other variables than it holds")
+    for name, entry in entries.items():
+        _check_stored(file.get_slice(name), name, entry)
+    return entries
+
+
+def _check_stored(stored: Any, name: str, entry: _Entry) -> None:
+    shape = list(entry.shape) + [2] * (entry.dtype is complex128)
+    right = min(shape, default=0) >= 0 if entry.dtype is string else stored.get_shape() == shape
+    if not right or stored.get_dtype() != _STORED_NAMES[entry.dtype.name]:
+        raise ValueError(f"{name} is not stored as its index says")
+
+
+def _decode(stored: Array, entry: _Entry) -> Array:
+    if entry.dtype is string:
+        return _unpack(stored, entry.shape)
+    if entry.dtype is complex128:
+        return stored.reshape(-1).view(np.complex128).reshape(entry.shape)
+    return stored
+
+
+def _unpack(stored: Array, shape: tuple[int, ...]) -> Array:
+    """The strings. Raises ValueError for offsets that do not divide the bytes."""
+    count = math.prod(shape)
+    start = 8 * (count + 1)
+    if stored.size < start:
+        raise ValueError(f"{count} strings need more than {stored.size} bytes")
+    offsets = stored[:start].view("<i8")
+    data = stored[start:].tobytes()
+    if offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
+        raise ValueError("the offsets do not divide the bytes")
+    bounds = offsets.tolist()
+    strings = np.empty(count, object)
+    strings[:] = [data[a:b] for a, b in itertools.pairwise(bounds)]
+    return strings.reshape(shape)

@@ -1,0 +1,162 @@
+"""The `checkpoint` file of a folder, which names the checkpoints in it, and what is looked up through it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..graph import errors
+from .atomic import file_error, replacing
+from .checkpoint import CheckpointReader, existing_file
+
+_log = logging.getLogger("weft")
+
+_FIELD = re.compile(rb'(\w+): (?:"((?:[^"\\\n]|\\.)*)"|[-+.\w]+)')
+_ESCAPE = re.compile(rb"\\([0-7]{1,3}|x[0-9a-fA-F]{1,2}|.)")
+_LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """The newest checkpoint of a folder and all that are kept, oldest first, by their prefixes."""
+
+    model_checkpoint_path: str
+    all_model_checkpoint_paths: tuple[str, ...]
+
+
+def checkpoint_exists(checkpoint_prefix: str) -> bool:
+    """Whether there is a checkpoint of that prefix. Source: `tf.train.checkpoint_exists`."""
+    return existing_file(os.fspath(checkpoint_prefix)) is not None
+
+
+def get_checkpoint_state(checkpoint_dir: str, latest_filename: str | None = None) -> CheckpointState | None:
+    """What the `checkpoint` file of a folder says, with paths that can be opened from here; None when there is none.
+
+    Source: `tf.train.get_checkpoint_state`. Raises DataLossError when the file is damaged (TensorFlow then warns and
+    returns None, so that a job that resumes would begin anew).
+    """
+    path = _state_file(checkpoint_dir, latest_filename)
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise file_error(f"Cannot read {path}", error) from error
+    latest, kept = _parse(text, path)
+    folder = os.fspath(checkpoint_dir)
+    return CheckpointState(os.path.join(folder, latest), tuple(os.path.join(folder, name) for name in kept))
+
+
+def latest_checkpoint(checkpoint_dir: str, latest_filename: str | None = None) -> str | None:
+    """The prefix of the newest checkpoint in a folder, or None. Source: `tf.train.latest_checkpoint`.
+
+    None also, with a warning in the log of `weft`, when the file that the folder names is not there.
+    """
+    state = get_checkpoint_state(checkpoint_dir, latest_filename)
+    if state is None:
+        return None
+    if checkpoint_exists(state.model_checkpoint_path):
+        return state.model_checkpoint_path
+    _log.warning("%s names a checkpoint that is not there: %s", checkpoint_dir, state.model_checkpoint_path)
+    return None
+
+
+def update_checkpoint_state(
+    save_dir: str,
+    model_checkpoint_path: str,
+    all_model_checkpoint_paths: Iterable[str] | None = None,
+    latest_filename: str | None = None,
+    save_relative_paths: bool = False,
+) -> None:
+    """Write the `checkpoint` file of a folder, atomically. Source: `tf.train.update_checkpoint_state`.
+
+    Absolute paths are written as they are, or, with `save_relative_paths`, relative to the folder, which can then be moved.
+    Relative ones count from here when `save_dir` is relative, else from the folder.
+    """
+    kept = [path for path in all_model_checkpoint_paths or () if path != model_checkpoint_path]
+    paths = [_written(path, save_dir, save_relative_paths) for path in [*kept, model_checkpoint_path]]
+    lines = [_line("model_checkpoint_path", paths[-1]), *(_line("all_model_checkpoint_paths", path) for path in paths)]
+    with replacing(_state_file(save_dir, latest_filename)) as write:
+        write(b"".join(lines))
+
+
+def NewCheckpointReader(filepattern: str) -> CheckpointReader:
+    """A reader of the checkpoint of that prefix. Source: `tf.train.NewCheckpointReader`.
+
+    Raises NotFoundError when there is none, DataLossError when it is damaged.
+    """
+    found = existing_file(os.fspath(filepattern))
+    if found is None:
+        raise errors.NotFoundError(None, None, f"Failed to find any matching files for {filepattern}")
+    return CheckpointReader(found)
+
+
+def load_checkpoint(ckpt_dir_or_file: str) -> CheckpointReader:
+    """A reader of a checkpoint, or of the newest one in a folder. Source: `tf.train.load_checkpoint`.
+
+    Raises ValueError for a folder without checkpoints, and else as NewCheckpointReader.
+    """
+    path = os.fspath(ckpt_dir_or_file)
+    if checkpoint_exists(path) or not os.path.isdir(path):
+        return NewCheckpointReader(path)
+    latest = latest_checkpoint(path)
+    if latest is None:
+        raise ValueError(f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}")
+    return NewCheckpointReader(latest)
+
+
+def list_variables(ckpt_dir_or_file: str) -> list[tuple[str, list[int]]]:
+    """The names and shapes in a checkpoint, sorted by name. Source: `tf.train.list_variables`; raises as load_checkpoint."""
+    return sorted(load_checkpoint(ckpt_dir_or_file).get_variable_to_shape_map().items())
+
+
+def load_variable(ckpt_dir_or_file: str, name: str) -> Any:
+    """The value of one variable in a checkpoint. Source: `tf.train.load_variable`; raises as load_checkpoint, and
+    NotFoundError for a name that it does not hold."""
+    return load_checkpoint(ckpt_dir_or_file).get_tensor(name.removesuffix(":0"))
+
+
+def _state_file(folder: str, latest_filename: str | None) -> str:
+    return os.path.join(os.fspath(folder), latest_filename or "checkpoint")
+
+
+def _written(path: str, save_dir: str, save_relative_paths: bool) -> str:
+    """A path as it is written: one that is not absolute counts from the folder."""
+    as_it_is = os.path.isabs(save_dir) if not os.path.isabs(path) else not save_relative_paths
+    return path if as_it_is else os.path.relpath(path, save_dir or os.curdir)
+
+
+def _line(field: str, path: str) -> bytes:
+    """One line in the text form of protocol buffers: bytes that are not plain ASCII are escaped."""
+    quoted = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in os.fsencode(path)
+    )
+    return f'{field}: "{quoted}"\n'.encode()
+
+
+def _parse(text: bytes, path: str) -> tuple[str, Sequence[str]]:
+    """The newest path and all of them; other fields that TensorFlow writes are passed over. Raises DataLossError."""
+    found: dict[bytes, list[str]] = {}
+    for line in filter(None, map(bytes.strip, text.split(b"\n"))):
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            raise errors.DataLossError(None, None, f"{path} is damaged: it has the line {line[:80]!r}")
+        found.setdefault(match[1], []).append(os.fsdecode(_ESCAPE.sub(_unescape, match[2] or b"")))
+    latest = found.get(b"model_checkpoint_path", [""])[-1]
+    if not latest:
+        raise errors.DataLossError(None, None, f"{path} is damaged: it has no model_checkpoint_path")
+    return latest, found.get(b"all_model_checkpoint_paths", [latest])
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    if code[:1].isdigit():
+        return bytes([int(code, 8) & 255])
+    if code[:1] == b"x" and len(code) > 1:
+        return bytes([int(code[1:], 16)])
+    return _LETTERS.get(code, code)

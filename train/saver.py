@@ -1,0 +1,311 @@
+"""Saver: writes the variables of a graph to checkpoints, keeps as many as wanted, and restores them."""
+
+from __future__ import annotations
+
+import logging
+import numbers
+import operator
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..graph import context, errors, shapes
+from ..graph.collections import GraphKeys
+from ..graph.dtypes import DType
+from ..graph.ir import Operation, Tensor, get_default_graph
+from ..graph.ops.control import group
+from ..graph.ops.placeholders import placeholder
+from ..graph.shapes import Dims, as_dims
+from ..graph.variable import Variable
+from .checkpoint import SUFFIX, CheckpointReader, existing_file, write_checkpoint
+from .checkpoint_state import update_checkpoint_state
+
+_log = logging.getLogger("weft")
+
+Array = np.ndarray[Any, Any]
+#: A checkpoint's prefix and when it was made, in seconds since the epoch.
+Kept: TypeAlias = tuple[str, float]
+
+#: How many of a checkpoint's variables an error lists.
+LISTED = 20
+
+
+class Saver:
+    """Saves and restores variables: each under its operation's name, or the names that a dict `var_list` gives.
+
+    `var_list`: a list of variables or a dict by name; by default the graph's global variables. The newest `max_to_keep`
+    checkpoints are kept (0 or None: all, and the `checkpoint` file names the last), and besides one of every
+    `keep_checkpoint_every_n_hours`. `reshape` restores a
+    value of another shape with as many elements. `restore_sequentially` assigns one variable after the other. With
+    `defer_build`, call `build` when the variables are made; with `allow_empty` there may be none. `save_relative_paths`
+    makes the `checkpoint` file name paths relative to its folder, which can then be moved. `sharded`, `write_version` and
+    `filename` are taken for compatibility: a checkpoint is one file, `<prefix>.safetensors`.
+
+    Source: `tf.train.Saver`. Raises ValueError when there are no variables, for two of the same name or one with two
+    names, for a negative `max_to_keep`, and for a `saver_def` or `builder`, which weft does not have; TypeError for what is
+    no variable; RuntimeError in eager execution.
+    """
+
+    def __init__(
+        self, var_list: Any = None, reshape: bool = False, sharded: bool = False, max_to_keep: int | None = 5,
+        keep_checkpoint_every_n_hours: float = 10000.0, name: str | None = None, restore_sequentially: bool = False,
+        saver_def: Any = None, builder: Any = None, defer_build: bool = False, allow_empty: bool = False,
+        write_version: int = 2, pad_step_number: bool = False, save_relative_paths: bool = False,
+        filename: str | None = None,
+    ) -> None:  # fmt: skip
+        if context.executing_eagerly():
+            raise RuntimeError("Saver saves the variables of a graph; with eager execution there is none.")
+        if saver_def is not None or builder is not None:
+            raise ValueError("weft has neither saver_def nor builder: name the variables in var_list.")
+        if max_to_keep is not None and max_to_keep < 0:
+            raise ValueError(f"max_to_keep must be 0 or more, got {max_to_keep}")
+        if defer_build and var_list is not None:
+            raise ValueError(
+                "With defer_build the variables are those there are when build is called: give no var_list."
+            )
+        self._reshape = reshape
+        self._max_to_keep = max_to_keep or 0
+        self._seconds_to_keep = keep_checkpoint_every_n_hours * 3600
+        self._next_to_keep = time.time() + self._seconds_to_keep
+        self._name = name
+        self._sequentially = restore_sequentially
+        self._allow_empty = allow_empty
+        self._pad_step_number = pad_step_number
+        self._relative = save_relative_paths
+        self._kept: list[Kept] = []
+        self._variables: dict[str, Variable] | None = None
+        if not defer_build:
+            self._build(var_list)
+
+    def build(self) -> None:
+        """Add the operations that restore, when the constructor was told to defer it. Does nothing the second time."""
+        if self._variables is None:
+            self._build(None)
+
+    def _build(self, var_list: Any) -> None:
+        self._variables = _by_name(var_list)
+        if not self._variables and not self._allow_empty:
+            raise ValueError("No variables to save")
+        self._feeds: dict[str, Tensor] = {}
+        if self._variables:
+            self._restore_all = self._add_restore(list(self._variables.items()))
+
+    def _add_restore(self, variables: list[tuple[str, Variable]]) -> Operation:
+        """The operation that assigns what is fed to one placeholder a variable."""
+        graph = variables[0][1].graph
+        for name, variable in variables:
+            if variable.graph is not graph:
+                raise ValueError(f"Variable {name} is not in the graph of variable {variables[0][0]}.")
+        assigned: list[Operation] = []
+        with graph.as_default(), graph.control_dependencies(None), graph.name_scope(self._name or "save"):
+            for name, variable in variables:
+                with graph.colocate_with(variable.op, ignore_existing=True):
+                    self._feeds[name] = placeholder(variable.dtype, variable.shape)
+                with graph.control_dependencies(assigned[-1:] if self._sequentially else []):
+                    assigned.append(variable.assign(self._feeds[name], read_value=False))
+            return group(*assigned, name="restore_all")
+
+    def _built(self, verb: str) -> dict[str, Variable]:
+        if self._variables is None:
+            raise RuntimeError(f"`build()` should be called before {verb} if defer_build==True")
+        return self._variables
+
+    # saving
+
+    def save(
+        self, sess: Any, save_path: str, global_step: Any = None, latest_filename: str | None = None,
+        meta_graph_suffix: str = "meta", write_meta_graph: bool = True, write_state: bool = True,
+        strip_default_attrs: bool = False,
+    ) -> str | None:  # fmt: skip
+        """Write the variables' values to `<save_path>-<global_step>.safetensors`; returns that path without its suffix.
+
+        All values are of one run of `sess`, with that of `global_step` (an int, a tensor, a variable or None: no number).
+        The file is there whole or not at all. With `write_state` the `checkpoint` file of the folder (`latest_filename`)
+        then names it, and older ones that are not to be kept are deleted. Without variables (`allow_empty`) nothing is
+        written and None returned. No meta graph is written: `meta_graph_suffix`, `write_meta_graph` and
+        `strip_default_attrs` are taken for compatibility.
+
+        Raises ValueError for a folder that does not exist and a `latest_filename` with a folder in it,
+        errors.ResourceExhaustedError when the disk is full, errors.FailedPreconditionError for an uninitialized variable,
+        RuntimeError when the session is closed.
+        """
+        variables = self._built("save")
+        save_path = os.fspath(save_path)
+        _check_target(sess, save_path, latest_filename)
+        if not variables:
+            return None
+        values, step = self._fetch(sess, variables, global_step)
+        prefix = save_path if step is None else f"{save_path}-{step:0{8 if self._pad_step_number else 1}d}"
+        write_checkpoint(prefix + SUFFIX, values)
+        if write_state:
+            self._record(prefix, latest_filename)
+        return prefix
+
+    @staticmethod
+    def _fetch(sess: Any, variables: Mapping[str, Variable], global_step: Any) -> tuple[dict[str, Array], int | None]:
+        asked = global_step is not None and not isinstance(global_step, numbers.Integral)
+        fetched, steps = sess.run([list(variables.values()), [global_step] if asked else []])
+        values = {name: _as_array(value, variables[name]) for name, value in zip(variables, fetched, strict=True)}
+        step = steps[0] if asked else global_step
+        return values, None if step is None else operator.index(step)
+
+    def _record(self, prefix: str, latest_filename: str | None) -> None:
+        """Let the state file name the new checkpoint, then delete what is no longer kept: in this order, or a crash
+        could leave a state file that names deleted ones."""
+        kept = [item for item in self._kept if item[0] != prefix] + [(prefix, time.time())]
+        surplus = max(0, len(kept) - self._max_to_keep)
+        paths = [path for path, _ in kept[surplus:]]
+        update_checkpoint_state(os.path.dirname(prefix), prefix, paths, latest_filename, self._relative)
+        if not self._max_to_keep:
+            return
+        self._kept = kept[surplus:]
+        for path, made in kept[:surplus]:
+            if made > self._next_to_keep:
+                self._next_to_keep += self._seconds_to_keep
+            else:
+                _delete(path + SUFFIX)
+
+    # the checkpoints that are kept
+
+    @property
+    def last_checkpoints(self) -> list[str]:
+        """The prefixes of the checkpoints that are kept and not yet deleted, oldest first."""
+        return [path for path, _ in self._kept]
+
+    def set_last_checkpoints(self, last_checkpoints: Iterable[str]) -> None:
+        """Take these prefixes, oldest first, as the checkpoints that are kept; they count as made now."""
+        self._kept = [(path, time.time()) for path in last_checkpoints]
+
+    def set_last_checkpoints_with_time(self, last_checkpoints_with_time: Iterable[Kept]) -> None:
+        """Take these prefixes and the times they were made, oldest first, as the checkpoints that are kept."""
+        self._kept = list(last_checkpoints_with_time)
+
+    def recover_last_checkpoints(self, checkpoint_paths: Iterable[str]) -> None:
+        """Take those of these prefixes that exist, oldest first, as the checkpoints that are kept: after a restart."""
+        found = [(path, existing_file(os.fspath(path))) for path in checkpoint_paths]
+        self._kept = [(path, os.stat(file).st_mtime) for path, file in found if file is not None]
+
+    # restoring
+
+    def restore(self, sess: Any, save_path: str | None) -> None:
+        """Give the variables the values they have in the checkpoint `save_path`, in one run; all of them or none.
+
+        Raises ValueError when there is no such checkpoint, errors.DataLossError when it is damaged, errors.NotFoundError
+        when it does not hold a variable, errors.InvalidArgumentError when one has another type or shape there,
+        RuntimeError when the session is closed.
+        """
+        variables = self._built("restore")
+        if not variables:
+            return
+        if save_path is None:
+            raise ValueError("Can't load save_path when it is None.")
+        _check_session(sess)
+        path = existing_file(os.fspath(save_path))
+        if path is None:
+            raise ValueError(f"The passed save_path is not a valid checkpoint: {save_path}")
+        reader = CheckpointReader(path)
+        _check_names(reader, variables)
+        shapes_there, types_there = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        for name, variable in variables.items():
+            self._check_fit(reader.path, variable, types_there[name], tuple(shapes_there[name]))
+        values = {self._feeds[name]: self._value(reader, name, variable) for name, variable in variables.items()}
+        sess.run(self._restore_all, values)
+
+    def _check_fit(self, path: str, variable: Variable, found: DType, shape: Dims) -> None:
+        """Raises InvalidArgumentError when a variable cannot have the value that is in the checkpoint."""
+        dims = as_dims(variable.shape)
+        if variable.dtype is not found:
+            what = f"expected dtype {variable.dtype.name} does not equal original dtype {found.name}"
+        elif not shapes.compatible(dims, shape) and not (self._reshape and shapes.count(dims) == shapes.count(shape)):
+            what = f"it has shape {shapes.text(dims)} in the graph and {shapes.text(shape)} in the checkpoint"
+        else:
+            return
+        operation = variable.op
+        text = f"Cannot restore variable {operation.name} from checkpoint {path}: {what}. It was made at {operation.location}"
+        raise errors.InvalidArgumentError(operation, operation, text)
+
+    @staticmethod
+    def _value(reader: CheckpointReader, name: str, variable: Variable) -> Array:
+        value, dims = reader.get_tensor(name), as_dims(variable.shape)
+        return (
+            value if shapes.compatible(dims, value.shape) else value.reshape([d for d in dims or () if d is not None])
+        )
+
+
+def _delete(path: str) -> None:
+    """Delete an old checkpoint. That it cannot be is no reason to end a training: a warning says so."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _log.warning("Cannot delete the old checkpoint %s: %s", path, error.strerror)
+
+
+def _by_name(var_list: Any) -> dict[str, Variable]:
+    """The variables to save, by the names to save them under."""
+    if var_list is None:
+        var_list = get_default_graph().get_collection(GraphKeys.GLOBAL_VARIABLES)
+    if isinstance(var_list, dict):
+        pairs: list[tuple[Any, Any]] = list(var_list.items())
+    elif isinstance(var_list, (list, tuple, set, frozenset)):
+        pairs = [(None, item) for item in var_list]
+    else:
+        raise TypeError(f"Variables to save should be passed in a dict or a list. Got {var_list!r}")
+    found: dict[str, Variable] = {}
+    names: dict[Tensor, str] = {}
+    for key, variable in pairs:
+        if not isinstance(variable, Variable):
+            raise TypeError(f"Variable to save is not a Variable: {variable!r}")
+        name = variable.op.name if key is None else key
+        if not isinstance(name, str) or name == "__metadata__":
+            raise ValueError(f"A variable cannot be saved under the name {name!r}")
+        if name in found:
+            raise ValueError(f"At least two variables have the same name: {name}")
+        if variable.handle in names:
+            raise ValueError(f"The same saveable will be restored with two names: {names[variable.handle]} and {name}")
+        found[name], names[variable.handle] = variable, name
+    return found
+
+
+def _check_session(sess: Any) -> None:
+    if not hasattr(sess, "run") or not hasattr(sess, "graph"):
+        raise TypeError(f"'sess' must be a Session; {sess!r}")
+
+
+def _check_target(sess: Any, save_path: str, latest_filename: str | None) -> None:
+    _check_session(sess)
+    folder, name = os.path.split(save_path)
+    if not name:
+        raise ValueError(f"save_path must end in a file's name, got {save_path!r}")
+    if latest_filename is not None and os.path.basename(latest_filename) != latest_filename:
+        raise ValueError("'latest_filename' must not contain path components")
+    if folder and not os.path.isdir(folder):
+        raise ValueError(f"Parent directory of {save_path} doesn't exist, can't save.")
+
+
+def _as_array(value: Any, variable: Variable) -> Array:
+    """A fetched value as an array; a string's scalar must not become NumPy's own kind of string, which ends at a zero."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.empty((), variable.dtype.np)
+    array[()] = value
+    return array
+
+
+def _check_names(reader: CheckpointReader, variables: Mapping[str, Variable]) -> None:
+    missing = [name for name in variables if not reader.has_tensor(name)]
+    if not missing:
+        return
+    held = sorted(reader.get_variable_to_shape_map())
+    more = f" and {len(held) - LISTED} more" if len(held) > LISTED else ""
+    others = f" (nor {', '.join(missing[1 : LISTED + 1])})" if missing[1:] else ""
+    operation = variables[missing[0]].op
+    raise errors.NotFoundError(
+        operation, operation,
+        f"Key {missing[0]}{others} not found in checkpoint {reader.path}, which holds: {', '.join(held[:LISTED])}{more}. "
+        f"The variable was made at {operation.location}",
+    )  # fmt: skip
