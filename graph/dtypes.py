@@ -47,6 +47,14 @@ class DType:
         return self.is_floating or self.is_complex or self.is_integer
 
     @property
+    def is_quantized(self) -> bool:
+        return False
+
+    @property
+    def is_numpy_compatible(self) -> bool:
+        return self.name != "resource"
+
+    @property
     def base_dtype(self) -> DType:
         return self
 
@@ -93,8 +101,14 @@ class DType:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def __int__(self) -> int:
+        return self.as_datatype_enum
+
     def __repr__(self) -> str:
-        return f"weft.{self.name}"
+        return f"wf.{self.name}"
+
+    def __str__(self) -> str:
+        return f"<dtype: {self.name!r}>"
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return as_dtype, (self.name,)
@@ -123,28 +137,29 @@ ALL = (
     float32, float64, int32, uint8, int16, int8, string, complex64, int64, boolean,
     bfloat16, uint16, complex128, float16, resource, uint32, uint64,
 )  # fmt: skip
-_BY_NAME = {dtype.name: dtype for dtype in ALL} | {"half": half, "double": double, "str": string, "object": string}
+_BY_NAME = {dtype.name: dtype for dtype in ALL} | {"half": half, "float": float32, "double": double}
 _BY_ENUM = {dtype.as_datatype_enum: dtype for dtype in ALL}
 _BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype is not resource}
-_BY_PYTHON: dict[Any, DType] = {float: float32, int: int32, complex: complex128, str: string, bytes: string, bool: boolean}
+_BY_PYTHON: dict[type, DType] = {float: float32, bool: boolean, object: string}
 
 
 def as_dtype(value: Any) -> DType:
-    """The DType of a name, a NumPy type, a TF enum value or a Python type; a DType is returned as it is. Raises TypeError."""
+    """The DType of a name, a NumPy type, a TF enum value, or `float`, `bool` or `object`; a DType is returned as it is.
+
+    Raises TypeError for anything else: also for `int`, which is int32 to TensorFlow's literals and int64 to NumPy.
+    """
     if isinstance(value, DType):
         return value
-    if isinstance(value, str) and value in _BY_NAME:
-        return _BY_NAME[value]
-    if isinstance(value, int) and value in _BY_ENUM:
-        return _BY_ENUM[value]
-    if isinstance(value, type) and value in _BY_PYTHON:
-        return _BY_PYTHON[value]
-    try:
+    found: DType | None = None
+    if isinstance(value, str):
+        found = _BY_NAME.get(value)
+    elif isinstance(value, int):
+        found = _BY_ENUM.get(value)
+    elif isinstance(value, type) and not issubclass(value, np.generic):
+        found = _BY_PYTHON.get(value)
+    elif isinstance(value, type | np.dtype):
         numpy_type = np.dtype(value)
-    except TypeError:
-        raise TypeError(f"Cannot convert value {value!r} to a weft DType.") from None
-    if numpy_type.kind in "SU":
-        return string
-    if numpy_type not in _BY_NUMPY:
+        found = string if numpy_type.kind in "SU" else _BY_NUMPY.get(numpy_type)
+    if found is None:
         raise TypeError(f"Cannot convert value {value!r} to a weft DType.")
-    return _BY_NUMPY[numpy_type]
+    return found

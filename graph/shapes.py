@@ -94,16 +94,37 @@ class Dimension:
             raise TypeError("the value of this Dimension is not known statically")
         return self.value
 
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
     def __eq__(self, other: object) -> Any:
         other_value = other.value if isinstance(other, Dimension) else other
-        if self.value is None or other_value is None:
-            return None if isinstance(other, Dimension) else self.value is other_value
-        return self.value == other_value
+        return None if self.value is None or other_value is None else self.value == other_value
+
+    def __ne__(self, other: object) -> Any:
+        equal = self == other
+        return None if equal is None else not equal
 
     def __hash__(self) -> int:
         return hash(self.value)
 
+    def is_compatible_with(self, other: Any) -> bool:
+        """Whether both may be the same dimension: they are equal, or one is unknown."""
+        return self.value is None or as_dim(other) in (None, self.value)
+
+    def assert_is_compatible_with(self, other: Any) -> None:
+        """Raises ValueError where the two differ."""
+        if not self.is_compatible_with(other):
+            raise ValueError(f"Dimensions {self} and {other} are not compatible")
+
+    def merge_with(self, other: Any) -> Dimension:
+        """What is known of a dimension that is both. Raises ValueError where they differ."""
+        self.assert_is_compatible_with(other)
+        return Dimension(other if self.value is None else self.value)
+
     def _arithmetic(self, other: Any, operation: str) -> Dimension:
+        if not isinstance(other, Dimension | SupportsIndex | None):
+            return NotImplemented
         other_value = as_dim(other)
         if self.value is None or other_value is None:
             return Dimension(None)
@@ -131,6 +152,9 @@ class Dimension:
 
     def __rfloordiv__(self, other: Any) -> Dimension:
         return Dimension(other) // self
+
+    def __rmod__(self, other: Any) -> Dimension:
+        return Dimension(other) % self
 
     def _order(self, other: Any, operation: str) -> Any:
         other_value = as_dim(other)
@@ -196,18 +220,53 @@ class TensorShape:
         return compatible(self._dims, as_dims(other))
 
     def assert_is_compatible_with(self, other: Any) -> None:
-        merge(self._dims, as_dims(other))
+        """Raises ValueError where no value could have both shapes."""
+        if not self.is_compatible_with(other):
+            raise ValueError(f"Shapes {self} and {TensorShape(other)} are incompatible")
+
+    def assert_is_fully_defined(self) -> None:
+        """Raises ValueError where a dimension is unknown."""
+        if not self.is_fully_defined():
+            raise ValueError(f"Shape {self} is not fully defined")
 
     def assert_has_rank(self, rank: int) -> None:
+        """Raises ValueError for another rank."""
         self.with_rank(rank)
 
+    def assert_same_rank(self, other: Any) -> None:
+        """Raises ValueError where the two have different ranks."""
+        other = TensorShape(other)
+        if None not in (self.ndims, other.ndims) and self.ndims != other.ndims:
+            raise ValueError(f"Shapes {self} and {other} must have the same rank")
+
     def merge_with(self, other: Any) -> TensorShape:
+        """What is known of a value that has both shapes. Raises ValueError where they contradict."""
         return TensorShape(merge(self._dims, as_dims(other)))
 
+    def most_specific_compatible_shape(self, other: Any) -> TensorShape:
+        """The shape that says of a value of either shape what both have in common."""
+        other_dims = as_dims(other)
+        if self._dims is None or other_dims is None or len(self._dims) != len(other_dims):
+            return TensorShape(None)
+        return TensorShape([x if x == y else None for x, y in zip(self._dims, other_dims, strict=True)])
+
     def with_rank(self, rank: int) -> TensorShape:
+        """The same shape, of that rank. Raises ValueError where it has another."""
         if self._dims is not None and len(self._dims) != rank:
             raise ValueError(f"Shape {self} must have rank {rank}")
         return self.merge_with((None,) * rank)
+
+    def with_rank_at_least(self, rank: int) -> TensorShape:
+        """The same shape. Raises ValueError where its rank is known and smaller."""
+        if self._dims is not None and len(self._dims) < rank:
+            raise ValueError(f"Shape {self} must have rank at least {rank}")
+        return self
+
+    def with_rank_at_most(self, rank: int) -> TensorShape:
+        """The same shape. Raises ValueError where its rank is known and larger."""
+        if self._dims is not None and len(self._dims) > rank:
+            raise ValueError(f"Shape {self} must have rank at most {rank}")
+        return self
 
     def concatenate(self, other: Any) -> TensorShape:
         other_dims = as_dims(other)
@@ -223,12 +282,19 @@ class TensorShape:
         return iter([Dimension(d) for d in self._ranked()])
 
     def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice) and self._dims is None:
+            start, stop = key.start or 0, key.stop
+            bounded = key.step is None and stop is not None and start >= 0 and stop >= 0
+            return TensorShape((None,) * max(stop - start, 0) if bounded else None)
         if isinstance(key, slice):
-            return TensorShape(None if self._dims is None else self._dims[key])
+            return TensorShape(self._ranked()[key])
         return Dimension(None if self._dims is None else self._dims[key])
 
     def __add__(self, other: Any) -> TensorShape:
         return self.concatenate(other)
+
+    def __radd__(self, other: Any) -> TensorShape:
+        return TensorShape(other).concatenate(self)
 
     def __eq__(self, other: object) -> bool:
         try:
@@ -246,7 +312,7 @@ class TensorShape:
         return f"({inner},)" if len(self._dims) == 1 else f"({inner})"
 
     def __repr__(self) -> str:
-        return f"TensorShape({None if self._dims is None else list(self._dims)})"
+        return f"TensorShape({self.dims})"
 
 
 def as_dim(value: Any) -> int | None:
@@ -274,3 +340,19 @@ def as_dims(value: Any) -> Dims:
     if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
         return tuple(as_dim(d) for d in value)
     raise TypeError(f"cannot make a shape of {value!r}")
+
+
+def dimension_value(dimension: Any) -> int | None:
+    """The int of a Dimension, None where it is unknown; anything else as it is. Source: `tf.dimension_value`."""
+    value: int | None = dimension.value if isinstance(dimension, Dimension) else dimension
+    return value
+
+
+def dimension_at_index(shape: TensorShape, index: int) -> Dimension:
+    """One dimension of a shape, unknown where the rank is. Source: `tf.dimension_at_index`."""
+    return Dimension(None if shape.ndims is None else as_dim(shape[index]))
+
+
+def broadcast_static_shape(shape_x: TensorShape, shape_y: TensorShape) -> TensorShape:
+    """The shape that two broadcast to, as far as it is known. Raises ValueError. Source: `tf.broadcast_static_shape`."""
+    return TensorShape(broadcast(as_dims(shape_x), as_dims(shape_y)))

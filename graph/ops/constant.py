@@ -37,7 +37,8 @@ def constant(
     """A constant tensor.
 
     `value`: a Python or NumPy value; with `shape`, a scalar or too short a list is filled up with its last element
-    (TF1), unless `verify_shape`. Source: `tf.constant`. Raises TypeError, ValueError where the value does not fit.
+    (TF1), unless `verify_shape`. Source: `tf.constant`. Raises TypeError where the value does not fit the type or, with
+    `verify_shape`, the shape; ValueError for None, ragged lists, and more elements than the shape has.
     """
     array = to_array(value, None if dtype is None else as_dtype(dtype))
     if shape is not None:
@@ -57,8 +58,14 @@ def _fill_up(array: np.ndarray[Any, Any], dims: Dims, verify: bool) -> np.ndarra
     if array.shape == full:
         return array
     size = int(np.prod(full, dtype=np.int64))
-    if verify or array.size > size or array.size == 0:
-        raise ValueError(f"a value of shape {array.shape} does not make a constant of shape {full}")
+    if verify:
+        raise TypeError(f"Expected Tensor's shape: {full}, but got {array.shape}.")
+    if size == 0:
+        return np.empty(full, array.dtype)
+    if array.size > size:
+        raise ValueError(f"Too many elements provided. Takes at most {size}, but got {array.size}.")
+    if array.size == 0:
+        raise ValueError(f"No element to fill a constant of shape {full} with.")
     padded = np.concatenate([array.reshape(-1), np.full(size - array.size, array.reshape(-1)[-1], array.dtype)])
     return padded.reshape(full)
 

@@ -115,6 +115,12 @@ def _has_tensor(value: Any) -> bool:
 
 def _stack_mixed(value: Sequence[Any], wanted: DType | None, name: str | None) -> Tensor:
     dtype = wanted or _first_dtype(value)
+    for item in value:
+        if _is_tensor(item) and item.dtype is not dtype:
+            raise TypeError(
+                f"Cannot convert a list containing a tensor of dtype {item.dtype.name} to {dtype.name if dtype else None}: "
+                f"{item!r}"
+            )
     return Pack(0)(*(convert_to_tensor(item, dtype) for item in value), name=name or "packed")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import DType, as_dtype, int32, string
-from ..shapes import TensorShape
+from ..dtypes import DType, as_dtype, int32, int64, string
+from ..shapes import Dimension, TensorShape
 
 
 class Literal:
@@ -42,60 +42,91 @@ class Literal:
 
 
 def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
-    """A Python or NumPy value as an array of `dtype`, or of the type TF infers. Raises TypeError where it does not fit.
+    """A Python or NumPy value as an array of `dtype`, or of the type TF infers.
 
-    Python floats become float32, ints int32 (int64 where too large), str and bytes string; arrays keep their type.
+    Python floats become float32, ints int32 (int64 where too large), str and bytes string; arrays keep their type. Raises
+    TypeError where a value is no literal or does not fit the type, ValueError for None, for ragged lists and for shapes
+    that are not fully known.
     """
     if isinstance(value, (np.ndarray, np.generic)):
         return _cast_array(np.asarray(value), dtype)
-    if isinstance(value, TensorShape):
-        if not value.is_fully_defined():
-            raise ValueError(f"Cannot convert a partially known TensorShape to a Tensor: {value}")
-        value = value.as_list()
-        dtype = dtype or int32
-    try:
-        array = np.array(value)
-    except ValueError:
-        raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {_short(value)}") from None
+    if value is None:
+        raise ValueError("None values not supported.")
+    if isinstance(value, (TensorShape, Dimension)):
+        return _shape_array(value, dtype or int32)
+    array = _python_array(value)
     if dtype is not None:
         return _python_as(array, value, dtype)
     return _infer_python(array, value)
 
 
+def _shape_array(value: TensorShape | Dimension, dtype: DType) -> np.ndarray[Any, Any]:
+    if dtype not in (int32, int64):
+        raise TypeError(f"Cannot convert a {type(value).__name__} to dtype {dtype.name}: it is int32 or int64.")
+    plain = value.as_tuple() if isinstance(value, TensorShape) else value.value
+    if plain is None or (isinstance(plain, tuple) and None in plain):
+        what = "a partially known TensorShape" if isinstance(value, TensorShape) else "an unknown Dimension"
+        raise ValueError(f"Cannot convert {what} to a Tensor: {value}")
+    return np.array(plain, dtype.np)
+
+
+def _python_array(value: Any) -> np.ndarray[Any, Any]:
+    """The array that NumPy makes of a literal, in NumPy's own choice of type."""
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {_short(value)}") from None
+    except NotImplementedError:
+        raise TypeError("Expected any non-tensor type, but got a tensor instead.") from None
+    if array.dtype.hasobject and any(isinstance(item, Dimension) for item in array.flat):
+        plain = [int(item) if isinstance(item, Dimension) else item for item in array.flat]
+        return np.array(plain).reshape(array.shape)
+    return array
+
+
 def _infer_python(array: np.ndarray[Any, Any], value: Any) -> np.ndarray[Any, Any]:
-    kind = array.dtype.kind
-    if array.size == 0 and not _holds_arrays(value):
-        return array.astype(np.float32)
-    if kind == "f" and not _holds_arrays(value):
-        return array.astype(np.float32)
-    if kind == "i" and not _holds_arrays(value):
-        small = array.astype(np.int32)
-        return small if np.array_equal(small, array) else array
-    if kind in "USO":
+    if array.dtype.kind in "USO":
         return _as_strings(array, value)
+    if not _holds_arrays(value):
+        if array.dtype == np.float64 or array.size == 0:
+            with np.errstate(over="ignore"):
+                return array.astype(np.float32)
+        if array.dtype == np.int64:
+            small = array.astype(np.int32)
+            return small if np.array_equal(small, array) else array
     as_dtype(array.dtype)  # raises TypeError for what weft has no type for
     return array
 
 
 def _holds_arrays(value: Any) -> bool:
-    """Whether a (nested) list holds NumPy values, whose type counts."""
+    """Whether a (nested) list holds arrays, whose type counts; that of single NumPy numbers does not."""
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
-    return isinstance(value, (np.ndarray, np.generic))
+    return isinstance(value, np.ndarray)
+
+
+#: What kinds of literals (as NumPy names them) become what kinds of tensors.
+_FITTING = {"b": "b", "i": "biu", "u": "biu", "f": "biuf", "V": "biuf", "c": "biufc"}
 
 
 def _python_as(array: np.ndarray[Any, Any], value: Any, dtype: DType) -> np.ndarray[Any, Any]:
     if dtype is string:
         return _as_strings(array, value)
-    rank = "biufcUSO"
-    allowed = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "V": "iuf", "c": "iufc"}[dtype.np.kind]
-    kind = array.dtype.kind if array.size else allowed[-1]
-    if kind not in allowed or kind not in rank:
-        raise TypeError(f"Expected {dtype.name}, got {_short(value)} of type '{type(value).__name__}' instead.")
-    converted = array.astype(dtype.np)
+    fitting = _FITTING.get(dtype.np.kind, "")
+    if array.size and array.dtype.kind not in fitting:
+        raise _misfit(value, dtype, fitting)
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype.np)
     if dtype.is_integer and not np.array_equal(converted, array):
         raise TypeError(f"Expected {dtype.name}, but {_short(value)} does not fit into it.")
     return converted
+
+
+def _misfit(value: Any, dtype: DType, fitting: str) -> TypeError:
+    """What is wrong with a literal: names its first element of another kind."""
+    while isinstance(value, (list, tuple)) and value:
+        value = next((item for item in value if np.array(item).dtype.kind not in fitting), value[0])
+    return TypeError(f"Expected {dtype.name}, got {_short(value)} of type '{type(value).__name__}' instead.")
 
 
 def _cast_array(array: np.ndarray[Any, Any], dtype: DType | None) -> np.ndarray[Any, Any]:
@@ -119,7 +150,10 @@ def _as_strings(array: np.ndarray[Any, Any], value: Any) -> np.ndarray[Any, Any]
         if isinstance(item, str):
             flat[index] = item.encode()
         elif not isinstance(item, bytes):
-            raise TypeError(f"Cannot convert {_short(value)} of type '{type(item).__name__}' to a Tensor.")
+            raise TypeError(
+                f"Failed to convert {_short(value)} to a Tensor: "
+                f"expected string, got {_short(item)} of type '{type(item).__name__}' instead."
+            )
     return flat.reshape(result.shape)
 
 
