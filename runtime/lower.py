@@ -20,6 +20,14 @@ from .program import Feed, Node, Program, Ref, touched_variables
 _KEEP_ORDER = (Identity, StopGradient, Reshape, ExpandDims, Squeeze, PlaceholderWithDefault)
 
 
+def _is_row_major(program: Program, ref: Ref) -> bool:
+    """Whether a value surely lies in memory as its shape is written, where it was computed: views may be strided."""
+    node = program.nodes[ref.node]
+    while isinstance(node.definition, _KEEP_ORDER):
+        node = program.nodes[node.inputs[0].node]
+    return not node.definition.view
+
+
 @dataclass(slots=True)
 class Slot:
     """What lowering knows of one value.
@@ -101,8 +109,8 @@ class _Drafting:
                 last = at if self.send_lasts is None else self.send_lasts
                 return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name)
             case ReceiveValue(ref, edge, device):
-                # What is sent by reference may be a strided view of the sender's.
-                slot = self._new(ref, at, None, False, "outside") if ref.output >= 0 else None
+                row_major = not self.send_lasts or _is_row_major(self.program, ref)
+                slot = self._new(ref, at, None, row_major, "outside") if ref.output >= 0 else None
                 return Receive(slot, edge, device, name)
             case RunNode(position):
                 return self._node(at, position, self.program.nodes[position])

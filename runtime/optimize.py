@@ -12,10 +12,11 @@ from ..graph.dtypes import string
 from ..graph.opdef import OpDef, Spec
 from ..graph.ops.broadcasting import BroadcastTo, SumTo
 from ..graph.ops.constant import Const
-from ..graph.ops.identity import Identity, StopGradient
+from ..graph.ops.identity import Identity, NoOp, StopGradient
 from ..graph.ops.literal import Literal
 from ..graph.ops.reshaping import Reshape
 from ..graph.ops.sizes import Rank, Shape, Size
+from ..graph.ops.variables import VarHandleOp
 from .program import Feed, Node, Program, Ref
 from .specialize import infer_again
 
@@ -47,6 +48,8 @@ class _Rewriter:
         self.moved: dict[Ref, Ref] = {}
         self.placed: list[int] = []
         self.seen: dict[Any, int] = {}
+        #: Whether a node, or one that it needs, does something that must not get lost.
+        self.effects: list[bool] = []
 
     def spec(self, ref: Ref) -> Spec:
         return self.nodes[ref.node].specs[ref.output]
@@ -73,6 +76,8 @@ class _Rewriter:
             self.placed.append(node.node)
             return
         self.nodes.append(node)
+        needed = [ref.node for ref in node.inputs] + list(node.controls)
+        self.effects.append(_has_effect(node.definition) or any(self.effects[other] for other in needed))
         self.placed.append(len(self.nodes) - 1)
         for output in range(len(node.specs)):
             self.moved[Ref(position, output)] = Ref(len(self.nodes) - 1, output)
@@ -80,6 +85,10 @@ class _Rewriter:
 
 def _is_pure(definition: OpDef) -> bool:
     return not definition.stateful and not isinstance(definition, Feed)
+
+
+def _has_effect(definition: OpDef) -> bool:
+    return definition.stateful and definition.access != "read" and not isinstance(definition, (NoOp, VarHandleOp))
 
 
 def fold_constants(node: Node, program: _Rewriter) -> Node:
@@ -101,9 +110,9 @@ def fold_constants(node: Node, program: _Rewriter) -> Node:
 
 
 def _known_answer(node: Node, program: _Rewriter) -> np.ndarray[Any, Any] | None:
-    if not isinstance(node.definition, (Shape, Size, Rank)):
+    ref = node.inputs[0] if isinstance(node.definition, (Shape, Size, Rank)) else None
+    if ref is None or program.effects[ref.node]:
         return None
-    ref = node.inputs[0]
     known = node.specs[0].known
     full = shapes.is_full(program.spec(ref).dims)
     return np.array(known, node.specs[0].dtype.np) if full and known is not None else None

@@ -13,6 +13,10 @@ sys.modules.setdefault(Path(__file__).parents[1].name, weft)
 from weft.graph import context  # noqa: E402
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--renew-golden", action="store_true", help="write what plans look like now to tests/golden")
+
+
 @pytest.fixture(autouse=True)
 def fresh_graph() -> Iterator[None]:
     """Each test builds in a default graph of its own."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import weft as wf
+from weft.graph.ops.variables import ReadVariableOp
 from weft.runtime import pipeline
 from weft.runtime.order import order
 from weft.runtime.program import Program
@@ -33,7 +34,7 @@ def write(variable: wf.Variable, value: Any, name: str) -> wf.Operation:
 
 
 def read(variable: wf.Variable, name: str) -> wf.Tensor:
-    return type(variable.value().op.definition)(wf.float32, ())(variable.handle, name=name)
+    return ReadVariableOp(wf.float32, ())(variable.handle, name=name)
 
 
 def test_without_variables_the_order_is_that_of_the_graph() -> None:
