@@ -91,7 +91,8 @@ class Client:
 
     def _load(self, connection: Connection, message: Message) -> None:
         try:
-            plan = decode_plan(message.meta, message.tensors)
+            constants = [np.array(array) for array in message.tensors]  # the plan outlives the message's memory
+            plan = decode_plan(message.meta, constants)
             self._plans[message.edge] = LoadedPlan(CompiledPlan(plan, CPU, self._state))
         except Exception as error:  # whatever it is, the session must hear of it
             failure = Failure.of(error, derived=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ..graph import errors
 from ..graph.dtypes import as_dtype
@@ -21,11 +23,13 @@ def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:
 
 
 def decode_plan(data: bytes, arrays: Sequence[Any]) -> Plan:
-    """The plan again. Raises DataLossError for data that is none."""
+    """The plan again. Raises DataLossError for data that is none: a plan becomes code, so nothing is taken on trust."""
     try:
-        device, size, rows = json.loads(data)
-        return Plan(str(device), tuple(_READERS[row[0]](row[1:], arrays) for row in rows), int(size))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        match json.loads(data):
+            case [str(device), int(size), list(rows)]:
+                return Plan(device, tuple(_decode(row, arrays) for row in rows), _number(size))
+        raise ValueError("expected a device, a size and instructions")
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise errors.DataLossError(None, None, f"expected a plan, got data that is none: {error}") from None
 
 
@@ -49,7 +53,7 @@ def _encode(instruction: Instruction, arrays: Arrays) -> list[Any]:
 
 
 def _encode_run(run: Run, arrays: Arrays) -> list[Any]:
-    buffer = run.buffer and [run.buffer.offset, run.buffer.dtype.name, run.buffer.dims]
+    buffer = None if run.buffer is None else [run.buffer.offset, run.buffer.dtype.name, run.buffer.dims]
     return [
         run.name, encode_definition(run.definition, arrays), run.inputs, run.outputs,
         [encode_spec(spec) for spec in run.input_specs], [encode_spec(spec) for spec in run.output_specs],
@@ -57,27 +61,47 @@ def _encode_run(run: Run, arrays: Arrays) -> list[Any]:
     ]  # fmt: skip
 
 
-def _read_run(row: list[Any], arrays: Sequence[Any]) -> Run:
+def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
+    match row:
+        case ["run", *rest]:
+            return _decode_run(rest, arrays)
+        case ["feed", slot, index, str(name)]:
+            return TakeFeed(_number(slot), _number(index), name)
+        case ["load", slot, index, str(name)]:
+            return Load(_number(slot), Literal(np.asarray(arrays[_number(index)])), name)
+        case ["send", slot, edge, str(device), str(name)]:
+            return Send(slot if slot is None else _number(slot), _number(edge), device, name)
+        case ["receive", slot, edge, str(device), str(name)]:
+            return Receive(slot if slot is None else _number(slot), _number(edge), device, name)
+        case ["free", slots]:
+            return Free(_numbers(slots))
+        case ["fetch", slot, index, bool(copied)]:
+            return Fetch(_number(slot), _number(index), copied)
+    raise ValueError(f"no instruction: {str(row)[:100]}")
+
+
+def _decode_run(row: list[Any], arrays: Sequence[Any]) -> Run:
     name, definition, inputs, outputs, input_specs, output_specs, buffer, contiguous, copied = row
+    if not (isinstance(name, str) and isinstance(copied, bool) and all(isinstance(each, bool) for each in contiguous)):
+        raise ValueError(f"no instruction: {str(row)[:100]}")
     return Run(
         name,
         decode_definition(definition, arrays),
-        tuple(inputs),
-        tuple(outputs),
+        _numbers(inputs),
+        _numbers(outputs),
         tuple(decode_spec(spec) for spec in input_specs),
         tuple(decode_spec(spec) for spec in output_specs),
-        buffer and Buffer(int(buffer[0]), as_dtype(buffer[1]), tuple(buffer[2])),
+        None if buffer is None else Buffer(_number(buffer[0]), as_dtype(buffer[1]), _numbers(buffer[2])),
         tuple(contiguous),
-        bool(copied),
+        copied,
     )
 
 
-_READERS: dict[str, Callable[[list[Any], Sequence[Any]], Instruction]] = {
-    "feed": lambda row, _: TakeFeed(*row),
-    "load": lambda row, arrays: Load(row[0], Literal(arrays[row[1]]), row[2]),
-    "send": lambda row, _: Send(*row),
-    "receive": lambda row, _: Receive(*row),
-    "free": lambda row, _: Free(tuple(row[0])),
-    "fetch": lambda row, _: Fetch(*row),
-    "run": _read_run,
-}
+def _numbers(values: Any) -> tuple[int, ...]:
+    return tuple(_number(value) for value in values)
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"expected a number, got {str(value)[:100]}")
+    return value
