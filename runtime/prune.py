@@ -15,12 +15,16 @@ def prune(fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequen
     fed = {tensor: index for index, tensor in enumerate(feeds)}
     nodes: list[Node] = []
     place: dict[Tensor, Ref] = {}
+    position: dict[Operation, int] = {}
     for tensor, index in fed.items():
         place[tensor] = Ref(len(nodes), 0)
+        if tensor.op.type == "Placeholder":  # who waits for it waits for the feed
+            position[tensor.op] = len(nodes)
         spec = Spec(tensor.dtype, tensor.dims)
         nodes.append(Node(tensor.name, Feed(index, tensor.dtype, tensor.dims), (), (), (spec,), tensor.op))
-    position: dict[Operation, int] = {}
     for operation in _needed(fetches, targets, fed):
+        if operation in position:
+            continue
         _check_fed(operation)
         position[operation] = len(nodes)
         for tensor in operation.outputs:

@@ -246,7 +246,7 @@ def _placeholders(tensors: list[Tensor], operations: list[Operation], fed: Mappi
         if operation in seen:
             continue
         seen.add(operation)
-        if operation.type == "Placeholder":
+        if operation.type == "Placeholder" and operation.outputs[0] not in fed:
             found.append(operation.outputs[0])
         waiting += [tensor.op for tensor in operation.inputs if tensor not in fed]
         waiting += operation.control_inputs

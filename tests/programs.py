@@ -41,7 +41,7 @@ def _halves(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
     return wf.concat([a[1:], b[:1]], 0)
 
 
-def _folded(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+def _folded(a: wf.Tensor, b: wf.Tensor) -> Any:
     return wf.reshape(wf.transpose(wf.reshape(a, [2, SIZE * SIZE // 2])), [SIZE, SIZE]) + b
 
 
@@ -106,7 +106,7 @@ class Builder:
             with wf.device(f"/cpu:{step.device}" if devices else None):
                 self.built.values.append(self._step(step))
 
-    def _step(self, step: Step) -> wf.Tensor:
+    def _step(self, step: Step) -> Any:
         values = self.built.values
         a, b = values[-1 - step.first % len(values)], values[-1 - step.second % len(values)]
         if step.kind in PURE:
@@ -149,9 +149,9 @@ def build(recipe: Sequence[Step], known: bool = True, ordered: bool = True, devi
     return Builder(recipe, known, ordered, devices).built
 
 
-def runs(built: Built, config: wf.ConfigProto, times: int = 2) -> list[np.ndarray[Any, Any]]:
+def runs(built: Built, config: wf.ConfigProto, times: int = 2) -> list[Any]:
     """All values of some steps of a program in a new session, and the variables after them."""
-    results: list[np.ndarray[Any, Any]] = []
+    results: list[Any] = []
     with wf.Session(config=config, graph=built.feeds[0].graph) as sess:
         sess.run([v.initializer for v in built.variables])
         for _ in range(times):

@@ -1,6 +1,7 @@
 """The table of operation cases and what each row must show: shapes, values, purity, gradients, wire, backend."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from weft.autodiff.gradients import gradients
 from weft.graph import ir, shapes
 from weft.graph.dtypes import as_dtype
 from weft.graph.opdef import OPS
-from weft.graph.ops.convert import convert_to_tensor
+from weft.graph.ops.convert import convert_to_tensor, stack
 from weft.graph.ops.placeholders import placeholder
+from weft.graph.state import State
+from weft.graph.wire import decode_definition, encode_definition
 from weft.runtime.interpret import interpret
+from weft.runtime.session import Session
 
 TABLES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 CASES: list[Case] = [case for table in TABLES for case in importlib.import_module(table).CASES]
@@ -146,3 +150,58 @@ def test_rows_of_order_0_have_no_gradient(case: Case) -> None:
         assert gradients(ys, by) == [None] * len(by)
     except LookupError as error:
         assert case.op in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_definitions_travel_as_data(case: Case) -> None:
+    outputs, _ = build(case, "full")
+    for operation in outputs[0].graph.get_operations():
+        arrays: list[Any] = []
+        data = json.loads(json.dumps(encode_definition(operation.definition, arrays), allow_nan=False))
+        assert decode_definition(data, arrays) == operation.definition
+
+
+@pytest.mark.parametrize("known", ["full", "rank", "none"])
+@pytest.mark.parametrize("case", COMPUTED, ids=str)
+def test_a_session_gives_the_bits_of_compute(case: Case, known: str) -> None:
+    """Known shapes: kernels write into buffers, constants are folded. Rank only: plans learn shapes from what is fed."""
+    if case.needs_shapes and known != "full":
+        return
+    outputs, feeds = build(case, known)
+    check_session(outputs, feeds)
+
+
+@pytest.mark.parametrize("case", [case for case in WITH_FLOATS if case.order], ids=str)
+def test_a_sessions_gradients_have_the_bits_of_compute(case: Case) -> None:
+    outputs, feeds = build(case, "full")
+    ys = [tensor for tensor in outputs if tensor.dtype.is_floating]
+    grads = gradients(ys, [list(feeds)[index] for index in differentiable(case)])
+    check_session([convert_to_tensor(grad) for grad in grads if grad is not None], feeds)
+
+
+def check_session(outputs: list[ir.Tensor], feeds: dict[ir.Tensor, Any]) -> None:
+    """Fetched as they are (memory of their own), and through operations that let their kernels write into buffers."""
+    beyond = [twice(tensor) for tensor in outputs]
+    with Session() as sess:
+        found = sess.run([outputs, beyond], feeds)
+        again = sess.run([outputs, beyond], feeds)
+    state = State(seed=0)
+    for results in (found, again):
+        wanted = interpret([*outputs, *beyond], feeds, state)
+        for tensor, value, right in zip([*outputs, *beyond], [*results[0], *results[1]], wanted, strict=True):
+            assert np.asarray(value).dtype == np.asarray(right).dtype
+            assert np.shape(value) == np.shape(right)
+            assert bits(value) == bits(right), tensor.op
+
+
+def twice(tensor: ir.Tensor) -> ir.Tensor:
+    """Something that is made from a tensor, so that it is not fetched itself."""
+    return tensor + tensor if tensor.dtype.is_numeric else stack([tensor, tensor])
+
+
+def bits(value: Any) -> Any:
+    """The bytes of an array, with all NaNs the same."""
+    array = np.ascontiguousarray(value)
+    if array.dtype.kind in "OS":
+        return array.tolist()
+    return np.where(array != array, array.dtype.type(1), array).tobytes(), (array != array).tobytes()

@@ -64,7 +64,7 @@ def on(index: int) -> Any:
 def test_a_value_crosses_once_to_each_device_that_uses_it() -> None:
     with on(0):
         x = wf.random_uniform([2])
-    uses = []
+    uses: list[Any] = []
     for device in (1, 1, 2, 1):
         with on(device):
             uses.append(wf.exp(x) + float(len(uses)))

@@ -177,6 +177,26 @@ def test_feeding_overrides_whatever_a_tensor_comes_from(sess: wf.Session) -> Non
     assert sess.run([b, c], {b: 5.0}) == [5.0, 6.0]
 
 
+def test_waiting_for_a_fed_placeholder(sess: wf.Session) -> None:
+    x = wf.placeholder(wf.float32, [])
+    with wf.control_dependencies([x, wf.group(x)]):
+        y = wf.constant(1.0) + 1.0
+    assert sess.run([y, x.op], {x: 3.0}) == [2.0, None]
+    assert "feed 0" in str(sess.plan(y * x, {x: 3.0}))
+    with pytest.raises(wf.errors.InvalidArgumentError, match="You must feed"):
+        sess.run(y)
+
+
+def test_waiting_for_the_operation_of_another_fed_tensor_runs_it(sess: wf.Session) -> None:
+    v = wf.Variable(0.0)
+    update = v.assign_add(1.0)
+    with wf.control_dependencies([update]):
+        y = wf.constant(2.0) * 3.0
+    sess.run(v.initializer)
+    assert sess.run(y, {update: 5.0}) == 6.0
+    assert sess.run(v) == 1.0
+
+
 def test_feeding_one_output_of_several(sess: wf.Session) -> None:
     left, right = wf.split(wf.constant([1.0, 2.0, 3.0, 4.0]), 2)
     assert sess.run(left + right, {left: [10.0, 20.0]}).tolist() == [13.0, 24.0]
