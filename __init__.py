@@ -9,21 +9,24 @@ import typing as _typing
 from . import nn as nn, train as train
 from .autodiff import testing as test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
-from .autodiff.gradients import (
-    UnconnectedGradients as UnconnectedGradients,
-    gradients as gradients,
-)
+from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
+from .autodiff.recompute import recompute_grad as recompute_grad
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
 )
+from .compat import app as app, flags as flags, logging as logging
+from .compat.behavior import (
+    disable_eager_execution as disable_eager_execution,
+    disable_tensor_equality as disable_tensor_equality,
+    disable_v2_behavior as disable_v2_behavior,
+    disable_v2_tensorshape as disable_v2_tensorshape,
+    enable_resource_variables as enable_resource_variables,
+)
 from .graph import dtypes as dtypes, errors as errors
 from .graph.collections import GraphKeys as GraphKeys
-from .graph.context import (
-    get_default_session as get_default_session,
-    reset_default_graph as reset_default_graph,
-)
+from .graph.context import get_default_session as get_default_session, reset_default_graph as reset_default_graph
 from .graph.defaults import (
     add_to_collection as add_to_collection,
     add_to_collections as add_to_collections,
@@ -59,18 +62,10 @@ from .graph.dtypes import (
     uint32 as uint32,
     uint64 as uint64,
 )
-from .graph.eager import (
-    enable_eager_execution as enable_eager_execution,
-    executing_eagerly as executing_eagerly,
-)
+from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
 from .graph.indexed_slices import IndexedSlices as IndexedSlices
-from .graph.ir import (
-    Graph as Graph,
-    Operation as Operation,
-    Tensor as Tensor,
-    get_default_graph as get_default_graph,
-)
+from .graph.ir import Graph as Graph, Operation as Operation, Tensor as Tensor, get_default_graph as get_default_graph
 from .graph.ops.arithmetic import (
     add as add,
     add_n as add_n,
@@ -78,6 +73,7 @@ from .graph.ops.arithmetic import (
     div as div,
     div_no_nan as div_no_nan,
     divide as divide,
+    floordiv as floor_div,
     floordiv as floordiv,
     floormod as floormod,
     mod as mod,
@@ -87,12 +83,7 @@ from .graph.ops.arithmetic import (
     subtract as subtract,
     truediv as truediv,
 )
-from .graph.ops.array import (
-    concat as concat,
-    meshgrid as meshgrid,
-    split as split,
-    tile as tile,
-)
+from .graph.ops.array import concat as concat, meshgrid as meshgrid, split as split, tile as tile
 from .graph.ops.broadcasting import broadcast_to as broadcast_to, reduce_sum as reduce_sum
 from .graph.ops.cast import (
     cast as cast,
@@ -120,18 +111,9 @@ from .graph.ops.compare import (
     logical_xor as logical_xor,
     not_equal as not_equal,
 )
-from .graph.ops.complex import (
-    angle as angle,
-    complex as complex,
-    imag as imag,
-    real as real,
-)
-from .graph.ops.constant import constant as constant
-from .graph.ops.control import (
-    group as group,
-    tuple as tuple,
-    with_dependencies as with_dependencies,
-)
+from .graph.ops.complex import angle as angle, complex as complex, imag as imag, real as real
+from .graph.ops.constant import constant as constant, constant_value as get_static_value
+from .graph.ops.control import group as group, tuple as tuple, with_dependencies as with_dependencies
 from .graph.ops.convert import convert_to_tensor as convert_to_tensor, stack as stack, unstack as unstack
 from .graph.ops.diagonal import (
     diag as diag,
@@ -149,13 +131,15 @@ from .graph.ops.fills import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
-from .graph.ops.gathering import (
-    gather as gather,
-    gather_nd as gather_nd,
-    one_hot as one_hot,
-    scatter_nd as scatter_nd,
+from .graph.ops.gathering import gather as gather, gather_nd as gather_nd, one_hot as one_hot, scatter_nd as scatter_nd
+from .graph.ops.getitem import newaxis as newaxis
+from .graph.ops.identity import (
+    identity as identity,
+    identity_n as identity_n,
+    no_op as no_op,
+    prevent_gradient as prevent_gradient,
+    stop_gradient as stop_gradient,
 )
-from .graph.ops.identity import identity as identity, no_op as no_op, stop_gradient as stop_gradient
 from .graph.ops.linalg import (
     matmul as matmul,
     matrix_determinant as matrix_determinant,
@@ -176,9 +160,8 @@ from .graph.ops.math import (
     sign as sign,
     squared_difference as squared_difference,
 )
-from .graph.ops.padding import (
-    pad as pad,
-)
+from .graph.ops.padding import pad as pad
+from .graph.ops.partitioning import dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch
 from .graph.ops.placeholders import placeholder as placeholder, placeholder_with_default as placeholder_with_default
 from .graph.ops.random import (
     multinomial as multinomial,
@@ -188,12 +171,15 @@ from .graph.ops.random import (
     truncated_normal as truncated_normal,
 )
 from .graph.ops.ranges import (
+    lin_space as lin_space,
     linspace as linspace,
     range_ as range,
     sequence_mask as sequence_mask,
 )
 from .graph.ops.reduction import (
+    argmax as arg_max,
     argmax as argmax,
+    argmin as arg_min,
     argmin as argmin,
     reduce_all as reduce_all,
     reduce_any as reduce_any,
@@ -206,45 +192,29 @@ from .graph.ops.reordering import (
     depth_to_space as depth_to_space,
     invert_permutation as invert_permutation,
     reverse as reverse,
+    reverse as reverse_v2,
     reverse_sequence as reverse_sequence,
     roll as roll,
     space_to_depth as space_to_depth,
 )
-from .graph.ops.report import (
-    Assert as Assert,
-    Print as Print,
-)
+from .graph.ops.report import Assert as Assert, Print as Print
 from .graph.ops.reshaping import (
     expand_dims as expand_dims,
     reshape as reshape,
     squeeze as squeeze,
     transpose as transpose,
 )
-from .graph.ops.scan import (
-    cumprod as cumprod,
-    cumsum as cumsum,
-)
+from .graph.ops.scan import cumprod as cumprod, cumsum as cumsum
 from .graph.ops.segments import (
     segment_sum as segment_sum,
     unique as unique,
     unique_with_counts as unique_with_counts,
     unsorted_segment_sum as unsorted_segment_sum,
 )
-from .graph.ops.selecting import (
-    boolean_mask as boolean_mask,
-    where as where,
-    where_v2 as where_v2,
-)
+from .graph.ops.selecting import boolean_mask as boolean_mask, where as where, where_v2 as where_v2
 from .graph.ops.sizes import rank as rank, shape as shape, size as size
-from .graph.ops.slicing import (
-    slice_ as slice,
-    strided_slice as strided_slice,
-)
-from .graph.ops.special import (
-    erf as erf,
-    erfc as erfc,
-    sigmoid as sigmoid,
-)
+from .graph.ops.slicing import slice_ as slice, strided_slice as strided_slice
+from .graph.ops.special import erf as erf, erfc as erfc, sigmoid as sigmoid
 from .graph.ops.statistics import (
     count_nonzero as count_nonzero,
     norm as norm,
@@ -275,14 +245,15 @@ from .graph.ops.transcendental import (
     tan as tan,
     tanh as tanh,
 )
-from .graph.random_seed import (
-    get_seed as get_seed,
-    set_random_seed as set_random_seed,
+from .graph.random_seed import get_seed as get_seed, set_random_seed as set_random_seed
+from .graph.shapes import (
+    Dimension as Dimension,
+    TensorShape as TensorShape,
+    broadcast_static_shape as broadcast_static_shape,
+    dimension_at_index as dimension_at_index,
+    dimension_value as dimension_value,
 )
-from .graph.shapes import Dimension as Dimension, TensorShape as TensorShape
-from .graph.variable import (
-    Variable as Variable,
-)
+from .graph.variable import Variable as Variable
 from .graph.variable_functions import (
     all_variables as all_variables,
     assign as assign,
@@ -338,7 +309,6 @@ from .runtime.config import (
 from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.session import InteractiveSession as InteractiveSession, Session as Session
 
-newaxis = None
 __version__ = "0.1.0"
 
 
