@@ -10,7 +10,6 @@ from . import nn as nn, train as train
 from .autodiff import testing as test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
-from .autodiff.recompute import recompute_grad as recompute_grad
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
@@ -135,9 +134,7 @@ from .graph.ops.gathering import gather as gather, gather_nd as gather_nd, one_h
 from .graph.ops.getitem import newaxis as newaxis
 from .graph.ops.identity import (
     identity as identity,
-    identity_n as identity_n,
     no_op as no_op,
-    prevent_gradient as prevent_gradient,
     stop_gradient as stop_gradient,
 )
 from .graph.ops.linalg import (
