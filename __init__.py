@@ -9,11 +9,19 @@ import typing as _typing
 from . import nn as nn, train as train
 from .autodiff import testing as test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
+from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
+from .autodiff.recompute import recompute_grad as recompute_grad
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
+)
+from .autodiff.second_order import (
+    hessian_vector_product as hessian_vector_product,
+    hessians as hessians,
+    jacobian as jacobian,
+    per_example_gradients as per_example_gradients,
 )
 from .compat import app as app, flags as flags, logging as logging
 from .compat.behavior import (
@@ -134,7 +142,9 @@ from .graph.ops.gathering import gather as gather, gather_nd as gather_nd, one_h
 from .graph.ops.getitem import newaxis as newaxis
 from .graph.ops.identity import (
     identity as identity,
+    identity_n as identity_n,
     no_op as no_op,
+    prevent_gradient as prevent_gradient,
     stop_gradient as stop_gradient,
 )
 from .graph.ops.linalg import (
@@ -278,6 +288,12 @@ from .graph.variable_functions import (
     variables_initializer as variables_initializer,
 )
 from .nn import initializers as initializers, layers as layers, losses as losses
+from .nn.clipping import (
+    clip_by_average_norm as clip_by_average_norm,
+    clip_by_global_norm as clip_by_global_norm,
+    clip_by_norm as clip_by_norm,
+    global_norm as global_norm,
+)
 from .nn.initializers import (
     constant_initializer as constant_initializer,
     glorot_normal_initializer as glorot_normal_initializer,
