@@ -102,12 +102,12 @@ def test_a_training_graph_computes_the_same_after_a_journey() -> None:
     logits = wf.nn.leaky_relu(wf.matmul(wf.nn.dropout(x, 0.9, seed=2), w), alpha=0.1)
     loss = wf.reduce_mean(wf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=logits), name="loss")
     wf.train.AdamOptimizer(0.1).minimize(loss, name="train")
-    init = wf.global_variables_initializer()
+    wf.group(wf.global_variables_initializer(), name="init")
     fed = {"x:0": np.random.default_rng(0).normal(size=(5, 3)), "y:0": np.arange(5) % 4}
 
     def losses(graph: wf.Graph) -> list[Any]:
         with wf.Session(graph=graph, config=wf.ConfigProto(allow_soft_placement=True)) as sess:
-            sess.run(init.name)
+            sess.run("init")
             return [sess.run(["loss:0", "train"], fed)[0] for _ in range(5)]
 
     graph = wf.get_default_graph()
