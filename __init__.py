@@ -7,7 +7,7 @@ import importlib as _importlib
 import typing as _typing
 
 from . import nn as nn, train as train
-from .autodiff import testing as test
+from .autodiff import testing as _test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
@@ -50,7 +50,7 @@ from .graph.dtypes import (
     DType as DType,
     as_dtype as as_dtype,
     bfloat16 as bfloat16,
-    boolean as bool,
+    boolean as _bool,
     complex64 as complex64,
     complex128 as complex128,
     double as double,
@@ -71,6 +71,8 @@ from .graph.dtypes import (
 )
 from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
+from .graph.graphdef import graph_util as graph_util
+from .graph.graphdef.importing import import_graph_def as import_graph_def
 from .graph.indexed_slices import IndexedSlices as IndexedSlices
 from .graph.ir import Graph as Graph, Operation as Operation, Tensor as Tensor, get_default_graph as get_default_graph
 from .graph.ops.arithmetic import (
@@ -80,7 +82,6 @@ from .graph.ops.arithmetic import (
     div as div,
     div_no_nan as div_no_nan,
     divide as divide,
-    floordiv as floor_div,
     floordiv as floordiv,
     floormod as floormod,
     mod as mod,
@@ -119,7 +120,7 @@ from .graph.ops.compare import (
     not_equal as not_equal,
 )
 from .graph.ops.complex import angle as angle, complex as complex, imag as imag, real as real
-from .graph.ops.constant import constant as constant, constant_value as get_static_value
+from .graph.ops.constant import constant as constant, constant_value as _get_static_value
 from .graph.ops.control import group as group, tuple as tuple, with_dependencies as with_dependencies
 from .graph.ops.convert import convert_to_tensor as convert_to_tensor, stack as stack, unstack as unstack
 from .graph.ops.diagonal import (
@@ -180,13 +181,11 @@ from .graph.ops.random import (
 from .graph.ops.ranges import (
     lin_space as lin_space,
     linspace as linspace,
-    range_ as range,
+    range_ as _range,
     sequence_mask as sequence_mask,
 )
 from .graph.ops.reduction import (
-    argmax as arg_max,
     argmax as argmax,
-    argmin as arg_min,
     argmin as argmin,
     reduce_all as reduce_all,
     reduce_any as reduce_any,
@@ -199,7 +198,6 @@ from .graph.ops.reordering import (
     depth_to_space as depth_to_space,
     invert_permutation as invert_permutation,
     reverse as reverse,
-    reverse as reverse_v2,
     reverse_sequence as reverse_sequence,
     roll as roll,
     space_to_depth as space_to_depth,
@@ -220,7 +218,7 @@ from .graph.ops.segments import (
 )
 from .graph.ops.selecting import boolean_mask as boolean_mask, where as where, where_v2 as where_v2
 from .graph.ops.sizes import rank as rank, shape as shape, size as size
-from .graph.ops.slicing import slice_ as slice, strided_slice as strided_slice
+from .graph.ops.slicing import slice_ as _slice, strided_slice as strided_slice
 from .graph.ops.special import erf as erf, erfc as erfc, sigmoid as sigmoid
 from .graph.ops.statistics import (
     count_nonzero as count_nonzero,
@@ -321,6 +319,17 @@ from .runtime.config import (
 )
 from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.session import InteractiveSession as InteractiveSession, Session as Session
+
+# Names that Python has taken in the files that define them, and second names.
+arg_max = argmax
+arg_min = argmin
+bool = _bool
+floor_div = floordiv
+get_static_value = _get_static_value
+range = _range
+reverse_v2 = reverse
+slice = _slice
+test = _test
 
 __version__ = "0.1.0"
 

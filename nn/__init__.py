@@ -28,7 +28,6 @@ from ..graph.ops.normalization import (
     batch_normalization as batch_normalization,
     l2_normalize as l2_normalize,
     local_response_normalization as local_response_normalization,
-    local_response_normalization as lrn,
     moments as moments,
     zero_fraction as zero_fraction,
 )
@@ -41,3 +40,6 @@ from ..graph.ops.transcendental import tanh as tanh
 from . import rnn_cell as rnn_cell
 from .embedding import embedding_lookup as embedding_lookup
 from .rnn_cell import static_rnn as static_rnn
+
+# A second name.
+lrn = local_response_normalization
