@@ -71,8 +71,6 @@ from .graph.dtypes import (
 )
 from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
-from .graph.graphdef import graph_util as graph_util
-from .graph.graphdef.importing import import_graph_def as import_graph_def
 from .graph.indexed_slices import IndexedSlices as IndexedSlices
 from .graph.ir import Graph as Graph, Operation as Operation, Tensor as Tensor, get_default_graph as get_default_graph
 from .graph.ops.arithmetic import (
