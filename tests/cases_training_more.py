@@ -20,23 +20,23 @@ def towards_zero(x: Array, by: Any) -> Array:
     return np.where(x > by, x - by, np.where(x < -by, x + by, 0.0))
 
 
-def adagrad_da(var: Array, total: Array, squares: Array, grad: Array, l1: float = L1) -> list[Array]:
+def adagrad_da(var: Array, total: Array, squares: Array, grad: Array, *, l1: float = L1) -> list[Array]:
     total, squares = total + grad, squares + grad**2
     return [-LR * towards_zero(total, l1 * STEPS) / (L2 * STEPS * LR + np.sqrt(squares)), total, squares]
 
 
-def proximal(var: Array, grad: Array, l1: float = L1) -> Array:
+def proximal(var: Array, grad: Array, *, l1: float = L1) -> Array:
     return towards_zero(var - LR * grad, LR * l1) / (1 + LR * L2)
 
 
-def proximal_adagrad(var: Array, accum: Array, grad: Array, l1: float = L1) -> list[Array]:
+def proximal_adagrad(var: Array, accum: Array, grad: Array, *, l1: float = L1) -> list[Array]:
     accum = accum + grad**2
     rate = LR / np.sqrt(accum)
     return [towards_zero(var - rate * grad, rate * l1) / (1 + rate * L2), accum]
 
 
 def ftrl(
-    var: Array, accum: Array, linear: Array, grad: Array, shrinkage: float = 0.0, power: float = POWER
+    var: Array, accum: Array, linear: Array, grad: Array, *, shrinkage: float = 0.0, power: float = POWER
 ) -> list[Array]:
     after = (accum + grad**2) ** -power
     linear = linear + grad + 2 * shrinkage * var - (after - accum**-power) / LR * var

@@ -9,7 +9,7 @@ import weft as wf
 from weft.graph.ir import get_default_graph
 
 Array = np.ndarray[Any, Any]
-Rule = Callable[[Array, Array, dict[str, Any]], Array]
+Rule = Callable[[Array, Array, dict[str, Any]], Any]
 
 STEPS = 5
 INDICES = np.array([[2, 0, 2], [1, 1, 1], [0, 2, 2], [2, 2, 0], [2, 1, 2]])
@@ -24,53 +24,53 @@ def session() -> Iterator[wf.Session]:
 # the rules, as they are written down; `kept` is what lives from step to step, "step" among it
 
 
-def towards_zero(x: Array, by: Any) -> Array:
+def towards_zero(x: Array, by: Any) -> Any:
     return np.sign(x) * np.maximum(np.abs(x) - by, 0)
 
 
-def adadelta(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def adadelta(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     kept["a"] = 0.9 * kept.get("a", 0.0) + 0.1 * grad**2
     step = np.sqrt((kept.get("u", 0.0) + 0.01) / (kept["a"] + 0.01)) * grad
     kept["u"] = 0.9 * kept.get("u", 0.0) + 0.1 * step**2
     return value - 0.5 * step
 
 
-def adagrad_da(value: Array, grad: Array, kept: dict[str, Any], l1: float = 0.1, l2: float = 0.25) -> Array:
+def adagrad_da(value: Array, grad: Array, kept: dict[str, Any], l1: float = 0.1, l2: float = 0.25) -> Any:
     kept["g"] = kept.get("g", 0.0) + grad
     kept["s"] = kept.get("s", 0.2) + grad**2
     return -0.5 * towards_zero(kept["g"], l1 * kept["step"]) / (0.5 * l2 * kept["step"] + np.sqrt(kept["s"]))
 
 
-def averaged(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def averaged(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     return adagrad_da(value, grad, kept, 0.0, 0.0)
 
 
 def ftrl(
     value: Array, grad: Array, kept: dict[str, Any], power: float = 0.5, l2: float = 0.25, pull: float = 0.0
-) -> Array:
+) -> Any:
     before = kept.get("a", 0.2)
     kept["a"] = after = before + grad**2
     kept["l"] = kept.get("l", 0.0) + grad + 2 * pull * value - (after**power - before**power) / 0.5 * value
     return -towards_zero(kept["l"], 0.4) / (after**power / 0.5 + 2 * l2)
 
 
-def ftrl_power(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def ftrl_power(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     return ftrl(value, grad, kept, power=0.25)
 
 
-def ftrl_beta(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def ftrl_beta(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     return ftrl(value, grad, kept, l2=0.25 + 0.75 / (2 * 0.5))
 
 
-def ftrl_shrinkage(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def ftrl_shrinkage(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     return ftrl(value, grad, kept, pull=0.125)
 
 
-def proximal(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def proximal(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     return towards_zero(value - 0.3 * grad, 0.3 * 0.4) / (1 + 0.3 * 0.2)
 
 
-def proximal_adagrad(value: Array, grad: Array, kept: dict[str, Any]) -> Array:
+def proximal_adagrad(value: Array, grad: Array, kept: dict[str, Any]) -> Any:
     kept["a"] = kept.get("a", 0.2) + grad**2
     rate = 0.3 / np.sqrt(kept["a"])
     return towards_zero(value - rate * grad, rate * 0.4) / (1 + rate * 0.2)
