@@ -1,4 +1,4 @@
-"""Rows for the operations everything leans on: constant, convert, placeholders, identity, sizes, reshaping, broadcasting, fills, arithmetic."""
+"""Rows for the operations that everything leans on, from graph/ops/constant.py to fills.py, and the first of arithmetic.py."""
 
 import numpy as np
 from case import Case, floats, ints
