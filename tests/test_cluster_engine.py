@@ -57,7 +57,7 @@ def session(made: list[Worker]) -> Iterator[ClusterEngine]:
         yield engine
 
 
-Script = Callable[[Connection, Message], None]
+Script = Callable[[Connection, Message], Any]
 
 
 @contextmanager
@@ -214,8 +214,8 @@ def test_a_late_answer_frees_the_memory_and_nothing_else(monkeypatch: pytest.Mon
         if len(dones) == 1:
             return  # busy
         if len(dones) == 3:
-            connection.send(Message(Kind.RESULT, 0, 1, tensors=[np.float32(1)]))  # at last
-        connection.send(Message(Kind.RESULT, 0, message.step, tensors=[np.float32(message.step)]))
+            connection.send(Message(Kind.RESULT, 0, 1, tensors=[np.array(1.0)]))  # at last
+        connection.send(Message(Kind.RESULT, 0, message.step, tensors=[np.array(message.step)]))
 
     with scripted(script) as engine:
         handle = engine.load(ONLY_A)
