@@ -14,6 +14,7 @@ from .dtypes import DType
 from .location import Location, location_of, user_place
 from .opdef import Known, OpDef, Spec
 from .operators import Operators
+from .portable import Portable
 from .scopes import Scopes, ScopeState
 from .shapes import Dims, TensorShape
 
@@ -166,7 +167,7 @@ def _session_for(session: Any, verb: str) -> Any:
     return session
 
 
-class Graph(Scopes, Collections):
+class Graph(Scopes, Collections, Portable):
     """Operations in the order they were made, under unique names. Building is safe from several threads."""
 
     def __init__(self) -> None:
