@@ -29,8 +29,9 @@ Figures = dict[str, Any]
 class Measurer:
     """A process that has loaded one of the libraries, and measures on demand."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], command: list[str]) -> None:
         self._process = process
+        self._command = command
         self.versions: Figures = self._answer()
 
     def measure(self, operations: int) -> Figures:
@@ -44,7 +45,7 @@ class Measurer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise click.ClickException(f"the process that measures ended: {' '.join(map(str, self._process.args))}")
+            raise click.ClickException(f"the process that measures ended: {' '.join(self._command)}")
         found: Figures = json.loads(line)
         return found
 
@@ -56,7 +57,7 @@ def measurer(python: str, library: str) -> Iterator[Measurer]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
-        yield Measurer(process)
+        yield Measurer(process, command)
         assert process.stdin is not None
         process.stdin.close()
 
