@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from ..graph import errors
 from ..graph.state import State
 from ..runtime.backends.numpy import CPU
 from ..runtime.compile import CompiledPlan
+from ..runtime.device_threads import DeviceThreads
 from .message import Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
@@ -37,7 +37,7 @@ class Client:
         self._incoming: list[Connection] = []
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
-        self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix=f"weft {task} step")
+        self._threads = DeviceThreads(f"weft {task} step")
 
     def attach(self, connection: Connection) -> None:
         """This is the connection to the session."""
@@ -52,7 +52,7 @@ class Client:
             step.abort()
         for connection in connections:
             connection.close()
-        self._threads.shutdown(wait=False)
+        self._threads.close()
 
     # what comes in
 

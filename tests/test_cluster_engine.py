@@ -90,6 +90,13 @@ def loads(connection: Connection, message: Message) -> bool:
     return bool(message.kind == Kind.LOAD)
 
 
+def soon(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 # real tasks
 
 
@@ -131,6 +138,19 @@ def test_a_step_waits_for_what_never_comes() -> None:
         with pytest.raises(errors.DeadlineExceededError) as caught:
             engine.run(lonely, [], 0.2)
         assert caught.value.message == f"The step took longer than 0.2 s: {B} had waited for 'x' of {A} for 0.2 s"
+
+
+def test_any_number_of_steps_may_wait() -> None:
+    with workers(A, B) as made, session(made) as engine:
+        lonely, echo = engine.load(StepPlan(HOP.plans[1:], 1)), engine.load(ECHO)
+        waiting = [in_background(engine.run, lonely, [], None) for _ in range(300)]
+        (there,) = made[1]._clients.values()
+        soon(lambda: len(there._steps) == 300)
+        np.testing.assert_array_equal(engine.run(echo, [X, X], 10)[1], X)
+        engine.close()
+        for each in waiting:
+            with pytest.raises((errors.CancelledError, RuntimeError)):
+                each()
 
 
 def test_a_plan_that_a_task_cannot_make() -> None:
