@@ -38,6 +38,7 @@ class InprocConnection:
 
     def __init__(self, peer: str, incoming: _Pipe, outgoing: _Pipe) -> None:
         self.peer = peer
+        self.sent = self.received = 0  # messages
         self._incoming = incoming
         self._outgoing = outgoing
         self._closed = False
@@ -52,15 +53,26 @@ class InprocConnection:
         self.close()
 
     def send(self, message: Message) -> None:
+        self._send(message, wait=True)
+
+    def poke(self, message: Message) -> bool:
+        return self._send(message, wait=False)
+
+    def _send(self, message: Message, wait: bool) -> bool:
         tensors = tuple(_read_only(tensor) for tensor in message.tensors)
         passed = Message(message.kind, message.epoch, message.step, message.edge, bytes(message.meta), tensors)
         pipe = self._outgoing
         with pipe.changed:
-            pipe.changed.wait_for(lambda: pipe.closed or len(pipe.messages) < _DEPTH)
+            if wait:
+                pipe.changed.wait_for(lambda: pipe.closed or len(pipe.messages) < _DEPTH)
             if pipe.closed:
                 raise self._gone()
+            if len(pipe.messages) >= _DEPTH:
+                return False
             pipe.messages.append(passed)
+            self.sent += 1
             pipe.changed.notify_all()
+            return True
 
     def recv(self, timeout: float | None = None) -> Message:
         pipe = self._incoming
@@ -70,6 +82,7 @@ class InprocConnection:
             if self._closed or not pipe.messages:
                 raise self._gone()
             message = pipe.messages.popleft()
+            self.received += 1
             pipe.changed.notify_all()
             return message
 

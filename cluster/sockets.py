@@ -19,6 +19,8 @@ from .pool import ReceivePool
 #: How many pieces Linux takes in one system call.
 _MOST_PIECES = 1024
 _WAIT_ALL = int(socket.MSG_WAITALL)
+#: How many bytes go to or come from the system before they are counted: a peer that takes seconds for them is slow indeed.
+_COUNTED = 8 << 20
 
 
 class StreamConnection:
@@ -27,6 +29,7 @@ class StreamConnection:
     def __init__(self, sock: socket.socket, peer: str, limits: Limits, segments: Segments | None = None) -> None:
         sock.settimeout(None)
         self.peer = peer
+        self.sent = self.received = 0
         self._sock = sock
         self._limits = limits
         self._pool = ReceivePool(limits.max_idle)
@@ -35,6 +38,8 @@ class StreamConnection:
         self._receiving = threading.Lock()
         self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(sock, select.POLLOUT)
         self._closed = False
         #: Why nothing can come or go any more, once that is so.
         self._broken: str | None = None
@@ -50,6 +55,19 @@ class StreamConnection:
 
     def send(self, message: Message) -> None:
         self._transmit(self._encode(message))
+
+    def poke(self, message: Message) -> bool:
+        pieces = self._encode(message)
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            self._check_open()
+            if not self._writable.poll(0):
+                return False
+            self._write(pieces)
+        finally:
+            self._sending.release()
+        return True
 
     def recv(self, timeout: float | None = None) -> Message:
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -83,14 +101,36 @@ class StreamConnection:
     def _transmit(self, pieces: list[Buffer]) -> None:
         with self._sending:
             self._check_open()
-            try:
-                self._before_message()
-                send_all(self._sock, pieces)
-            except OSError as error:
-                raise self._gone(error.strerror or str(error)) from None
-            except BaseException:
-                self._break("a message to it was cut short")
-                raise
+            self._write(pieces)
+
+    def _write(self, pieces: list[Buffer]) -> None:
+        """With the lock held."""
+        try:
+            self._before_message()
+            self._send_all(pieces)
+        except OSError as error:
+            raise self._gone(error.strerror or str(error)) from None
+        except BaseException:
+            self._break("a message to it was cut short")
+            raise
+
+    def _send_all(self, pieces: list[Any]) -> None:
+        """Write all pieces, gathered by the system, none of them copied."""
+        if len(pieces) == 1 and len(pieces[0]) <= _COUNTED:  # nearly always
+            sent = self._sock.sendmsg(pieces)
+            self.sent += sent
+            if sent == len(pieces[0]):
+                return
+            pieces[0] = memoryview(pieces[0])[sent:]
+        first = 0
+        while first < len(pieces):
+            sent = self._sock.sendmsg(_batch(pieces, first))
+            self.sent += sent
+            while first < len(pieces) and sent >= len(pieces[first]):
+                sent -= len(pieces[first])
+                first += 1
+            if sent:
+                pieces[first] = memoryview(pieces[first])[sent:]
 
     def _before_message(self) -> None:
         """What must go over the socket before the next message, with the lock held."""
@@ -116,7 +156,8 @@ class StreamConnection:
     def _fill(self, flags: int) -> None:
         """Take in what came."""
         try:
-            count = self._receive(self._decoder.space(), flags)
+            count = self._receive(self._decoder.space()[:_COUNTED], flags)
+            self.received += count
             self._decoder.filled(count)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
@@ -150,17 +191,12 @@ class StreamConnection:
             self._sock.shutdown(socket.SHUT_RDWR)
 
 
-def send_all(sock: socket.socket, pieces: list[Any]) -> None:
-    """Write all pieces to a blocking socket, gathered by the system, none of them copied."""
-    sent = sock.sendmsg(pieces[:_MOST_PIECES])
-    if len(pieces) == 1 and sent == len(pieces[0]):  # nearly always
-        return
-    first = 0
-    while first < len(pieces):
-        while first < len(pieces) and sent >= len(pieces[first]):
-            sent -= len(pieces[first])
-            first += 1
-        if sent:
-            pieces[first] = memoryview(pieces[first])[sent:]
-        if first < len(pieces):
-            sent = sock.sendmsg(pieces[first : first + _MOST_PIECES])
+def _batch(pieces: list[Any], first: int) -> list[Any]:
+    """What to give to the system next: pieces from the first on, or its beginning when it is long."""
+    if len(pieces[first]) > _COUNTED:
+        return [memoryview(pieces[first])[:_COUNTED]]
+    size, last = 0, first
+    while last < min(len(pieces), first + _MOST_PIECES) and size + len(pieces[last]) <= _COUNTED:
+        size += len(pieces[last])
+        last += 1
+    return pieces[first:last]

@@ -25,6 +25,8 @@ class Connection(Protocol):
     """
 
     peer: str  #: who is at the other end, for error messages
+    sent: int  #: how much the system took from `send`: it grows while a long message is on its way
+    received: int  #: how much came, likewise
 
     def send(self, message: Message) -> None:
         """Send a message; any thread may. Blocks while the peer is slow to take messages.
@@ -32,6 +34,9 @@ class Connection(Protocol):
         Raises UnavailableError when the peer is gone, CancelledError after `close`, ResourceExhaustedError for want of
         shared memory, InvalidArgumentError for what exceeds the limits, TypeError for arrays that are no tensors.
         """
+
+    def poke(self, message: Message) -> bool:
+        """Send a message without tensors unless that would have to wait; whether it was sent. Raises as `send` does."""
 
     def recv(self, timeout: float | None = None) -> Message:
         """The next message, its arrays read-only; one thread at a time. A message that came in part is kept.

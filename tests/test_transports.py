@@ -142,6 +142,38 @@ def test_a_slow_receiver_blocks_the_sender(pair: Pair) -> None:
     sending()
 
 
+def test_a_poke_does_not_wait(pair: Pair) -> None:
+    left, right = pair
+    count = 0
+    while left.poke(Message(1, 0, count, 0, bytes(8000))):
+        count += 1
+        assert count < 100_000
+    sent = left.sent
+    assert sent > 0
+    assert not left.poke(Message(1, 0, count))
+    assert left.sent == sent
+    for step in range(count):
+        assert right.recv(5).step == step
+    assert right.received == sent
+    assert left.poke(numbered(count))
+    assert right.recv(5).meta == b"meta"
+    left.close()
+    with pytest.raises(errors.CancelledError, match="closed here"):
+        left.poke(numbered(1))
+
+
+def test_a_poke_stands_back_behind_a_long_message() -> None:
+    values = np.arange(5_000_000.0)
+    with connected("tcp") as (left, right):
+        sending = in_background(left.send, numbered(1, values))
+        time.sleep(0.2)
+        assert not left.poke(numbered(2)), "what is poked stands back"
+        (got,) = right.recv(5).tensors
+        np.testing.assert_array_equal(got, values)
+        sending()
+        assert left.sent == right.received > values.nbytes
+
+
 def test_what_was_sent_before_the_end_still_arrives(pair: Pair) -> None:
     left, right = pair
     left.send(numbered(1, np.ones(3)))
