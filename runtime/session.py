@@ -16,6 +16,7 @@ from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
+from .collection import collection_put_off
 from .config import ConfigProto, RunMetadata, RunOptions
 from .engine import engine_for, scheme_of
 from .failures import StepFailure, public_error
@@ -166,7 +167,7 @@ class Session:
 
     def _prepare(self, request: Request) -> Prepared:
         """The place for a request's plans, made at its first run."""
-        with self._lock:
+        with self._lock, collection_put_off():
             prepared = self._prepared.get(request)
             if prepared is None:
                 prepared = self._prepared[request] = Prepared(request, pipeline.cut(request))
@@ -178,7 +179,7 @@ class Session:
 
     def _load(self, prepared: Prepared, dims: tuple[Dims, ...]) -> tuple[StepPlan, Any]:
         """The plan of a request and its handle, made at the first run with these shapes."""
-        with self._lock:
+        with self._lock, collection_put_off():
             if dims not in prepared.loaded and len(prepared.loaded) >= SHAPES_A_REQUEST:
                 dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
@@ -208,11 +209,12 @@ class Session:
         return self._make_plan(program, tuple(feeds.values()))
 
     def make_callable(
-        self, fetches: Any, feed_list: list[Any] | None = None, accept_options: bool = False
+        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
     ) -> Callable[..., Any]:
         """A function of the values of `feed_list` that runs `fetches`, with everything else looked up once.
 
-        Source: `tf.Session.make_callable`.
+        `feed_list`: tensors or their names. With `accept_options`, the function also takes `options` and `run_metadata`.
+        Source: `tf.Session.make_callable`. Raises TypeError for keys and, when called, for another number of values.
         """
         self._check_open()
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):

@@ -10,6 +10,7 @@ import programs
 import pytest
 import weft as wf
 from hypothesis import given, settings
+from weft.graph.ops.special import Sigmoid
 from weft.runtime import pieces
 
 DEVICES = wf.ConfigProto(device_count={"CPU": 3})
@@ -157,3 +158,28 @@ def test_any_program_gives_the_same_bits_in_pieces(recipe: list[programs.Step]) 
         whole = programs.runs(built, DEVICES)
         patch.setattr(pieces, "LENGTH", 2)
         assert programs.same_bits(programs.runs(built, DEVICES), whole)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_waits_for_the_plan(
+    sess: wf.Session, enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[bool] = []
+    compute = Sigmoid.compute
+
+    def look(self: Any, x: Any) -> Any:
+        during.append(gc.isenabled())
+        return compute(self, x)
+
+    monkeypatch.setattr(Sigmoid, "compute", look)
+    try:
+        if not enabled:
+            gc.disable()
+        sess.run(wf.sigmoid(wf.constant(1.0)))  # folded while the plan is made
+        assert gc.isenabled() == enabled
+        with pytest.raises(wf.errors.InvalidArgumentError, match="You must feed"):
+            sess.run(wf.placeholder(wf.float32, []))
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    assert during == [False]

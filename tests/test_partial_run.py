@@ -88,7 +88,7 @@ def test_operations_run_as_soon_as_they_can(sess: wf.Session) -> None:
     v = wf.Variable(1.0)
     added = v.assign_add(a)
     sess.run(v.initializer)
-    handle = sess.partial_run_setup([first, wf.get_default_graph().as_graph_element(added).op], [a, b])
+    handle = sess.partial_run_setup([first, added.op], [a, b])
     assert sess.run(v) == 1.0
     assert sess.partial_run(handle, first, {a: 1.0, b: 2.0}) == 3.0
     assert sess.run(v) == 2.0
