@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..graph import context
+from ..graph.derivative import differentiator
+from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
-from .aggregate import Gradient
+from ..graph.ops.neutral import zeros_for
+from ..graph.ops.segments import dense
+from .aggregate import Gradient, flat
 from .reach import between
-from .seeds import seeds, zeros_for
+from .seeds import seeds
 from .walk import Options, walk
 
 
@@ -73,12 +77,39 @@ def _gradients(
     if len(grad_ys) != len(ys):
         raise ValueError(f"Length mismatch. Passed {len(grad_ys)} grad_ys for {len(ys)} ys")
     started = seeds(graph, ys, grad_ys, options.colocate)
-    wanted = frozenset(xs)
-    reached = between(wanted, ys)
-    useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
     stopped = frozenset(_stop(item) for item in stop_gradients)
-    totals = walk(useful, wanted, reached, stopped, options)
-    return [totals.get(x) for x in xs]
+    totals: dict[Tensor, Gradient] = {}
+    level = graph
+    while True:  # from the innermost function outwards: what reaches a captured tensor goes on around the function
+        outside = [x for x in xs if x.graph is not level and level.reaches(x.graph)]
+        captured = level.captures if outside and isinstance(level, FunctionGraph) else {}
+        wanted = frozenset([x for x in xs if x.graph is level] + list(captured.values()))
+        found = _walked([(y, seed) for y, seed in started if y.graph is level], wanted, stopped, options)
+        totals |= found
+        if not isinstance(level, FunctionGraph) or not outside:
+            return [totals.get(x) for x in xs]
+        around = [tensor for tensor in level.captured() if captured[tensor] in found]
+        started += [(tensor, found[captured[tensor]]) for tensor in around]
+        level = level.outer
+
+
+def _walked(
+    started: Sequence[tuple[Tensor, Gradient]],
+    wanted: frozenset[Tensor],
+    stopped: frozenset[Operation],
+    options: Options,
+) -> dict[Tensor, Gradient]:
+    reached = between(wanted, [y for y, _ in started])
+    useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
+    return walk(useful, wanted, reached, stopped, options)
+
+
+@differentiator
+def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients inside of a branch or a loop, all dense."""
+    started = list(zip(ys, grad_ys, strict=True))
+    totals = _walked(started, frozenset(xs), frozenset(), Options(False, False, None))
+    return [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -97,7 +128,7 @@ def _common_graph(values: Sequence[Any]) -> Graph:
     elements = [value for value in (_element(value) for value in values) if value is not None]
     graph = graph_of(elements)
     for element in elements:
-        if element.graph is not graph:
+        if not graph.reaches(element.graph):
             raise ValueError(f"{element} must be from the same graph as {elements[0]}")
     return graph
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
-from ..graph.ir import Graph, Operation, Tensor
+from ..graph.ir import Graph, Operation, Tensor, graph_of
+from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import dense
 from .aggregate import Gradient, aggregate, checked_method, flat
 from .gate import gated
 from .reach import Between
 from .registry import GradientFunction, gradient_function, takes_slices
-from .seeds import zeros_for
 
 
 class Options(NamedTuple):
@@ -42,7 +42,7 @@ def walk(
     owners = {x.op for x in xs}
     if not ready:
         return totals
-    with _Step(ready[0].graph, options) as step:
+    with _Step(graph_of(ready[0].outputs), options) as step:
         while ready:
             operation = ready.popleft()
             step.enter(operation)
@@ -110,9 +110,10 @@ class _Step:
         function = gradient_function(operation)
         if function is None:
             return []
-        for index, tensor in enumerate(operation.outputs):
-            if grads[index] is None and tensor.dtype.is_trainable:
-                grads[index] = zeros_for(tensor)
+        if not operation.definition.takes_missing:
+            for index, tensor in enumerate(operation.outputs):
+                if grads[index] is None and tensor.dtype.is_trainable:
+                    grads[index] = zeros_for(tensor)
         self.scope.name = self.graph.unique_name(f"{operation.name}_grad")
         try:
             returned = _call(function, operation, grads)
