@@ -10,7 +10,7 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
-from ..runtime.backends.numpy import CPU
+from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from .message import Message
 from .plan_wire import decode_plan

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph.dtypes import resource
 from ..graph.state import OpState, State
+from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure
@@ -56,29 +57,43 @@ class CompiledPlan:
         with self.frame() as frame:
             return self.run_in(frame, feeds, channel)
 
+    def take(self) -> Frame:
+        """The plan's function over buffers that no other run uses until it is given back."""
+        with self._lock:
+            frame = self._frames.pop() if self._frames else None
+        if frame is None:
+            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+        return frame
+
+    def give(self, frame: Frame) -> None:
+        """Give a frame back."""
+        with self._lock:
+            self._frames.append(frame)
+
+    def failure(self, error: Exception) -> Exception:
+        """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
+        failed = None if isinstance(error, StepFailure) else self._failed(error.__traceback__)
+        return StepFailure(failed.name, error) if isinstance(failed, Run) else error
+
     def run_in(self, frame: Frame, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """As `run`, in buffers that somebody else keeps until no other plan reads what was sent from them."""
         try:
             with np.errstate(all="ignore"):
                 return frame(feeds, channel.send, channel.receive)
         except Exception as error:
-            failed = self._failed(error.__traceback__)
-            if isinstance(failed, Run):
-                raise StepFailure(failed.name, error) from error
-            raise
+            failure = self.failure(error)
+            if failure is error:
+                raise
+            raise failure from error
 
     @contextmanager
     def frame(self) -> Iterator[Frame]:
         """The plan's function over buffers that no other run uses before the block ends."""
-        with self._lock:
-            frame = self._frames.pop() if self._frames else None
-        if frame is None:
-            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+        frame = self.take()
         try:
             yield frame
         finally:
-            with self._lock:
-                self._frames.append(frame)
+            self.give(frame)
 
     def _failed(self, trace: TracebackType | None) -> Instruction | None:
         """The instruction whose line the traceback passed."""
@@ -167,7 +182,9 @@ class _Writer:
         kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
         assert kernel is not None  # lowering has seen it
         function = kernel.function
-        if kernel.needs_state:
+        if kernel.bind is not None:
+            function = kernel.bind(OpState(self.state, run.name))
+        elif kernel.needs_state:
             function = partial(function, OpState(self.state, run.name))
         if run.definition.access == "write":
             function = partial(_alone, function)
@@ -215,6 +232,8 @@ def _row_major(array: Any) -> Any:
 
 
 def _own(array: Any) -> Any:
+    if isinstance(array, Tape):
+        return array
     return np.array(array, order="C")
 
 

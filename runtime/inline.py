@@ -1,0 +1,40 @@
+"""inline: a function compiled by the stages of any plan, to be called from within another plan's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..graph.devices import DeviceSpec
+from ..graph.function import Function
+from ..graph.shapes import Dims
+from ..graph.state import State
+from .backends.kernels import Backend
+from .compile import CompiledPlan
+from .lower import lower
+from .optimize import optimize
+from .order import order
+from .partition import partition
+from .specialize import specialize
+from .tapes import inner_program
+
+_HERE = DeviceSpec()
+
+
+def compile_function(
+    function: Function,
+    dims: Sequence[Dims],
+    saves: Iterable[str],
+    shared: frozenset[int],
+    backend: Backend,
+    state: State,
+) -> tuple[CompiledPlan, list[str]]:
+    """The plan of a function for inputs of these shapes, all on one device, and the entries it saves.
+
+    The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
+    and of nothing else that changes.
+    """
+    program, entries = inner_program(function, saves)
+    program = optimize(specialize(program, dims))
+    parts = partition(program, order(program), [_HERE] * len(program.nodes))
+    plan = lower(program, parts[0], backend, sends_by_reference=True, shared=shared)
+    return CompiledPlan(plan, backend, state), entries
