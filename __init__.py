@@ -58,6 +58,7 @@ from .graph.dtypes import (
     uint16 as uint16,
     uint32 as uint32,
     uint64 as uint64,
+    variant as variant,
 )
 from .graph.eager import (
     enable_eager_execution as enable_eager_execution,
@@ -126,6 +127,7 @@ from .graph.ops.complex import (
     imag as imag,
     real as real,
 )
+from .graph.ops.conditions import case as case, cond as cond, switch_case as switch_case
 from .graph.ops.constant import constant as constant
 from .graph.ops.control import (
     group as group,
@@ -162,6 +164,7 @@ from .graph.ops.linalg import (
     matrix_inverse as matrix_inverse,
     tensordot as tensordot,
 )
+from .graph.ops.loops import while_loop as while_loop
 from .graph.ops.math import (
     abs as abs,
     ceil as ceil,

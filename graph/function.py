@@ -156,6 +156,12 @@ class Function:
         return f"Function({self.name}: {len(self.inputs)} -> {len(self.outputs)})"
 
 
+def functions_of(definition: OpDef) -> list[Function]:
+    """The functions among the attributes of a definition."""
+    values = (getattr(definition, name, None) for name in getattr(definition, "__dataclass_fields__", ()))
+    return [value for value in values if isinstance(value, Function)]
+
+
 def _passed_on(operation: Operation, found: dict[Tensor, str]) -> str:
     """What is done to the handles that an operation makes of the one it takes."""
     return max((found.get(tensor, "") for tensor in operation.outputs), default="")

@@ -10,6 +10,7 @@ import numpy as np
 
 from . import shapes
 from .dtypes import DType, as_dtype
+from .function import Argument, Function, FunctionGraph
 from .ir import Graph, Operation, Tensor
 from .opdef import OPS, OpDef, Spec
 from .ops.literal import Literal
@@ -47,6 +48,8 @@ def _encode(value: Any, arrays: Arrays) -> Any:
             return {"array": len(arrays) - 1}
         case bytes():
             return {"bytes": value.hex()}
+        case Function():
+            return {"function": _encode_function(value, arrays)}
         case complex():
             return {"complex": [value.real, value.imag]}
     raise TypeError(f"an attribute of type {type(value).__name__} cannot travel as data: {value!r}")
@@ -75,6 +78,8 @@ def _decode(value: Any, arrays: Sequence[Any]) -> Any:
             return complex(real, imag)
         case {"float": str(text)}:
             return float(text)
+        case {"function": dict(data)}:
+            return _decode_function(data, arrays)
     raise ValueError(f"not an attribute: {str(value)[:100]}")
 
 
@@ -92,18 +97,43 @@ def decode_spec(data: Any) -> Spec:
 def encode_graph(graph: Graph) -> tuple[list[Any], Arrays]:
     """A whole graph: one row an operation, and the arrays of its constants."""
     arrays: Arrays = []
-    rows = [
-        {
-            "name": operation.name,
-            "definition": encode_definition(operation.definition, arrays),
-            "inputs": [[tensor.op.name, tensor.value_index] for tensor in operation.inputs],
-            "controls": [control.name for control in operation.control_inputs],
-            "device": operation.device,
-            "colocation": list(operation.colocation),
-        }
-        for operation in graph.get_operations()
+    return [_row(operation, arrays) for operation in graph.get_operations()], arrays
+
+
+def _row(operation: Operation, arrays: Arrays) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "definition": encode_definition(operation.definition, arrays),
+        "inputs": [[tensor.op.name, tensor.value_index] for tensor in operation.inputs],
+        "controls": [control.name for control in operation.control_inputs],
+        "device": operation.device,
+        "colocation": list(operation.colocation),
+    }
+
+
+def _encode_function(function: Function, arrays: Arrays) -> dict[str, Any]:
+    """What a function's outputs need: the inputs by name and Spec, a row an operation, the outputs by name."""
+    return {
+        "name": function.name,
+        "inputs": [[tensor.op.name, *encode_spec(_spec(tensor))] for tensor in function.inputs],
+        "rows": [_row(operation, arrays) for operation in function.operations],
+        "outputs": [tensor.name for tensor in function.outputs],
+    }
+
+
+def _spec(tensor: Tensor) -> Spec:
+    return Spec(tensor.dtype, tensor.dims, tensor.known)
+
+
+def _decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
+    graph = FunctionGraph(Graph(), str(data["name"]))
+    inputs = [
+        graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]
     ]
-    return rows, arrays
+    waiting = {row["name"]: row for row in data["rows"]}
+    for row in _sorted(waiting, frozenset(tensor.op.name for tensor in inputs)):
+        _add(graph, row, arrays)
+    return Function(graph, inputs, [graph.get_tensor_by_name(name) for name in data["outputs"]])
 
 
 def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> None:
@@ -122,12 +152,12 @@ def _needs(row: Any) -> list[str]:
     return [name for name, _ in row["inputs"]] + list(row["controls"])
 
 
-def _sorted(rows: dict[str, Any]) -> list[Any]:
-    """Each row after what it needs."""
-    left = {name: len(set(_needs(row))) for name, row in rows.items()}
+def _sorted(rows: dict[str, Any], there: frozenset[str] = frozenset()) -> list[Any]:
+    """Each row after what it needs, but for what is there already."""
+    left = {name: len(set(_needs(row)) - there) for name, row in rows.items()}
     after: dict[str, list[str]] = {}
     for name, row in rows.items():
-        for needed in set(_needs(row)):
+        for needed in set(_needs(row)) - there:
             if needed not in rows:
                 raise ValueError(f"operation '{name}' needs '{needed}', which is not there")
             after.setdefault(needed, []).append(name)
