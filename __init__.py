@@ -151,6 +151,7 @@ from .graph.ops.fills import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from .graph.ops.functional import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
 from .graph.ops.gathering import (
     gather as gather,
     gather_nd as gather_nd,
@@ -255,6 +256,7 @@ from .graph.ops.statistics import (
     reduce_std as reduce_std,
     reduce_variance as reduce_variance,
 )
+from .graph.ops.tensor_array import TensorArray as TensorArray
 from .graph.ops.transcendental import (
     acos as acos,
     acosh as acosh,

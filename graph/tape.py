@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import InvalidArgumentError
+
 #: The values of an entry by index; a loop keeps one an iteration, a branch one at index 0.
 Column = dict[int, Any] | list[Any]
 
@@ -16,18 +18,21 @@ class Tape:
     `length`: over how many iterations it was recorded, or how many elements a TensorArray has.
     """
 
-    __slots__ = ("_columns", "_parts", "length")
+    __slots__ = ("_columns", "_once", "_parts", "length")
 
-    def __init__(self, columns: dict[str, Column] | None, length: int, parts: tuple[Tape, ...] = ()) -> None:
+    def __init__(
+        self, columns: dict[str, Column] | None, length: int, parts: tuple[Tape, ...] = (), once: bool = False
+    ) -> None:
         self._columns = columns
         self._parts = parts
+        self._once = once
         self.length = length
 
     @property
     def columns(self) -> dict[str, Column]:
         """The values by entry, then by index."""
         if self._columns is None:
-            self._columns = _merged(self._parts)
+            self._columns = _merged(self._parts, self._once)
             self._parts = ()
         return self._columns
 
@@ -51,18 +56,27 @@ class Tape:
         return found
 
 
-def total(tapes: tuple[Tape, ...]) -> Tape:
-    """The sum of some tapes: where several hold a value at one place, the sum of these, from left to right."""
-    return Tape(None, max(tape.length for tape in tapes), tapes)
+def total(tapes: tuple[Tape, ...], once: bool = False) -> Tape:
+    """The sum of some tapes: where several hold a value at one place, the sum of these, from left to right.
+
+    With `once` that is an error, InvalidArgumentError when it is first read.
+    """
+    return Tape(None, max(tape.length for tape in tapes), tapes, once)
 
 
-def _merged(parts: tuple[Tape, ...]) -> dict[str, Column]:
+def _merged(parts: tuple[Tape, ...], once: bool) -> dict[str, Column]:
     merged: dict[str, dict[int, Any]] = {}
     for part in parts:
         for leaf in part.leaves():
             for entry, column in leaf.columns.items():
                 into = merged.setdefault(entry, {})
                 for index, value in column.items() if isinstance(column, dict) else enumerate(column):
+                    if once and index in into:
+                        raise InvalidArgumentError(
+                            None,
+                            None,
+                            f"Could not write to TensorArray index {index} because it has already been written to.",
+                        )
                     into[index] = _sum(into[index], value) if index in into else value
     return dict(merged)
 
