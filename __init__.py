@@ -7,23 +7,33 @@ import importlib as _importlib
 import typing as _typing
 
 from . import nn as nn, train as train
-from .autodiff import testing as test
+from .autodiff import testing as _test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
-from .autodiff.gradients import (
-    UnconnectedGradients as UnconnectedGradients,
-    gradients as gradients,
-)
+from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
+from .autodiff.recompute import recompute_grad as recompute_grad
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
 )
+from .autodiff.second_order import (
+    hessian_vector_product as hessian_vector_product,
+    hessians as hessians,
+    jacobian as jacobian,
+    per_example_gradients as per_example_gradients,
+)
+from .compat import app as app, flags as flags, logging as logging
+from .compat.behavior import (
+    disable_eager_execution as disable_eager_execution,
+    disable_tensor_equality as disable_tensor_equality,
+    disable_v2_behavior as disable_v2_behavior,
+    disable_v2_tensorshape as disable_v2_tensorshape,
+    enable_resource_variables as enable_resource_variables,
+)
 from .graph import dtypes as dtypes, errors as errors
 from .graph.collections import GraphKeys as GraphKeys
-from .graph.context import (
-    get_default_session as get_default_session,
-    reset_default_graph as reset_default_graph,
-)
+from .graph.context import get_default_session as get_default_session, reset_default_graph as reset_default_graph
 from .graph.defaults import (
     add_to_collection as add_to_collection,
     add_to_collections as add_to_collections,
@@ -40,7 +50,7 @@ from .graph.dtypes import (
     DType as DType,
     as_dtype as as_dtype,
     bfloat16 as bfloat16,
-    boolean as bool,
+    boolean as _bool,
     complex64 as complex64,
     complex128 as complex128,
     double as double,
@@ -60,18 +70,10 @@ from .graph.dtypes import (
     uint64 as uint64,
     variant as variant,
 )
-from .graph.eager import (
-    enable_eager_execution as enable_eager_execution,
-    executing_eagerly as executing_eagerly,
-)
+from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
 from .graph.indexed_slices import IndexedSlices as IndexedSlices
-from .graph.ir import (
-    Graph as Graph,
-    Operation as Operation,
-    Tensor as Tensor,
-    get_default_graph as get_default_graph,
-)
+from .graph.ir import Graph as Graph, Operation as Operation, Tensor as Tensor, get_default_graph as get_default_graph
 from .graph.ops.arithmetic import (
     add as add,
     add_n as add_n,
@@ -88,12 +90,7 @@ from .graph.ops.arithmetic import (
     subtract as subtract,
     truediv as truediv,
 )
-from .graph.ops.array import (
-    concat as concat,
-    meshgrid as meshgrid,
-    split as split,
-    tile as tile,
-)
+from .graph.ops.array import concat as concat, meshgrid as meshgrid, split as split, tile as tile
 from .graph.ops.broadcasting import broadcast_to as broadcast_to, reduce_sum as reduce_sum
 from .graph.ops.cast import (
     cast as cast,
@@ -121,19 +118,10 @@ from .graph.ops.compare import (
     logical_xor as logical_xor,
     not_equal as not_equal,
 )
-from .graph.ops.complex import (
-    angle as angle,
-    complex as complex,
-    imag as imag,
-    real as real,
-)
+from .graph.ops.complex import angle as angle, complex as complex, imag as imag, real as real
 from .graph.ops.conditions import case as case, cond as cond, switch_case as switch_case
-from .graph.ops.constant import constant as constant
-from .graph.ops.control import (
-    group as group,
-    tuple as tuple,
-    with_dependencies as with_dependencies,
-)
+from .graph.ops.constant import constant as constant, constant_value as _get_static_value
+from .graph.ops.control import group as group, tuple as tuple, with_dependencies as with_dependencies
 from .graph.ops.convert import convert_to_tensor as convert_to_tensor, stack as stack, unstack as unstack
 from .graph.ops.diagonal import (
     diag as diag,
@@ -152,13 +140,15 @@ from .graph.ops.fills import (
     zeros_like as zeros_like,
 )
 from .graph.ops.functional import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
-from .graph.ops.gathering import (
-    gather as gather,
-    gather_nd as gather_nd,
-    one_hot as one_hot,
-    scatter_nd as scatter_nd,
+from .graph.ops.gathering import gather as gather, gather_nd as gather_nd, one_hot as one_hot, scatter_nd as scatter_nd
+from .graph.ops.getitem import newaxis as newaxis
+from .graph.ops.identity import (
+    identity as identity,
+    identity_n as identity_n,
+    no_op as no_op,
+    prevent_gradient as prevent_gradient,
+    stop_gradient as stop_gradient,
 )
-from .graph.ops.identity import identity as identity, no_op as no_op, stop_gradient as stop_gradient
 from .graph.ops.linalg import (
     matmul as matmul,
     matrix_determinant as matrix_determinant,
@@ -180,9 +170,8 @@ from .graph.ops.math import (
     sign as sign,
     squared_difference as squared_difference,
 )
-from .graph.ops.padding import (
-    pad as pad,
-)
+from .graph.ops.padding import pad as pad
+from .graph.ops.partitioning import dynamic_partition as dynamic_partition, dynamic_stitch as dynamic_stitch
 from .graph.ops.placeholders import placeholder as placeholder, placeholder_with_default as placeholder_with_default
 from .graph.ops.random import (
     multinomial as multinomial,
@@ -192,8 +181,9 @@ from .graph.ops.random import (
     truncated_normal as truncated_normal,
 )
 from .graph.ops.ranges import (
+    lin_space as lin_space,
     linspace as linspace,
-    range_ as range,
+    range_ as _range,
     sequence_mask as sequence_mask,
 )
 from .graph.ops.reduction import (
@@ -214,41 +204,24 @@ from .graph.ops.reordering import (
     roll as roll,
     space_to_depth as space_to_depth,
 )
-from .graph.ops.report import (
-    Assert as Assert,
-    Print as Print,
-)
+from .graph.ops.report import Assert as Assert, Print as Print
 from .graph.ops.reshaping import (
     expand_dims as expand_dims,
     reshape as reshape,
     squeeze as squeeze,
     transpose as transpose,
 )
-from .graph.ops.scan import (
-    cumprod as cumprod,
-    cumsum as cumsum,
-)
+from .graph.ops.scan import cumprod as cumprod, cumsum as cumsum
 from .graph.ops.segments import (
     segment_sum as segment_sum,
     unique as unique,
     unique_with_counts as unique_with_counts,
     unsorted_segment_sum as unsorted_segment_sum,
 )
-from .graph.ops.selecting import (
-    boolean_mask as boolean_mask,
-    where as where,
-    where_v2 as where_v2,
-)
+from .graph.ops.selecting import boolean_mask as boolean_mask, where as where, where_v2 as where_v2
 from .graph.ops.sizes import rank as rank, shape as shape, size as size
-from .graph.ops.slicing import (
-    slice_ as slice,
-    strided_slice as strided_slice,
-)
-from .graph.ops.special import (
-    erf as erf,
-    erfc as erfc,
-    sigmoid as sigmoid,
-)
+from .graph.ops.slicing import slice_ as _slice, strided_slice as strided_slice
+from .graph.ops.special import erf as erf, erfc as erfc, sigmoid as sigmoid
 from .graph.ops.statistics import (
     count_nonzero as count_nonzero,
     norm as norm,
@@ -280,14 +253,15 @@ from .graph.ops.transcendental import (
     tan as tan,
     tanh as tanh,
 )
-from .graph.random_seed import (
-    get_seed as get_seed,
-    set_random_seed as set_random_seed,
+from .graph.random_seed import get_seed as get_seed, set_random_seed as set_random_seed
+from .graph.shapes import (
+    Dimension as Dimension,
+    TensorShape as TensorShape,
+    broadcast_static_shape as broadcast_static_shape,
+    dimension_at_index as dimension_at_index,
+    dimension_value as dimension_value,
 )
-from .graph.shapes import Dimension as Dimension, TensorShape as TensorShape
-from .graph.variable import (
-    Variable as Variable,
-)
+from .graph.variable import Variable as Variable
 from .graph.variable_functions import (
     all_variables as all_variables,
     assign as assign,
@@ -315,6 +289,12 @@ from .graph.variable_functions import (
     variables_initializer as variables_initializer,
 )
 from .nn import initializers as initializers, layers as layers, losses as losses
+from .nn.clipping import (
+    clip_by_average_norm as clip_by_average_norm,
+    clip_by_global_norm as clip_by_global_norm,
+    clip_by_norm as clip_by_norm,
+    global_norm as global_norm,
+)
 from .nn.initializers import (
     constant_initializer as constant_initializer,
     glorot_normal_initializer as glorot_normal_initializer,
@@ -343,7 +323,17 @@ from .runtime.config import (
 from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.session import InteractiveSession as InteractiveSession, Session as Session
 
-newaxis = None
+# Names that Python has taken in the files that define them, and second names.
+arg_max = argmax
+arg_min = argmin
+bool = _bool
+floor_div = floordiv
+get_static_value = _get_static_value
+range = _range
+reverse_v2 = reverse
+slice = _slice
+test = _test
+
 __version__ = "0.1.0"
 
 

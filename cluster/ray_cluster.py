@@ -104,7 +104,7 @@ class RayTasks:
         except ray.exceptions.RayTaskError as error:
             raise errors.UnavailableError(None, None, f"Task {task} could not start: {error.cause}") from None
         except ray.exceptions.RayError as error:
-            raise errors.UnavailableError(None, None, f"Task {task} could not start: {_first_line(error)}") from None
+            raise errors.UnavailableError(None, None, f"Task {task} could not start: {_line(error)}") from None
 
     def close(self) -> None:
         """End the actors, give the placement group back, and stop Ray if it was started for this. Idempotent."""
@@ -145,9 +145,11 @@ def _why(reference: Any) -> str:
     try:
         ray.get(reference, timeout=1)
     except ray.exceptions.RayError as error:
-        return _first_line(error)
+        return _line(error)
     return "it was closed"
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _line(error: Exception) -> str:
+    """The line that says what happened: of an actor that could not be made, it is the last one."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip() if "creation task" in lines[0] else lines[0]

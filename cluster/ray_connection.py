@@ -89,11 +89,14 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _check_answers(address: str) -> None:
-    """Ray itself would try for a long time. Raises UnavailableError when nobody listens at host:port."""
+    """Ray itself would try for a long time. Raises UnavailableError when no Ray listens at host:port."""
     if address == "auto":
         return
     try:
-        socket.create_connection(_split(address), timeout=ANSWER_SECONDS).close()
+        with socket.create_connection(_split(address), timeout=ANSWER_SECONDS) as connection:
+            # Ray speaks gRPC, whose servers begin, unless TLS does: with a frame that says so (HTTP/2's SETTINGS).
+            if os.environ.get("RAY_USE_TLS", "0") != "1" and connection.recv(9)[3:4] != b"\4":
+                raise OSError("something else listens there")
     except OSError as error:
         hint = "Start one with `ray start --head`, or leave the address out."
         what = f"No Ray cluster answers at '{address}': {error}. {hint}"

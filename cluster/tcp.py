@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 
@@ -29,9 +30,8 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketLis
     try:
         sock = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise errors.UnavailableError(
-            None, None, f"cannot listen on {host}:{port}: {error.strerror or error}"
-        ) from None
+        what = os.strerror(error.errno) if error.errno else str(error)  # its own text says the address again
+        raise errors.UnavailableError(None, None, f"cannot listen on {host}:{port}: {what}") from None
     port = sock.getsockname()[1]
     address = f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}"
     return SocketListener(sock, address, secret, lambda client, name: _connection(client, name, limits))

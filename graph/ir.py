@@ -74,12 +74,6 @@ class Tensor(Operators):
             f"Cannot convert a symbolic Tensor ({self.name}) to a numpy array: run it in a session."
         )
 
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
     def __repr__(self) -> str:
         return f"<wf.Tensor '{self.name}' shape={self.shape} dtype={self.dtype.name}>"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 _ROOT = Path(__file__).parents[1]
 _OWN = (
-    *(str(_ROOT / room) + "/" for room in ("graph", "autodiff", "nn", "runtime", "train", "cluster")),
+    *(str(_ROOT / room) + "/" for room in ("graph", "autodiff", "nn", "runtime", "train", "cluster", "compat")),
     str(_ROOT / "__init__.py"),
     "<weft",  # compiled plans
 )

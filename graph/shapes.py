@@ -122,7 +122,7 @@ class Dimension:
         self.assert_is_compatible_with(other)
         return Dimension(other if self.value is None else self.value)
 
-    def _arithmetic(self, other: Any, operation: str) -> Dimension:
+    def _arithmetic(self, other: Any, operation: str) -> Any:
         if not isinstance(other, Dimension | SupportsIndex | None):
             return NotImplemented
         other_value = as_dim(other)
@@ -130,30 +130,30 @@ class Dimension:
             return Dimension(None)
         return Dimension(getattr(self.value, operation)(other_value))
 
-    def __add__(self, other: Any) -> Dimension:
+    def __add__(self, other: Any) -> Any:
         return self._arithmetic(other, "__add__")
 
-    def __sub__(self, other: Any) -> Dimension:
+    def __sub__(self, other: Any) -> Any:
         return self._arithmetic(other, "__sub__")
 
-    def __mul__(self, other: Any) -> Dimension:
+    def __mul__(self, other: Any) -> Any:
         return self._arithmetic(other, "__mul__")
 
-    def __floordiv__(self, other: Any) -> Dimension:
+    def __floordiv__(self, other: Any) -> Any:
         return self._arithmetic(other, "__floordiv__")
 
-    def __mod__(self, other: Any) -> Dimension:
+    def __mod__(self, other: Any) -> Any:
         return self._arithmetic(other, "__mod__")
 
     __radd__, __rmul__ = __add__, __mul__
 
-    def __rsub__(self, other: Any) -> Dimension:
+    def __rsub__(self, other: Any) -> Any:
         return Dimension(other) - self
 
-    def __rfloordiv__(self, other: Any) -> Dimension:
+    def __rfloordiv__(self, other: Any) -> Any:
         return Dimension(other) // self
 
-    def __rmod__(self, other: Any) -> Dimension:
+    def __rmod__(self, other: Any) -> Any:
         return Dimension(other) % self
 
     def _order(self, other: Any, operation: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -139,7 +140,8 @@ def _decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
 def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> None:
     """Add the operations to a graph, each after what it needs.
 
-    Raises ValueError for inputs that are nowhere, and for operations that wait for each other in a circle.
+    Raises ValueError for inputs that are nowhere, for operations that wait for each other in a circle, and for a name that
+    the graph has; TypeError and KeyError too for data that is no graph.
     """
     waiting = {row["name"]: row for row in rows}
     if len(waiting) != len(rows):
@@ -153,7 +155,9 @@ def _needs(row: Any) -> list[str]:
 
 
 def _sorted(rows: dict[str, Any], there: frozenset[str] = frozenset()) -> list[Any]:
-    """Each row after what it needs, but for what is there already."""
+    """Each row after what it needs, but for what is there, and otherwise as they come: the order decides that of a step."""
+    names = list(rows)
+    place = {name: position for position, name in enumerate(names)}
     left = {name: len(set(_needs(row)) - there) for name, row in rows.items()}
     after: dict[str, list[str]] = {}
     for name, row in rows.items():
@@ -161,19 +165,23 @@ def _sorted(rows: dict[str, Any], there: frozenset[str] = frozenset()) -> list[A
             if needed not in rows:
                 raise ValueError(f"operation '{name}' needs '{needed}', which is not there")
             after.setdefault(needed, []).append(name)
-    ready = [name for name in rows if not left[name]]
-    for name in ready:
-        for later in after.get(name, ()):
+    ready = [place[name] for name in names if not left[name]]
+    done = []
+    while ready:
+        done.append(names[heapq.heappop(ready)])
+        for later in after.get(done[-1], ()):
             left[later] -= 1
             if not left[later]:
-                ready.append(later)
+                heapq.heappush(ready, place[later])
     circle = [name for name in rows if left[name]]
     if circle:
         raise ValueError(f"these operations wait for each other in a circle: {', '.join(circle[:10])}")
-    return [rows[name] for name in ready]
+    return [rows[name] for name in done]
 
 
 def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:
+    if row["name"] in graph._by_name:
+        raise ValueError(f"the graph has an operation '{row['name']}' already")
     inputs: tuple[Tensor, ...] = tuple(graph.get_tensor_by_name(f"{name}:{index}") for name, index in row["inputs"])
     controls = [graph.get_operation_by_name(name) for name in row["controls"]]
     with graph.control_dependencies(None), graph.control_dependencies(controls), graph.device(None):

@@ -14,6 +14,7 @@ from ..graph.ops.activations import (
     xw_plus_b as xw_plus_b,
 )
 from ..graph.ops.conv import conv1d as conv1d, conv2d as conv2d, conv2d_transpose as conv2d_transpose
+from ..graph.ops.depthwise import depthwise_conv2d as depthwise_conv2d, separable_conv2d as separable_conv2d
 from ..graph.ops.dropout import dropout as dropout
 from ..graph.ops.losses import (
     l2_loss as l2_loss,
@@ -27,11 +28,11 @@ from ..graph.ops.normalization import (
     batch_normalization as batch_normalization,
     l2_normalize as l2_normalize,
     local_response_normalization as local_response_normalization,
-    local_response_normalization as lrn,
     moments as moments,
     zero_fraction as zero_fraction,
 )
 from ..graph.ops.pooling import avg_pool as avg_pool, max_pool as max_pool
+from ..graph.ops.reordering import depth_to_space as depth_to_space, space_to_depth as space_to_depth
 from ..graph.ops.selecting import in_top_k as in_top_k, top_k as top_k
 from ..graph.ops.softmax import log_softmax as log_softmax, softmax as softmax
 from ..graph.ops.special import sigmoid as sigmoid
@@ -39,3 +40,6 @@ from ..graph.ops.transcendental import tanh as tanh
 from . import rnn_cell as rnn_cell
 from .embedding import embedding_lookup as embedding_lookup
 from .rnn_cell import static_rnn as static_rnn
+
+# A second name.
+lrn = local_response_normalization

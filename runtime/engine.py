@@ -74,6 +74,10 @@ class _Loaded:
     fetches: int
 
 
+#: Where a plan would send to that is alone in its step.
+_NOBODY = Rendezvous()
+
+
 class LocalEngine:
     """Runs all plans in this process: the first in the caller's thread, each other in a thread of its own."""
 
@@ -100,6 +104,8 @@ class LocalEngine:
         return _Loaded(plans, step.fetches)
 
     def run(self, handle: _Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
+        if len(handle.plans) == 1 and timeout is None and not self._closed:
+            return list(handle.plans[0].run(feeds, _NOBODY))
         rendezvous = Rendezvous(timeout)
         with self._lock:
             if self._closed:
@@ -114,10 +120,7 @@ class LocalEngine:
                 self._running.discard(rendezvous)
 
     def _run(self, handle: _Loaded, feeds: Sequence[Any], rendezvous: Rendezvous) -> list[Any]:
-        if len(handle.plans) == 1:
-            parts = [handle.plans[0].run(feeds, rendezvous)]
-        else:
-            parts = self._run_together(handle.plans, feeds, rendezvous)
+        parts = self._run_together(handle.plans, feeds, rendezvous)
         results: list[Any] = [None] * handle.fetches
         for plan, values in zip(handle.plans, parts, strict=True):
             for index, value in zip(plan.fetches, values, strict=True):

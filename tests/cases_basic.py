@@ -1,4 +1,4 @@
-"""Rows for the operations everything leans on: constant, convert, placeholders, identity, sizes, reshaping, broadcasting, fills, arithmetic."""
+"""Rows for the operations that everything leans on, from graph/ops/constant.py to fills.py, and the first of arithmetic.py."""
 
 import numpy as np
 from case import Case, floats, ints
@@ -23,6 +23,9 @@ CASES = [
     Case("Unpack", lambda x: convert.unstack(x, 3, axis=1), (X,), expected=lambda x: [x[:, 0], x[:, 1], x[:, 2]]),
     Case("NoOp", after_a_no_op, (X,), expected=lambda x: x),
     Case("Identity", identity.identity, (X,), expected=lambda x: x),
+    Case("IdentityN", lambda x, y: identity.identity_n([x, y]), (X, ROW), expected=lambda x, y: [x, y]),
+    Case("IdentityN", lambda x: identity.identity_n([x]), (X,), label="one", expected=lambda x: x),
+    Case("PreventGradient", lambda x: identity.prevent_gradient(x, "why"), (X,), expected=lambda x: x, order=0),
     Case("StopGradient", identity.stop_gradient, (X,), expected=lambda x: x, order=0),
     Case("Shape", lambda x: sizes.Shape()(x), (X,), expected=lambda x: np.array([2, 3]), order=0),
     Case("Size", sizes.size, (X,), expected=lambda x: np.array(6), order=0),

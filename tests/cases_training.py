@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from case import Case, floats
-from weft.graph.dtypes import float64
+from weft.graph.dtypes import float64, int64
 from weft.graph.ir import Tensor
 from weft.graph.ops import training, training_adaptive, training_sparse, variables
 from weft.graph.ops.constant import constant
@@ -20,7 +20,10 @@ LR, RHO, MOMENTUM, EPSILON, BETA1, BETA2 = 0.1, 0.8, 0.7, 0.01, 0.6, 0.95
 
 
 def update(definition: Any, slots: int, scalars: list[float], place: int, sparse: bool) -> Callable[..., list[Tensor]]:
-    """Builds: set variable and slots, apply with the gradient (and indices) put among the scalars, read variable and slots."""
+    """Builds: set variable and slots, apply with the gradient (and indices) put among the scalars, read variable and slots.
+
+    A scalar that is an int is a count of steps, the others are hyperparameters of the variable's type.
+    """
 
     def build(*inputs: Tensor) -> list[Tensor]:
         *values, grad = inputs
@@ -28,7 +31,7 @@ def update(definition: Any, slots: int, scalars: list[float], place: int, sparse
         handles = [variables.VarHandleOp(float64, (4, 2))() for _ in values]
         graph = grad.graph
         assign = variables.AssignVariableOp(float64, (4, 2))
-        rates: list[Tensor] = [constant(scalar, float64) for scalar in scalars]
+        rates: list[Tensor] = [constant(scalar, int64 if isinstance(scalar, int) else float64) for scalar in scalars]
         rates[place:place] = [grad, constant(INDICES)] if sparse else [grad]
         with graph.control_dependencies([assign.node(h, v) for h, v in zip(handles, values, strict=True)]):
             applied = definition.node(*handles, *rates)
@@ -51,12 +54,12 @@ def row(
 
 
 def on_rows(expected: Callable[..., Any]) -> Callable[..., Any]:
-    def sparse(*arrays: Array) -> list[Array]:
+    def sparse(*arrays: Array) -> Any:
         *values, grad = (array.copy() for array in arrays)
         changed = expected(*(value[INDICES] for value in values), grad)
         for value, part in zip(values, changed, strict=True):
             value[INDICES] = part
-        return values
+        return values if len(values) > 1 else values[0]
 
     return sparse
 

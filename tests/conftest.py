@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import weft
 
@@ -11,6 +12,10 @@ import weft
 sys.modules.setdefault(Path(__file__).parents[1].name, weft)
 
 from weft.graph import context  # noqa: E402
+
+# A busy machine is no failure of an example; the timeout of a test has the last word.
+hypothesis.settings.register_profile("weft", deadline=None)
+hypothesis.settings.load_profile("weft")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -156,7 +156,7 @@ def runs(built: Built, config: wf.ConfigProto, times: int = 2) -> list[Any]:
         sess.run([v.initializer for v in built.variables])
         for _ in range(times):
             results += sess.run([built.values, built.writes], built.feed_dict())[0]
-        return results + sess.run(list(built.variables))
+        return [*results, *sess.run(list(built.variables))]
 
 
 def same_bits(found: Sequence[Any], wanted: Sequence[Any]) -> bool:

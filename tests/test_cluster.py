@@ -167,20 +167,23 @@ def test_large_tensors_arrive(clusters: Callable[[str], Cluster], transport: str
 def test_large_constants_stay_what_they_are(by_transport: Cluster) -> None:
     """Memory that messages travel in is used again; what a plan or a variable keeps must not lie there."""
     numbers = np.arange(30_000, dtype=np.float32)
-    fed = wf.placeholder(wf.float32, [None])
+    fed = [wf.placeholder(wf.float32, [30_000]) for _ in range(5)]
     with wf.device(PS):
         kept = wf.Variable(numbers, name="kept")
-        constant = wf.constant(numbers) + 0.0 * fed
+        constant = wf.constant(numbers) + 0.0 * fed[0]
+        more = wf.add_n(fed)
     with wf.device(WORKER1):
         there = wf.identity(constant)
     with wf.device(WORKER0):
-        far = wf.Variable(numbers, name="far")
+        far = wf.Variable(np.zeros(30_000, np.float32), name="far")
         store = far.assign(there)
     with wf.Session(by_transport.target) as session:
         session.run([kept.initializer, far.initializer])
-        session.run(store, {fed: np.zeros(30_000)})
+        session.run(store, {fed[0]: np.zeros(30_000)})
         for step in range(5):
-            np.testing.assert_array_equal(session.run(there, {fed: np.full(30_000, step)}), numbers)
+            feeds = {each: np.full(30_000, step) for each in fed}
+            np.testing.assert_array_equal(session.run(there, feeds), numbers)
+            assert set(session.run(more, feeds).tolist()) == {5.0 * step}
         np.testing.assert_array_equal(session.run(kept), numbers)
         np.testing.assert_array_equal(session.run(far), numbers)
 

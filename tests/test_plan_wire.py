@@ -98,10 +98,11 @@ def examples() -> list[Any]:
 def test_a_plan_with_one_thing_changed_is_refused_or_is_another_plan(data: st.DataObject) -> None:
     whole = data.draw(st.sampled_from(examples()))
     changed = json.loads(json.dumps(whole))
-    place, parent = changed, None
-    while isinstance(place, (list, dict)) and place and (parent is None or data.draw(st.booleans())):
-        parent, key = place, data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        place = parent[key]
+    parent: Any = changed
+    key = data.draw(st.sampled_from(range(3)))
+    while isinstance(parent[key], (list, dict)) and parent[key] and data.draw(st.booleans()):
+        parent = parent[key]
+        key = data.draw(st.sampled_from(sorted(parent) if isinstance(parent, dict) else range(len(parent))))
     parent[key] = data.draw(json_values)
     check(json.dumps(changed).encode())
 

@@ -1,5 +1,6 @@
 """Plans: golden texts, one send a destination, buffers that never meet, and copies of reads exactly where a write shows."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,16 @@ def test_a_chain_of_arithmetic_works_in_one_place() -> None:
     (plan,) = plan_of(wf.exp(y)).plans
     assert {buffer.offset for buffer in buffers(plan)} == {0}
     assert plan.arena_bytes == 448  # 400 bytes, rounded up to 64
+
+
+def test_arithmetic_spares_what_is_needed_once_more() -> None:
+    x = wf.placeholder(wf.float32, [100])
+    y = x + 1.0
+    z = y * 2.0
+    (plan,) = plan_of(wf.exp(z - y)).plans
+    first, second, third = (buffer.offset for buffer in buffers(plan))
+    assert first != second
+    assert third in (first, second)
 
 
 def test_memory_is_shared_in_time() -> None:
@@ -263,6 +274,24 @@ def test_training_for_long_keeps_its_memory() -> None:
         assert len(before) == len(after) == 1
         assert before[0] is after[0]
         assert len(sess._prepared) == 2
+
+
+def test_a_step_allocates_far_less_than_its_activations() -> None:
+    size, depth = 256, 8
+    x = wf.placeholder(wf.float32, [size, size])
+    y = x
+    for _ in range(depth):
+        y = wf.nn.relu(wf.matmul(y, wf.Variable(wf.eye(size))) + wf.Variable(wf.zeros([size])))
+    train = wf.train.GradientDescentOptimizer(0.1).minimize(wf.reduce_mean(wf.square(y)))
+    fed = {x: np.ones((size, size), np.float32)}
+    with wf.Session() as sess:
+        sess.run(wf.global_variables_initializer())
+        sess.run(train, fed)
+        tracemalloc.start()
+        sess.run(train, fed)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 1.5 * x.dtype.size * size * size  # of 16 activations and their gradients
 
 
 def frames(sess: wf.Session, request: Any) -> list[Any]:

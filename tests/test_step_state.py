@@ -159,12 +159,11 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         assert self.aborts <= bool(self.failures)
         assert not (self.failures and self.open) or self.aborts == 1
 
-    @precondition(lambda self: getattr(self, "finishes", None))
+    @precondition(lambda self: bool(getattr(self, "finishes", ())))
     @invariant()
     def the_cause_is_the_first_failure_that_follows_from_no_other(self) -> None:
         original = [failure for failure in self.failures if not failure.derived]
-        expected = (original or self.failures or [None])[0]
-        assert self.finishes[0].failure == expected
+        assert self.finishes[0].failure == next(iter(original or self.failures), None)
 
 
 TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase

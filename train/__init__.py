@@ -1,7 +1,9 @@
 """`wf.train`: optimizers, savers, and what places variables and counts steps."""
 
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
+from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
+from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
 from .adam import AdamOptimizer as AdamOptimizer
 from .checkpoint_state import (
     CheckpointState as CheckpointState,
@@ -15,6 +17,7 @@ from .checkpoint_state import (
     update_checkpoint_state as update_checkpoint_state,
 )
 from .device_setter import replica_device_setter as replica_device_setter
+from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
     assert_global_step as assert_global_step,
     create_global_step as create_global_step,
@@ -24,6 +27,23 @@ from .global_step import (
 )
 from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
 from .momentum import MomentumOptimizer as MomentumOptimizer
+from .moving_averages import ExponentialMovingAverage as ExponentialMovingAverage
 from .optimizer import Optimizer as Optimizer
+from .proximal import (
+    ProximalAdagradOptimizer as ProximalAdagradOptimizer,
+    ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
+)
 from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
 from .saver import Saver as Saver
+from .schedules import (
+    cosine_decay as cosine_decay,
+    cosine_decay_restarts as cosine_decay_restarts,
+    exponential_decay as exponential_decay,
+    inverse_time_decay as inverse_time_decay,
+    linear_cosine_decay as linear_cosine_decay,
+    natural_exp_decay as natural_exp_decay,
+    noisy_linear_cosine_decay as noisy_linear_cosine_decay,
+    piecewise_constant as piecewise_constant,
+    piecewise_constant_decay as piecewise_constant_decay,
+    polynomial_decay as polynomial_decay,
+)

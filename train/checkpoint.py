@@ -87,13 +87,13 @@ def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> No
 
 
 def _index(values: Mapping[str, Array], stored: Mapping[str, Array]) -> str:
-    from .. import __version__
+    from importlib.metadata import version  # it reads files: not before a checkpoint is written
 
     variables = {
         name: {"dtype": as_dtype(value.dtype).name, "shape": value.shape, "sha256": _sha256(stored[name])}
         for name, value in values.items()
     }
-    index = {"format": FORMAT, "weft": __version__, "variables": variables}
+    index = {"format": FORMAT, "weft": version("weft"), "variables": variables}
     return json.dumps(index | {"sha256": _digest(index)}, sort_keys=True)
 
 

@@ -166,9 +166,13 @@ class Optimizer(Slots):
         return self._apply_sparse(IndexedSlices(grad, indices), handle)
 
     def _resource_apply_sparse_duplicate_indices(self, grad: Tensor, handle: Variable, indices: Tensor) -> Any:
-        """The same for indices that may repeat: equal ones are summed first. Override where the update needs no sums."""
-        values, rows = _deduplicate_indexed_slices(grad, indices)
-        return self._resource_apply_sparse(values, handle, rows)
+        """The same for indices that may repeat. By default `_apply_sparse_duplicate_indices`."""
+        return self._apply_sparse_duplicate_indices(IndexedSlices(grad, indices), handle)
+
+    def _apply_sparse_duplicate_indices(self, grad: IndexedSlices, var: Variable) -> Any:
+        """The same: rows with equal indices are summed first. Override where the update needs no sums."""
+        values, rows = _deduplicate_indexed_slices(grad.values, grad.indices)
+        return self._resource_apply_sparse(values, var, rows)
 
     def _finish(self, update_ops: list[Operation], name_scope: str) -> Any:
         """An operation of that name after all updates."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from ..graph import shapes
@@ -64,12 +65,7 @@ class Slots:
     def _slot(self, var: Variable, slot_name: str, op_name: str, value: Any) -> Variable:
         slots = self._slots.setdefault(slot_name, {})
         if var.handle not in slots:
-            known = shapes.is_full(as_dims(var.shape))
-            graph = var.graph
-            with graph.as_default(), graph.name_scope(None), graph.colocate_with(var):
-                scope = get_variable_scope().name
-                name = f"{scope}/{var.op.name}/{op_name}" if scope else f"{var.op.name}/{op_name}"
-                slots[var.handle] = Variable(value, False, name=name, validate_shape=known)
+            slots[var.handle] = slot_variable(var, value, op_name)
         return slots[var.handle]
 
     def _create_non_slot_variable(self, initial_value: Any, name: str, colocate_with: Variable) -> Variable:
@@ -84,6 +80,17 @@ class Slots:
     def _get_non_slot_variable(self, name: str, graph: Graph | None = None) -> Variable:
         """The variable of that name. Raises KeyError when `_create_slots` did not make it."""
         return self._non_slots[name, graph or get_default_graph()]
+
+
+def slot_variable(primary: Any, value: Any, op_name: str) -> Variable:
+    """A variable that is not trained and belongs to `primary`, a variable or tensor: called after it, next to a variable."""
+    known = shapes.is_full(as_dims(primary.shape))
+    graph = primary.graph
+    near = graph.colocate_with(primary) if isinstance(primary, Variable) else nullcontext()
+    with graph.as_default(), graph.name_scope(None), near:
+        scope = get_variable_scope().name
+        name = f"{scope}/{primary.op.name}/{op_name}" if scope else f"{primary.op.name}/{op_name}"
+        return Variable(value, False, name=name, validate_shape=known)
 
 
 def _filled_like(var: Variable, value: float) -> Tensor:

@@ -74,6 +74,8 @@ def _python_array(value: Any) -> np.ndarray[Any, Any]:
     """The array that NumPy makes of a literal, in NumPy's own choice of type."""
     try:
         array = np.array(value)
+    except UnicodeDecodeError:  # text beside bytes that are none
+        return np.array(value, object)
     except ValueError:
         raise ValueError(f"Can't convert non-rectangular Python sequence to Tensor: {_short(value)}") from None
     except NotImplementedError:

@@ -107,12 +107,13 @@ class SparseSoftmaxCrossEntropyWithLogits(Op):
 
     def compute(self, logits: Any, labels: Any) -> Any:
         _check_labels(logits.shape, labels)
-        chosen = np.asarray(labels)[..., None].astype(np.intp)
         shifted, exponentials, total = parts(logits, -1)
-        loss = np.log(total) - np.take_along_axis(shifted, chosen, -1)
+        rows = np.size(labels), logits.shape[-1]
+        chosen = np.arange(rows[0]), np.ravel(labels)
+        loss = np.log(total).reshape(rows[0]) - shifted.reshape(rows)[chosen]
         back = np.divide(exponentials, total, out=exponentials)
-        np.put_along_axis(back, chosen, np.take_along_axis(back, chosen, -1) - 1, -1)
-        return loss[..., 0].astype(logits.dtype), back.astype(logits.dtype, copy=False)
+        back.reshape(rows)[chosen] -= 1
+        return loss.reshape(labels.shape).astype(logits.dtype), back.astype(logits.dtype, copy=False)
 
     def grad(self, operation: Operation, dloss: Tensor, dback: Tensor) -> list[Tensor | None]:
         return [_by_logits(operation, ExpandDims(-1)(dloss), dback), None]

@@ -47,9 +47,10 @@ def update_inputs(
             raise ValueError(f"hyperparameters are scalars, got shape {shapes.text(tensor.dims)}")
 
 
-def _dense(
+def dense_inputs(
     definition: Any, handles: tuple[TensorLike, ...], scalars: tuple[TensorLike, ...], grad: TensorLike
 ) -> tuple[Spec, ...]:
+    """No outputs. Raises as `update_inputs`, and ValueError for a gradient of another shape than the definition's."""
     update_inputs(definition, handles, scalars, grad)
     shapes.merge(definition.shape, grad.dims)
     return ()
@@ -65,7 +66,7 @@ class ResourceApplyGradientDescent(Op):
     access = "write"
 
     def infer(self, var: TensorLike, alpha: TensorLike, delta: TensorLike) -> tuple[Spec, ...]:
-        return _dense(self, (var,), (alpha,), delta)
+        return dense_inputs(self, (var,), (alpha,), delta)
 
     def compute(self, state: Any, var: Any, alpha: Any, delta: Any) -> None:
         for value, grad in blocks((var,), delta):
@@ -85,7 +86,7 @@ class ResourceApplyMomentum(Op):
     def infer(
         self, var: TensorLike, accum: TensorLike, lr: TensorLike, grad: TensorLike, momentum: TensorLike
     ) -> tuple[Spec, ...]:
-        return _dense(self, (var, accum), (lr, momentum), grad)
+        return dense_inputs(self, (var, accum), (lr, momentum), grad)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, momentum: Any) -> None:
         for value, total, dy in blocks((var, accum), grad):
@@ -117,7 +118,7 @@ class ResourceApplyAdam(Op):
         self, var: TensorLike, m: TensorLike, v: TensorLike, beta1_power: TensorLike, beta2_power: TensorLike,
         lr: TensorLike, beta1: TensorLike, beta2: TensorLike, epsilon: TensorLike, grad: TensorLike,
     ) -> tuple[Spec, ...]:  # fmt: skip
-        return _dense(self, (var, m, v), (beta1_power, beta2_power, lr, beta1, beta2, epsilon), grad)
+        return dense_inputs(self, (var, m, v), (beta1_power, beta2_power, lr, beta1, beta2, epsilon), grad)
 
     def compute(
         self, state: Any, var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,

@@ -17,9 +17,10 @@ from .training_adaptive import adagrad_step, rmsprop_step
 from .variable_rows import check_indices, check_rows
 
 
-def _sparse(
+def sparse_inputs(
     definition: Any, handles: tuple[TensorLike, ...], scalars: tuple[TensorLike, ...], grad: TensorLike, indices: TensorLike
 ) -> tuple[Spec, ...]:  # fmt: skip
+    """No outputs. Raises TypeError, ValueError for what does not fit the definition's type and shape."""
     update_inputs(definition, handles, scalars, grad)
     check_indices(indices)
     if definition.shape == ():
@@ -38,7 +39,7 @@ def _distinct(indices: Array, targets: list[Array]) -> Array:
     return indices
 
 
-def _on_rows(step: Callable[..., None], slots: tuple[Any, ...], indices: Array, grad: Array) -> None:
+def on_rows(step: Callable[..., None], slots: tuple[Any, ...], indices: Array, grad: Array) -> None:
     """`step(*rows of the slots, rows of the gradient)` in place."""
     targets = [slot.read() for slot in slots]
     chosen = _distinct(indices, targets)
@@ -61,13 +62,13 @@ class ResourceSparseApplyMomentum(Op):
     def infer(
         self, var: TensorLike, accum: TensorLike, lr: TensorLike, grad: TensorLike, indices: TensorLike, momentum: TensorLike
     ) -> tuple[Spec, ...]:  # fmt: skip
-        return _sparse(self, (var, accum), (lr, momentum), grad, indices)
+        return sparse_inputs(self, (var, accum), (lr, momentum), grad, indices)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, indices: Any, momentum: Any) -> None:
         def step(value: Array, total: Array, dy: Array) -> None:
             momentum_step(value, total, dy, lr, momentum, self.use_nesterov)
 
-        _on_rows(step, (var, accum), indices, grad)
+        on_rows(step, (var, accum), indices, grad)
 
 
 @op
@@ -82,10 +83,10 @@ class ResourceSparseApplyAdagrad(Op):
     def infer(
         self, var: TensorLike, accum: TensorLike, lr: TensorLike, grad: TensorLike, indices: TensorLike
     ) -> tuple[Spec, ...]:
-        return _sparse(self, (var, accum), (lr,), grad, indices)
+        return sparse_inputs(self, (var, accum), (lr,), grad, indices)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, indices: Any) -> None:
-        _on_rows(lambda value, total, dy: adagrad_step(value, total, dy, lr), (var, accum), indices, grad)
+        on_rows(lambda value, total, dy: adagrad_step(value, total, dy, lr), (var, accum), indices, grad)
 
 
 @op
@@ -101,7 +102,7 @@ class ResourceSparseApplyRMSProp(Op):
         self, var: TensorLike, ms: TensorLike, mom: TensorLike, lr: TensorLike, rho: TensorLike, momentum: TensorLike,
         epsilon: TensorLike, grad: TensorLike, indices: TensorLike,
     ) -> tuple[Spec, ...]:  # fmt: skip
-        return _sparse(self, (var, ms, mom), (lr, rho, momentum, epsilon), grad, indices)
+        return sparse_inputs(self, (var, ms, mom), (lr, rho, momentum, epsilon), grad, indices)
 
     def compute(
         self, state: Any, var: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any,
@@ -110,7 +111,7 @@ class ResourceSparseApplyRMSProp(Op):
         def step(value: Array, square: Array, moment: Array, dy: Array) -> None:
             rmsprop_step(value, (None, square, moment), dy, (lr, rho, momentum, epsilon))
 
-        _on_rows(step, (var, ms, mom), indices, grad)
+        on_rows(step, (var, ms, mom), indices, grad)
 
 
 @op
@@ -126,7 +127,7 @@ class ResourceSparseApplyCenteredRMSProp(Op):
         self, var: TensorLike, mg: TensorLike, ms: TensorLike, mom: TensorLike, lr: TensorLike, rho: TensorLike,
         momentum: TensorLike, epsilon: TensorLike, grad: TensorLike, indices: TensorLike,
     ) -> tuple[Spec, ...]:  # fmt: skip
-        return _sparse(self, (var, mg, ms, mom), (lr, rho, momentum, epsilon), grad, indices)
+        return sparse_inputs(self, (var, mg, ms, mom), (lr, rho, momentum, epsilon), grad, indices)
 
     def compute(
         self, state: Any, var: Any, mg: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any,
@@ -135,7 +136,7 @@ class ResourceSparseApplyCenteredRMSProp(Op):
         def step(value: Array, mean: Array, square: Array, moment: Array, dy: Array) -> None:
             rmsprop_step(value, (mean, square, moment), dy, (lr, rho, momentum, epsilon))
 
-        _on_rows(step, (var, mg, ms, mom), indices, grad)
+        on_rows(step, (var, mg, ms, mom), indices, grad)
 
 
 @op
@@ -151,7 +152,7 @@ class ResourceSparseApplyAdam(Op):
         self, var: TensorLike, m: TensorLike, v: TensorLike, beta1_power: TensorLike, beta2_power: TensorLike,
         lr: TensorLike, beta1: TensorLike, beta2: TensorLike, epsilon: TensorLike, grad: TensorLike, indices: TensorLike,
     ) -> tuple[Spec, ...]:  # fmt: skip
-        return _sparse(self, (var, m, v), (beta1_power, beta2_power, lr, beta1, beta2, epsilon), grad, indices)
+        return sparse_inputs(self, (var, m, v), (beta1_power, beta2_power, lr, beta1, beta2, epsilon), grad, indices)
 
     def compute(
         self, state: Any, var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,

@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
+from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
 from ...graph.ops.arithmetic import AddN
-from ...graph.ops.broadcasting import Sum
+from ...graph.ops.broadcasting import Sum, SumTo
 from ...graph.ops.linalg import MatMul, apart
+from ...graph.ops.reduction import Mean
+from ...graph.ops.training import BLOCK, ResourceApplyGradientDescent
+from ...graph.ops.variables import updatable
 from .kernels import Kernel
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
@@ -98,4 +103,97 @@ def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...])
         return total
 
     return Kernel(run, takes_out=True)
+
+
+@kernel_of(Mean)
+def mean(definition: Mean, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The sum and its division, both in the buffer, for floats whose number is known."""
+    count, parts = shapes.count(inputs[0].dims), shapes.count(outputs[0].dims)
+    dtype = outputs[0].dtype
+    if count is None or parts is None or dtype.is_integer or dtype.size == 2:
+        return Kernel(definition.compute)
+    reduce: Any = np.add.reduce
+    axes, keepdims, kind = definition.axes, definition.keepdims, dtype.np
+    divisor = np.array(count // max(parts, 1), kind)
+
+    def run(x: Any, out: Any = None) -> Any:
+        return np.true_divide(reduce(x, axes, kind, out, keepdims), divisor, out)
+
+    return Kernel(run, takes_out=True)
+
+
+@kernel_of(SumTo)
+def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """np.add.reduce over the axes that were broadcast, into the buffer."""
+    whole, dims = inputs[0].dims, outputs[0].dims
+    if whole is None or dims is None or not shapes.is_full(whole) or not shapes.is_full(dims):
+        return Kernel(definition.compute)
+    lead = len(whole) - len(dims)
+    kept = (1,) * lead + tuple(dim or 0 for dim in dims)
+    axes = tuple(axis for axis, dim in enumerate(kept) if axis < lead or (dim == 1 and whole[axis] != 1))
+    if not axes:
+        return Kernel(definition.compute)
+    reduce: Any = np.add.reduce
+    kind = outputs[0].dtype.np
+
+    def run(x: Any, shape: Any, out: Any = None) -> Any:
+        if out is None:
+            return reduce(x, axes, kind, None, True).reshape(dims)
+        reduce(x, axes, kind, out.reshape(kept), True)
+        return out
+
+    return Kernel(run, takes_out=True)
+
+
+@kernel_of(BiasAdd)
+def bias_add(definition: BiasAdd, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """An addition, which broadcasts along the last dimension by itself."""
+    if definition.data_format == "NCHW":
+        return Kernel(definition.compute)
+    return Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex)
+
+
+@kernel_of(Relu)
+def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """np.maximum with 0."""
+    zero = outputs[0].dtype.np.type(0)
+
+    def run(x: Any, out: Any = None, order: Any = "C") -> Any:
+        return np.maximum(x, zero, out=out, order=order)
+
+    return Kernel(run, takes_out=True, exact=True)
+
+
+@kernel_of(ReluGrad)
+def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """A mask of all bits where x is positive, made and applied in the buffer."""
+    zero = outputs[0].dtype.np.type(0)
+    bits = np.dtype(f"i{outputs[0].dtype.size}")
+
+    def run(dy: Any, x: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(dy, x)
+        mask = out.view(bits)
+        np.copyto(mask, np.greater(x, zero))
+        np.negative(mask, out=mask)
+        np.bitwise_and(mask, dy.view(bits), out=mask)
+        return out
+
+    return Kernel(run, takes_out=True)
+
+
+@kernel_of(ResourceApplyGradientDescent)
+def gradient_descent(
+    definition: ResourceApplyGradientDescent, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]
+) -> Kernel:
+    """At once where the variable is small enough to stay in the cache."""
+
+    def run(state: Any, slot: Any, alpha: Any, delta: Any) -> None:
+        value = updatable(slot, delta)
+        if value.size > BLOCK:
+            definition.compute(state, slot, alpha, delta)
+        else:
+            np.subtract(value, np.multiply(alpha, delta), out=value)
+
+    return Kernel(run, needs_state=True)
 

@@ -1,0 +1,340 @@
+"""What ends badly: tasks and drivers that are killed, stopped or interrupted, and clusters that cannot start."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import weft as wf
+from endpoints import in_background
+from weft.cluster import Cluster, transport
+
+PS, WORKER0, WORKER1 = (f"/job:{task}" for task in ("ps/task:0", "worker/task:0", "worker/task:1"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_stays() -> Iterator[None]:
+    """A small cluster that lives as long as these tests do, so that Ray is started once for the others."""
+    with wf.cluster.start({"holder": 1}):
+        yield
+
+
+@pytest.fixture
+def cluster(ray_stays: None) -> Iterator[Cluster]:
+    with wf.cluster.start({"ps": 1, "worker": 2}) as cluster:
+        yield cluster
+        started = time.monotonic()
+    assert time.monotonic() - started < 5, "closing took too long"
+
+
+def send(signal_number: int, cluster: Cluster, task: str) -> None:
+    (pid,) = [info.pid for info in cluster.tasks if info.name.startswith(task)]
+    os.kill(pid, signal_number)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def slow(device: str, operations: int = 400) -> tuple[wf.Tensor, wf.Tensor]:
+    """Something to feed, and what takes many seconds to compute from it, operation by operation."""
+    with wf.device(device):
+        fed = wf.placeholder(wf.float64, [None])
+        value = fed
+        for _ in range(operations):
+            value = wf.sin(value)
+    return fed, value
+
+
+NUMBERS = np.linspace(0, 1, 1 << 20)
+
+
+# tasks
+
+
+def test_a_worker_is_killed_in_a_step(cluster: Cluster) -> None:
+    fed, value = slow(WORKER1)
+    with wf.device(PS):
+        total = wf.reduce_sum(value)
+    with wf.device(WORKER0):
+        elsewhere = wf.constant(1.0) + wf.placeholder_with_default(1.0, [])
+    with wf.Session(cluster.target) as session:
+        running = in_background(session.run, total, {fed: NUMBERS})
+        time.sleep(1)
+        send(signal.SIGKILL, cluster, "/job:worker/replica:0/task:1")
+        with within(5), pytest.raises(wf.errors.UnavailableError) as caught:
+            running()
+        assert caught.value.message.startswith("Task /job:worker/replica:0/task:1 on ")
+        assert " is gone: " in caught.value.message
+        with within(0.5), pytest.raises(wf.errors.UnavailableError, match=r"task:1 on .* is gone"):
+            session.run(total, {fed: NUMBERS})
+        assert session.run(elsewhere) == 2.0, "steps that do without the task go on"
+    with within(1), pytest.raises(wf.errors.UnavailableError, match=r"/job:worker/replica:0/task:1"):
+        wf.Session(cluster.target)
+
+
+def test_the_ps_is_killed_while_the_workers_wait_or_compute(cluster: Cluster) -> None:
+    with wf.device(PS):
+        v = wf.Variable(1.0)
+        big, from_ps = slow(PS)
+    with wf.device(WORKER0):
+        waits = from_ps * wf.cast(v, wf.float64)
+    fed, computes = slow(WORKER1)
+    with wf.Session(cluster.target) as session:
+        session.run(v.initializer)
+        running = in_background(session.run, [waits, computes], {big: NUMBERS, fed: NUMBERS})
+        time.sleep(1)
+        send(signal.SIGKILL, cluster, "/job:ps")
+        with within(5), pytest.raises(wf.errors.UnavailableError, match=r"Task /job:ps/replica:0/task:0 on .* is gone"):
+            running()
+
+
+def test_a_worker_that_hangs_in_a_step_and_comes_back(cluster: Cluster) -> None:
+    """A large feed is more than the socket holds, so that not even sending it ends."""
+    with wf.device(WORKER1):
+        fed = wf.placeholder(wf.float32, [None])
+        value = wf.reduce_sum(fed)
+    config = wf.ConfigProto(operation_timeout_in_ms=500)
+    with wf.Session(cluster.target, config=config) as session:
+        assert session.run(value, {fed: np.ones(10)}) == 10
+        send(signal.SIGSTOP, cluster, "/job:worker/replica:0/task:1")
+        with within(5), pytest.raises(wf.errors.DeadlineExceededError, match="task:1 was still busy"):
+            session.run(value, {fed: np.ones(10)})
+        send(signal.SIGCONT, cluster, "/job:worker/replica:0/task:1")
+        assert session.run(value, {fed: np.ones(10)}) == 10
+
+
+def test_a_worker_that_takes_no_more_messages_is_cut_off() -> None:
+    """A feed that is more than a socket holds cannot be sent to a task that hangs: that must end, too."""
+    with wf.cluster.start({"worker": 1}, transport="tcp") as cluster:
+        with wf.device(WORKER0):
+            fed = wf.placeholder(wf.float32, [None])
+            value = wf.reduce_sum(fed)
+        with wf.Session(cluster.target) as session:
+            large = np.ones(25_000_000, np.float32)
+            assert session.run(value, {fed: large}) == 25_000_000
+            send(signal.SIGSTOP, cluster, "/job:worker")
+            with within(6), pytest.raises(wf.errors.UnavailableError, match="it has not taken a message"):
+                session.run(value, {fed: large}, options=wf.RunOptions(timeout_in_ms=500))
+
+
+# starting
+
+
+def test_a_port_in_use(ray_stays: None) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(wf.errors.UnavailableError) as caught:
+            wf.cluster.start({"ps": 1, "worker": [f"127.0.0.1:{port}"]})
+    message = caught.value.message
+    assert message == (
+        f"Task /job:worker/replica:0/task:0 could not start: cannot listen on 127.0.0.1:{port}: Address already in use"
+    )
+
+
+def test_a_port_of_ones_own(ray_stays: None) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    with wf.cluster.start({"worker": [f"localhost:{port}"]}) as cluster:
+        assert cluster.tasks[0].addresses["tcp"] == f"tcp://127.0.0.1:{port}"
+
+
+def test_a_host_that_is_not_there(ray_stays: None) -> None:
+    with pytest.raises(wf.errors.ResourceExhaustedError, match=r"no node has the address 192\.0\.2\.77 of /job:worker"):
+        wf.cluster.start({"worker": ["192.0.2.77:2222"]}, timeout=1)
+
+
+def test_an_error_in_the_block_ends_the_cluster(ray_stays: None) -> None:
+    threads = set(threading.enumerate())
+    cluster = wf.cluster.start({"worker": 1})
+    with pytest.raises(ZeroDivisionError), cluster:
+        _ = 1 / 0
+    assert set(threading.enumerate()) <= threads
+    pid = cluster.tasks[0].pid
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    with pytest.raises(wf.errors.NotFoundError, match="No cluster of this process is running"):
+        wf.Session(cluster.target)
+
+
+def test_a_stranger_is_refused_and_harms_nothing(ray_stays: None) -> None:
+    with wf.cluster.start({"worker": 1}, transport="tcp") as cluster:
+        addresses = cluster.tasks[0].addresses
+        host, _, port = addresses["tcp"].removeprefix("tcp://").rpartition(":")
+        value = wf.constant(1.0) + wf.placeholder_with_default(1.0, [])
+        with wf.Session(cluster.target) as session:
+            session.run(value)
+            with socket.create_connection((host, int(port))) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n" + bytes(500))
+                stranger.settimeout(5)
+                with pytest.raises((ConnectionResetError, EOFError)):
+                    raise_at_end(stranger)
+            for address in addresses.values():
+                with pytest.raises(wf.errors.UnauthenticatedError):
+                    transport.connect(address, bytes(32))
+            silent = [socket.create_connection((host, int(port))) for _ in range(20)]
+            assert session.run(value) == 2.0
+            with wf.Session(cluster.target) as another:
+                assert another.run(value) == 2.0
+            for each in silent:
+                each.close()
+
+
+def raise_at_end(stranger: socket.socket) -> None:
+    if not stranger.recv(1):
+        raise EOFError
+
+
+# drivers
+
+SLOW_DRIVER = """
+import sys, time
+import numpy as np
+import weft as wf
+with wf.device("/job:worker/task:0"):
+    fed = wf.placeholder(wf.float64, [None])
+    value = fed
+    for _ in range(2000):
+        value = wf.sin(value)
+with wf.cluster.start({"ps": 1, "worker": 1}) as cluster, wf.Session(cluster.target) as session:
+    for task in cluster.tasks:
+        print(task.pid, *task.addresses.values(), flush=True)
+    if sys.argv[1] == "raise":
+        forgotten = wf.cluster.start({"other": 1})
+        raise ZeroDivisionError("in the block")
+    print("running", flush=True)
+    session.run(value, {fed: np.linspace(0, 1, 1 << 20)})
+"""
+
+SMALL_RAY_DRIVER = """
+import sys, time
+import ray
+import weft as wf
+
+def refused(*arguments, **options):
+    started = time.monotonic()
+    try:
+        wf.cluster.start(*arguments, **options)
+    except Exception as error:
+        print(f"{type(error).__name__} after {time.monotonic() - started:.0f} s: {error}")
+
+refused({"worker": 1}, address="127.0.0.1:" + sys.argv[1])
+refused({"worker": 1}, address="127.0.0.1:" + sys.argv[2])
+refused({"worker": 1}, address="pigeon://here")
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=100 << 20)
+refused({"worker": 3}, timeout=1)
+with wf.cluster.start({"worker": 2}) as cluster, wf.Session(cluster.target) as session:
+    print("value", session.run(wf.constant(1.0) + 1.0))
+print("Ray", "goes on" if ray.is_initialized() else "has ended")
+"""
+
+
+@contextmanager
+def driver(
+    folder: Path, text: str, *arguments: str
+) -> Iterator[tuple["subprocess.Popen[str]", Callable[[], list[int]]]]:
+    """A program in a process of its own, and what tells which processes of it and of its Ray run."""
+    for name in ("cluster", "graph", "runtime", "train"):  # none of what is in the folder that it runs in is weft's
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise ImportError('not weft')")
+    mark = f"WEFT_TEST_MARK={folder.name}-{os.getpid()}-{time.monotonic()}"
+    environment = dict(os.environ) | dict([mark.split("=")])
+    script = folder / "elsewhere" / "driver.py"
+    script.parent.mkdir()
+    script.write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, str(script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        cwd=folder,
+    )
+
+    def running() -> list[int]:
+        return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal() and marked(each, mark)]
+
+    try:
+        yield process, running
+    finally:
+        process.kill()
+        process.communicate()
+        for pid in running():
+            os.kill(pid, signal.SIGKILL)
+
+
+#: What Ray keeps for a minute after its main process was killed: they wait for its head to come back. None of weft's.
+AGENTS = (b"ray::DashboardAgent", b"ray::RuntimeEnvAgent")
+
+
+def marked(process: Path, mark: str) -> bool:
+    try:
+        is_agent = (process / "cmdline").read_bytes().startswith(AGENTS)
+        return not is_agent and mark.encode() in (process / "environ").read_bytes()
+    except OSError:  # it has ended, or is a zombie
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def read_tasks(process: "subprocess.Popen[str]", tasks: int) -> tuple[list[int], list[str]]:
+    assert process.stdout is not None
+    lines = [process.stdout.readline().split() for _ in range(tasks)]
+    return [int(line[0]) for line in lines], [address for line in lines for address in line[1:]]
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT", "raise"])
+def test_nothing_is_left_when_a_driver_ends(tmp_path: Path, end: str) -> None:
+    with driver(tmp_path, SLOW_DRIVER, end) as (process, running):
+        pids, addresses = read_tasks(process, 2)
+        assert {process.pid, *pids} <= set(running())
+        if end.startswith("SIG"):
+            assert process.stdout is not None
+            assert process.stdout.readline() == "running\n"
+            time.sleep(1)
+            process.send_signal(getattr(signal, end))
+        output = process.communicate(timeout=20)[0]
+        wait_for(lambda: not running())
+        assert "KeyboardInterrupt" in output if end == "SIGINT" else "KeyboardInterrupt" not in output
+        assert ("ZeroDivisionError: in the block" in output) == (end == "raise")
+        assert process.returncode != 0
+    for address in addresses:
+        with pytest.raises(wf.errors.UnavailableError):
+            transport.connect(address, bytes(32))
+    assert not [name for name in os.listdir("/dev/shm") if "weft" in name]
+
+
+def test_a_ray_that_is_not_there_too_small_or_the_users_own(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        nobody = str(closed.getsockname()[1])
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        mute = str(silent.getsockname()[1])
+        with driver(tmp_path, SMALL_RAY_DRIVER, nobody, mute) as (process, _):
+            lines = process.communicate(timeout=60)[0].splitlines()
+    expected = [
+        f"UnavailableError after 0 s: No Ray cluster answers at '127.0.0.1:{nobody}': [Errno 111] Connection refused. ",
+        f"UnavailableError after 5 s: No Ray cluster answers at '127.0.0.1:{mute}': ",
+        "ValueError after 0 s: A Ray address is 'auto' or 'host:port', as 'localhost:6379', got 'pigeon://here'",
+        "ResourceExhaustedError after 1 s: Ray has found no room for 3 tasks within 1 s. "
+        "Each needs 1 CPU; of 2 in the cluster, 2 are free",
+        "value 2.0",
+        "Ray goes on",
+    ]
+    assert len(lines) == len(expected), lines
+    for line, beginning in zip(lines, expected, strict=True):
+        assert line.startswith(beginning)

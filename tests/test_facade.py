@@ -1,0 +1,152 @@
+"""The public face: the names that TensorFlow 1 programs use most, each with a word on what it is."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import weft as wf
+
+#: What most programs of the wild use, as far as weft has it: none of these may get lost.
+NAMES = [
+    "AUTO_REUSE", "ConfigProto", "Graph", "GraphKeys", "InteractiveSession", "RunMetadata", "RunOptions", "Session",
+    "Tensor", "TensorShape", "Variable", "__version__", "abs", "add", "add_n", "add_to_collection", "all_variables",
+    "arg_max", "argmax", "argmin", "assign", "assign_add", "bool", "cast", "clip_by_global_norm", "clip_by_norm",
+    "clip_by_value", "concat", "constant", "constant_initializer", "control_dependencies", "convert_to_tensor", "cos",
+    "device", "diag", "disable_v2_behavior", "div", "divide", "enable_eager_execution", "equal", "exp", "expand_dims",
+    "fill", "float16", "float32", "float64", "floor", "floordiv", "gather", "gather_nd", "get_collection",
+    "get_default_graph", "get_default_session", "get_variable", "get_variable_scope", "global_norm",
+    "global_variables", "global_variables_initializer", "gradients", "greater", "group", "identity",
+    "initialize_all_variables", "int32", "int64", "less", "linspace", "local_variables",
+    "local_variables_initializer", "log", "logical_and", "logical_not", "matmul", "matrix_determinant",
+    "matrix_inverse", "maximum", "minimum", "mod", "multinomial", "multiply", "name_scope", "negative", "newaxis",
+    "no_op", "not_equal", "one_hot", "ones", "ones_initializer", "ones_like", "pad", "placeholder",
+    "placeholder_with_default", "pow", "random_normal", "random_normal_initializer", "random_uniform",
+    "random_uniform_initializer", "range", "reduce_all", "reduce_max", "reduce_mean", "reduce_min", "reduce_sum",
+    "reset_default_graph", "reshape", "round", "set_random_seed", "shape", "sigmoid", "sign", "sin", "slice", "split",
+    "sqrt", "square", "squared_difference", "squeeze", "stack", "stop_gradient", "string", "subtract", "tanh", "tile",
+    "to_float", "to_int32", "trainable_variables", "transpose", "truediv", "truncated_normal",
+    "truncated_normal_initializer", "uint8", "unstack", "variable_scope", "variables_initializer",
+    "variance_scaling_initializer", "where", "zeros", "zeros_initializer", "zeros_like", "app.flags", "app.run",
+    "errors.OutOfRangeError", "flags.DEFINE_boolean", "flags.DEFINE_float", "flags.DEFINE_integer",
+    "flags.DEFINE_string", "flags.FLAGS", "layers.average_pooling2d", "layers.conv2d", "layers.dense",
+    "layers.dropout", "layers.max_pooling2d", "logging.INFO", "logging.fatal", "logging.info",
+    "logging.set_verbosity", "losses.mean_squared_error", "losses.softmax_cross_entropy",
+    "losses.sparse_softmax_cross_entropy", "nn.avg_pool", "nn.batch_normalization", "nn.bias_add", "nn.conv2d",
+    "nn.conv2d_transpose", "nn.dropout", "nn.elu", "nn.embedding_lookup", "nn.in_top_k", "nn.l2_loss", "nn.lrn",
+    "nn.max_pool", "nn.moments", "nn.relu", "nn.relu6", "nn.sigmoid", "nn.sigmoid_cross_entropy_with_logits",
+    "nn.softmax", "nn.softmax_cross_entropy_with_logits", "nn.softmax_cross_entropy_with_logits_v2", "nn.softplus",
+    "nn.sparse_softmax_cross_entropy_with_logits", "nn.tanh", "nn.top_k", "nn.xw_plus_b", "nn.zero_fraction",
+    "nn.rnn_cell.BasicLSTMCell", "nn.rnn_cell.BasicRNNCell", "nn.rnn_cell.GRUCell", "nn.rnn_cell.MultiRNNCell",
+    "test.compute_gradient", "test.compute_gradient_error", "train.AdagradOptimizer", "train.AdamOptimizer",
+    "train.ClusterSpec", "train.ExponentialMovingAverage", "train.GradientDescentOptimizer",
+    "train.MomentumOptimizer", "train.RMSPropOptimizer", "train.Saver", "train.checkpoint_exists",
+    "train.create_global_step", "train.exponential_decay", "train.get_checkpoint_state", "train.get_global_step",
+    "train.get_or_create_global_step", "train.latest_checkpoint", "train.piecewise_constant",
+    "train.replica_device_setter", "AggregationMethod", "Assert", "DType", "DeviceSpec", "Dimension", "GPUOptions",
+    "IndexedSlices", "NoGradient", "NotDifferentiable", "OpError", "Operation", "Print", "RegisterGradient",
+    "UnconnectedGradients", "VariableScope", "as_dtype", "assign_sub", "broadcast_static_shape", "broadcast_to",
+    "colocate_with", "complex", "cumprod", "cumsum", "depth_to_space", "dimension_value", "disable_eager_execution",
+    "dynamic_partition", "dynamic_stitch", "erf", "executing_eagerly", "eye", "floor_div", "floormod",
+    "get_collection_ref", "get_local_variable", "get_seed", "get_static_value", "invert_permutation", "is_finite",
+    "is_inf", "is_nan", "is_tensor", "lin_space", "matrix_diag", "matrix_diag_part", "matrix_set_diag", "meshgrid",
+    "norm", "rank", "realdiv", "reduce_any", "reduce_logsumexp", "reduce_prod", "reverse", "reverse_sequence",
+    "reverse_v2", "roll", "rsqrt", "saturate_cast", "scatter_add", "scatter_nd", "scatter_update", "segment_sum",
+    "sequence_mask", "size", "space_to_depth", "strided_slice", "tensordot", "trace", "tuple", "unique",
+    "unsorted_segment_sum", "with_dependencies", "nn.depth_to_space", "nn.depthwise_conv2d", "nn.log_softmax",
+    "nn.selu", "nn.separable_conv2d", "nn.static_rnn",
+]  # fmt: skip
+
+#: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.
+FACES = [
+    "",
+    "nn",
+    "train",
+    "test",
+    "errors",
+    "losses",
+    "layers",
+    "initializers",
+    "flags",
+    "app",
+    "logging",
+    "nn.rnn_cell",
+]
+
+
+def found(path: str) -> Any:
+    thing: Any = wf
+    for name in path.split("."):
+        thing = getattr(thing, name) if name else thing
+    return thing
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_name_is_there(name: str) -> None:
+    assert hasattr(found(name.rpartition(".")[0]), name.rpartition(".")[2])
+
+
+def test_the_list_names_each_once() -> None:
+    assert len(NAMES) == len(set(NAMES))
+
+
+def public() -> Iterator[tuple[str, Any]]:
+    """What the faces offer of weft itself, by its name."""
+    for face in FACES:
+        for name, thing in vars(found(face)).items():
+            inside = str(getattr(thing, "__module__", "")).startswith("weft")
+            if not name.startswith("_") and (inspect.isfunction(thing) or inspect.isclass(thing)) and inside:
+                yield f"{face}.{name}".lstrip("."), thing
+
+
+def test_every_public_function_and_class_has_a_docstring() -> None:
+    things = dict(public())
+    assert len(things) > 250
+    assert [name for name, thing in things.items() if not (thing.__doc__ or "").strip()] == []
+
+
+def test_each_name_of_the_facade_comes_from_weft() -> None:
+    strangers = [
+        name
+        for name, thing in vars(wf).items()
+        if isinstance(thing, ModuleType) and not name.startswith("_") and not thing.__name__.startswith("weft.")
+    ]
+    assert strangers == []
+
+
+def test_names_can_be_imported_from_the_faces() -> None:
+    for face in ("nn", "train", "errors", "losses", "layers", "initializers", "flags", "app", "logging"):
+        module = found(face)
+        assert sys.modules[module.__name__] is module
+        assert importlib.import_module(module.__name__) is module
+
+
+def test_aliases_are_the_same_thing() -> None:
+    pairs = [
+        (wf.arg_max, wf.argmax), (wf.arg_min, wf.argmin), (wf.lin_space, wf.linspace), (wf.floor_div, wf.floordiv),
+        (wf.reverse_v2, wf.reverse), (wf.nn.lrn, wf.nn.local_response_normalization), (wf.app.flags, wf.flags),
+        (wf.nn.depth_to_space, wf.depth_to_space),
+    ]  # fmt: skip
+    for alias, thing in pairs:
+        assert alias is thing
+
+
+def test_what_is_not_there_says_so() -> None:
+    with pytest.raises(AttributeError, match="'weft' has no attribute 'no_such_thing'"):
+        _ = wf.no_such_thing
+
+
+def test_the_main_program_needs_nothing_but_the_facade() -> None:
+    x = wf.placeholder(wf.float32, [None, 2])
+    with wf.variable_scope("layer"):
+        w = wf.get_variable("w", [2, 1], initializer=wf.zeros_initializer())
+    loss = wf.reduce_mean(wf.square(wf.matmul(x, w) - 1.0))
+    step = wf.train.GradientDescentOptimizer(0.1).minimize(loss)
+    with wf.Session() as session:
+        session.run(wf.global_variables_initializer())
+        losses = [session.run([loss, step], {x: [[1.0, 0.0], [0.0, 1.0]]})[0] for _ in range(3)]
+    assert losses[0] == 1.0
+    assert losses == sorted(losses, reverse=True)
