@@ -109,7 +109,7 @@ class FunctionGraph(Graph):
 
 
 class Function:
-    """A finished function graph with its inputs and outputs, all of that graph. It is equal only to itself."""
+    """A finished function graph with its inputs and outputs, all of that graph. Equal to one of the same content."""
 
     __slots__ = ("_access", "_operations", "graph", "inputs", "outputs")
 
@@ -151,6 +151,23 @@ class Function:
                         found[tensor] = max(found.get(tensor, ""), own)  # "" < "read" < "write"
             self._access = tuple(found.get(tensor, "") for tensor in self.inputs)
         return self._access[index]
+
+    def _content(self) -> list[Any]:
+        """The inputs, each operation with what it needs, and the outputs, by name."""
+        inputs = [(tensor.op.name, tensor.dtype, tensor.dims) for tensor in self.inputs]
+        body = [
+            (op.name, op.definition, [tensor.name for tensor in op.inputs], [other.name for other in op.control_inputs])
+            for op in self.operations
+        ]
+        return [inputs, body, [tensor.name for tensor in self.outputs]]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Function):
+            return NotImplemented
+        return self is other or (self.name == other.name and self._content() == other._content())
+
+    def __hash__(self) -> int:
+        return hash((self.name, len(self.inputs), tuple(tensor.name for tensor in self.outputs)))
 
     def __repr__(self) -> str:
         return f"Function({self.name}: {len(self.inputs)} -> {len(self.outputs)})"
