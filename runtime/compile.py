@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..graph import shapes
 from ..graph.dtypes import resource
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
@@ -18,6 +19,7 @@ from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from .recycling import RECYCLER, SMALLEST
 
 _FILE = "<weft plan>"
 
@@ -204,6 +206,8 @@ class _Writer:
         ]
         if kernel.takes_out and run.buffer is not None:
             arguments.append(f"out={out}")
+        elif kernel.takes_out and (memory := self._memory(run)):
+            arguments.append(f"out={memory}")
         elif kernel.exact:
             arguments.append("order='C'")  # whatever the order of the inputs
         call = f"{function}({', '.join(arguments)})"
@@ -211,6 +215,15 @@ class _Writer:
             call = f"copy({call}, {out})"
         left = ", ".join(f"v{slot}" for slot in run.outputs)
         return f"{left} = {call}" if left else call
+
+    def _memory(self, run: Run) -> str:
+        """The call that gets memory for a big result without a buffer; nothing for a small one or an unknown size."""
+        spec = run.output_specs[0]
+        count = shapes.count(spec.dims)
+        if count is None or count * spec.dtype.size < SMALLEST or spec.dtype.np.hasobject:
+            return ""
+        arguments = spec.dtype.np, spec.dims, count * spec.dtype.size
+        return f"{self._constant(partial(RECYCLER.array, *arguments))}()"
 
 
 def _handle(run: Run, function: Callable[[], Any]) -> Any:
