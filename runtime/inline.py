@@ -13,7 +13,7 @@ from .compile import CompiledPlan
 from .lower import lower
 from .optimize import optimize
 from .order import order
-from .partition import partition
+from .partition import Partition, partition
 from .specialize import specialize
 from .tapes import inner_program
 
@@ -36,5 +36,6 @@ def compile_function(
     program, entries = inner_program(function, saves)
     program = optimize(specialize(program, dims))
     parts = partition(program, order(program), [_HERE] * len(program.nodes))
-    plan = lower(program, parts[0], backend, sends_by_reference=True, shared=shared)
+    part = parts[0] if parts else Partition(str(_HERE))
+    plan = lower(program, part, backend, sends_by_reference=True, shared=shared)
     return CompiledPlan(plan, backend, state), entries

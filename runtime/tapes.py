@@ -10,8 +10,10 @@ from ..graph.function import Function
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
 from ..graph.ops.tapes import INSIDE, TapeRead, below, heads
+from .optimize import drop_dead
 from .program import Node, Program, Ref
 from .prune import prune
+from .trim import trimmed
 
 #: What is read of tapes: for each, the paths of the entries.
 Wanted = dict[Ref, set[str]]
@@ -19,7 +21,7 @@ Wanted = dict[Ref, set[str]]
 
 def record(program: Program) -> Program:
     """The program with `saves` set on its branches and loops."""
-    return _recording(program, {})[0]
+    return drop_dead(_recording(program, {})[0])
 
 
 def inner_program(function: Function, saves: Iterable[str]) -> tuple[Program, list[str]]:
@@ -27,44 +29,73 @@ def inner_program(function: Function, saves: Iterable[str]) -> tuple[Program, li
 
     The fetches are the function's outputs, then these entries.
     """
-    kept = [path for path in saves if function.owns(path.partition(INSIDE)[0])]
-    entries = heads(tuple(kept))
+    program, asked, entries = _inside(function, saves)
+    return drop_dead(_recording(program, asked)[0]), entries
+
+
+def _inside(function: Function, saves: Iterable[str]) -> tuple[Program, Wanted, list[str]]:
+    """The program of a function that saves these paths, what of its own tapes that asks for, and the entries it saves."""
+    kept = tuple(path for path in saves if function.owns(path.partition(INSIDE)[0]))
+    entries = heads(kept)
     fetches = [*function.outputs, *(function.tensor(entry) for entry in entries)]
     program = prune(fetches, (), function.inputs)
-    wanted = {
-        ref: set(below(tuple(kept), entry))
+    asked = {
+        ref: set(below(kept, entry))
         for entry, ref in zip(entries, program.fetches[len(function.outputs) :], strict=True)
         if program.spec(ref).dtype is variant
     }
-    return _recording(program, wanted)[0], entries
+    return program, asked, entries
 
 
 def _reads_of(function: Function, saves: Iterable[str]) -> dict[int, set[str]]:
     """For each input of a function that is a tape: what the function reads of it when it saves those entries."""
     if not any(tensor.dtype is variant for tensor in function.inputs):
         return {}
-    program = inner_program(function, saves)[0]
-    wanted = _recording(program, {})[1]
+    program, asked, _ = _inside(function, saves)
+    wanted = _recording(program, asked)[1]
     return {index: wanted[Ref(index, 0)] for index in range(len(function.inputs)) if Ref(index, 0) in wanted}
 
 
 def _recording(program: Program, asked: Mapping[Ref, set[str]]) -> tuple[Program, Wanted]:
-    """The program with `saves` set, and what is read of each tape in it; `asked` is read of some from outside."""
+    """The program with `saves` set, and what is read of each tape in it; `asked` is read of some from outside.
+
+    From the last node to the first, so that what uses a result is known before what makes it.
+    """
     wanted: Wanted = {ref: set(paths) for ref, paths in asked.items()}
     nodes = list(program.nodes)
+    moved: dict[Ref, Ref] = {}
+    whole = set(program.targets)  # these are waited for, not just used: they run with all that they do
+    used: dict[int, set[int]] = {}
+    for ref in program.fetches:
+        used.setdefault(ref.node, set()).add(ref.output)
     for position in range(len(nodes) - 1, -1, -1):
         node = nodes[position]
+        if position not in used and position not in whole:
+            continue
         if isinstance(node.definition, (If, While)):
-            paths = wanted.get(Ref(position, len(node.specs) - 1))
-            before = node.definition.saves
-            if paths is not None or before is not None:
-                saves = tuple(sorted({*(paths or ()), *(before or ())}))
-                node = nodes[position] = node._replace(definition=replace(node.definition, saves=saves))
+            node = _saving(node, wanted.get(Ref(position, len(node.specs) - 1)))
+            if position not in whole:
+                node, places = trimmed(node, used[position])
+                moved.update((Ref(position, old), Ref(position, new)) for old, new in places.items())
+            nodes[position] = node
+        whole.update(node.controls)
         for index, ref in enumerate(node.inputs):
+            used.setdefault(ref.node, set()).add(ref.output)
             if program.spec(ref).dtype is variant:
                 found = _read(node, index, wanted.get(Ref(position, 0), set()))
                 wanted.setdefault(ref, set()).update(found)
-    return replace(program, nodes=tuple(nodes)), wanted
+    made = [node._replace(inputs=tuple(moved.get(ref, ref) for ref in node.inputs)) for node in nodes]
+    return Program(tuple(made), tuple(moved.get(ref, ref) for ref in program.fetches), program.targets), wanted
+
+
+def _saving(node: Node, paths: set[str] | None) -> Node:
+    """A branch or loop whose tape holds these paths, and what it was to hold before."""
+    assert isinstance(node.definition, (If, While))
+    before = node.definition.saves
+    if paths is None:
+        return node
+    saves = tuple(sorted(paths.union(before or ())))
+    return node._replace(definition=replace(node.definition, saves=saves))
 
 
 def _read(node: Node, index: int, wanted: set[str]) -> set[str]:
