@@ -76,8 +76,13 @@ class FunctionGraph(Graph):
         return self.captures[tensor]
 
     def argument(self, spec: Spec, name: str) -> Tensor:
-        """A new input of the function."""
-        return self.create(Argument(*spec), (), name.rpartition("/")[2]).outputs[0]
+        """A new input of the function, also when it is finished otherwise."""
+        with self._lock:
+            finished, self._finalized = self._finalized, False
+            try:
+                return self.create(Argument(*spec), (), name.rpartition("/")[2]).outputs[0]
+            finally:
+                self._finalized = finished
 
     def source(self, tensor: Tensor) -> Tensor | None:
         """The tensor of the graph around it that an argument stands for; None for any other tensor."""

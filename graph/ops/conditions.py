@@ -85,6 +85,7 @@ def _build(
         if result is None:
             raise ValueError(f"'{name}' must have a return value.")
         outputs = [graph.capture(_tensor(graph, leaf)) for leaf in flatten(result)]
+    graph.finalize()
     return graph, result, outputs
 
 

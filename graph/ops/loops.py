@@ -153,6 +153,7 @@ class _Building:
         test_graph, test_arguments, variables = self._function("condition")
         with test_graph.as_default():
             goes_on = test_graph.capture(convert_to_tensor(cond(*variables)))
+        test_graph.finalize()
         graph, arguments, variables = self._function("body")
         with graph.as_default():
             result = list(_as_variables(body(*variables), variables))

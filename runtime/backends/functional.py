@@ -39,9 +39,8 @@ def branching(backend: Backend, definition: If, inputs: tuple[Spec, ...]) -> Ker
                 raise plan.failure(error) from error
             finally:
                 plan.give(frame)
-            if saves is None:
-                return (*values, None)
-            return (*values[:count], Tape({e: [v] for e, v in zip(entries, values[count:], strict=True)}, 1))
+            tape = None if saves is None else _noted(entries, values[count:])
+            return (*values[:count], tape) if count else tape
 
         return run
 
@@ -69,11 +68,15 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
             finally:
                 test.give(first)
                 body.give(second)
-            return (*(own(value, arguments) for value in now), tape)
+            return (*(own(value, arguments) for value in now), tape) if count else tape
 
         return run
 
     return Kernel(_unbound, bind=bind)
+
+
+def _noted(entries: list[str], values: Any) -> Tape:
+    return Tape({entry: [value] for entry, value in zip(entries, values, strict=True)}, 1)
 
 
 def _plain(test: Any, body: Any, arguments: Any, count: int, entries: list[str]) -> tuple[Any, None]:
