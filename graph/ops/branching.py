@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import shapes
 from ..dtypes import boolean, variant
 from ..evaluate import call
@@ -57,8 +55,12 @@ class If(Op):
         found = [at for at in range(len(wanted)) if any(grads[at] is not None for _, grads in sides)]
         grads: list[Tensor | None] = [None] * len(operation.inputs)
         if found:
-            filled = [_filled(graph, function, found, wanted, grads_of) for function, (graph, grads_of) in zip((self.then, self.orelse), sides, strict=True)]
-            made = branch(operation.inputs[0], [graph for graph, _ in sides], filled, None)
+            filled = [
+                _filled(graph, function, found, wanted, made)
+                for function, (graph, made) in zip((self.then, self.orelse), sides, strict=True)
+            ]
+            with graph_of(operation.inputs).colocate_with(operation, ignore_existing=True):  # where the tape is
+                made = branch(operation.inputs[0], [graph for graph, _ in sides], filled, None)
             for at, grad in zip(found, made, strict=True):
                 grads[1 + wanted[at]] = grad
         return grads
@@ -106,7 +108,3 @@ def branch(
     around = graphs[0].outer
     with around.control_dependencies([*graphs[0].controls, *graphs[1].controls]):
         return around.create(If(then, orelse), (pred, *captured), name).outputs[:-1]
-
-
-def is_scalar(value: Any) -> bool:
-    return np.ndim(value) == 0

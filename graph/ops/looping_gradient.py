@@ -47,7 +47,8 @@ def backward_loop(
         step = _step(outer, operation, body, entries, dtape)
     if not step.leaving and not step.added:
         return [None] * len(operation.inputs)
-    return _looped(outer, operation, step, dys, loop)
+    with outer.colocate_with(operation, ignore_existing=True):  # where the tape is
+        return _looped(outer, operation, step, dys, loop)
 
 
 def _carries(variable: Tensor) -> bool:
