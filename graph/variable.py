@@ -51,7 +51,12 @@ class Variable(Operators):
         building = get_default_graph()
         graph = building.root  # a variable that a branch or a loop's body makes stands around it
         within = nullcontext() if building is graph else graph.name_scope(f"{building.get_name_scope()}/")
-        with graph.as_default(), graph.control_dependencies(None), within, graph.name_scope(name or "Variable") as scope:
+        with (
+            graph.as_default(),
+            graph.control_dependencies(None),
+            within,
+            graph.name_scope(name or "Variable") as scope,
+        ):
             self._name = scope[:-1]
             _check_outside(initial_value, graph)
             value = _initial(initial_value, None if dtype is None else as_dtype(dtype), scope, graph)

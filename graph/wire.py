@@ -128,9 +128,7 @@ def _spec(tensor: Tensor) -> Spec:
 
 def _decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
     graph = FunctionGraph(Graph(), str(data["name"]))
-    inputs = [
-        graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]
-    ]
+    inputs = [graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]]
     waiting = {row["name"]: row for row in data["rows"]}
     for row in _sorted(waiting, frozenset(tensor.op.name for tensor in inputs)):
         _add(graph, row, arrays)

@@ -215,7 +215,12 @@ def _default_initializer(name: str, dtype: DType) -> Any:
 
 def _regularize(variable: Variable, regularizer: Callable[[Any], Any]) -> None:
     graph = get_default_graph().root
-    with graph.as_default(), graph.name_scope(None), graph.name_scope(f"{variable.name[:-2]}/Regularizer/"), graph.colocate_with(variable):
+    with (
+        graph.as_default(),
+        graph.name_scope(None),
+        graph.name_scope(f"{variable.name[:-2]}/Regularizer/"),
+        graph.colocate_with(variable),
+    ):
         loss = regularizer(variable)
     if loss is not None:
         graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)

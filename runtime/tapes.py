@@ -109,5 +109,3 @@ def _read(node: Node, index: int, wanted: set[str]) -> set[str]:
         case While() as loop:
             return set(_reads_of(loop.body, loop.saves or ()).get(index, ()))
     return wanted
-
-

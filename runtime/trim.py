@@ -45,9 +45,7 @@ def _loop(node: Node, definition: While, used: set[int]) -> tuple[Node, dict[int
             break
         wanted = more
     kept = [index for index in range(len(body.inputs)) if index in wanted]
-    trimmed_loop = replace(
-        definition, condition=_taking(condition, kept), body=_taking(_of(body, outputs), kept)
-    )
+    trimmed_loop = replace(definition, condition=_taking(condition, kept), body=_taking(_of(body, outputs), kept))
     return _with(node, trimmed_loop, tuple(node.inputs[index] for index in kept), outputs)
 
 

@@ -8,7 +8,6 @@ from weft.autodiff.gradients import gradients
 from weft.graph.dtypes import float64
 from weft.graph.ir import Tensor
 from weft.graph.ops import (
-    arithmetic,
     compare,
     conditions,
     functional,

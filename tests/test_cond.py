@@ -124,7 +124,9 @@ def test_a_chain_of_nested_branches() -> None:
     def nest(depth: int, value: Any) -> Any:
         if not depth:
             return value * value
-        return wf.cond(wf.greater(x, float(depth)), lambda: nest(depth - 1, value * x), lambda: nest(depth - 1, value + x))
+        return wf.cond(
+            wf.greater(x, float(depth)), lambda: nest(depth - 1, value * x), lambda: nest(depth - 1, value + x)
+        )
 
     ys = [nest(3, x)]
     ys += wf.gradients(ys[0], x)
@@ -274,7 +276,7 @@ def test_a_tensor_of_a_branch_cannot_be_used_outside_of_it() -> None:
     with pytest.raises(ValueError, match="true branch of 'cond'"):
         wf.cond(pred(), keep, lambda: kept[0] + 1.0)
     with pytest.raises(ValueError, match="cannot be used outside"):
-        kept[0] + 1.0  # noqa: B018
+        kept[0] + 1.0
     with pytest.raises(ValueError, match="not an element of this graph"):
         run(kept[0])
 

@@ -177,7 +177,9 @@ def test_gradients_are_taken_inside_of_bodies_too() -> None:
     inner = repeat(2, lambda a: wf.gradients(repeat(2, lambda b: b * b * x, a), a)[0], wf.constant(1.5))
     # d/da of (a**2 x)**2 x = 4 a**3 x**3
     value = 32.0 * 1.5**3
-    np.testing.assert_allclose(run([inner, *wf.gradients(inner, x)]), [32.0 * value**3, 48.0 * value**3 + 96.0 * value**2 * 48.0 * 1.5**3])
+    np.testing.assert_allclose(
+        run([inner, *wf.gradients(inner, x)]), [32.0 * value**3, 48.0 * value**3 + 96.0 * value**2 * 48.0 * 1.5**3]
+    )
 
 
 def test_random_numbers_are_new_in_each_iteration_and_the_same_in_the_gradient() -> None:
@@ -354,7 +356,7 @@ def test_a_failure_inside_names_the_operation_and_the_line() -> None:
     [
         (lambda: wf.while_loop(True, lambda i: i, [1]), TypeError, "'cond' must be callable"),
         (lambda: wf.while_loop(lambda i: i < 3, 3, [1]), TypeError, "'body' must be callable"),
-        (lambda: wf.while_loop(lambda: True, lambda: [], []), ValueError, "'loop_vars' must be provided"),
+        (lambda: wf.while_loop(lambda: True, list, []), ValueError, "'loop_vars' must be provided"),
         (lambda: wf.while_loop(lambda i: i < 3, lambda i: i, wf.constant(1)), TypeError, "list or tuple"),
         (lambda: repeat(3, lambda a: a, 1.0, parallel_iterations=0), TypeError, "positive integer"),
         (lambda: repeat(3, lambda a: a, 1.0, maximum_iterations=[1, 2]), ValueError, "must be a scalar"),
@@ -388,7 +390,7 @@ def test_a_tensor_of_a_loop_cannot_be_used_outside_of_it() -> None:
     kept: list[Any] = []
     repeat(3, lambda a: kept.append(a * 2.0) or a, 1.0)
     with pytest.raises(ValueError, match="body of 'while'"):
-        kept[0] + 1.0  # noqa: B018
+        kept[0] + 1.0
 
 
 # elsewhere
@@ -408,7 +410,9 @@ def test_a_graph_with_loops_travels_as_data() -> None:
     feed = np.array([0.3, 0.7])
     expected = run([y, *grads], {x: feed})
     with wf.Session(graph=copy) as session:
-        found = session.run([copy.get_tensor_by_name(t.name) for t in (y, *grads)], {copy.get_tensor_by_name("x:0"): feed})
+        found = session.run(
+            [copy.get_tensor_by_name(t.name) for t in (y, *grads)], {copy.get_tensor_by_name("x:0"): feed}
+        )
     for mine, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine, other)
 

@@ -147,7 +147,8 @@ class TensorArrayConcatV3(Op):
     def compute(self, tape: Any, *lengths: Any) -> Any:
         count = len(lengths[0]) if lengths else tape.length
         found = [tape.find(ELEMENTS, at) for at in range(count)]
-        rest = next((np.shape(value)[1:] for value in found if value is not None), None) or _full(self.shape)
+        shaped = [np.shape(value)[1:] for value in found if value is not None]
+        rest = shaped[0] if shaped else _full(self.shape)
         sizes = [int(size) for size in lengths[0]] if lengths else [0] * count
         found = [
             np.zeros((size, *rest), self.dtype.np) if value is None else value
@@ -172,7 +173,9 @@ class TensorArraySplitV3(Op):
     def compute(self, value: Any, lengths: Any) -> Any:
         if int(np.sum(lengths)) != len(value):
             raise InvalidArgumentError(
-                None, None, f"Expected sum of lengths to be equal to values.shape[0], but {np.sum(lengths)} vs. {len(value)}"
+                None,
+                None,
+                f"Expected sum of lengths to be equal to values.shape[0], but {np.sum(lengths)} vs. {len(value)}",
             )
         pieces = np.split(np.array(value), np.cumsum(lengths)[:-1])
         return Tape({ELEMENTS: dict(enumerate(pieces))} if len(lengths) else {}, len(lengths))
@@ -189,7 +192,9 @@ def _full(dims: Dims) -> tuple[int, ...]:
     """A shape that must be known. Raises InvalidArgumentError."""
     if dims is None or not shapes.is_full(dims):
         raise InvalidArgumentError(
-            None, None, "TensorArray has elements that were never written, or none at all, and their shape is not known."
+            None,
+            None,
+            "TensorArray has elements that were never written, or none at all, and their shape is not known.",
         )
     return tuple(dim for dim in dims if dim is not None)
 
@@ -206,6 +211,8 @@ def _element(definition: Any, tape: Any, index: int, *default: Any) -> Any:
     dims = definition.shape
     if not shapes.is_full(dims):
         raise InvalidArgumentError(
-            None, None, f"Could not read from TensorArray index {index}: it was never written, and its shape is not known."
+            None,
+            None,
+            f"Could not read from TensorArray index {index}: it was never written, and its shape is not known.",
         )
     return np.zeros(_full(dims), definition.dtype.np)

@@ -85,7 +85,11 @@ def _backward(
 
 
 def _filled(
-    graph: GradientGraph, function: Function, found: Sequence[int], wanted: Sequence[int], grads: Sequence[Tensor | None]
+    graph: GradientGraph,
+    function: Function,
+    found: Sequence[int],
+    wanted: Sequence[int],
+    grads: Sequence[Tensor | None],
 ) -> list[Tensor]:
     """The gradients that one branch or the other has, with zeros where this one has none."""
     with graph.as_default():

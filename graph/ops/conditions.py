@@ -15,11 +15,11 @@ from ..function import FunctionGraph
 from ..ir import Graph, Operation, Tensor, get_default_graph
 from ..structure import check_same, flatten, is_nested, pack
 from .branching import branch
+from .broadcasting import reduce_sum
 from .cast import cast
 from .compare import less, less_equal, logical_and
-from .convert import convert_to_tensor, stack
-from .broadcasting import reduce_sum
 from .constant import constant
+from .convert import convert_to_tensor, stack
 from .identity import Identity
 from .report import Assert
 from .selecting import where_v2

@@ -108,9 +108,7 @@ def loop(
     captured = list(dict.fromkeys([*condition.captured(), *body.captured()]))
     functions = [
         Function(graph, [*own_arguments, *(graph.capture(tensor) for tensor in captured)], outputs)
-        for graph, own_arguments, outputs in zip(
-            (condition, body), arguments, ([goes_on], following), strict=True
-        )
+        for graph, own_arguments, outputs in zip((condition, body), arguments, ([goes_on], following), strict=True)
     ]
     around = body.outer
     with around.control_dependencies([*condition.controls, *body.controls]):

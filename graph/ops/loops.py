@@ -193,4 +193,8 @@ def _covers(wide: Dims, narrow: Dims) -> bool:
     """Whether every value of the one shape also has the other."""
     if wide is None:
         return True
-    return narrow is not None and len(wide) == len(narrow) and all(w is None or w == n for w, n in zip(wide, narrow, strict=True))
+    return (
+        narrow is not None
+        and len(wide) == len(narrow)
+        and all(w is None or w == n for w, n in zip(wide, narrow, strict=True))
+    )

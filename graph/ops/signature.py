@@ -18,7 +18,9 @@ def output_specs(function: Function, inputs: Sequence[TensorLike]) -> list[Spec]
     if all(_same(known, tensor) for known, tensor in zip(inputs, function.inputs, strict=True)):
         return [_spec(tensor) for tensor in function.outputs]
     specs: dict[Tensor, Spec] = {
-        tensor: Spec(tensor.dtype, _merged(tensor, known), tensor.known if known.known is None else known.known, known.entries)
+        tensor: Spec(
+            tensor.dtype, _merged(tensor, known), tensor.known if known.known is None else known.known, known.entries
+        )
         for tensor, known in zip(function.inputs, inputs, strict=True)
     }
     for operation in function.operations:
