@@ -72,6 +72,10 @@ from .graph.dtypes import (
 )
 from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
+from .graph.graphdef import exporting as _exporting, graph_util as graph_util
+from .graph.graphdef.importing import import_graph_def as import_graph_def
+from .graph.graphdef.meta_protos import meta_protos as _meta_protos
+from .graph.graphdef.protos import protos as _protos
 from .graph.indexed_slices import IndexedSlices as IndexedSlices
 from .graph.ir import Graph as Graph, Operation as Operation, Tensor as Tensor, get_default_graph as get_default_graph
 from .graph.ops.arithmetic import (
@@ -338,7 +342,11 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """`wf.cluster` is loaded when it is first used: a local session needs neither Ray nor Arrow."""
+    """What is loaded when it is first used: a local session needs neither Ray nor Arrow, a graph no protobuf."""
     if name == "cluster":
         return _importlib.import_module(".cluster", __name__)
+    if name in ("GraphDef", "NodeDef", "AttrValue"):
+        return getattr(_protos(), name)
+    if name == "MetaGraphDef":
+        return _meta_protos().MetaGraphDef
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

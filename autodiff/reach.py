@@ -55,7 +55,8 @@ def _forward(xs: Collection[Tensor], last: int, found: set[Operation]) -> Iterat
     """Add to `found` what depends on xs, up to the operation with id `last`; one step an edge."""
     waiting = list(xs)
     while waiting:
-        for operation in waiting.pop()._consumers:
+        users = waiting.pop()._consumers
+        for operation in users if isinstance(users, list) else () if users is None else (users,):
             yield 1
             if operation.id > last:
                 break  # consumers stand in the order they were made

@@ -97,10 +97,9 @@ def _borrowed(kind: type[OpDef]) -> GradientFunction:
     return lambda operation, *grads: kind.grad(operation.definition, operation, *grads)
 
 
-def takes_slices(operation: Operation) -> bool:
-    """Whether the operation's gradient function gets IndexedSlices as they are: a user's does, most definitions do not."""
-    users = operation.gradient_override is not None or operation.type in _REGISTERED
-    return users or operation.definition.passes_slices
+def is_users(operation: Operation) -> bool:
+    """Whether the operation's gradient function is a user's."""
+    return operation.gradient_override is not None or operation.type in _REGISTERED
 
 
 def _no_gradient(operation: Operation) -> str:

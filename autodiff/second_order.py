@@ -40,7 +40,8 @@ def hessians(
 def _hessian(first: Any, x: Any, name: str, options: dict[str, Any]) -> Tensor:
     if first is None:
         raise ValueError(f"None values not supported: ys do not depend on {x}, so it has no Hessian")
-    return _jacobian(convert_to_tensor(first), [x], UnconnectedGradients.ZERO, name, options)[0]
+    (hessian,) = _jacobian(convert_to_tensor(first), [x], UnconnectedGradients.ZERO, name, options)
+    return convert_to_tensor(hessian)
 
 
 def jacobian(ys: Any, xs: Any, unconnected_gradients: Any = UnconnectedGradients.NONE, name: str = "jacobian") -> Any:

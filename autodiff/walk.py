@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
+from ..graph.location import user_place
 from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import dense
 from .aggregate import Gradient, aggregate, checked_method, flat
 from .gate import gated
 from .reach import Between
-from .registry import GradientFunction, gradient_function, takes_slices
+from .registry import GradientFunction, gradient_function, is_users
 
 
 class Options(NamedTuple):
@@ -81,13 +82,17 @@ class _Step:
         self.graph = graph
         self.options = options
         self.scope = graph._scope
-        self.outer = (self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original)
+        self.outer = (self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original, self.scope.place)
+        self.method = checked_method(options.aggregation_method)
+        #: Where `gradients` was called. Looking that up for each operation would take longer than to make it.
+        self.place = self.scope.place = user_place()
 
     def __enter__(self) -> _Step:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original = self.outer
+        scope = self.scope
+        scope.name, scope.colocation, scope.devices, scope.original, scope.place = self.outer
 
     def enter(self, operation: Operation) -> None:
         """Go on to this operation."""
@@ -98,11 +103,13 @@ class _Step:
 
     def total(self, operation: Operation, terms: dict[Tensor, list[Gradient]]) -> list[Gradient | None]:
         """The gradient of each output, None where none arrived."""
-        method = checked_method(self.options.aggregation_method)
         found: list[Gradient | None] = []
         for tensor in operation.outputs:
             arrived = terms.pop(tensor, None)
-            found.append(aggregate(arrived, operation, method) if arrived else None)
+            if arrived is None:
+                found.append(None)
+            else:
+                found.append(arrived[0] if len(arrived) == 1 else aggregate(arrived, operation, self.method))
         return found
 
     def back(self, operation: Operation, grads: list[Gradient | None]) -> list[tuple[Tensor, Gradient]]:
@@ -110,17 +117,20 @@ class _Step:
         function = gradient_function(operation)
         if function is None:
             return []
-        if not operation.definition.takes_missing:
+        if not operation.definition.takes_missing or is_users(operation):
             for index, tensor in enumerate(operation.outputs):
                 if grads[index] is None and tensor.dtype.is_trainable:
                     grads[index] = zeros_for(tensor)
-        self.scope.name = self.graph.unique_name(f"{operation.name}_grad")
+        scope = self.scope
+        scope.name = self.graph.unique_name(f"{operation.name}_grad")
+        if is_users(operation):
+            scope.place = None  # its operations are made at its own lines
         try:
             returned = _call(function, operation, grads)
             if self.options.gate:
                 returned = gated(self.graph, returned)
         finally:
-            self.scope.name = self.outer[0]
+            scope.name, scope.place = self.outer[0], self.place
         return [
             (tensor, _fitted(grad, tensor, index, operation))
             for index, (tensor, grad) in enumerate(zip(operation.inputs, returned, strict=True))
@@ -130,7 +140,7 @@ class _Step:
 
 def _call(function: GradientFunction, operation: Operation, grads: Sequence[Gradient | None]) -> list[Any]:
     """What the gradient function returns, as a sequence of one an input. Raises ValueError for another number."""
-    if not takes_slices(operation):
+    if not (operation.definition.passes_slices or is_users(operation)):
         grads = [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in grads]
     try:
         returned = function(operation, *grads)

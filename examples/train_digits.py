@@ -21,7 +21,7 @@ from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 WORKERS = 2
-LAYERS = (64, 128, 64, 10)
+LAYERS = (64, 256, 128, 10)
 EVALUATE_EVERY = 50
 
 Weights = dict[str, np.ndarray[Any, Any]]

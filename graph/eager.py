@@ -28,7 +28,7 @@ class EagerTensor(ir.Tensor):
         self.dtype = spec.dtype
         self.dims = spec.dims
         self.known = spec.known
-        self._consumers = []
+        self._consumers = None
 
     def numpy(self) -> Any:
         """The value: an array, or a NumPy scalar; a copy, so that changing it changes no tensor."""

@@ -11,9 +11,10 @@ from typing import Any, cast
 from . import context, shapes
 from .collections import Collections
 from .dtypes import DType
-from .location import Location, Place, location_of, user_place
+from .location import Location, location_of, user_place
 from .opdef import Known, OpDef, Spec
 from .operators import Operators
+from .portable import Portable
 from .scopes import Scopes, ScopeState
 from .shapes import Dims, TensorShape
 
@@ -35,7 +36,8 @@ class Tensor(Operators):
         #: Of a variant: the paths of the entries that it may hold.
         self.entries: tuple[str, ...]
         self.dtype, self.dims, self.known, self.entries = spec
-        self._consumers: list[Operation] = []
+        #: None, the one operation that takes it, or a list of them in the order they were made: most have just one.
+        self._consumers: Operation | list[Operation] | None = None
 
     @property
     def name(self) -> str:
@@ -63,7 +65,8 @@ class Tensor(Operators):
 
     def consumers(self) -> list[Operation]:
         """The operations that take this tensor as an input, each once."""
-        return list(dict.fromkeys(self._consumers))
+        users = self._consumers
+        return [] if users is None else list(users) if isinstance(users, list) else [users]
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value in a session, the default one when none is given. Raises ValueError without any."""
@@ -86,8 +89,8 @@ class Operation:
     """A node of the graph: a definition applied to tensors, after its control inputs, on a requested device."""
 
     __slots__ = (
-        "_place", "colocation", "control_inputs", "definition", "device", "gradient_override", "graph", "id", "inputs",
-        "name", "original", "outputs",
+        "_code", "_instruction", "_outputs", "colocation", "control_inputs", "definition", "device",
+        "gradient_override", "graph", "id", "inputs", "name", "original",
     )  # fmt: skip
 
     def __init__(
@@ -97,24 +100,31 @@ class Operation:
         definition: OpDef,
         inputs: tuple[Tensor, ...],
         controls: tuple[Operation, ...],
-        original: Operation | None,
+        scope: ScopeState,
     ) -> None:
         self.graph = graph
         self.name = name
         self.definition = definition
         self.inputs = inputs
         self.control_inputs = controls
-        self.outputs: tuple[Tensor, ...] = ()
+        #: One output stands here without its tuple: in a large graph each object that Python's garbage collector has to
+        #: visit counts. For the same reason the place is not a pair.
+        self._outputs: Tensor | tuple[Tensor, ...] = ()
         #: The position in the graph: inputs and control inputs always have a smaller one.
         self.id = -1
         self.device = ""
         #: Names of the operations whose device this one must share, as TF's `_class` attribute.
         self.colocation: tuple[str, ...] = ()
-        self._place: Place = user_place()
+        self._code, self._instruction = scope.place or user_place()
         #: For an operation that `gradients` made: the forward operation it belongs to.
-        self.original = original
+        self.original: Operation | None = scope.original
         #: A registered gradient's name, or a gradient function, that goes before the definition's own gradient.
         self.gradient_override: Any = None
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        found = self._outputs
+        return found if type(found) is tuple else (cast(Tensor, found),)
 
     @property
     def type(self) -> str:
@@ -123,7 +133,7 @@ class Operation:
     @property
     def location(self) -> Location:
         """The line of the user's program that made it."""
-        return location_of(self._place)
+        return location_of((self._code, self._instruction))
 
     @property
     def node_def(self) -> Operation:
@@ -159,7 +169,7 @@ def _session_for(session: Any, verb: str) -> Any:
     return session
 
 
-class Graph(Scopes, Collections):
+class Graph(Scopes, Collections, Portable):
     """Operations in the order they were made, under unique names. Building is safe from several threads."""
 
     def __init__(self) -> None:
@@ -191,15 +201,22 @@ class Graph(Scopes, Collections):
         with self._lock:
             full_name = self._operation_name(name or definition.type)
             controls = self._control_inputs_for(inputs) if scope.controllers else ()
-            operation = Operation(self, full_name, definition, inputs, controls, scope.original)
-            operation.outputs = self._infer(operation)
+            operation = Operation(self, full_name, definition, inputs, controls, scope)
+            operation._outputs = self._infer(operation)
             if scope.devices or scope.colocation or scope.gradient_overrides:
                 self._settle(operation, scope)
             operation.id = len(self._operations)
             self._operations.append(operation)
             self._by_name[full_name] = operation
             for tensor in inputs:
-                tensor._consumers.append(operation)
+                users = tensor._consumers
+                if users is None:
+                    tensor._consumers = operation
+                elif type(users) is not list:
+                    if users is not operation:
+                        tensor._consumers = [cast(Operation, users), operation]
+                elif users[-1] is not operation:
+                    users.append(operation)
             for controller in scope.controllers:
                 controller.seen.add(operation)
         return operation
@@ -240,7 +257,7 @@ class Graph(Scopes, Collections):
             raise ValueError(f"'{full_name}' is not a valid node name: it must match {_OPERATION_NAME.pattern}")
         return full_name
 
-    def _infer(self, operation: Operation) -> tuple[Tensor, ...]:
+    def _infer(self, operation: Operation) -> Tensor | tuple[Tensor, ...]:
         definition = operation.definition
         try:
             inferred = definition.infer(*operation.inputs)
@@ -249,7 +266,7 @@ class Graph(Scopes, Collections):
             error.args = (f"{error} for '{operation.name}' (op: '{definition.type}') with input shapes: {signature}.",)
             raise
         if isinstance(inferred, Spec):
-            return (Tensor(operation, 0, inferred),)
+            return Tensor(operation, 0, inferred)
         return tuple(Tensor(operation, index, spec) for index, spec in enumerate(inferred))
 
     def _settle(self, operation: Operation, scope: ScopeState) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, cast, dataclass_transform
 
 from .dtypes import DType
@@ -98,4 +98,13 @@ def op(cls: _Class) -> _Class:
             f"operation type '{made.type}' is defined twice: {OPS[made.type].__module__} and {cls.__module__}"
         )
     OPS[made.type] = made
+    if not fields(made):  # type: ignore[arg-type]
+        _share(made)
     return made
+
+
+def _share(kind: type[OpDef]) -> None:
+    """Let all calls of a definition without attributes return one instance: they are equal, and a graph holds many."""
+    only = kind()
+    setattr(kind, "__new__", lambda cls: only if cls is kind else object.__new__(cls))  # noqa: B010
+    delattr(kind, "__init__")

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from .devices import DeviceSpec, canonical, within
+from .location import Place
 
 _SCOPE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 _INNER_NAME = re.compile(r"[A-Za-z0-9_.\\/>-]*")
@@ -29,7 +30,7 @@ class Controller:
 class ScopeState:
     """The scopes in force in one thread. Device entries: a spec to merge, or a function."""
 
-    __slots__ = ("colocation", "controllers", "devices", "gradient_overrides", "name", "original")
+    __slots__ = ("colocation", "controllers", "devices", "gradient_overrides", "name", "original", "place")
 
     def __init__(self) -> None:
         self.name = ""
@@ -39,6 +40,8 @@ class ScopeState:
         self.gradient_overrides: dict[str, str] = {}
         #: The forward operation whose gradient is being built, noted on what is made meanwhile.
         self.original: Any = None
+        #: The place in the user's program that what is made belongs to; None: where the caller stands.
+        self.place: Place | None = None
 
 
 class _Threads(threading.local):
@@ -128,6 +131,8 @@ class Scopes:
         if scope:
             name = f"{scope}/{name}"
         key = name.lower()
+        if key == name:
+            key = name  # one string less to keep
         taken = self._names_in_use.get(key, 0)
         if mark_as_used:
             self._names_in_use[key] = taken + 1

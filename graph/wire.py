@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -130,8 +130,9 @@ def _decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
     graph = FunctionGraph(Graph(), str(data["name"]))
     inputs = [graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]]
     waiting = {row["name"]: row for row in data["rows"]}
-    for row in _sorted(waiting, frozenset(tensor.op.name for tensor in inputs)):
-        _add(graph, row, arrays)
+    there = {tensor.op.name for tensor in inputs}
+    for name in in_order({name: _needs(row) - there for name, row in waiting.items()}):
+        _add(graph, waiting[name], arrays)
     return Function(graph, inputs, [graph.get_tensor_by_name(name) for name in data["outputs"]])
 
 
@@ -144,25 +145,28 @@ def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> No
     waiting = {row["name"]: row for row in rows}
     if len(waiting) != len(rows):
         raise ValueError("two operations have the same name")
-    for row in _sorted(waiting):
-        _add(graph, row, arrays)
+    for name in in_order({name: _needs(row) for name, row in waiting.items()}):
+        _add(graph, waiting[name], arrays)
 
 
-def _needs(row: Any) -> list[str]:
-    return [name for name, _ in row["inputs"]] + list(row["controls"])
+def _needs(row: Any) -> set[str]:
+    return {source for source, _ in row["inputs"]} | set(row["controls"])
 
 
-def _sorted(rows: dict[str, Any], there: frozenset[str] = frozenset()) -> list[Any]:
-    """Each row after what it needs, but for what is there, and otherwise as they come: the order decides that of a step."""
-    names = list(rows)
+def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
+    """Names so that each comes after those it needs, and otherwise as they stand: the order in a graph decides that of a step.
+
+    Raises ValueError for needs that are nowhere, and for names that wait for each other in a circle.
+    """
+    names = list(needs)
     place = {name: position for position, name in enumerate(names)}
-    left = {name: len(set(_needs(row)) - there) for name, row in rows.items()}
+    left = {name: len(needed) for name, needed in needs.items()}
     after: dict[str, list[str]] = {}
-    for name, row in rows.items():
-        for needed in set(_needs(row)) - there:
-            if needed not in rows:
-                raise ValueError(f"operation '{name}' needs '{needed}', which is not there")
-            after.setdefault(needed, []).append(name)
+    for name, needed in needs.items():
+        for other in needed:
+            if other not in needs:
+                raise ValueError(f"operation '{name}' needs '{other}', which is not there")
+            after.setdefault(other, []).append(name)
     ready = [place[name] for name in names if not left[name]]
     done = []
     while ready:
@@ -171,10 +175,10 @@ def _sorted(rows: dict[str, Any], there: frozenset[str] = frozenset()) -> list[A
             left[later] -= 1
             if not left[later]:
                 heapq.heappush(ready, place[later])
-    circle = [name for name in rows if left[name]]
+    circle = [name for name in needs if left[name]]
     if circle:
         raise ValueError(f"these operations wait for each other in a circle: {', '.join(circle[:10])}")
-    return [rows[name] for name in done]
+    return done
 
 
 def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:

@@ -1,10 +1,11 @@
-"""compile: a plan becomes one straight-line Python function, its kernels, constants and buffers bound once."""
+"""compile: a plan becomes straight-line Python, its kernels, constants and buffers bound once."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, TracebackType
 from typing import Any, Protocol
@@ -18,10 +19,11 @@ from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure
+from .pieces import Chain, crossing_places, piece_ends
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .recycling import RECYCLER, SMALLEST
 
-_FILE = "<weft plan>"
+_FILE = "<weft plan {}>"
 
 #: The function of a plan, bound to buffers: it takes the feeds, `send` and `receive`, and returns the fetched values.
 Frame = Callable[[Any, Any, Any], tuple[Any, ...]]
@@ -48,7 +50,7 @@ class CompiledPlan:
         self._lines = writer.lines
         self._make: Callable[..., Frame] = writer.function()
         self._constants = writer.constants
-        self._buffers = writer.buffers
+        self._buffers = list(writer.buffers)
         self._frames: list[Frame] = []
         self._lock = threading.Lock()
         #: Which fetches of the step this plan returns, in the order it returns them.
@@ -56,8 +58,29 @@ class CompiledPlan:
 
     def run(self, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """The fetched values. Raises StepFailure naming the node whose kernel failed."""
-        with self.frame() as frame:
+        frame = self.take()
+        try:
             return self.run_in(frame, feeds, channel)
+        finally:
+            self.give(frame)
+
+    def take(self) -> Frame:
+        """The plan's function over buffers that no other run uses until it is given back."""
+        with self._lock:
+            frame = self._frames.pop() if self._frames else None
+        if frame is None:
+            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+        return frame
+
+    def give(self, frame: Frame) -> None:
+        """Give a frame back."""
+        with self._lock:
+            self._frames.append(frame)
+
+    def failure(self, error: Exception) -> Exception:
+        """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
+        failed = None if isinstance(error, StepFailure) else self._failed(error.__traceback__)
+        return StepFailure(failed.name, error) if isinstance(failed, Run) else error
 
     def take(self) -> Frame:
         """The plan's function over buffers that no other run uses until it is given back."""
@@ -100,8 +123,9 @@ class CompiledPlan:
     def _failed(self, trace: TracebackType | None) -> Instruction | None:
         """The instruction whose line the traceback passed."""
         while trace is not None:
-            if trace.tb_frame.f_code.co_filename == _FILE:
-                return self._lines.get(trace.tb_lineno)
+            lines = self._lines.get(trace.tb_frame.f_code.co_filename)
+            if lines is not None:
+                return lines.get(trace.tb_lineno)
             trace = trace.tb_next
         return None
 
@@ -117,62 +141,106 @@ def _allocate(size: int, buffers: Sequence[Buffer]) -> list[np.ndarray[Any, Any]
     return arrays
 
 
+@dataclass(slots=True)
+class _Text:
+    """The lines of a piece of the step, which instruction each comes from, and what it needs bound."""
+
+    body: list[str] = field(default_factory=list)
+    lines: dict[int, Instruction] = field(default_factory=dict)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def make(self, file: str, arguments: Sequence[str], inputs: str, results: Sequence[str]) -> Callable[..., Any]:
+        """The function that takes what is bound and returns the function of the piece."""
+        text = "\n".join(
+            [
+                f"def make({', '.join(arguments)}):",
+                f"  def step({inputs}):",
+                *(f"    {line}" for line in self.body),
+                f"    return ({''.join(result + ', ' for result in results)})",
+                "  return step",
+            ]
+        )
+        code: CodeType = compile(text, file, "exec")
+        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}
+        exec(code, scope)
+        made: Callable[..., Any] = scope["make"]
+        return made
+
+
 class _Writer:
-    """Writes the function's text: one line an instruction, so that a line number tells what failed."""
+    """Writes the function's text: one line an instruction, so that a line number tells what failed.
+
+    Names: `c0` a constant or kernel, `b0` a buffer, `v0` a slot, `live[0]` one that is used in several pieces.
+    """
 
     def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
         self.backend = backend
         self.state = state
         self.constants: list[Any] = []
-        self.buffers: list[Buffer] = []
-        self.lines: dict[int, Instruction] = {}
+        #: The constants that are the kernels of instructions.
+        self.kernels: dict[int, Run] = {}
+        self.buffers: dict[Buffer, str] = {}
         self.bound: dict[int, str] = {}
         self.results: list[str] = []
-        self.body: list[str] = []
-        for instruction in plan.instructions:
-            line = self._line(instruction)
-            if line:
-                self.body.append(line)
-                self.lines[len(self.body) + 2] = instruction
+        self.texts: list[_Text] = []
+        ends = piece_ends(plan.instructions)
+        self.live = crossing_places(plan.instructions, ends)
+        for start, end in zip([0, *ends], ends, strict=False):
+            self.texts.append(_Text())
+            for instruction in plan.instructions[start:end]:
+                self._add(instruction, self.texts[-1])
+        self.lines = {_FILE.format(piece): text.lines for piece, text in enumerate(self.texts)}
+
+    def _add(self, instruction: Instruction, text: _Text) -> None:
+        line = self._line(instruction)
+        if line:
+            text.body.append(line)
+            text.lines[len(text.body) + 2] = instruction
 
     def function(self) -> Callable[..., Frame]:
         """The function that takes constants and buffers and returns the step function."""
-        arguments = [f"c{i}" for i in range(len(self.constants))] + [f"b{i}" for i in range(len(self.buffers))]
-        text = "\n".join(
-            [
-                f"def make({', '.join(arguments)}):",
-                "  def step(feeds, send, receive):",
-                *(f"    {line}" for line in self.body),
-                f"    return ({''.join(result + ', ' for result in self.results)})",
-                "  return step",
-            ]
-        )
-        code: CodeType = compile(text, _FILE, "exec")
-        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}
-        exec(code, scope)
-        made: Callable[..., Frame] = scope["make"]
-        return made
+        names = [f"c{i}" for i in range(len(self.constants))] + list(self.buffers.values())
+        if len(self.texts) == 1:
+            return self.texts[0].make(_FILE.format(0), names, "feeds, send, receive", self.results)
+        position = {name: at for at, name in enumerate(names)}
+        makers: list[tuple[Callable[..., Any], list[int]]] = []
+        for number, text in enumerate(self.texts):
+            results = self.results if text is self.texts[-1] else []
+            maker = text.make(_FILE.format(number), list(text.names), "feeds, send, receive, live", results)
+            makers.append((maker, [position[name] for name in text.names]))
+        places = max(self.live.values(), default=-1) + 1
+        return lambda *values: Chain([maker(*(values[at] for at in needs)) for maker, needs in makers], places)
+
+    def _bind(self, name: str) -> str:
+        self.texts[-1].names[name] = None
+        return name
 
     def _constant(self, value: Any) -> str:
         self.constants.append(value)
-        return f"c{len(self.constants) - 1}"
+        return self._bind(f"c{len(self.constants) - 1}")
+
+    def _buffer(self, buffer: Buffer) -> str:
+        return self._bind(self.buffers.setdefault(buffer, f"b{len(self.buffers)}"))
+
+    def _slot(self, slot: int) -> str:
+        return f"live[{self.live[slot]}]" if slot in self.live else f"v{slot}"
 
     def _value(self, slot: int) -> str:
-        return self.bound.get(slot, f"v{slot}")
+        return self._bind(self.bound[slot]) if slot in self.bound else self._slot(slot)
 
     def _line(self, instruction: Instruction) -> str:
         match instruction:
             case TakeFeed(slot, index):
-                return f"v{slot} = feeds[{index}]"
+                return f"{self._slot(slot)} = feeds[{index}]"
             case Load(slot, value):
                 self.bound[slot] = self._constant(value.array)
                 return ""
             case Send(slot, edge, device):
                 return f"send({edge}, {device!r}, {'None' if slot is None else self._value(slot)})"
             case Receive(slot, edge):
-                return f"{'' if slot is None else f'v{slot} = '}receive({edge})"
+                return f"{'' if slot is None else f'{self._slot(slot)} = '}receive({edge})"
             case Free(slots):
-                named = [f"v{slot} = " for slot in slots if slot not in self.bound]
+                named = [f"{self._slot(slot)} = " for slot in slots if slot not in self.bound]
                 return "".join([*named, "None"]) if named else ""
             case Fetch(slot, _, copied):
                 self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
@@ -193,13 +261,13 @@ class _Writer:
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self.bound[run.outputs[0]] = self._constant(_handle(run, function))
             return ""
+        self.kernels[len(self.constants)] = run
         return self._call(run, kernel, self._constant(function))
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
         out = "None"
         if run.buffer is not None:
-            self.buffers.append(run.buffer)
-            out = f"b{len(self.buffers) - 1}"
+            out = self._buffer(run.buffer)
         arguments = [
             f"row_major({self._value(slot)})" if row else self._value(slot)
             for slot, row in zip(run.inputs, run.contiguous, strict=True)
@@ -213,7 +281,7 @@ class _Writer:
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
             call = f"copy({call}, {out})"
-        left = ", ".join(f"v{slot}" for slot in run.outputs)
+        left = ", ".join(self._slot(slot) for slot in run.outputs)
         return f"{left} = {call}" if left else call
 
     def _memory(self, run: Run) -> str:

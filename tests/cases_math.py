@@ -92,6 +92,8 @@ CASES = [
     smooth("Acos", UNIT, np.arccos), smooth("Atan", X, np.arctan), smooth("Sinh", X), smooth("Cosh", X), smooth("Tanh", X),
     smooth("Asinh", X, np.arcsinh), smooth("Acosh", POSITIVE + 1, np.arccosh), smooth("Atanh", UNIT, np.arctanh),
     Case("Atan2", transcendental.atan2, (X, ROW), expected=lambda y, x: np.angle(x + 1j * y)),
+    Case("TanhGrad", lambda y, dy: transcendental.TanhGrad()(y, dy), (X, Y), expected=lambda y, dy: dy * (1 - y * y)),
+    Case("SigmoidGrad", lambda y, dy: special.SigmoidGrad()(y, dy), (X, Y), expected=lambda y, dy: dy * y * (1 - y)),
     Case("Sigmoid", special.sigmoid, (X,), expected=lambda x: (1 + np.tanh(x / 2)) / 2),
     Case("Sigmoid", special.sigmoid, (np.array([-800.0, 800.0]),), label="far", expected=lambda x: np.array([0, 1])),
     Case("Erf", special.erf, (2 * X,), expected=elementwise(std.erf)),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +54,6 @@ def stopped(cluster: Cluster, task: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-# the same bits
 
 
 def build_training() -> tuple[wf.Tensor, wf.Tensor, wf.Operation, wf.Tensor]:
@@ -115,9 +111,6 @@ def test_random_operations_give_the_same_numbers_in_every_session(cluster: Clust
     assert len({str(value) for value in local}) == 9
     assert draw(cluster.target) == local
     assert draw(cluster.target) == local
-
-
-# values
 
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3), (100, 100)], ids=str)
@@ -209,9 +202,6 @@ def test_fetches_of_every_form(cluster: Cluster) -> None:
         }  # fmt: skip
         fed = session.make_callable([b], [a])
         assert [fed(1.0), fed(2.0)] == [[2.0], [3.0]]
-
-
-# tasks and variables
 
 
 def test_operations_run_where_they_are_placed(cluster: Cluster) -> None:
@@ -307,9 +297,6 @@ def test_memory_does_not_grow(clusters: Callable[[str], Cluster], transport: str
     assert max(grown) < 10e6, grown
 
 
-# errors
-
-
 def test_an_error_names_operation_line_and_task(cluster: Cluster) -> None:
     a, b = wf.placeholder(wf.float32, [None, None]), wf.placeholder(wf.float32, [None, None])
     with wf.device(WORKER1):
@@ -349,15 +336,6 @@ def test_an_unknown_device(cluster: Cluster) -> None:
         assert part in caught.value.message
 
 
-def test_an_unknown_cluster() -> None:
-    wf.constant(1.0)
-    with pytest.raises(wf.errors.NotFoundError, match="No cluster of this process is running as 'weft://nobody'"):
-        wf.Session("weft://nobody")
-
-
-# deadlines and ends
-
-
 def hop() -> tuple[wf.Tensor, wf.Tensor]:
     """A value that the ps makes, and its double, made on the first worker."""
     with wf.device(PS):
@@ -365,30 +343,6 @@ def hop() -> tuple[wf.Tensor, wf.Tensor]:
         there = wf.add(fed, 1.0, name="there")
     with wf.device(WORKER0):
         return fed, there * 2.0
-
-
-def test_a_step_that_takes_too_long_says_who_waits_for_whom(cluster: Cluster) -> None:
-    fed, back = hop()
-    feeds = {fed: np.ones(10_000)}
-    with wf.Session(cluster.target) as session:
-        session.run(back, feeds)
-        with stopped(cluster, "/job:ps"), pytest.raises(wf.errors.DeadlineExceededError) as caught:
-            session.run(back, feeds, options=wf.RunOptions(timeout_in_ms=300))
-        message = caught.value.message
-        assert "The step took longer than 0.3 s" in message
-        assert "/job:worker/replica:0/task:0 had waited for 'there' of /job:ps/replica:0/task:0 for 0.3 s" in message
-        assert "/job:ps/replica:0/task:0 was still busy 2 s after it was told to stop" in message
-        for step in range(5):
-            assert set(session.run(back, {fed: np.full(10_000, step)}).tolist()) == {2.0 * step + 2}
-
-
-def test_the_session_has_a_deadline_for_all_its_steps(cluster: Cluster) -> None:
-    fed, back = hop()
-    with wf.Session(cluster.target, config=wf.ConfigProto(operation_timeout_in_ms=200)) as session:
-        session.run(back, {fed: [1.0]})
-        with stopped(cluster, "/job:worker/replica:0/task:0"), pytest.raises(wf.errors.DeadlineExceededError):
-            session.run(back, {fed: [1.0]})
-        assert session.run(back, {fed: [1.0]}).tolist() == [4.0]
 
 
 def test_a_session_that_is_closed_in_a_step(cluster: Cluster) -> None:
@@ -442,20 +396,3 @@ def test_a_session_that_nobody_closes_is_closed_with_its_last_reference(cluster:
     assert threading.active_count() > before
     del session
     assert threading.active_count() == before
-
-
-def test_starting_refuses_what_is_no_cluster(cluster: Cluster) -> None:
-    def start(cluster: Any, **options: Any) -> None:
-        wf.cluster.start(cluster, **options)
-
-    with pytest.raises(ValueError, match="transport must be 'auto', 'tcp' or 'shm', got 'pigeon'"):
-        start({"worker": 1}, transport="pigeon")
-    with pytest.raises(TypeError, match="must be a dictionary"):
-        start(3)
-    for address in ("somewhere", ":99", "host:99999999"):
-        with pytest.raises(ValueError, match=r"/job:worker/replica:0/task:0 must be host:port"):
-            start({"worker": [address]})
-    with pytest.raises(ValueError, match=r"host of /job:worker/replica:0/task:0, 'no.such.host.invalid', is not known"):
-        start({"worker": ["no.such.host.invalid:2222"]})
-    with pytest.raises(ValueError, match=r"cannot use another at .127\.0\.0\.1:1"):
-        start({"worker": 1}, address="127.0.0.1:1")

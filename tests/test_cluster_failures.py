@@ -115,6 +115,27 @@ def test_a_worker_that_hangs_in_a_step_and_comes_back(cluster: Cluster) -> None:
         assert session.run(value, {fed: np.ones(10)}) == 10
 
 
+def test_a_step_that_takes_too_long_says_who_waits_for_whom(cluster: Cluster) -> None:
+    with wf.device(PS):
+        fed = wf.placeholder(wf.float32, [None])
+        there = wf.add(fed, 1.0, name="there")
+    with wf.device(WORKER0):
+        back = there * 2.0
+    feeds = {fed: np.ones(10_000)}
+    with wf.Session(cluster.target) as session:
+        session.run(back, feeds)
+        send(signal.SIGSTOP, cluster, "/job:ps")
+        with within(5), pytest.raises(wf.errors.DeadlineExceededError) as caught:
+            session.run(back, feeds, options=wf.RunOptions(timeout_in_ms=300))
+        send(signal.SIGCONT, cluster, "/job:ps")
+        message = caught.value.message
+        assert "The step took longer than 0.3 s" in message
+        assert "/job:worker/replica:0/task:0 had waited for 'there' of /job:ps/replica:0/task:0 for 0.3 s" in message
+        assert "/job:ps/replica:0/task:0 was still busy 2 s after it was told to stop" in message
+        for step in range(5):
+            assert set(session.run(back, {fed: np.full(10_000, step)}).tolist()) == {2.0 * step + 2}
+
+
 def test_a_worker_that_takes_no_more_messages_is_cut_off() -> None:
     """A feed that is more than a socket holds cannot be sent to a task that hangs: that must end, too."""
     with wf.cluster.start({"worker": 1}, transport="tcp") as cluster:
@@ -148,6 +169,11 @@ def test_a_port_of_ones_own(ray_stays: None) -> None:
         port = free.getsockname()[1]
     with wf.cluster.start({"worker": [f"localhost:{port}"]}) as cluster:
         assert cluster.tasks[0].addresses["tcp"] == f"tcp://127.0.0.1:{port}"
+
+
+def test_another_ray_than_the_one_in_use(ray_stays: None) -> None:
+    with pytest.raises(ValueError, match=r"cannot use another at '127\.0\.0\.1:1'"):
+        wf.cluster.start({"worker": 1}, address="127.0.0.1:1")
 
 
 def test_a_host_that_is_not_there(ray_stays: None) -> None:
@@ -298,6 +324,16 @@ def read_tasks(process: "subprocess.Popen[str]", tasks: int) -> tuple[list[int],
     return [int(line[0]) for line in lines], [address for line in lines for address in line[1:]]
 
 
+def listens(address: str) -> bool:
+    try:
+        transport.connect(address, bytes(32))
+    except wf.errors.UnavailableError:
+        return False
+    except wf.errors.UnauthenticatedError:
+        return True
+    raise AssertionError("a stranger was let in")
+
+
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGINT", "raise"])
 def test_nothing_is_left_when_a_driver_ends(tmp_path: Path, end: str) -> None:
     with driver(tmp_path, SLOW_DRIVER, end) as (process, running):
@@ -313,9 +349,7 @@ def test_nothing_is_left_when_a_driver_ends(tmp_path: Path, end: str) -> None:
         assert "KeyboardInterrupt" in output if end == "SIGINT" else "KeyboardInterrupt" not in output
         assert ("ZeroDivisionError: in the block" in output) == (end == "raise")
         assert process.returncode != 0
-    for address in addresses:
-        with pytest.raises(wf.errors.UnavailableError):
-            transport.connect(address, bytes(32))
+    wait_for(lambda: not any(listens(address) for address in addresses))
     assert not [name for name in os.listdir("/dev/shm") if "weft" in name]
 
 

@@ -1,4 +1,4 @@
-"""ClusterSpec: what makes one, what it tells, and what is refused."""
+"""ClusterSpec: what makes one, what it tells, and what neither it nor the start of a cluster takes."""
 
 from typing import Any
 
@@ -56,3 +56,24 @@ def test_unknown_jobs_and_tasks() -> None:
             ask("chief")
     with pytest.raises(ValueError, match="No task with index 2 in job 'worker'"):
         spec.task_address("worker", 2)
+
+
+def test_starting_refuses_what_is_no_cluster() -> None:
+    def start(cluster: Any, **options: Any) -> None:
+        wf.cluster.start(cluster, **options)
+
+    with pytest.raises(ValueError, match="transport must be 'auto', 'tcp' or 'shm', got 'pigeon'"):
+        start({"worker": 1}, transport="pigeon")
+    with pytest.raises(TypeError, match="must be a dictionary"):
+        start(3)
+    for address in ("somewhere", ":99", "host:99999999"):
+        with pytest.raises(ValueError, match=r"/job:worker/replica:0/task:0 must be host:port"):
+            start({"worker": [address]})
+    with pytest.raises(ValueError, match=r"host of /job:worker/replica:0/task:0, 'no.such.host.invalid', is not known"):
+        start({"worker": ["no.such.host.invalid:2222"]})
+
+
+def test_an_unknown_cluster() -> None:
+    wf.constant(1.0)
+    with pytest.raises(wf.errors.NotFoundError, match="No cluster of this process is running as 'weft://nobody'"):
+        wf.Session("weft://nobody")

@@ -1,5 +1,7 @@
 """Where `gradients` builds: names, scopes, devices and colocation, and what finding the way costs."""
 
+import gc
+
 import pytest
 from weft.autodiff.gradients import gradients
 from weft.autodiff.reach import between
@@ -81,6 +83,40 @@ def test_the_callers_device_holds() -> None:
     with x.graph.device("/cpu:2"):
         (grad,) = gradients(y, x)
     assert grad.op.inputs[0].device == "/device:CPU:2"
+
+
+def test_what_is_made_belongs_to_the_line_that_asked_or_to_the_users_own_gradient_function() -> None:
+    @RegisterGradient("a line of its own")
+    def own(operation: ir.Operation, dy: ir.Tensor) -> ir.Tensor:
+        return dy * 2.0  # here
+
+    x = const(1.0)
+    with x.graph.gradient_override_map({"Neg": "a line of its own"}):
+        y = arithmetic.negative(x * x)
+    before = x.graph.version
+    gradients(y, x)
+    places = {op.type: op.location for op in x.graph.get_operations()[before:] if "grad/" in op.name}
+    named = {op.name: op.location.function for op in x.graph.get_operations()[before:]}
+    assert {kind: place.file for kind, place in places.items()} == {"Mul": __file__, "Const": __file__}
+    assert named["gradients/Neg_grad/mul"] == "own"
+    assert (
+        named["gradients/mul_grad/Mul"]
+        == "test_what_is_made_belongs_to_the_line_that_asked_or_to_the_users_own_gradient_function"
+    )
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_as_before_also_after_an_error(enabled: bool) -> None:
+    x = const(1.0)
+    try:
+        if not enabled:
+            gc.disable()
+        gradients(x * x, x)
+        with pytest.raises(LookupError):
+            gradients(without_gradient(x), x)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 # colocation

@@ -1,4 +1,4 @@
-"""`wf.train`: optimizers, savers, and what places variables and counts steps."""
+"""`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
 
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
 from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
@@ -26,6 +26,11 @@ from .global_step import (
     global_step as global_step,
 )
 from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
+from .meta_graph import (
+    export_meta_graph as export_meta_graph,
+    import_meta_graph as import_meta_graph,
+    write_graph as write_graph,
+)
 from .momentum import MomentumOptimizer as MomentumOptimizer
 from .moving_averages import ExponentialMovingAverage as ExponentialMovingAverage
 from .optimizer import Optimizer as Optimizer

@@ -15,6 +15,7 @@ import numpy as np
 from ..graph import context, errors, shapes
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import DType
+from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.ir import Operation, Tensor, get_default_graph
 from ..graph.ops.control import group
 from ..graph.ops.placeholders import placeholder
@@ -167,6 +168,11 @@ class Saver:
                 self._next_to_keep += self._seconds_to_keep
             else:
                 _delete(path + SUFFIX)
+
+    def as_saver_def(self) -> Any:
+        """What `train.export_meta_graph` writes of it: how many checkpoints it keeps. Raises ImportError without protobuf."""
+        hours = self._seconds_to_keep / 3600
+        return meta_protos().SaverDef(max_to_keep=self._max_to_keep, keep_checkpoint_every_n_hours=hours, version=2)
 
     # the checkpoints that are kept
 

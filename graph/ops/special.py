@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType
-from ..ir import Tensor
+from ..ir import Operation, Tensor
 from ..op import op
-from .arithmetic import Mul, Neg, floating, number
+from .arithmetic import Mul, Neg, chain, conj, floating, number
 from .convert import convert_to_tensor
-from .transcendental import Exp, Smooth, Square, one_minus
+from .transcendental import Exp, FromValue, Smooth, Square, one_minus
 
 Array = np.ndarray[Any, Any]
 
@@ -36,8 +36,21 @@ class Sigmoid(Smooth):
         np.add(y, 1, out=y)
         return np.reciprocal(y, out=y).astype(x.dtype, copy=False)
 
-    def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        return Mul()(y, one_minus(y))
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [SigmoidGrad()(operation.outputs[0], dy)]
+
+
+@op
+class SigmoidGrad(FromValue):
+    """dy times y * (1 - y) (its conjugate)."""
+
+    def compute(self, y: Any, dy: Any) -> Any:
+        return dy * np.conjugate(y * (y.dtype.type(1) - y))
+
+    def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
+        y, dy = operation.inputs
+        slope = one_minus(Mul()(number(2, y), y))
+        return [chain(Mul()(conj(ddx), dy), slope), SigmoidGrad()(conj(y), ddx)]
 
 
 class ErrorFunction(Smooth):

@@ -219,8 +219,29 @@ class Tanh(Smooth):
 
     ufunc = np.tanh
 
-    def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        return one_minus(Square()(y))
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [TanhGrad()(operation.outputs[0], dy)]
+
+
+class FromValue(Binary):
+    """Base of gradients that follow from the function's own value y: inputs y and dy, of one type."""
+
+    __slots__ = ()
+
+    def result_dtype(self, dtype: DType) -> DType:
+        return inexact(self.type, dtype)
+
+
+@op
+class TanhGrad(FromValue):
+    """dy times 1 - y * y (its conjugate)."""
+
+    def compute(self, y: Any, dy: Any) -> Any:
+        return dy * np.conjugate(y.dtype.type(1) - y * y)
+
+    def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
+        y, dy = operation.inputs
+        return [chain(Mul()(Mul()(number(-2, y), conj(ddx)), dy), y), TanhGrad()(conj(y), ddx)]
 
 
 @op

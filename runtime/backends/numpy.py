@@ -14,7 +14,9 @@ from ...graph.ops.arithmetic import AddN
 from ...graph.ops.broadcasting import Sum, SumTo
 from ...graph.ops.linalg import MatMul, apart
 from ...graph.ops.reduction import Mean
+from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.training import BLOCK, ResourceApplyGradientDescent
+from ...graph.ops.transcendental import TanhGrad
 from ...graph.ops.variables import updatable
 from .kernels import Kernel
 
@@ -178,6 +180,25 @@ def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spe
         np.negative(mask, out=mask)
         np.bitwise_and(mask, dy.view(bits), out=mask)
         return out
+
+    return Kernel(run, takes_out=True)
+
+
+@kernel_of(TanhGrad, SigmoidGrad)
+def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The slope is made in the buffer: 1 - y * y, or (1 - y) * y."""
+    if outputs[0].dtype.is_complex or outputs[0].dtype.size == 2:
+        return Kernel(definition.compute)
+    one = outputs[0].dtype.np.type(1)
+    tanh = isinstance(definition, TanhGrad)
+
+    def run(y: Any, dy: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(y, dy)
+        np.subtract(one, np.multiply(y, y, out=out) if tanh else y, out=out)
+        if not tanh:
+            np.multiply(y, out, out=out)
+        return np.multiply(dy, out, out=out)
 
     return Kernel(run, takes_out=True)
 

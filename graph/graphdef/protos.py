@@ -1,0 +1,38 @@
+"""The protobuf classes of TensorFlow's graphs, which tensorboardX carries: loaded when they are first needed."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+
+class Protos(NamedTuple):
+    """The message classes."""
+
+    GraphDef: Any
+    NodeDef: Any
+    AttrValue: Any
+    TensorProto: Any
+
+
+@cache
+def protos() -> Protos:
+    """The message classes. Raises ImportError, which says what to install, when tensorboardX is not there."""
+    try:
+        from tensorboardX.proto import attr_value_pb2, graph_pb2, node_def_pb2, tensor_pb2
+    except ImportError as error:
+        raise ImportError(
+            "TensorFlow's GraphDef needs the package tensorboardX, which carries its protobuf classes. Install it with: "
+            'pip install "weft[graphdef]"'
+        ) from error
+    return Protos(graph_pb2.GraphDef, node_def_pb2.NodeDef, attr_value_pb2.AttrValue, tensor_pb2.TensorProto)
+
+
+def as_graph_def(value: Any, what: str = "graph_def") -> Any:
+    """A GraphDef of whatever library (TensorFlow's own, TensorBoard's) as weft's class. Raises TypeError for anything else."""
+    cls = protos().GraphDef
+    if isinstance(value, cls):
+        return value
+    if getattr(getattr(value, "DESCRIPTOR", None), "name", None) != "GraphDef":
+        raise TypeError(f"Argument `{what}` must be a GraphDef proto, not a {type(value).__name__}.")
+    return cls.FromString(value.SerializeToString())

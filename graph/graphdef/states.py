@@ -1,0 +1,97 @@
+"""Rows of what has effects or no inputs: constants, placeholders, variables, optimizers, random numbers, reports."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from ..opdef import OPS, OpDef
+from ..ops import (
+    constant,
+    identity,
+    placeholders,
+    random,
+    report,
+    training,
+    training_adadelta,
+    training_adagrad_da,
+    training_adaptive,
+    training_ftrl,
+    training_proximal,
+    training_sparse,
+    variable_rows,
+    variables,
+)
+from .attributes import definition_fields
+from .rows import Attr, InputType, InputTypes, Of, Only, Row, SharedName
+
+_SEEDS = {"seed": Of("seed"), "seed2": Of("seed2")}
+_DRAWN = {"T": InputType(), "dtype": Of("dtype"), **_SEEDS}
+_VALUE = {"dtype": Of("dtype")}
+_ROWS = {"dtype": Of("dtype"), "Tindices": InputType(1)}
+
+_SCATTERS = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Update")
+
+_OPTIMIZERS = (
+    training.ResourceApplyGradientDescent, training.ResourceApplyMomentum, training.ResourceApplyAdam,
+    training_adaptive.ResourceApplyAdagrad, training_adaptive.ResourceApplyRMSProp,
+    training_adaptive.ResourceApplyCenteredRMSProp, training_sparse.ResourceSparseApplyMomentum,
+    training_sparse.ResourceSparseApplyAdagrad, training_sparse.ResourceSparseApplyRMSProp,
+    training_sparse.ResourceSparseApplyCenteredRMSProp, training_adadelta.ResourceApplyAdadelta,
+    training_adadelta.ResourceSparseApplyAdadelta, training_adagrad_da.ResourceApplyAdagradDA,
+    training_adagrad_da.ResourceSparseApplyAdagradDA, training_ftrl.ResourceApplyFtrl,
+    training_ftrl.ResourceSparseApplyFtrl, training_ftrl.ResourceApplyFtrlV2, training_ftrl.ResourceSparseApplyFtrlV2,
+    training_proximal.ResourceApplyProximalGradientDescent, training_proximal.ResourceSparseApplyProximalGradientDescent,
+    training_proximal.ResourceApplyProximalAdagrad, training_proximal.ResourceSparseApplyProximalAdagrad,
+)  # fmt: skip
+
+
+def _constant(definition: constant.Const) -> None:
+    array = definition.value.array
+    if array.dtype != definition.dtype.np:
+        raise ValueError(f"the value is {array.dtype}, the type {definition.dtype.name}")
+
+
+def _optimizer(definition: type[OpDef]) -> Row:
+    """The arguments are TF's, in TF's order. Whether an update locks the variable has no meaning here: it is one step."""
+    arguments = list(signature(definition.infer).parameters)[1:]
+    attrs: dict[str, Attr] = {"T": Of("dtype"), "use_locking": Attr()}
+    if "indices" in arguments:
+        attrs["Tindices"] = InputType(arguments.index("indices"))
+    if "use_nesterov" in definition_fields(definition):
+        attrs["use_nesterov"] = Of("use_nesterov")
+    attrs["multiply_linear_by_lr"], attrs["update_slots"] = Only(False), Only(True)
+    return Row(definition, attrs)
+
+
+ROWS = [
+    Row(constant.Const, {"dtype": Of("dtype"), "value": Of("value")}, check=_constant),
+    Row(placeholders.Placeholder, {"dtype": Of("dtype"), "shape": Of("shape")}),
+    Row(placeholders.Placeholder, {"dtype": Of("dtype"), "shape": Of("shape")}, type="PlaceholderV2"),
+    Row(placeholders.PlaceholderWithDefault, {"dtype": InputType(), "shape": Of("shape")}),
+    Row(identity.NoOp),
+    Row(report.PrintOp, {
+        "T": InputType(), "U": InputTypes(1), "message": Of("message"), "first_n": Of("first_n"), "summarize": Of("summarize"),
+    }),
+    Row(report.AssertOp, {"T": InputTypes(1), "summarize": Of("summarize")}),
+    # random numbers
+    Row(random.RandomUniform, _DRAWN),
+    Row(random.RandomStandardNormal, _DRAWN),
+    Row(random.TruncatedNormal, _DRAWN),
+    Row(random.RandomUniformInt, {"T": InputType(), "Tout": InputType(1), **_SEEDS}),
+    Row(random.RandomShuffle, {"T": InputType(), **_SEEDS}),
+    Row(random.Multinomial, {"T": InputType(), "output_dtype": Of("output_dtype"), **_SEEDS}),
+    # variables
+    Row(variables.VarHandleOp, {
+        "dtype": Of("dtype"), "shape": Of("shape"), "shared_name": SharedName(), "container": Attr(),
+        "debug_name": Attr(), "allowed_devices": Attr(),
+    }),
+    Row(variables.ReadVariableOp, _VALUE),
+    Row(variables.VarIsInitializedOp),
+    Row(variables.VariableShape, {"out_type": Of("out_type")}),
+    Row(variables.AssignVariableOp, {**_VALUE, "validate_shape": Attr()}),
+    Row(variables.AssignAddVariableOp, _VALUE),
+    Row(variables.AssignSubVariableOp, _VALUE),
+    Row(variable_rows.ResourceGather, {**_ROWS, "batch_dims": Only(0), "validate_indices": Attr()}),
+    *(Row(OPS[f"ResourceScatter{what}"], _ROWS) for what in _SCATTERS),
+    *(_optimizer(definition) for definition in _OPTIMIZERS),
+]  # fmt: skip

@@ -1,0 +1,96 @@
+"""`ray job submit` of the main job to a Ray head of this machine, as docs/deploy.md says it."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head with a dashboard and a token, apart from all others of this machine: its address, and the environment."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie in it, and their names have a limit
+    token = secrets.token_hex(32)
+    environment = dict(os.environ) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": folder}
+    environment.pop("RAY_ADDRESS", None)
+    port, dashboard, client, agent, agent_grpc = free_ports(5)
+    options = [
+        "--head", "--block", "--num-cpus=4", "--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={folder}",
+        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+        f"--object-store-memory={100 << 20}", "--disable-usage-stats",
+    ]  # fmt: skip
+    with Path(folder, "output").open("w") as output:
+        process = subprocess.Popen(
+            [*RAY, "start", *options], env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for_dashboard(dashboard, process, Path(folder, "output"))
+        yield f"http://127.0.0.1:{dashboard}", environment
+    finally:
+        process.terminate()  # it ends what it has started, and nobody else's Ray, as `ray stop` would
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        end_all(token)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_dashboard(port: int, process: "subprocess.Popen[bytes]", output: Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, output.read_text()
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"no dashboard within 60 s: {output.read_text()}")
+
+
+def end_all(token: str) -> None:
+    """Kill the processes that were given this token."""
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdecimal() and token.encode() in (process / "environ").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
+        except OSError:  # it has ended
+            continue
+
+
+def test_the_main_job_runs_as_a_ray_job(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, environment = head
+    command = [sys.executable, "train_digits.py", "--mode", "cluster", "--address", "auto", "--steps", "20"]
+    job = subprocess.run(
+        [*RAY, "job", "submit", "--address", address, "--working-dir", str(EXAMPLES), "--",
+         *command, "--checkpoints", str(tmp_path)],
+        env=environment, cwd=tmp_path, text=True, timeout=100, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert job.returncode == 0, job.stdout
+    assert "accuracy on held-out digits" in job.stdout
+    for task in ("/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0", "/job:worker/replica:0/task:1"):
+        assert f"{task} on " in job.stdout
+    assert list(tmp_path.iterdir()), "the checkpoint is where it was asked for"
