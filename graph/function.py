@@ -100,8 +100,8 @@ class FunctionGraph(Graph):
         element = getattr(item, "_as_graph_element", lambda: item)()
         operation = getattr(element, "op", element)
         if not isinstance(operation, Operation) or operation.graph is self:
-            found: Operation = super()._control_op(item)
-            return None if isinstance(found.definition, Argument) else found
+            found = super()._control_op(item)
+            return None if found is None or isinstance(found.definition, Argument) else found
         if not self.outer.reaches(operation.graph):
             raise ValueError(f"{operation} is not an element of this graph or of one around it.")
         self.controls[operation] = None

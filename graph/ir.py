@@ -278,7 +278,7 @@ class Graph(Scopes, Collections, Portable):
         if scope.gradient_overrides:
             operation.gradient_override = scope.gradient_overrides.get(operation.type)
 
-    def _control_op(self, item: Any) -> Operation:
+    def _control_op(self, item: Any) -> Operation | None:
         handle = getattr(item, "handle", None)  # a Variable: its handle is there before it has a value
         element = self.as_graph_element(item if handle is None else handle)
         return cast(Operation, getattr(element, "op", element))

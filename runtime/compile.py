@@ -82,24 +82,6 @@ class CompiledPlan:
         failed = None if isinstance(error, StepFailure) else self._failed(error.__traceback__)
         return StepFailure(failed.name, error) if isinstance(failed, Run) else error
 
-    def take(self) -> Frame:
-        """The plan's function over buffers that no other run uses until it is given back."""
-        with self._lock:
-            frame = self._frames.pop() if self._frames else None
-        if frame is None:
-            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
-        return frame
-
-    def give(self, frame: Frame) -> None:
-        """Give a frame back."""
-        with self._lock:
-            self._frames.append(frame)
-
-    def failure(self, error: Exception) -> Exception:
-        """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
-        failed = None if isinstance(error, StepFailure) else self._failed(error.__traceback__)
-        return StepFailure(failed.name, error) if isinstance(failed, Run) else error
-
     def run_in(self, frame: Frame, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """As `run`, in buffers that somebody else keeps until no other plan reads what was sent from them."""
         try:
@@ -290,8 +272,8 @@ class _Writer:
         count = shapes.count(spec.dims)
         if count is None or count * spec.dtype.size < SMALLEST or spec.dtype.np.hasobject:
             return ""
-        arguments = spec.dtype.np, spec.dims, count * spec.dtype.size
-        return f"{self._constant(partial(RECYCLER.array, *arguments))}()"
+        dims = tuple(dim or 0 for dim in spec.dims or ())
+        return f"{self._constant(partial(RECYCLER.array, spec.dtype.np, dims, count * spec.dtype.size))}()"
 
 
 def _handle(run: Run, function: Callable[[], Any]) -> Any:

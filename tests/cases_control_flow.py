@@ -22,7 +22,7 @@ from weft.graph.ops.broadcasting import reduce_sum
 X, Y, S = floats(2, 3), floats(2, 3, seed=1), floats(3, seed=2)
 
 
-def either(x: Tensor, y: Tensor) -> Tensor:
+def either(x: Tensor, y: Tensor) -> Any:
     """exp(x) * y or x: by a predicate that the data decide."""
     pred = compare.greater(reduce_sum(x), reduce_sum(y))
     return conditions.cond(pred, lambda: transcendental.exp(x) * y, lambda: x * x)
@@ -48,7 +48,7 @@ def powers_value(x: Any, y: Any) -> Any:
     return [a, b]
 
 
-def branch_in_loop(x: Tensor) -> Tensor:
+def branch_in_loop(x: Tensor) -> Any:
     def body(i: Tensor, a: Tensor) -> Any:
         return i + 1, conditions.cond(compare.equal(i % 2, 0), lambda: transcendental.sin(a) * x, lambda: a * a)
 
@@ -62,14 +62,14 @@ def branch_in_loop_value(x: Any) -> Any:
     return a
 
 
-def loop_in_branch(x: Tensor, y: Tensor) -> Tensor:
-    def loop() -> Tensor:
+def loop_in_branch(x: Tensor, y: Tensor) -> Any:
+    def loop() -> Any:
         return loops.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * y * x), (0, x))[1]
 
     return conditions.cond(compare.less(reduce_sum(x), 1e9), loop, lambda: y)
 
 
-def loop_in_loop(x: Tensor) -> Tensor:
+def loop_in_loop(x: Tensor) -> Any:
     def outer(i: Tensor, a: Tensor) -> Any:
         return i + 1, loops.while_loop(lambda j, _: j < 2, lambda j, b: (j + 1, b * a + x), (0, x))[1]
 
@@ -90,16 +90,16 @@ def gradient_of_loop(x: Tensor) -> Any:
     return gradients(loops.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * a), (0, x))[1], [x])
 
 
-def through_tape(x: Tensor) -> Tensor:
+def through_tape(x: Tensor) -> Any:
     return tapes.TapeRead("a", float64, (2, 3))(tapes.TapeWrite("a")(x * x))
 
 
-def through_sum(x: Tensor, y: Tensor) -> Tensor:
+def through_sum(x: Tensor, y: Tensor) -> Any:
     both = tapes.TapeSum()(tapes.TapeWrite("a")(x * y), tapes.TapeWrite("a")(x))
     return tapes.TapeRead("a", float64, (2, 3))(both)
 
 
-def tape_beside_an_empty_one(x: Tensor) -> Tensor:
+def tape_beside_an_empty_one(x: Tensor) -> Any:
     both = tapes.TapeSum()(tapes.EmptyTape()(), tapes.TapeWrite("a")(x * x))
     return tapes.TapeRead("a", float64, (2, 3))(both)
 
@@ -109,12 +109,12 @@ def written(x: Tensor, y: Tensor) -> Any:
     return [array.stack(), array.read(0) * array.read(2)]
 
 
-def unstacked(x: Tensor) -> Tensor:
+def unstacked(x: Tensor) -> Any:
     array = tensor_array.TensorArray(float64, 3).unstack(x * x)
     return array.read(1) * array.gather([0, 2, 2])
 
 
-def pieces(x: Tensor) -> Tensor:
+def pieces(x: Tensor) -> Any:
     array = tensor_array.TensorArray(float64, 3, infer_shape=False, element_shape=(None,)).split(x * x, [2, 1, 3])
     return array.concat() * reordering.reverse(array.read(0), [0])[0]
 

@@ -1,6 +1,5 @@
 """Tests of map_fn, scan, foldl, foldr and TensorArray: values, gradients of two orders, structures and errors."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ X = np.arange(1.0, 7.0).reshape(3, 2)
 
 
 @pytest.fixture(params=["known", "unknown"])
-def rows(request: pytest.FixtureRequest) -> Iterator[Any]:
+def rows(request: pytest.FixtureRequest) -> Any:
     """Three rows of two numbers, whose number is known when the graph is built, or not."""
-    yield wf.placeholder(wf.float64, [3 if request.param == "known" else None, 2])
+    return wf.placeholder(wf.float64, [3 if request.param == "known" else None, 2])
 
 
 def run(fetches: Any, feeds: Any = None) -> Any:

@@ -49,6 +49,9 @@ def test_a_loop_that_never_runs_gives_its_first_values() -> None:
 
 Pair = namedtuple("Pair", "a b")
 
+#: What cannot be called, and type checkers need not know.
+ANY: list[Any] = [True, 3]
+
 
 @pytest.mark.parametrize(
     ("start", "step", "expected"),
@@ -86,7 +89,7 @@ def test_maximum_iterations(limit: Any, expected: float) -> None:
 
 def test_shapes_may_change_where_invariants_say_so() -> None:
     x = wf.constant([1.0, 2.0])
-    i, y = wf.while_loop(
+    _, y = wf.while_loop(
         lambda i, _: i < 3, lambda i, a: (i + 1, wf.concat([a, a * x[0]], 0)), [0, x],
         shape_invariants=[wf.TensorShape([]), wf.TensorShape([None])],
     )  # fmt: skip
@@ -121,11 +124,11 @@ def test_three_orders() -> None:
     first = wf.gradients(y, [x, w])
     second = wf.gradients(first[0], [x, w])
     third = wf.gradients(second[1], [x, w])
-    X, W = 1.1, 0.9
+    a, b = 1.1, 0.9
     expected = [
-        8 * X**7 * W**7, 7 * X**8 * W**6,
-        56 * X**6 * W**7, 56 * X**7 * W**6,
-        56 * 7 * X**6 * W**6, 56 * 6 * X**7 * W**5,
+        8 * a**7 * b**7, 7 * a**8 * b**6,
+        56 * a**6 * b**7, 56 * a**7 * b**6,
+        56 * 7 * a**6 * b**6, 56 * 6 * a**7 * b**5,
     ]  # fmt: skip
     np.testing.assert_allclose(run([*first, *second, *third], feeds), expected)
 
@@ -264,8 +267,9 @@ def test_variables_are_read_and_written_in_every_iteration() -> None:
 
     def body(i: Any) -> Any:
         with wf.control_dependencies([v.assign_add(v * 1.0)]):
-            with wf.control_dependencies([wf.scatter_update(log, i, v.read_value())]):
-                return i + 1
+            noted = wf.scatter_update(log, i, v.read_value())
+        with wf.control_dependencies([noted]):
+            return i + 1
 
     count = wf.while_loop(lambda i: i < 4, body, [0])
     with wf.Session() as session:
@@ -354,8 +358,8 @@ def test_a_failure_inside_names_the_operation_and_the_line() -> None:
 @pytest.mark.parametrize(
     ("build", "error", "words"),
     [
-        (lambda: wf.while_loop(True, lambda i: i, [1]), TypeError, "'cond' must be callable"),
-        (lambda: wf.while_loop(lambda i: i < 3, 3, [1]), TypeError, "'body' must be callable"),
+        (lambda: wf.while_loop(ANY[0], lambda i: i, [1]), TypeError, "'cond' must be callable"),
+        (lambda: wf.while_loop(lambda i: i < 3, ANY[1], [1]), TypeError, "'body' must be callable"),
         (lambda: wf.while_loop(lambda: True, list, []), ValueError, "'loop_vars' must be provided"),
         (lambda: wf.while_loop(lambda i: i < 3, lambda i: i, wf.constant(1)), TypeError, "list or tuple"),
         (lambda: repeat(3, lambda a: a, 1.0, parallel_iterations=0), TypeError, "positive integer"),
@@ -372,7 +376,8 @@ def test_a_failure_inside_names_the_operation_and_the_line() -> None:
             r"enters the loop with shape \(1,\), but has shape \(2,\) after one iteration",
         ),
         (
-            lambda: wf.while_loop(lambda i: True, lambda i: i, [wf.constant([1.0])], shape_invariants=[wf.TensorShape([2])]), ValueError,
+            lambda: wf.while_loop(lambda i: True, lambda i: i, [wf.constant([1.0])], shape_invariants=[wf.TensorShape([2])]),
+            ValueError,
             r"enters the loop with shape \(1,\), but the specified shape invariant is \(2,\)",
         ),
         (
@@ -388,7 +393,12 @@ def test_what_makes_no_loop(build: Any, error: type[Exception], words: str) -> N
 
 def test_a_tensor_of_a_loop_cannot_be_used_outside_of_it() -> None:
     kept: list[Any] = []
-    repeat(3, lambda a: kept.append(a * 2.0) or a, 1.0)
+
+    def keep(a: Any) -> Any:
+        kept.append(a * 2.0)
+        return a
+
+    repeat(3, keep, 1.0)
     with pytest.raises(ValueError, match="body of 'while'"):
         kept[0] + 1.0
 

@@ -196,8 +196,8 @@ def switch_case(branch_index: Any, branch_fns: Any, default: Branch | None = Non
     if not callable(last):
         raise TypeError("default must be callable.")
     if context.executing_eagerly():
-        index = int(branch_index)
-        return _single((functions[index] if 0 <= index < len(functions) else last)(), False)
+        number = int(branch_index)
+        return _single((functions[number] if 0 <= number < len(functions) else last)(), False)
     with name_scope(name, "switch_case", [branch_index]):
         index = convert_to_tensor(branch_index, name="branch_index")
         if index.dtype is not int32:
