@@ -135,7 +135,7 @@ def test_three_orders() -> None:
 
 def test_where_there_is_no_gradient() -> None:
     a, b, w = wf.constant(1.0), wf.constant(2.0), wf.constant(3.0)
-    _, x, y = wf.while_loop(lambda i, *_: i < 3, lambda i, x, y: (i + 1, x * 2.0, y * w), [0, a, b])
+    _, x, _ = wf.while_loop(lambda i, *_: i < 3, lambda i, x, y: (i + 1, x * 2.0, y * w), [0, a, b])
     assert wf.gradients(x, [b, w]) == [None, None]
     assert run(wf.gradients(x, a)) == [8.0]
     constant = repeat(3, lambda _: wf.constant(5.0), a)
