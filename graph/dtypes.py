@@ -52,7 +52,7 @@ class DType:
 
     @property
     def is_numpy_compatible(self) -> bool:
-        return self.name != "resource"
+        return self.name not in ("resource", "variant")
 
     @property
     def base_dtype(self) -> DType:

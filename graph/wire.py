@@ -50,7 +50,7 @@ def _encode(value: Any, arrays: Arrays) -> Any:
         case bytes():
             return {"bytes": value.hex()}
         case Function():
-            return {"function": _encode_function(value, arrays)}
+            return {"function": encode_function(value, arrays)}
         case complex():
             return {"complex": [value.real, value.imag]}
     raise TypeError(f"an attribute of type {type(value).__name__} cannot travel as data: {value!r}")
@@ -80,7 +80,7 @@ def _decode(value: Any, arrays: Sequence[Any]) -> Any:
         case {"float": str(text)}:
             return float(text)
         case {"function": dict(data)}:
-            return _decode_function(data, arrays)
+            return decode_function(data, arrays)
     raise ValueError(f"not an attribute: {str(value)[:100]}")
 
 
@@ -112,7 +112,7 @@ def _row(operation: Operation, arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def _encode_function(function: Function, arrays: Arrays) -> dict[str, Any]:
+def encode_function(function: Function, arrays: Arrays) -> dict[str, Any]:
     """What a function's outputs need: the inputs by name and Spec, a row an operation, the outputs by name."""
     return {
         "name": function.name,
@@ -126,7 +126,8 @@ def _spec(tensor: Tensor) -> Spec:
     return Spec(tensor.dtype, tensor.dims, tensor.known)
 
 
-def _decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
+def decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
+    """The function again. Raises as `decode_graph`."""
     graph = FunctionGraph(Graph(), str(data["name"]))
     inputs = [graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]]
     waiting = {row["name"]: row for row in data["rows"]}
