@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph.ops.looping import While
+from weft.graph.state import State
 from weft.graph.wire import decode_graph, encode_graph
+from weft.runtime.backends.cpu import CPU
+from weft.runtime.compile import CompiledPlan
 from weft.runtime.plan import Run
+from weft.runtime.rendezvous import Rendezvous
 
 
 def run(fetches: Any, feeds: Any = None) -> Any:
@@ -423,6 +428,21 @@ def test_a_graph_with_loops_travels_as_data() -> None:
         found = session.run(
             [copy.get_tensor_by_name(t.name) for t in (y, *grads)], {copy.get_tensor_by_name("x:0"): feed}
         )
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_plans_with_loops_and_branches_travel_as_data() -> None:
+    x = wf.placeholder(wf.float64, (2,))
+    y = repeat(3, lambda a: wf.cond(wf.reduce_sum(a) > 1.0, lambda: wf.sin(a) * x, lambda: a * a + x), x)
+    fetches = [y, *wf.gradients(y, x)]
+    feed = np.array([0.3, 0.7])
+    with wf.Session() as session:
+        expected = session.run(fetches, {x: feed})
+        (plan,) = session.plan(fetches, {x: feed}).plans
+    decoded = decode_plan(*encode_plan(plan))
+    assert decoded == plan
+    found = CompiledPlan(decoded, CPU, State()).run([feed], Rendezvous(None))
     for mine, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine, other)
 

@@ -11,6 +11,7 @@ from ...graph.opdef import Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.signature import own
+from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import Tape
 from ..inline import compile_function
@@ -75,6 +76,19 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
     return Kernel(_unbound, bind=bind)
 
 
+def reading(definition: TapeRead) -> Kernel:
+    """The kernel of a TapeRead: two look-ups."""
+    entry = definition.entry
+
+    def run(tape: Any, index: Any = 0) -> Any:
+        try:
+            return tape.columns[entry][int(index)]
+        except (KeyError, IndexError):
+            return definition.compute(tape, index)  # which says what is missing
+
+    return Kernel(run)
+
+
 def _noted(entries: list[str], values: Any) -> Tape:
     return Tape({entry: [value] for entry, value in zip(entries, values, strict=True)}, 1)
 
@@ -111,7 +125,7 @@ def _recording(test: Any, body: Any, arguments: Any, count: int, entries: list[s
             except Exception as error:
                 raise test_plan.failure(error) from error
             values = step(arguments, None, None)
-            for keep, value in zip(append, values[count:], strict=True):
+            for keep, value in zip(append, values[count:]):  # noqa: B905
                 keep(value)
             arguments = values[:count] + invariants
             length += 1
