@@ -10,6 +10,7 @@ from . import nn as nn, train as train
 from .autodiff import testing as _test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
+from .autodiff.explain import explain_gradient as explain_gradient
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
 from .autodiff.recompute import recompute_grad as recompute_grad
 from .autodiff.registry import (

@@ -58,7 +58,7 @@ def gradients(
     targets, sources, stops = _as_list(ys), _as_list(xs), _as_list([] if stop_gradients is None else stop_gradients)
     given = [None] * len(targets) if grad_ys is None else _as_list(grad_ys)
     options = Options(colocate_gradients_with_ops, gate_gradients, aggregation_method)
-    graph = _common_graph([*targets, *sources, *stops, *given])
+    graph = common_graph([*targets, *sources, *stops, *given])
     with graph.as_default(), _no_collection():
         with graph.name_scope("gradients" if name is None else name):
             tensors = [_source(x) for x in sources]
@@ -138,7 +138,7 @@ def _unconnected(value: Any) -> UnconnectedGradients:
         raise ValueError(f"Unknown value for unconnected_gradients: {value!r}") from None
 
 
-def _common_graph(values: Sequence[Any]) -> Graph:
+def common_graph(values: Sequence[Any]) -> Graph:
     """The graph that all values which are in one are in. Raises ValueError for two graphs."""
     elements = [value for value in (_element(value) for value in values) if value is not None]
     graph = graph_of(elements)

@@ -19,27 +19,30 @@ class Between(NamedTuple):
     visited: int
 
 
-def between(xs: Collection[Tensor], ys: Collection[Tensor]) -> Between:
-    """The operations between `xs` and `ys`.
+def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = False) -> Between:
+    """The operations between `xs` and `ys`; with `any_type` also on paths through integers and the like.
 
     Two searches take turns, forward from the xs and backward from the ys, and stop as soon as one of them has seen all it
     can: so the work is within a factor of two of the cheaper direction. Operations have increasing ids in the order they
     were made, so neither direction goes past the other end.
     """
-    starts, ends = {x for x in xs if x.dtype.is_trainable}, [y for y in ys if y.dtype.is_trainable]
+    starts, ends = (
+        {x for x in xs if any_type or x.dtype.is_trainable},
+        [y for y in ys if any_type or y.dtype.is_trainable],
+    )
     if not starts or not ends:
         return Between(set(), {}, 0)
     after: set[Operation] = set()
     before: set[Operation] = set()
-    forward = _forward(starts, max(y.op.id for y in ends), after)
-    backward = _backward(ends, min(x.op.id for x in starts), before)
+    forward = _forward(starts, max(y.op.id for y in ends), after, any_type)
+    backward = _backward(ends, min(x.op.id for x in starts), before, any_type)
     visited = 0
     while True:
         if next(forward, 0) == 0:
-            found = _those_leading_to(ends, after)
+            found = _those_leading_to(ends, after, any_type)
             break
         if next(backward, 0) == 0:
-            found = _those_depending_on(starts, before)
+            found = _those_depending_on(starts, before, any_type)
             break
         visited += 2
     pending: dict[Operation, int] = {}
@@ -51,7 +54,7 @@ def between(xs: Collection[Tensor], ys: Collection[Tensor]) -> Between:
     return Between(found, pending, visited)
 
 
-def _forward(xs: Collection[Tensor], last: int, found: set[Operation]) -> Iterator[int]:
+def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type: bool) -> Iterator[int]:
     """Add to `found` what depends on xs, up to the operation with id `last`; one step an edge."""
     waiting = list(xs)
     while waiting:
@@ -62,10 +65,10 @@ def _forward(xs: Collection[Tensor], last: int, found: set[Operation]) -> Iterat
                 break  # consumers stand in the order they were made
             if operation not in found:
                 found.add(operation)
-                waiting += [tensor for tensor in operation.outputs if tensor.dtype.is_trainable]
+                waiting += [tensor for tensor in operation.outputs if any_type or tensor.dtype.is_trainable]
 
 
-def _backward(ys: Collection[Tensor], first: int, found: set[Operation]) -> Iterator[int]:
+def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Iterator[int]:
     """Add to `found` what ys depend on, down to the operation with id `first`; one step an edge."""
     waiting = [y.op for y in ys]
     found.update(waiting)
@@ -73,30 +76,30 @@ def _backward(ys: Collection[Tensor], first: int, found: set[Operation]) -> Iter
         for tensor in waiting.pop().inputs:
             yield 1
             operation = tensor.op
-            if operation.id >= first and operation not in found and tensor.dtype.is_trainable:
+            if operation.id >= first and operation not in found and (any_type or tensor.dtype.is_trainable):
                 found.add(operation)
                 waiting.append(operation)
 
 
-def _those_leading_to(ys: Collection[Tensor], candidates: set[Operation]) -> set[Operation]:
+def _those_leading_to(ys: Collection[Tensor], candidates: set[Operation], any_type: bool) -> set[Operation]:
     """The candidates (all that depend on an x) from which a path leads to a y."""
     waiting = list({y.op for y in ys} & candidates)
     found = set(waiting)
     while waiting:
         for tensor in waiting.pop().inputs:
             operation = tensor.op
-            if operation in candidates and operation not in found and tensor.dtype.is_trainable:
+            if operation in candidates and operation not in found and (any_type or tensor.dtype.is_trainable):
                 found.add(operation)
                 waiting.append(operation)
     return found
 
 
-def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation]) -> set[Operation]:
+def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation], any_type: bool) -> set[Operation]:
     """The candidates (all that lead to a y) to which a path leads from an x."""
     found: set[Operation] = set()
     for operation in sorted(candidates, key=lambda operation: operation.id):
         for tensor in operation.inputs:
-            if tensor in xs or (tensor.op in found and tensor.dtype.is_trainable):
+            if tensor in xs or (tensor.op in found and (any_type or tensor.dtype.is_trainable)):
                 found.add(operation)
                 break
     return found

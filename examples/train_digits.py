@@ -92,7 +92,7 @@ def _network(x: wf.Tensor, layers: list[tuple[wf.Variable, wf.Variable]]) -> wf.
     for weights, bias in layers[:-1]:
         x = wf.nn.relu(wf.matmul(x, weights) + bias)
     weights, bias = layers[-1]
-    return wf.matmul(x, weights) + bias
+    return wf.add(wf.matmul(x, weights), bias)
 
 
 def batches(data: Data, size: int, steps: int, seed: int = 1) -> Iterator[tuple[Any, Any]]:
@@ -113,7 +113,7 @@ class Result:
     accuracy: float
     weights: Weights
     seconds: float
-    checkpoint: str
+    checkpoint: str | None
 
 
 def train(target: str, config: wf.ConfigProto, model: Model, options: Options, title: str) -> Result:

@@ -53,6 +53,7 @@ def test_sameness_of_weights_is_of_every_bit(local: Result) -> None:
 
 def test_the_checkpoint_holds_the_trained_weights(local: Result) -> None:
     model = build("/job:ps", ["/job:worker/task:0", "/job:worker/task:1"], 0.1)
+    assert local.checkpoint is not None
     with wf.Session(config=wf.ConfigProto(allow_soft_placement=True)) as session:
         wf.train.Saver(model.variables).restore(session, local.checkpoint)
         values = session.run(model.variables)

@@ -38,8 +38,8 @@ def _reads(*types: str, attrs: str = "") -> Callable[[Builder], Builder]:
 
 def builder_for(node_type: str, attrs: Any) -> str | None:
     """The key of COMPOSED for a node, if it is composed."""
-    first = f"{node_type}/NCHW" if attrs.get("data_format") == b"NCHW" else node_type
-    return first if first in COMPOSED else None
+    keys = [f"{node_type}/NCHW"] if attrs.get("data_format") == b"NCHW" else []
+    return next((key for key in [*keys, node_type] if key in COMPOSED), None)
 
 
 def build(key: str, node: Node) -> Sequence[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from .. import context
@@ -176,9 +177,8 @@ def _needs(entry: _Entry, mapped: Mapping[str, Any]) -> set[str]:
 
 def _tensors(graph: Graph, mapped: Mapping[str, Any]) -> dict[str, Any]:
     """The values of an input map as tensors, those of control inputs as operations."""
-    if not mapped:
-        return {}
-    with graph.name_scope("_inputs"):
+    made = not all(isinstance(value, Tensor | Operation) for value in mapped.values())
+    with graph.name_scope("_inputs") if made else nullcontext():
         return {
             key: getattr(value, "op", value) if key.startswith("^") else convert_to_tensor(value)
             for key, value in mapped.items()

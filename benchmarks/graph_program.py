@@ -1,0 +1,65 @@
+"""The program whose building build_graph.py measures: it runs under weft or under TensorFlow, and needs nothing else.
+
+Run as `python graph_program.py MODULE`: for each number of operations that comes in on standard input, a line of JSON with
+CPU seconds and bytes goes out.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import sys
+import time
+from typing import Any
+
+
+def memory() -> int:
+    """The bytes of memory that this process holds."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def forward(tf: Any, x: Any, w: Any, operations: int) -> Any:
+    """A chain of that many operations on matrices: products, sums, tanh and matrix products in turns."""
+    for _ in range(operations // 4):
+        x = tf.matmul(tf.tanh(x * w + w), w)
+    return x
+
+
+def measure(tf: Any, operations: int) -> dict[str, float]:
+    """What one graph of that many operations, and its gradients, cost to build."""
+    gc.collect()
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [8, 8])
+        w = tf.placeholder(tf.float32, [8, 8])
+        held = memory()
+        begin = time.process_time()
+        y = forward(tf, x, w, operations)
+        built = time.process_time()
+        grown = memory() - held
+        before = len(graph.get_operations())
+        start = time.process_time()
+        tf.gradients(y, [x, w])
+        end = time.process_time()
+        return {
+            "operations": operations,
+            "build": built - begin,
+            "gradients": end - start,
+            "gradient_operations": len(graph.get_operations()) - before,
+            "bytes": grown,
+        }
+
+
+def main() -> None:
+    tf = importlib.import_module(sys.argv[1])
+    if hasattr(tf, "disable_v2_behavior"):
+        tf.disable_v2_behavior()
+    print(json.dumps({"version": tf.__version__, "python": sys.version.split()[0]}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(measure(tf, int(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
