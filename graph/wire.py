@@ -92,7 +92,12 @@ def encode_spec(spec: Spec) -> list[Any]:
 def decode_spec(data: Any) -> Spec:
     """The Spec again. Raises ValueError, TypeError for data that is none."""
     name, dims, known = data
-    return Spec(as_dtype(name), shapes.as_dims(dims), tuple(known) if isinstance(known, list) else known)
+    return Spec(as_dtype(name), shapes.as_dims(dims), _tuples(known))
+
+
+def _tuples(known: Any) -> Any:
+    """Lists as tuples, however nested."""
+    return tuple(_tuples(item) for item in known) if isinstance(known, list) else known
 
 
 def encode_graph(graph: Graph) -> tuple[list[Any], Arrays]:

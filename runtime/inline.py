@@ -6,15 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from ..graph.devices import DeviceSpec
 from ..graph.function import Function
-from ..graph.shapes import Dims
+from ..graph.opdef import Spec
 from ..graph.state import State
 from .backends.kernels import Backend
 from .compile import CompiledPlan
 from .lower import lower
-from .optimize import optimize
 from .order import order
 from .partition import Partition, partition
-from .specialize import specialize
 from .tapes import inner_program
 
 _HERE = DeviceSpec()
@@ -22,19 +20,18 @@ _HERE = DeviceSpec()
 
 def compile_function(
     function: Function,
-    dims: Sequence[Dims],
+    inputs: Sequence[Spec],
     saves: Iterable[str],
     shared: frozenset[int],
     backend: Backend,
     state: State,
 ) -> tuple[CompiledPlan, list[str]]:
-    """The plan of a function for inputs of these shapes, all on one device, and the entries it saves.
+    """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
 
     The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
     and of nothing else that changes.
     """
-    program, entries = inner_program(function, saves)
-    program = optimize(specialize(program, dims))
+    program, entries = inner_program(function, inputs, saves)
     parts = partition(program, order(program), [_HERE] * len(program.nodes))
     part = parts[0] if parts else Partition(str(_HERE))
     plan = lower(program, part, backend, sends_by_reference=True, shared=shared)

@@ -245,6 +245,28 @@ def test_results_and_gradients_that_nobody_fetches_are_not_computed() -> None:
     assert [op.type for op in loop.body.operations if op.type == "Exp"] == []
 
 
+def test_a_shape_that_the_feed_tells_is_not_kept_as_a_value() -> None:
+    x = wf.placeholder(wf.float64, [None, 3])
+    bias = wf.constant(np.ones(3))
+    grads = wf.gradients(repeat(2, lambda a: wf.sin(a + bias), x), [x, bias])
+    feed = np.full((4, 3), 0.5)
+    forward, _ = plain_loops(grads, {x: feed})
+    assert [name.rpartition("/")[2] for name in forward.saves or ()] == ["add_1:0"]
+    by_x, by_bias = run(grads, {x: feed})
+    last = np.cos(np.sin(1.5) + 1.0)
+    np.testing.assert_allclose(by_x, np.full((4, 3), np.cos(1.5) * last))
+    np.testing.assert_allclose(by_bias, np.full(3, 4 * (np.cos(1.5) + 1.0) * last))
+
+
+def test_what_a_tape_inside_a_tape_keeps() -> None:
+    x = wf.constant(np.full((4, 3), 0.5))
+    y = repeat(2, lambda a: wf.cond(wf.reduce_sum(a) > 0.0, lambda: wf.sin(a * 3.0), lambda: a * 2.0), x)
+    grad = wf.gradients(y, x)[0]
+    forward, _ = plain_loops(grad)
+    assert forward.saves == ("while/Greater:0", "while/cond:1", "while/cond:1>while/cond/mul:0")
+    np.testing.assert_allclose(run(grad), np.full((4, 3), 9 * np.cos(1.5) * np.cos(3 * np.sin(1.5))))
+
+
 def test_memory_of_a_thousand_steps() -> None:
     x = wf.placeholder(wf.float32, [1000])
     y = repeat(1000, lambda a: wf.sin(wf.cos(a) + 1.0) * 0.5, x)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import shapes
-from ..dtypes import boolean, variant
+from ..dtypes import boolean
 from ..evaluate import call
 from ..function import Function, FunctionGraph
 from ..ir import Operation, Tensor, graph_of
@@ -15,7 +15,7 @@ from ..opdef import Spec, TensorLike
 from ..tape import Tape
 from .backward import GradientGraph
 from .neutral import zeros_for
-from .signature import output_specs, own
+from .signature import inner_specs, output_specs, own, tape_spec
 
 
 @op
@@ -36,8 +36,9 @@ class If(Op):
             raise TypeError(f"the predicate must be bool, got {pred.dtype.name}")
         if pred.dims not in (None, ()):
             raise ValueError(f"the predicate must be a scalar, got shape {shapes.text(pred.dims)}")
-        sides = zip(output_specs(self.then, inputs), output_specs(self.orelse, inputs), strict=True)
-        return (*(_either(a, b) for a, b in sides), Spec(variant, ()))
+        inner = [inner_specs(function, inputs) for function in (self.then, self.orelse)]
+        sides = zip(output_specs(self.then, inner[0]), output_specs(self.orelse, inner[1]), strict=True)
+        return (*(_either(a, b) for a, b in sides), tape_spec(*inner))
 
     def compute(self, state: Any, pred: Any, *inputs: Any) -> Any:
         function = self.then if pred else self.orelse

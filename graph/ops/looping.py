@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import shapes
-from ..dtypes import boolean, variant
+from ..dtypes import boolean
 from ..evaluate import call
 from ..function import Function, FunctionGraph
 from ..ir import Operation, Tensor
@@ -14,7 +14,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..tape import Tape
 from .looping_gradient import backward_loop
-from .signature import output_specs, own
+from .signature import inner_specs, output_specs, own, tape_spec
 
 
 @op
@@ -41,13 +41,14 @@ class While(Op):
         for tensor, inner in zip(inputs, self.body.inputs, strict=True):
             if tensor.dtype is not inner.dtype:
                 raise TypeError(f"a loop variable is {inner.dtype.name}, its first value {tensor.dtype.name}")
-        return (*self.settled(inputs), Spec(variant, ()))
+        settled = self.settled(inputs)
+        return (*settled, tape_spec(inner_specs(self.body, [*settled, *inputs[self.count :]])))
 
     def settled(self, inputs: Sequence[TensorLike]) -> list[Spec]:
         """The Specs of the loop variables that hold in every iteration, from those of the inputs."""
         now = [Spec(tensor.dtype, tensor.dims, None, tensor.entries) for tensor in inputs[: self.count]]
         for _ in range(self.count + 1):
-            after = output_specs(self.body, [*now, *inputs[self.count :]])
+            after = output_specs(self.body, inner_specs(self.body, [*now, *inputs[self.count :]]))
             settled = [_widened(a, b, inner) for a, b, inner in zip(now, after, self.body.inputs, strict=False)]
             if [spec.dims for spec in settled] == [spec.dims for spec in now]:
                 return settled

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import shapes
 from ..dtypes import DType, int32, variant
 from ..errors import InternalError
 from ..ir import Operation, Tensor
@@ -13,6 +14,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from ..tape import Tape, total
+from .signature import entry_known
 
 #: Between the names of an entry that is a tape itself and of an entry in it.
 INSIDE = ">"
@@ -43,7 +45,10 @@ class TapeRead(Op):
 
     def infer(self, tape: TensorLike, *index: TensorLike) -> Spec:
         check_tape(tape)
-        return Spec(self.dtype, self.shape, None, below(tape.entries, self.entry))
+        told = entry_known(tape, self.entry)
+        if self.dtype is variant:
+            return Spec(variant, (), told, below(tape.entries, self.entry))
+        return Spec(self.dtype, shapes.merge(self.shape, told), None)
 
     def compute(self, tape: Any, index: Any = 0) -> Any:
         value = tape.find(self.entry, int(index))

@@ -22,12 +22,11 @@ Run = Callable[..., Any]
 
 def branching(backend: Backend, definition: If, inputs: tuple[Spec, ...]) -> Kernel:
     """The kernel of an If. Only the plan of the branch that is taken runs."""
-    dims = [spec.dims for spec in inputs[1:]]
     saves, count = definition.saves, len(definition.then.outputs)
 
     def bind(state: OpState) -> Run:
         then, orelse = (
-            compile_function(function, dims, saves or (), frozenset(), backend, state.session)
+            compile_function(function, inputs[1:], saves or (), frozenset(), backend, state.session)
             for function in (definition.then, definition.orelse)
         )
 
@@ -51,15 +50,14 @@ def branching(backend: Backend, definition: If, inputs: tuple[Spec, ...]) -> Ker
 def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Kernel:
     """The kernel of a While."""
     count, saves = definition.count, definition.saves
-    variables = [spec.dims for spec in definition.settled(inputs)]
-    dims = [*variables, *(spec.dims for spec in inputs[count:])]
+    specs = [*definition.settled(inputs), *inputs[count:]]
 
     def bind(state: OpState) -> Run:
-        everything = frozenset(range(len(dims)))
+        everything = frozenset(range(len(specs)))
         # What a tape keeps must not lie in the memory of an invariant, which may end before the tape does.
         shared = frozenset(range(count)) if saves else everything
-        test, _ = compile_function(definition.condition, dims, (), everything, backend, state.session)
-        body, entries = compile_function(definition.body, dims, saves or (), shared, backend, state.session)
+        test, _ = compile_function(definition.condition, specs, (), everything, backend, state.session)
+        body, entries = compile_function(definition.body, specs, saves or (), shared, backend, state.session)
         loop = _plain if saves is None else _recording
 
         def run(*arguments: Any) -> Any:
