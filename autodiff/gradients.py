@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..graph import context
+from ..graph import context, shapes
 from ..graph.derivative import differentiator
 from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import IndexedSlices
@@ -103,7 +103,12 @@ def _walked(
 ) -> dict[Tensor, Gradient]:
     reached = between(wanted, [y for y, _ in started])
     useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
-    return walk(useful, wanted, reached, stopped, options)
+    totals = walk(useful, wanted, reached, stopped, options)
+    for y, seed in useful:
+        # One that broadcasts does no harm; the sum of one that is larger than y could be taken for a gradient.
+        if y.op in reached.operations and isinstance(seed, Tensor) and not shapes.broadcasts_to(seed.dims, y.dims):
+            raise ValueError(f"Incompatible shapes between {y} and the gradient {seed} that grad_ys gives it")
+    return totals
 
 
 @differentiator
@@ -160,6 +165,8 @@ def _source(x: Any) -> Tensor:
     """The tensor to differentiate by: a variable's handle, the rows of IndexedSlices; other values become constants."""
     if x is None:
         raise AttributeError("xs holds None, which is no tensor")
+    if isinstance(x, (list, tuple, dict)):
+        raise TypeError(f"xs is a tensor or a list of tensors, but it holds {x!r}")
     handle = getattr(x, "handle", x)
     if isinstance(handle, IndexedSlices):
         return _source(handle.values)

@@ -72,7 +72,8 @@ def as_default_session(session: Any) -> Iterator[Any]:
     try:
         yield session
     finally:
-        _defaults.sessions.remove(session)
+        at = len(_defaults.sessions) - 1 - _defaults.sessions[::-1].index(session)
+        del _defaults.sessions[at]  # the innermost one of this session, which need not be the last of all
 
 
 def executing_eagerly() -> bool:

@@ -61,6 +61,16 @@ def broadcast(a: Dims, b: Dims) -> Dims:
     return longer[:lead] + tuple(tail)
 
 
+def broadcasts_to(a: Dims, b: Dims) -> bool:
+    """Whether a value of shape `a` may broadcast to shape `b`, as far as they are known."""
+    if a is None or b is None:
+        return True
+    if len(a) > len(b):
+        return False
+    tail = b[len(b) - len(a) :]
+    return all(x in (1, None) or y is None or x == y for x, y in zip(a, tail, strict=True))
+
+
 def _broadcast_dim(x: int | None, y: int | None, a: Dims, b: Dims) -> int | None:
     if x == y or y == 1:
         return x

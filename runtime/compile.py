@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure
+from .interrupt import interrupt
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from .quiet import quietly
 from .recycling import RECYCLER, SMALLEST
 
 _FILE = "<weft plan {}>"
@@ -50,8 +53,10 @@ class CompiledPlan:
         self._lines = writer.lines
         self._make: Callable[..., Frame] = writer.function()
         self._constants = writer.constants
+        self._kernels = writer.kernels
         self._buffers = list(writer.buffers)
         self._frames: list[Frame] = []
+        self._made: weakref.WeakSet[Frame] = weakref.WeakSet()
         self._lock = threading.Lock()
         #: Which fetches of the step this plan returns, in the order it returns them.
         self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
@@ -70,12 +75,29 @@ class CompiledPlan:
             frame = self._frames.pop() if self._frames else None
         if frame is None:
             frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+            with self._lock:
+                self._made.add(frame)
         return frame
 
     def give(self, frame: Frame) -> None:
         """Give a frame back."""
         with self._lock:
             self._frames.append(frame)
+
+    def interrupt(self, error: Exception) -> None:
+        """End all runs of the plan with `error`, and those that come."""
+        with self._lock:
+            made = list(self._made)
+        for frame in made:
+            interrupt(frame, error)
+
+    def with_kernels(self, change: Callable[[Run, Callable[..., Any]], Callable[..., Any]]) -> Frame:
+        """The plan's function over new buffers, with other kernels: `change(instruction, kernel)`."""
+        constants = [
+            change(self._kernels[at], constant) if at in self._kernels else constant
+            for at, constant in enumerate(self._constants)
+        ]
+        return self._make(*constants, *_allocate(self.plan.arena_bytes, self._buffers))
 
     def failure(self, error: Exception) -> Exception:
         """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
@@ -85,8 +107,8 @@ class CompiledPlan:
     def run_in(self, frame: Frame, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """As `run`, in buffers that somebody else keeps until no other plan reads what was sent from them."""
         try:
-            with np.errstate(all="ignore"):
-                return frame(feeds, channel.send, channel.receive)
+            values: tuple[Any, ...] = quietly(frame, feeds, channel.send, channel.receive)
+            return values
         except Exception as error:
             failure = self.failure(error)
             if failure is error:

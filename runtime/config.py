@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from .tracing import StepStats
 
 
 @dataclass
@@ -43,20 +45,31 @@ class GPUOptions:
 
 @dataclass
 class RunOptions:
-    """How one run goes: `timeout_in_ms` limits it (0: the session's limit)."""
+    """How one run goes. Source: `tf.RunOptions`.
 
-    NO_TRACE = 0
-    SOFTWARE_TRACE = 1
-    HARDWARE_TRACE = 2
-    FULL_TRACE = 3
+    `timeout_in_ms` limits it (0: the session's limit): DeadlineExceededError. `trace_level`: FULL_TRACE, or any other
+    trace, fills `RunMetadata.step_stats`; `output_partition_graphs` fills `RunMetadata.partition_graphs`. Without
+    these, neither costs anything. `report_tensor_allocations_upon_oom` is accepted and says nothing to weft.
+    """
+
+    NO_TRACE: ClassVar[int] = 0
+    SOFTWARE_TRACE: ClassVar[int] = 1
+    HARDWARE_TRACE: ClassVar[int] = 2
+    FULL_TRACE: ClassVar[int] = 3
 
     timeout_in_ms: int = 0
     trace_level: int = 0
+    output_partition_graphs: bool = False
     report_tensor_allocations_upon_oom: bool = False
 
 
 @dataclass
 class RunMetadata:
-    """What a run reports: the plan of each device, as text."""
+    """What a run reports when its RunOptions ask for it. Source: `tf.RunMetadata`.
 
+    `step_stats`: for each device, when which operation ran, for how long, and the dtypes and shapes of its results
+    (`weft.runtime.timeline.Timeline` draws it). `partition_graphs`: the plan of each device, as text.
+    """
+
+    step_stats: StepStats = field(default_factory=StepStats)
     partition_graphs: list[str] = field(default_factory=list)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
 from .compile import CompiledPlan, Frame
+from .interrupt import Stopper, set_current_stopper
 from .plan import StepPlan
 from .rendezvous import Rendezvous
+from .tracing import StepStats, TracedPlan
 
 
 class Engine(Protocol):
@@ -61,11 +64,16 @@ def engine_for(target: str, config: Any) -> Engine:
     """The engine of a session's target; "" is this process. Raises NotFoundError for a target nobody serves."""
     if not target:
         return LocalEngine(dict(config.device_count))
+    return _FACTORIES[scheme_of(target)](target, config)
+
+
+def scheme_of(target: str) -> str:
+    """The scheme of a target that somebody serves. Raises NotFoundError."""
     scheme = target.partition("://")[0]
     if scheme not in _FACTORIES:
         known = ", ".join(f"'{name}://…'" for name in sorted(_FACTORIES)) or "none"
         raise errors.NotFoundError(None, None, f"No session factory for target '{target}'; known: '' (local), {known}")
-    return _FACTORIES[scheme](target, config)
+    return scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,10 @@ class LocalEngine:
         self.state = State()
         self._threads: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._running: set[Rendezvous] = set()
+        self._running: set[_Step] = set()
+        #: All plans that may be running, and what ends the loops in those that run without a step of their own.
+        self._plans: weakref.WeakSet[CompiledPlan] = weakref.WeakSet()
+        self._stopper = Stopper()
         self._closed = False
 
     def backend(self, device: DeviceSpec) -> Backend:
@@ -101,53 +112,77 @@ class LocalEngine:
         plans = tuple(
             CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
         )
+        with self._lock:
+            self._plans.update(plans)
         return _Loaded(plans, step.fetches)
 
     def run(self, handle: _Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
         if len(handle.plans) == 1 and timeout is None and not self._closed:
-            return list(handle.plans[0].run(feeds, _NOBODY))
-        rendezvous = Rendezvous(timeout)
+            return self._run_alone(handle.plans[0], feeds)
+        return self._run_step(handle.plans, handle.fetches, feeds, timeout)
+
+    def trace(self, handle: _Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
+        """As `run`, noting when each kernel ran."""
+        traced = [TracedPlan(plan) for plan in handle.plans]
+        results = self._run_step(traced, handle.fetches, feeds, timeout)
+        return results, StepStats([plan.stats() for plan in traced])
+
+    def _run_alone(self, plan: CompiledPlan, feeds: Sequence[Any]) -> list[Any]:
+        """The one plan of a step without a deadline."""
+        before = set_current_stopper(self._stopper)
+        try:
+            results = list(plan.run(feeds, _NOBODY))
+        finally:
+            set_current_stopper(before)
+        if self._closed:
+            raise _cancelled()
+        return results
+
+    def _run_step(
+        self, plans: Sequence[CompiledPlan | TracedPlan], fetches: int, feeds: Sequence[Any], timeout: float | None
+    ) -> list[Any]:
+        step = _Step(timeout)
         with self._lock:
             if self._closed:
-                raise RuntimeError("Attempted to use a closed Session.")
-            self._running.add(rendezvous)
+                raise errors.CancelledError(None, None, "Session has been closed.")
+            self._running.add(step)
         try:
-            results = self._run(handle, feeds, rendezvous)
-            rendezvous.check_deadline()
-            return results
+            parts = self._run_together(plans, feeds, step)
+            step.rendezvous.check_deadline()
         finally:
             with self._lock:
-                self._running.discard(rendezvous)
-
-    def _run(self, handle: _Loaded, feeds: Sequence[Any], rendezvous: Rendezvous) -> list[Any]:
-        parts = self._run_together(handle.plans, feeds, rendezvous)
-        results: list[Any] = [None] * handle.fetches
-        for plan, values in zip(handle.plans, parts, strict=True):
+                self._running.discard(step)
+        results: list[Any] = [None] * fetches
+        for plan, values in zip(plans, parts, strict=True):
             for index, value in zip(plan.fetches, values, strict=True):
                 results[index] = value
         return results
 
     def _run_together(
-        self, plans: Sequence[CompiledPlan], feeds: Sequence[Any], rendezvous: Rendezvous
+        self, plans: Sequence[CompiledPlan | TracedPlan], feeds: Sequence[Any], step: _Step
     ) -> list[tuple[Any, ...]]:
         """Several plans at once, each in buffers that stay its own until all have ended: others read what it sends."""
-        if not plans:
-            return []
-        with ExitStack() as stack:
-            frames = [stack.enter_context(plan.frame()) for plan in plans]
-            others = [
-                self._pool().submit(_run_one, plan, frame, feeds, rendezvous)
-                for plan, frame in zip(plans[1:], frames[1:], strict=True)
-            ]
-            try:
-                mine = _run_one(plans[0], frames[0], feeds, rendezvous)
-                return [mine, *(other.result() for other in others)]
-            except Exception as error:
-                _settle(others, rendezvous, error)
-                raise rendezvous.error or error from None
-            except BaseException:  # Ctrl-C: no thread may go on writing into buffers of a step that has ended
-                _settle(others, rendezvous, _cancelled())
-                raise
+        frames = [plan.take() for plan in plans]
+        for frame in frames:
+            step.stopper.begin(frame)
+        others: list[Future[tuple[Any, ...]]] = []
+        try:
+            with step.deadline():
+                for plan, frame in zip(plans[1:], frames[1:], strict=True):
+                    others.append(self._pool().submit(_run_one, plan, frame, feeds, step))
+                mine = [_run_one(plan, frame, feeds, step) for plan, frame in zip(plans[:1], frames[:1], strict=True)]
+                return mine + [other.result() for other in others]
+        except Exception as error:
+            _settle(others, step.rendezvous, error)
+            raise step.rendezvous.error or error from None
+        except BaseException:  # Ctrl-C: no thread may go on writing into buffers of a step that has ended
+            step.stop(_cancelled())
+            _settle(others, step.rendezvous, _cancelled())
+            raise
+        finally:
+            for plan, frame in zip(plans, frames, strict=True):
+                if step.stopper.end(frame):
+                    plan.give(frame)
 
     def _pool(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -159,19 +194,45 @@ class LocalEngine:
         with self._lock:
             self._closed = True
             running = list(self._running)
+            plans = list(self._plans)
             threads, self._threads = self._threads, None
-        for rendezvous in running:
-            rendezvous.abort(_cancelled())
+        for step in running:
+            step.stop(_cancelled())
+        self._stopper.stop(_cancelled())
+        for plan in plans:
+            plan.interrupt(_cancelled())
         if threads is not None:
             threads.shutdown(wait=False)
 
 
-def _run_one(plan: CompiledPlan, frame: Frame, feeds: Sequence[Any], rendezvous: Rendezvous) -> tuple[Any, ...]:
+class _Step:
+    """A step in progress: where its plans meet, and what ends their functions."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self.rendezvous = Rendezvous(timeout)
+        self.stopper = Stopper()
+        self._timeout = timeout
+
+    def deadline(self) -> AbstractContextManager[None]:
+        """A block after which nothing of the step runs any longer than its timeout."""
+        text = f"The step took longer than {self._timeout:g} s" if self._timeout is not None else ""
+        return self.stopper.after(self._timeout, errors.DeadlineExceededError(None, None, text))
+
+    def stop(self, error: Exception) -> None:
+        """End it with `error`: what waits at once, what computes after the kernel that runs now."""
+        self.rendezvous.abort(error)
+        self.stopper.stop(error)
+
+
+def _run_one(plan: CompiledPlan | TracedPlan, frame: Frame, feeds: Sequence[Any], step: _Step) -> tuple[Any, ...]:
+    before = set_current_stopper(step.stopper)
     try:
-        return plan.run_in(frame, feeds, rendezvous)
+        return plan.run_in(frame, feeds, step.rendezvous)
     except Exception as error:
-        rendezvous.abort(error)
+        step.rendezvous.abort(error)
         raise
+    finally:
+        set_current_stopper(before)
 
 
 def _settle(others: list[Future[tuple[Any, ...]]], rendezvous: Rendezvous, error: Exception) -> None:

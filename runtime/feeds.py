@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..graph import shapes
+from ..graph.dtypes import float32, float64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.literal import to_array
+
+#: Python floats below these are such a number, rounded, and need no further checks: most feeds of single numbers.
+_FLOATS = {float32: 3.4e38, float64: math.inf}
 
 
 def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Tensor, Any]:
@@ -29,20 +34,28 @@ def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Ten
 
 def _expand(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
     if isinstance(key, IndexedSlices):
-        parts = [key.values, key.indices] + ([] if key.dense_shape is None else [key.dense_shape])
-        return list(zip(parts, value, strict=False))
+        return list(zip(fed_tensors(graph, key), value, strict=False))
     if isinstance(key, tuple) and isinstance(value, (tuple, list)) and len(key) == len(value):
         return [pair for k, v in zip(key, value, strict=True) for pair in _expand(graph, k, v)]
+    return [(tensor, value) for tensor in fed_tensors(graph, key)]
+
+
+def fed_tensors(graph: Graph, key: Any) -> list[Tensor]:
+    """The tensors that a key stands for. Raises TypeError for what is no tensor of the graph."""
+    if isinstance(key, IndexedSlices):
+        return [key.values, key.indices] + ([] if key.dense_shape is None else [key.dense_shape])
     try:
         element = graph.as_graph_element(key, allow_operation=False)
     except (KeyError, ValueError, TypeError) as error:
         raise TypeError(f"Cannot interpret feed_dict key as Tensor: {error.args[0]}") from None
     assert isinstance(element, Tensor)
-    return [(element, value)]
+    return [element]
 
 
 def feed_array(tensor: Tensor, value: Any) -> Any:
     """One value as the array to feed for a tensor."""
+    if type(value) is float and tensor.dims == () and abs(value) < _FLOATS.get(tensor.dtype, 0.0):
+        return np.array(value, tensor.dtype.np)
     if isinstance(value, Tensor) or hasattr(value, "_as_graph_element"):
         raise TypeError(
             "The value of a feed cannot be a wf.Tensor object. Acceptable feed values include Python scalars, "

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import numpy as np
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor
 
-Values = Mapping[Tensor, Any]
+#: The values of `Fetches.tensors`, in that order.
+Values = Sequence[Any]
 Rebuild = Callable[[Values], Any]
 
 
@@ -28,7 +30,7 @@ class Fetches:
 
     def __init__(self, graph: Graph, structure: Any) -> None:
         self._graph = graph
-        self.tensors: dict[Tensor, None] = {}
+        self.tensors: dict[Tensor, int] = {}
         self.operations: dict[Operation, None] = {}
         self.rebuild: Rebuild = self._take(structure)
 
@@ -59,16 +61,17 @@ class Fetches:
         parts = [self._take(part) for part in item]
         if hasattr(item, "_fields"):
             return lambda values: type(item)(*(part(values) for part in parts))
-        kind = list if isinstance(item, list) else type(item)
-        return lambda values: kind(part(values) for part in parts)
+        if isinstance(item, list):
+            return lambda values: [part(values) for part in parts]
+        kind = type(item)
+        return lambda values: kind([part(values) for part in parts])
 
     def _element(self, item: Any) -> Rebuild:
         element = self._find(item)
         if isinstance(element, Operation):
             self.operations[element] = None
             return lambda values: None
-        self.tensors[element] = None
-        return lambda values: values[element]
+        return itemgetter(self.tensors.setdefault(element, len(self.tensors)))
 
     def _find(self, item: Any) -> Tensor | Operation:
         """Raises ValueError for what is not in the session's graph, TypeError for what could not be in any."""

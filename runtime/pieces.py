@@ -18,7 +18,7 @@ Piece = Callable[[Any, Any, Any, list[Any]], Any]
 class Chain:
     """The function of a step that was cut: runs the pieces in a row; the last one returns the fetched values."""
 
-    __slots__ = ("pieces", "places")
+    __slots__ = ("__weakref__", "pieces", "places")
 
     def __init__(self, pieces: Sequence[Piece], places: int) -> None:
         self.pieces = list(pieces)

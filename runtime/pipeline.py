@@ -23,16 +23,17 @@ from .tapes import record
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run asks for; the same request has the same plans."""
+    """What a run asks for; the same request has the same plans. `done`: what an earlier part of the run has run."""
 
     fetches: tuple[Tensor, ...]
     targets: tuple[Operation, ...]
     feeds: tuple[Tensor, ...]
+    done: frozenset[Operation] = frozenset()
 
 
 def cut(request: Request) -> Program:
     """The part of the graph that a request needs."""
-    return prune(request.fetches, request.targets, request.feeds)
+    return prune(request.fetches, request.targets, request.feeds, request.done)
 
 
 def make_plan(

@@ -10,8 +10,16 @@ from ..graph.opdef import Spec
 from .program import Feed, Node, Program, Ref
 
 
-def prune(fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequence[Tensor]) -> Program:
-    """The operations that fetches and targets need. Raises InvalidArgumentError for a placeholder that is not fed."""
+def prune(
+    fetches: Sequence[Tensor],
+    targets: Sequence[Operation],
+    feeds: Sequence[Tensor],
+    done: frozenset[Operation] = frozenset(),
+) -> Program:
+    """The operations that fetches and targets need. Raises InvalidArgumentError for a placeholder that is not fed.
+
+    `done` have run already: nothing waits for them, and what is needed of their outputs is fed.
+    """
     fed = {tensor: index for index, tensor in enumerate(feeds)}
     nodes: list[Node] = []
     place: dict[Tensor, Ref] = {}
@@ -22,7 +30,7 @@ def prune(fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequen
             position[tensor.op] = len(nodes)
         spec = Spec(tensor.dtype, tensor.dims)
         nodes.append(Node(tensor.name, Feed(index, tensor.dtype, tensor.dims), (), (), (spec,), tensor.op))
-    for operation in _needed(fetches, targets, fed):
+    for operation in _needed(fetches, targets, fed, done):
         if operation in position:
             continue
         _check_fed(operation)
@@ -34,7 +42,7 @@ def prune(fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequen
                 operation.name,
                 operation.definition,
                 tuple(place[tensor] for tensor in operation.inputs),
-                tuple(position[control] for control in operation.control_inputs),
+                tuple(position[control] for control in operation.control_inputs if control not in done),
                 tuple(Spec(tensor.dtype, tensor.dims, tensor.known) for tensor in operation.outputs),
                 operation,
             )
@@ -44,13 +52,15 @@ def prune(fetches: Sequence[Tensor], targets: Sequence[Operation], feeds: Sequen
     )
 
 
-def _needed(fetches: Sequence[Tensor], targets: Sequence[Operation], fed: dict[Tensor, int]) -> list[Operation]:
+def _needed(
+    fetches: Sequence[Tensor], targets: Sequence[Operation], fed: dict[Tensor, int], done: frozenset[Operation]
+) -> list[Operation]:
     """Ancestors by data and control, in the order they were made (which is an order they can run in)."""
     found: set[Operation] = set()
     waiting = [tensor.op for tensor in fetches if tensor not in fed] + list(targets)
     while waiting:
         operation = waiting.pop()
-        if operation in found:
+        if operation in found or operation in done:
             continue
         found.add(operation)
         waiting += [tensor.op for tensor in operation.inputs if tensor not in fed]

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-from ..graph import context
+from ..graph import context, errors
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
+from .calls import Call, Prepared, are_plain_keys, fetches_key
 from .config import ConfigProto, RunMetadata, RunOptions
-from .engine import engine_for
+from .engine import engine_for, scheme_of
 from .failures import StepFailure, public_error
-from .feeds import feed_array, flatten_feeds
-from .fetches import Fetches, as_result
+from .feeds import fed_tensors, feed_array, flatten_feeds
+from .fetches import Fetches
+from .partial import PartialStep
 from .pipeline import Request
 from .plan import StepPlan
 from .program import Program
 from .threads import limit_kernel_threads
+from .tracing import Tracer
 
 _log = logging.getLogger("weft")
 
 #: A request runs with plans made for the very shapes of its feeds, for this many different shapes; then, with one
 #: plan for any shape, which is slower but made once.
 SHAPES_A_REQUEST = 16
-#: Requests whose plans are kept, the most recently used.
+#: Requests whose plans are kept, and kinds of calls that are remembered.
 REQUESTS_KEPT = 512
 
+_CLOSED = "Attempted to use a closed Session."
 
-class _Prepared:
-    """What is kept for one request: its pruned program and its plans, by the shapes that were fed."""
-
-    def __init__(self, request: Request, program: Program) -> None:
-        self.request = request
-        self.program = program
-        self.loaded: dict[tuple[Dims, ...], tuple[StepPlan, Any]] = {}
+#: The sessions that are open, for `Session.reset`.
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+_opening = threading.Lock()
 
 
 class Session:
@@ -57,10 +59,17 @@ class Session:
             raise TypeError(f"config must be a wf.ConfigProto, but got {type(config).__name__}")
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
-        self._prepared: OrderedDict[Request, _Prepared] = OrderedDict()
-        self._lock = threading.RLock()
+        self._timeout = _seconds(self._config.operation_timeout_in_ms)
+        self._calls: dict[Any, Call] = {}
+        self._prepared: OrderedDict[Request, Prepared] = OrderedDict()
+        self._partial: dict[str, PartialStep] = {}
+        self._numbers = itertools.count(1)
+        #: Held while a plan is made; looking one up takes no lock.
+        self._lock = threading.Lock()
         self._closed = False
         self._entered: list[ExitStack] = []
+        with _opening:
+            _open.add(self)
 
     @property
     def graph(self) -> Graph:
@@ -96,41 +105,82 @@ class Session:
         dataclasses of these. `feed_dict`: values by tensor. Source: `tf.Session.run`. Raises RuntimeError when closed,
         TypeError and ValueError for fetches and feeds that do not fit the graph, errors.OpError when the run fails.
         """
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        key = fetches_key(fetches), tuple(feed_dict) if feed_dict else ()
+        call = self._calls.get(key)
+        if call is None:
+            call, feeds = self._new_call(key, fetches, feed_dict)
+        elif feed_dict:
+            feeds = [feed_array(tensor, value) for tensor, value in zip(call.fed, feed_dict.values(), strict=True)]
+        else:
+            feeds = []
+        return self._finish(call, feeds, options, run_metadata)
+
+    def _new_call(self, key: Any, fetches: Any, feed_dict: Mapping[Any, Any] | None) -> tuple[Call, list[Any]]:
+        """What a call that was not seen before comes down to, and its feeds."""
         self._check_open()
-        wanted = Fetches(self._graph, fetches)
         feeds = flatten_feeds(self._graph, feed_dict)
-        values = dict(feeds)
-        tensors = tuple(tensor for tensor in wanted.tensors if tensor not in feeds)
-        if tensors or wanted.operations:
-            request = Request(tensors, tuple(wanted.operations), tuple(feeds))
-            results = self._step(request, list(feeds.values()), options, run_metadata)
-            values.update(zip(tensors, results, strict=True))
-        return wanted.rebuild({tensor: as_result(values[tensor]) for tensor in wanted.tensors})
+        call = Call(self._graph, fetches, tuple(feeds))
+        if key[0] is not None and are_plain_keys(key[1]):
+            if len(self._calls) >= REQUESTS_KEPT:
+                self._calls.clear()
+            self._calls[key] = call
+        return call, list(feeds.values())
+
+    def _finish(self, call: Call, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None) -> Any:
+        if not call.runs:
+            return call.result([], feeds)
+        if call.prepared is None:
+            call.prepared = self._prepare(call.request)
+        return call.result(self._step(call.prepared, feeds, options, metadata), feeds)
 
     def _step(
-        self, request: Request, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None
+        self, prepared: Prepared, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None
     ) -> list[Any]:
-        milliseconds = (options.timeout_in_ms if options else 0) or self._config.operation_timeout_in_ms
+        dims = tuple([array.shape for array in feeds])
         try:
-            plan, handle = self._load(request, tuple(array.shape for array in feeds))
-            if metadata is not None:
-                metadata.partition_graphs = [str(part) for part in plan.plans]
-            return self._engine.run(handle, feeds, milliseconds / 1000 if milliseconds else None)
+            plan, handle = prepared.loaded.get(dims) or self._load(prepared, dims)
+            if options is None and metadata is None:
+                return self._engine.run(handle, feeds, self._timeout)
+            return self._watched(plan, handle, feeds, options or RunOptions(), metadata or RunMetadata())
         except StepFailure as failure:
             raise public_error(failure, self._graph) from failure.cause
 
-    def _load(self, request: Request, dims: tuple[Dims, ...]) -> tuple[StepPlan, Any]:
-        """The plan of a request and its handle, made at the first run with these shapes."""
+    def _watched(
+        self, plan: StepPlan, handle: Any, feeds: list[Any], options: RunOptions, metadata: RunMetadata
+    ) -> list[Any]:
+        """A step with options."""
+        for name, given, kind in (("options", options, RunOptions), ("run_metadata", metadata, RunMetadata)):
+            if not isinstance(given, kind):
+                raise TypeError(f"{name} must be a wf.{kind.__name__}, but got {type(given).__name__}")
+        if options.output_partition_graphs:
+            metadata.partition_graphs = [str(part) for part in plan.plans]
+        timeout = _seconds(options.timeout_in_ms) or self._timeout
+        if not options.trace_level:
+            return self._engine.run(handle, feeds, timeout)
+        if not isinstance(self._engine, Tracer):
+            raise errors.UnimplementedError(None, None, f"Steps on {self._target} cannot be traced")
+        results, metadata.step_stats = self._engine.trace(handle, feeds, timeout)
+        return results
+
+    def _prepare(self, request: Request) -> Prepared:
+        """The place for a request's plans, made at its first run."""
         with self._lock:
             prepared = self._prepared.get(request)
             if prepared is None:
-                prepared = _Prepared(request, pipeline.cut(request))
-                self._prepared[request] = prepared
+                prepared = self._prepared[request] = Prepared(request, pipeline.cut(request))
                 if len(self._prepared) > REQUESTS_KEPT:
                     self._prepared.popitem(last=False)
+                    self._calls.clear()  # what is in use comes back, and to the end of the row
             self._prepared.move_to_end(request)
+            return prepared
+
+    def _load(self, prepared: Prepared, dims: tuple[Dims, ...]) -> tuple[StepPlan, Any]:
+        """The plan of a request and its handle, made at the first run with these shapes."""
+        with self._lock:
             if dims not in prepared.loaded and len(prepared.loaded) >= SHAPES_A_REQUEST:
-                dims = tuple(tensor.dims for tensor in request.feeds)
+                dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
                 plan = self._make_plan(prepared.program, dims)
                 prepared.loaded[dims] = plan, self._engine.load(plan)
@@ -165,50 +215,118 @@ class Session:
         Source: `tf.Session.make_callable`.
         """
         self._check_open()
-        wanted = Fetches(self._graph, fetches)
-        keys = [self._graph.as_graph_element(key, allow_operation=False) for key in feed_list or ()]
-        fed = tuple(key for key in keys if isinstance(key, Tensor))
-        tensors = tuple(tensor for tensor in wanted.tensors if tensor not in set(fed))
-        request = Request(tensors, tuple(wanted.operations), fed)
+        if feed_list is not None and not isinstance(feed_list, (list, tuple)):
+            raise TypeError(f"Argument `feed_list` must be a list or tuple. Received: feed_list={feed_list}")
+        call = Call(
+            self._graph, fetches, [tensor for key in feed_list or () for tensor in fed_tensors(self._graph, key)]
+        )
+        fed = call.fed
 
-        def call(*values: Any, options: RunOptions | None = None, run_metadata: RunMetadata | None = None) -> Any:
+        def run(*values: Any, options: RunOptions | None = None, run_metadata: RunMetadata | None = None) -> Any:
             if len(values) != len(fed):
                 raise TypeError(f"this callable takes {len(fed)} feeds, got {len(values)}")
-            self._check_open()
-            arrays = [feed_array(tensor, value) for tensor, value in zip(fed, values, strict=True)]
-            results = self._step(request, arrays, options, run_metadata)
-            found = dict(zip(fed, arrays, strict=True)) | dict(zip(tensors, results, strict=True))
-            return wanted.rebuild({tensor: as_result(found[tensor]) for tensor in wanted.tensors})
+            if self._closed:
+                raise RuntimeError(_CLOSED)
+            feeds = [feed_array(tensor, value) for tensor, value in zip(fed, values, strict=True)]
+            return self._finish(call, feeds, options, run_metadata)
 
-        return call
+        return run if accept_options else lambda *values: run(*values)
+
+    def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> str:
+        """Begin a step that is fed and fetched in several calls of `partial_run`; returns the handle for them.
+
+        `fetches` and `feeds` are all that those calls may mention. Each call runs whatever has become possible by
+        then, this one too; what fails here, the first of them reports. On a cluster as well.
+        Source: `tf.Session.partial_run_setup`. Raises InvalidArgumentError for what is fed twice, both fed and
+        fetched, or if there is nothing to fetch.
+        """
+        self._check_open()
+        fed = [tensor for key in feeds or () for tensor in fed_tensors(self._graph, key)]
+        request = Call(self._graph, fetches, ()).request
+        step = PartialStep(request, fed, lambda part, arrays: self._step(self._prepare(part), arrays, None, None))
+        step.begin()
+        handle = f"{','.join(t.name for t in fed)}->{','.join(t.name for t in request.fetches)}/{next(self._numbers)}"
+        self._partial[handle] = step
+        return handle
+
+    def partial_run(self, handle: str, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> Any:
+        """Feed more of a step that `partial_run_setup` began, and fetch what can now be computed.
+
+        Each tensor is fed once and fetched once; when all have been, the handle ends. A failing operation ends it too;
+        wrong arguments leave it as it was. Source: `tf.Session.partial_run`. Raises InvalidArgumentError, and
+        RuntimeError for operations among the fetches.
+        """
+        self._check_open()
+        feeds = flatten_feeds(self._graph, feed_dict)
+        call = Call(self._graph, fetches, tuple(feeds))
+        if call.request.targets:
+            names = [operation.name for operation in call.request.targets]
+            raise RuntimeError(f"partial_run() fetches tensors, not operations: {names}")
+        step = self._partial.get(handle)
+        if step is None:
+            raise errors.InvalidArgumentError(None, None, "Must run 'setup' before performing partial runs!")
+        try:
+            values = step.run(call.request.fetches, feeds)
+        finally:
+            if step.over:
+                self._partial.pop(handle, None)
+        return call.result(values, list(feeds.values()))
 
     # life
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("Attempted to use a closed Session.")
+            raise RuntimeError(_CLOSED)
         if self._graph.version == 0:
             raise RuntimeError("The Session graph is empty. Add operations to the graph before calling run().")
 
     def close(self) -> None:
-        """End the session: running steps get CancelledError, later ones RuntimeError. Idempotent."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        """End the session: running steps get CancelledError after the kernel that runs now, later ones RuntimeError.
+
+        Idempotent.
+        """
+        if self._closed:
+            return
+        self._closed = True
         self._engine.close()
+        self._calls.clear()
+        self._partial.clear()
         self._prepared.clear()
+
+    @staticmethod
+    def reset(target: str, containers: Sequence[str] | None = None, config: ConfigProto | None = None) -> None:
+        """Forget the variables of all sessions of this process, and end these: their runs raise CancelledError.
+
+        Source: `tf.Session.reset`. `containers` and `config` change nothing: every session has one container of its
+        own. Raises UnimplementedError for a cluster: end the cluster and start it anew. Raises NotFoundError for a
+        target that nobody serves.
+        """
+        if target:
+            scheme_of(target)
+            raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end the cluster and start it anew")
+        with _opening:
+            sessions = [session for session in _open if not session._target]
+        for session in sessions:
+            session._engine.close()
+            session._partial.clear()
 
     def as_default(self) -> AbstractContextManager[Session]:
         """Make this the thread's default session for a `with` block, which does not close it."""
         return context.as_default_session(self)
 
     def __enter__(self) -> Session:
+        if self._entered:
+            raise RuntimeError(
+                "Session context managers are not re-entrant. Use `Session.as_default()` to enter a session several times."
+            )
+        self._entered.append(self._make_default())
+        return self
+
+    def _make_default(self) -> ExitStack:
         stack = ExitStack()
         stack.enter_context(self._graph.as_default())
         stack.enter_context(self.as_default())
-        self._entered.append(stack)
-        return self
+        return stack
 
     def __exit__(self, *failure: Any) -> None:
         self._entered.pop().close()
@@ -224,16 +342,17 @@ class InteractiveSession(Session):
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
         super().__init__(target, graph, config)
-        stack = ExitStack()
-        stack.enter_context(self._graph.as_default())
-        stack.enter_context(self.as_default())
-        self._entered.append(stack)
+        self._entered.append(self._make_default())
 
     def close(self) -> None:
         """End the session, and stop being the default."""
         while self._entered:
             self._entered.pop().close()
         super().close()
+
+
+def _seconds(milliseconds: int) -> float | None:
+    return milliseconds / 1000 if milliseconds else None
 
 
 def _placeholders(tensors: list[Tensor], operations: list[Operation], fed: Mapping[Tensor, Any]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from weft.autodiff.gradients import gradients
 from weft.autodiff.registry import RegisterGradient
 from weft.graph import context, ir
 from weft.graph.indexed_slices import IndexedSlices
-from weft.graph.ops import identity, placeholders
+from weft.graph.ops import broadcasting, identity, placeholders, transcendental
 from weft.graph.ops.constant import constant as const
 from weft.graph.variable import Variable
 from weft.runtime.interpret import interpret
@@ -37,6 +37,13 @@ def test_none_is_no_tensor(argument: str, value: Any) -> None:
 def test_a_stop_gradient_must_be_a_tensor(stop: Any) -> None:
     with pytest.raises(AttributeError, match="stop_gradients"):
         gradients(const(1.0), [const(2.0)], stop_gradients=[stop])
+
+
+@pytest.mark.parametrize("x", [lambda x: [x], lambda x: (x,), lambda x: {"a": x}], ids=["list", "tuple", "dict"])
+def test_xs_do_not_nest(x: Any) -> None:
+    tensor = const(1.0)
+    with pytest.raises(TypeError, match="xs is a tensor or a list of tensors"):
+        gradients(tensor * 2, [x(tensor)])
 
 
 def test_an_operation_is_no_tensor() -> None:
@@ -138,6 +145,26 @@ def test_a_gradient_of_another_shape_fails_where_it_does_not_fit() -> None:
     with pytest.raises(ValueError, match="broadcast") as error:
         gradients(x * 2, x, grad_ys=[const([1.0, 2.0, 3.0])])
     assert HERE in error.value.__notes__[0]
+
+
+@pytest.mark.parametrize("seed", [3.0, [1.0], [1.0, 2.0, 3.0], [[1.0, 2.0]]], ids=str)
+def test_a_gradient_of_another_shape_through_a_product_and_a_sum(seed: Any) -> None:
+    x = const([1.0, 2.0])
+    for y in (x * 2, x + x):
+        with pytest.raises(ValueError, match="Incompatible shapes between"):
+            gradients(y, x, grad_ys=[const(seed)])
+
+
+def test_a_gradient_that_is_larger_than_its_y() -> None:
+    x, scalar = const([1.0, 2.0]), const(1.0)
+    for y, by in ((broadcasting.reduce_sum(x), x), (scalar * 2, scalar)):
+        with pytest.raises(ValueError, match=r"Incompatible shapes between .* and the gradient .* that grad_ys gives"):
+            gradients(y, by, grad_ys=[const([1.0, 2.0])])
+
+
+def test_a_gradient_that_broadcasts_does_where_the_operation_lets_it() -> None:
+    x = const([0.0, 0.0])
+    assert interpret(gradients(transcendental.sin(x), x, grad_ys=[const(3.0)]), {})[0].tolist() == [3.0, 3.0]
 
 
 def test_slices_as_grad_ys() -> None:

@@ -433,7 +433,7 @@ def test_make_callable(sess: wf.Session) -> None:
 def test_run_metadata_tells_the_plans(sess: wf.Session) -> None:
     x = wf.constant([1.0]) + wf.random_uniform([1])
     metadata = wf.RunMetadata()
-    sess.run(x, options=wf.RunOptions(trace_level=wf.RunOptions.FULL_TRACE), run_metadata=metadata)
+    sess.run(x, options=wf.RunOptions(output_partition_graphs=True), run_metadata=metadata)
     (text,) = metadata.partition_graphs
     assert "RandomUniform" in text
 

@@ -469,6 +469,18 @@ def test_plans_with_loops_and_branches_travel_as_data() -> None:
         np.testing.assert_array_equal(mine, other)
 
 
+def test_a_loop_without_end_is_ended_by_the_deadline() -> None:
+    x = wf.constant(1.0)
+    endless = wf.while_loop(lambda a: a > 0.0, lambda a: wf.cond(a > 5.0, lambda: a - 1.0, lambda: a + 1.0), [x])
+    times = wf.placeholder(wf.int32, ())
+    short = repeat(times, lambda a: a * 2.0, x)
+    with wf.Session() as session:
+        for _ in range(2):
+            with pytest.raises(wf.errors.DeadlineExceededError):
+                session.run(endless, options=wf.RunOptions(timeout_in_ms=200))
+            assert session.run(short, {times: 3}) == 8.0
+
+
 def test_a_loop_runs_again_and_again_and_in_several_threads() -> None:
     from concurrent.futures import ThreadPoolExecutor
 

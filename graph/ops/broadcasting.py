@@ -61,7 +61,13 @@ class SumTo(Op):
     """The adjoint of broadcasting: summed down to a shape that broadcasts to the input's."""
 
     def infer(self, x: TensorLike, shape: TensorLike) -> Spec:
-        return Spec(x.dtype, known_dims(shape))
+        dims = known_dims(shape)
+        if shapes.is_full(x.dims) and shapes.is_full(dims) and not shapes.broadcasts_to(dims, x.dims):
+            raise ValueError(
+                "Incompatible shapes between op input and calculated input gradient: "
+                f"{shapes.text(dims)} does not broadcast to {shapes.text(x.dims)}"
+            )
+        return Spec(x.dtype, dims)
 
     def compute(self, x: Any, shape: Any) -> Any:
         lead = np.ndim(x) - len(shape)

@@ -15,6 +15,7 @@ from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import Tape
 from ..inline import compile_function
+from ..interrupt import Stopper, current_stopper
 from .kernels import Backend, Kernel
 
 Run = Callable[..., Any]
@@ -61,12 +62,16 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
         loop = _plain if saves is None else _recording
 
         def run(*arguments: Any) -> Any:
+            stopper = current_stopper() or Stopper()
             first, second = test.take(), body.take()
+            stopper.begin(first)
+            stopper.begin(second)
             try:
                 now, tape = loop((test, first), (body, second), arguments, count, entries)
             finally:
-                test.give(first)
-                body.give(second)
+                for plan, frame in ((test, first), (body, second)):
+                    if stopper.end(frame):
+                        plan.give(frame)
             return (*(own(value, arguments) for value in now), tape) if count else tape
 
         return run
