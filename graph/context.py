@@ -34,21 +34,22 @@ def innermost_graph() -> Any:
 
 
 class as_default_graph:
-    """`graph` is this thread's default for a block. Blocks must end in the order of a stack, else AssertionError."""
+    """`graph` is this thread's default for a block. `nested` blocks must end in the order of a stack, else AssertionError."""
 
-    __slots__ = ("_graph",)
+    __slots__ = ("_graph", "_nested")
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, nested: bool = True) -> None:
         self._graph = graph
+        self._nested = nested
 
     def __enter__(self) -> Any:
         _defaults.graphs.append(self._graph)
         return self._graph
 
     def __exit__(self, *_: object) -> None:
-        if _defaults.graphs[-1:] != [self._graph]:
+        if self._nested and _defaults.graphs[-1:] != [self._graph]:
             raise AssertionError("Nesting violated for the stack of default graphs: an inner block is still open")
-        _defaults.graphs.pop()
+        _remove_last(_defaults.graphs, self._graph)
 
 
 def reset_default_graph() -> None:
@@ -72,8 +73,12 @@ def as_default_session(session: Any) -> Iterator[Any]:
     try:
         yield session
     finally:
-        at = len(_defaults.sessions) - 1 - _defaults.sessions[::-1].index(session)
-        del _defaults.sessions[at]  # the innermost one of this session, which need not be the last of all
+        _remove_last(_defaults.sessions, session)
+
+
+def _remove_last(stack: list[Any], item: Any) -> None:
+    """Take the innermost entry of `item`, which need not be the last of all."""
+    del stack[len(stack) - 1 - stack[::-1].index(item)]
 
 
 def executing_eagerly() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
 from .compile import CompiledPlan, Frame
+from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
 from .plan import StepPlan
 from .rendezvous import Rendezvous
@@ -97,7 +98,7 @@ class LocalEngine:
         self.devices = tuple(DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(max(1, count)))
         self.default_device = self.devices[0]
         self.state = State()
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads = DeviceThreads("weft-device")
         self._lock = threading.Lock()
         self._running: set[_Step] = set()
         #: All plans that may be running, and what ends the loops in those that run without a step of their own.
@@ -169,7 +170,7 @@ class LocalEngine:
         try:
             with step.deadline():
                 for plan, frame in zip(plans[1:], frames[1:], strict=True):
-                    others.append(self._pool().submit(_run_one, plan, frame, feeds, step))
+                    others.append(self._threads.submit(_run_one, plan, frame, feeds, step))
                 mine = [_run_one(plan, frame, feeds, step) for plan, frame in zip(plans[:1], frames[:1], strict=True)]
                 return mine + [other.result() for other in others]
         except Exception as error:
@@ -184,25 +185,17 @@ class LocalEngine:
                 if step.stopper.end(frame):
                     plan.give(frame)
 
-    def _pool(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._threads is None:
-                self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="weft-device")
-            return self._threads
-
     def close(self) -> None:
         with self._lock:
             self._closed = True
             running = list(self._running)
             plans = list(self._plans)
-            threads, self._threads = self._threads, None
         for step in running:
             step.stop(_cancelled())
         self._stopper.stop(_cancelled())
         for plan in plans:
             plan.interrupt(_cancelled())
-        if threads is not None:
-            threads.shutdown(wait=False)
+        self._threads.close()
 
 
 class _Step:

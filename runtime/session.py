@@ -319,14 +319,14 @@ class Session:
             raise RuntimeError(
                 "Session context managers are not re-entrant. Use `Session.as_default()` to enter a session several times."
             )
-        self._entered.append(self._make_default())
+        self._make_default(nested=True)
         return self
 
-    def _make_default(self) -> ExitStack:
+    def _make_default(self, nested: bool) -> None:
         stack = ExitStack()
-        stack.enter_context(self._graph.as_default())
+        stack.enter_context(context.as_default_graph(self._graph, nested))
         stack.enter_context(self.as_default())
-        return stack
+        self._entered.append(stack)
 
     def __exit__(self, *failure: Any) -> None:
         self._entered.pop().close()
@@ -342,7 +342,7 @@ class InteractiveSession(Session):
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
         super().__init__(target, graph, config)
-        self._entered.append(self._make_default())
+        self._make_default(nested=False)
 
     def close(self) -> None:
         """End the session, and stop being the default."""

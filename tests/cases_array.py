@@ -27,6 +27,7 @@ JOINING = [
     Case("SplitV", lambda x: array.split(x, [1, 2], 1), (X,), expected=lambda x: [x[:, :1], x[:, 1:]]),
     Case("SplitV", lambda x: array.split(x, [1, -1, 0], axis=-1), (CUBE,), label="rest",
          expected=lambda x: [x[..., :1], x[..., 1:], x[..., :0]]),
+    Case("SplitV", lambda x: array.split(x, [3], 1), (X,), label="one", expected=lambda x: x),
     Case("SplitV", lambda x, s: array.split(x, s, 1, num=2), (X, np.array([2, 1])), label="fed sizes", exact_shape=False,
          expected=lambda x, s: [x[:, :2], x[:, 2:]]),
     Case("Tile", lambda x: array.tile(x, [2, 3]), (X,), expected=lambda x: np.tile(x, (2, 3))),
@@ -104,6 +105,8 @@ PARTITIONING = [
          exact_shape=False, expected=lambda x, p: [x[[1, 3]], x[:0], x[[0, 2]]]),
     Case("DynamicPartition", lambda x: partitioning.dynamic_partition(x, [[0, 1, 0], [1, 1, 0]], 2), (CUBE,), label="matrix",
          exact_shape=False, expected=lambda x: [x[[0, 0, 1], [0, 2, 2]], x[[0, 1, 1], [1, 0, 1]]]),
+    Case("DynamicPartition", lambda x: partitioning.dynamic_partition(x, [0, 0, 0, 0], 1), (ROWS,), label="one",
+         exact_shape=False, expected=lambda x: x),
     Case("DynamicStitch", lambda x, y: partitioning.dynamic_stitch([[3, 0], 1], [x, y]), (floats(2, 3), floats(3)),
          exact_shape=False, expected=lambda x, y: np.stack([x[1], y, 0 * y, x[0]])),
 ]  # fmt: skip

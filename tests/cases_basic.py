@@ -21,6 +21,8 @@ CASES = [
     ),
     Case("Pack", lambda x, y: convert.stack([x, y], axis=1), (X, Y), expected=lambda x, y: np.stack([x, y], 1)),
     Case("Unpack", lambda x: convert.unstack(x, 3, axis=1), (X,), expected=lambda x: [x[:, 0], x[:, 1], x[:, 2]]),
+    Case("Unpack", convert.unstack, (X[:1],), label="one", needs_shapes=True, expected=lambda x: x[0]),
+    Case("Unpack", lambda x: convert.unstack(x, 1, axis=-1), (floats(1),), label="one scalar", expected=lambda x: x[0]),
     Case("NoOp", after_a_no_op, (X,), expected=lambda x: x),
     Case("Identity", identity.identity, (X,), expected=lambda x: x),
     Case("IdentityN", lambda x, y: identity.identity_n([x, y]), (X, ROW), expected=lambda x, y: [x, y]),

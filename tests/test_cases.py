@@ -41,6 +41,18 @@ def test_every_operation_has_a_row() -> None:
     assert set(OPS) - {case.op for case in CASES} == set()
 
 
+def test_operations_with_as_many_outputs_as_they_are_told_have_a_row_with_one() -> None:
+    """The value of one output is an array, that of several a tuple."""
+    counts: dict[str, set[int]] = {}
+    for case in COMPUTED:
+        for operation in build(case, "full")[0][0].graph.get_operations():
+            counts.setdefault(operation.type, set()).add(len(operation.outputs))
+    open_ended = {name for name, kind in OPS.items() if kind.infer.__annotations__.get("return") == "tuple[Spec, ...]"}
+    found = {name for name in open_ended if max(counts[name]) > 1}
+    assert found >= {"Unpack", "Split", "SplitV", "IdentityN", "DynamicPartition"}
+    assert {name for name in found if 1 not in counts[name]} == set()
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_builds_the_operation_it_names(case: Case) -> None:
     outputs, _ = build(case, "full")
@@ -68,6 +80,7 @@ def test_value_is_what_numpy_says(case: Case) -> None:
     expected = case.expected(*case.arrays())
     expected = expected if len(outputs) > 1 else [expected]
     for value, wanted in zip(interpret(outputs, feeds), expected, strict=True):
+        assert np.shape(value) == np.shape(wanted)  # assert_allclose lets a scalar stand for any shape
         np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-12)
 
 
@@ -107,6 +120,7 @@ def test_gradient_agrees_with_central_differences(case: Case) -> None:
         values = iter(interpret([convert_to_tensor(grad) for grad in present], feeds))
         for tensor, grad in zip(by, grads, strict=True):
             exact = np.zeros(feeds[tensor].shape) if grad is None else next(values)
+            assert np.shape(exact) == feeds[tensor].shape
             step, tolerance = precision(outputs)
             numeric = central_differences(outputs, weights, feeds, tensor, step)
             np.testing.assert_allclose(exact, numeric, rtol=tolerance, atol=tolerance, err_msg=f"order {order}")
@@ -191,6 +205,7 @@ def check_session(outputs: list[ir.Tensor], feeds: dict[ir.Tensor, Any]) -> None
         for tensor, value, right in zip([*outputs, *beyond], [*results[0], *results[1]], wanted, strict=True):
             assert np.asarray(value).dtype == np.asarray(right).dtype
             assert np.shape(value) == np.shape(right)
+            assert shapes.compatible(tensor.dims, np.shape(value))
             assert bits(value) == bits(right), tensor.op
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import shapes
 from ..dtypes import DType, as_dtype, int32, int64
+from ..errors import InvalidArgumentError
 from ..ir import Tensor
 from ..op import Op, op
 from ..opdef import Known, Spec, TensorLike
@@ -61,7 +62,14 @@ class Unpack(Op):
         return (Spec(value.dtype, value.dims[:axis] + value.dims[axis + 1 :]),) * self.num
 
     def compute(self, value: Any) -> Any:
-        return tuple(np.moveaxis(value, self.axis, 0))
+        slices = np.moveaxis(value, self.axis, 0)
+        if len(slices) != self.num:
+            raise InvalidArgumentError(
+                None,
+                None,
+                f"cannot unstack {self.num} slices of axis {self.axis} of shape {shapes.text(np.shape(value))}",
+            )
+        return np.asarray(slices[0]) if self.num == 1 else tuple(slices)
 
     def grad(self, operation: Any, *dys: Tensor) -> list[Tensor]:
         return [Pack(self.axis)(*dys)]

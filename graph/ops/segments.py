@@ -130,7 +130,7 @@ class Unique(Op):
 
     out_idx: DType = int32
 
-    def infer(self, x: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, x: TensorLike) -> tuple[Spec, Spec]:
         _vector(x)
         return Spec(x.dtype, (None,)), Spec(self.out_idx, (None,) if x.dims is None else x.dims)
 
@@ -144,7 +144,7 @@ class UniqueWithCounts(Op):
 
     out_idx: DType = int32
 
-    def infer(self, x: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, x: TensorLike) -> tuple[Spec, Spec, Spec]:
         _vector(x)
         return Spec(x.dtype, (None,)), Spec(self.out_idx, x.dims or (None,)), Spec(self.out_idx, (None,))
 

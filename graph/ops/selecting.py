@@ -108,7 +108,7 @@ class TopKV2(Op):
 
     sorted: bool = True
 
-    def infer(self, x: TensorLike, k: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, x: TensorLike, k: TensorLike) -> tuple[Spec, Spec]:
         numeric("TopKV2", x.dtype)
         if x.dims == ():
             raise ValueError("Shape must be at least rank 1 but is rank 0: a scalar has no largest elements")

@@ -1,0 +1,25 @@
+"""A session over two tasks in this process: what a cluster does, without Ray."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+import weft as wf
+from endpoints import SECRET
+from weft.cluster.engine import ClusterEngine
+from weft.cluster.worker import Worker
+from weft.runtime import engine
+
+TASKS = ("/job:a/replica:0/task:0", "/job:b/replica:0/task:0")
+
+
+@contextmanager
+def session_of_tasks() -> Iterator[wf.Session]:
+    """A session of the default graph over TASKS."""
+    with ExitStack() as stack:
+        workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in TASKS]
+        addresses = {worker.name: worker.addresses["shm"] for worker in workers}
+        for worker in workers:
+            worker.set_peers(addresses)
+        engine.register_engine("tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}))
+        stack.callback(engine._FACTORIES.pop, "tasks")
+        yield stack.enter_context(wf.Session("tasks://here"))
