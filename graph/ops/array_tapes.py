@@ -140,7 +140,7 @@ class TensorArrayConcatV3(Op):
     dtype: DType
     shape: Dims = None
 
-    def infer(self, tape: TensorLike, *lengths: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, tape: TensorLike, *lengths: TensorLike) -> tuple[Spec, Spec]:
         check_tape(tape)
         return Spec(self.dtype, None if self.shape is None else (None, *self.shape)), Spec(int64, (None,))
 

@@ -31,7 +31,7 @@ class If(Op):
     stateful = True
     takes_missing = True
 
-    def infer(self, pred: TensorLike, *inputs: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, pred: TensorLike, *inputs: TensorLike) -> tuple[*tuple[Spec, ...], Spec]:
         if pred.dtype is not boolean:
             raise TypeError(f"the predicate must be bool, got {pred.dtype.name}")
         if pred.dims not in (None, ()):

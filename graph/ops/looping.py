@@ -37,7 +37,7 @@ class While(Op):
         """How many loop variables there are."""
         return len(self.body.outputs)
 
-    def infer(self, *inputs: TensorLike) -> tuple[Spec, ...]:
+    def infer(self, *inputs: TensorLike) -> tuple[*tuple[Spec, ...], Spec]:
         for tensor, inner in zip(inputs, self.body.inputs, strict=True):
             if tensor.dtype is not inner.dtype:
                 raise TypeError(f"a loop variable is {inner.dtype.name}, its first value {tensor.dtype.name}")
