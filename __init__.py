@@ -69,6 +69,7 @@ from .graph.dtypes import (
     uint16 as uint16,
     uint32 as uint32,
     uint64 as uint64,
+    variant as variant,
 )
 from .graph.eager import enable_eager_execution as enable_eager_execution, executing_eagerly as executing_eagerly
 from .graph.errors import OpError as OpError
@@ -123,6 +124,7 @@ from .graph.ops.compare import (
     not_equal as not_equal,
 )
 from .graph.ops.complex import angle as angle, complex as complex, imag as imag, real as real
+from .graph.ops.conditions import case as case, cond as cond, switch_case as switch_case
 from .graph.ops.constant import constant as constant, constant_value as _get_static_value
 from .graph.ops.control import group as group, tuple as tuple, with_dependencies as with_dependencies
 from .graph.ops.convert import convert_to_tensor as convert_to_tensor, stack as stack, unstack as unstack
@@ -142,6 +144,7 @@ from .graph.ops.fills import (
     zeros as zeros,
     zeros_like as zeros_like,
 )
+from .graph.ops.functional import foldl as foldl, foldr as foldr, map_fn as map_fn, scan as scan
 from .graph.ops.gathering import gather as gather, gather_nd as gather_nd, one_hot as one_hot, scatter_nd as scatter_nd
 from .graph.ops.getitem import newaxis as newaxis
 from .graph.ops.identity import (
@@ -157,6 +160,7 @@ from .graph.ops.linalg import (
     matrix_inverse as matrix_inverse,
     tensordot as tensordot,
 )
+from .graph.ops.loops import while_loop as while_loop
 from .graph.ops.math import (
     abs as abs,
     ceil as ceil,
@@ -230,6 +234,7 @@ from .graph.ops.statistics import (
     reduce_std as reduce_std,
     reduce_variance as reduce_variance,
 )
+from .graph.ops.tensor_array import TensorArray as TensorArray
 from .graph.ops.transcendental import (
     acos as acos,
     acosh as acosh,

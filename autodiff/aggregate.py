@@ -6,11 +6,12 @@ from typing import Any
 
 from ..graph.dtypes import int64
 from ..graph.indexed_slices import IndexedSlices
-from ..graph.ir import Graph, Operation, Tensor
+from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.arithmetic import AddN
 from ..graph.ops.array import concat
 from ..graph.ops.cast import cast
 from ..graph.ops.gathering import gather
+from ..graph.ops.neutral import add_all
 from ..graph.ops.segments import dense
 
 #: What flows backward.
@@ -48,11 +49,11 @@ def aggregate(terms: list[Gradient], operation: Operation, method: int) -> Gradi
     """The sum of what reached an output of `operation`; a single term is passed through as it is."""
     if len(terms) == 1:
         return terms[0]
-    graph = operation.graph
     tensors = [term for term in terms if isinstance(term, Tensor)]
     slices = [term for term in terms if isinstance(term, IndexedSlices)]
     if not tensors:
         return _joined(slices)
+    graph = graph_of(tensors)
     if slices:
         return AddN()(*(term if isinstance(term, Tensor) else dense(flat(term), None) for term in terms))
     if method == AggregationMethod.ADD_N:
@@ -70,15 +71,15 @@ def _sum_by_device(terms: list[Tensor], graph: Graph) -> Tensor:
         group = by_device[device]
         # Only next to the term: an outer colocation may be with an operation on another device.
         with graph.colocate_with(group[0].op, ignore_existing=True):
-            sums.append(group[0] if len(group) == 1 else AddN()(*group))
-    return sums[0] if len(sums) == 1 else AddN()(*sums)
+            sums.append(group[0] if len(group) == 1 else add_all(group))
+    return sums[0] if len(sums) == 1 else add_all(sums)
 
 
 def _running_sum(terms: list[Tensor], operation: Operation, graph: Graph) -> Tensor:
     with graph.name_scope(f"{operation.name}_gradient_sum"):
         total = terms[0]
         for term in terms[1:]:
-            total = AddN()(total, term)
+            total = add_all([total, term])
     return total
 
 

@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..graph import context, shapes
+from ..graph.derivative import differentiator
+from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
-from .aggregate import Gradient
+from ..graph.ops.neutral import zeros_for
+from ..graph.ops.segments import dense
+from .aggregate import Gradient, flat
 from .reach import between
-from .seeds import seeds, zeros_for
+from .seeds import seeds
 from .walk import Options, walk
 
 
@@ -75,16 +79,44 @@ def _gradients(
     if len(grad_ys) != len(ys):
         raise ValueError(f"Length mismatch. Passed {len(grad_ys)} grad_ys for {len(ys)} ys")
     started = seeds(graph, ys, grad_ys, options.colocate)
-    wanted = frozenset(xs)
-    reached = between(wanted, ys)
-    useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
     stopped = frozenset(_stop(item) for item in stop_gradients)
+    totals: dict[Tensor, Gradient] = {}
+    level = graph
+    while True:  # from the innermost function outwards: what reaches a captured tensor goes on around the function
+        outside = [x for x in xs if x.graph is not level and level.reaches(x.graph)]
+        captured = level.captures if outside and isinstance(level, FunctionGraph) else {}
+        wanted = frozenset([x for x in xs if x.graph is level] + list(captured.values()))
+        found = _walked([(y, seed) for y, seed in started if y.graph is level], wanted, stopped, options)
+        totals |= found
+        if not isinstance(level, FunctionGraph) or not outside:
+            return [totals.get(x) for x in xs]
+        around = [tensor for tensor in level.captured() if captured[tensor] in found]
+        started += [(tensor, found[captured[tensor]]) for tensor in around]
+        level = level.outer
+
+
+def _walked(
+    started: Sequence[tuple[Tensor, Gradient]],
+    wanted: frozenset[Tensor],
+    stopped: frozenset[Operation],
+    options: Options,
+) -> dict[Tensor, Gradient]:
+    reached = between(wanted, [y for y, _ in started])
+    useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
     totals = walk(useful, wanted, reached, stopped, options)
     for y, seed in useful:
         # One that broadcasts does no harm; the sum of one that is larger than y could be taken for a gradient.
         if y.op in reached.operations and isinstance(seed, Tensor) and not shapes.broadcasts_to(seed.dims, y.dims):
             raise ValueError(f"Incompatible shapes between {y} and the gradient {seed} that grad_ys gives it")
-    return [totals.get(x) for x in xs]
+    return totals
+
+
+@differentiator
+def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients inside of a branch or a loop, all dense."""
+    started = list(zip(ys, grad_ys, strict=True))
+    totals = _walked(started, frozenset(xs), frozenset(), Options(False, False, None))
+    return [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
 
 
 @contextmanager
@@ -116,7 +148,7 @@ def common_graph(values: Sequence[Any]) -> Graph:
     elements = [value for value in (_element(value) for value in values) if value is not None]
     graph = graph_of(elements)
     for element in elements:
-        if element.graph is not graph:
+        if not graph.reaches(element.graph):
             raise ValueError(f"{element} must be from the same graph as {elements[0]}")
     return graph
 

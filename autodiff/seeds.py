@@ -12,9 +12,8 @@ from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.constant import const
 from ..graph.ops.convert import convert_to_tensor
-from ..graph.ops.fills import OnesLike, fill, zeros, zeros_like
+from ..graph.ops.fills import OnesLike
 from ..graph.ops.identity import Identity
-from ..graph.ops.variables import VariableShape
 from .aggregate import Gradient
 
 _SMALL = 1000
@@ -80,15 +79,3 @@ def _check_dtype(y: Tensor, given: Gradient) -> None:
             raise TypeError(f"Input gradient {given} for resource tensor {y} should not be a resource")
     else:
         raise TypeError(f"Tensor {y} with type {y.dtype.name} must be numeric to obtain a default gradient")
-
-
-def zeros_for(tensor: Tensor) -> Tensor:
-    """Zeros in the shape of a tensor; of the variable, where the tensor is a handle."""
-    if tensor.dtype.name != "resource":
-        return zeros_like(tensor)
-    definition: Any = tensor.op.definition
-    if not hasattr(definition, "shape"):
-        raise TypeError(f"{tensor} has no zeros: it is a resource, but no variable")
-    if shapes.is_full(definition.shape):
-        return zeros(definition.shape, definition.dtype)
-    return fill(VariableShape(definition.shape)(tensor), const(np.zeros((), definition.dtype.np)))

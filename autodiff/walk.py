@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 from ..graph import shapes
 from ..graph.indexed_slices import IndexedSlices
-from ..graph.ir import Graph, Operation, Tensor
+from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.location import user_place
+from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import dense
 from .aggregate import Gradient, aggregate, checked_method, flat
 from .gate import gated
 from .reach import Between
 from .registry import GradientFunction, gradient_function, is_users
-from .seeds import zeros_for
 
 
 class Options(NamedTuple):
@@ -43,7 +43,7 @@ def walk(
     owners = {x.op for x in xs}
     if not ready:
         return totals
-    with _Step(ready[0].graph, options) as step:
+    with _Step(graph_of(ready[0].outputs), options) as step:
         while ready:
             operation = ready.popleft()
             step.enter(operation)
@@ -117,9 +117,10 @@ class _Step:
         function = gradient_function(operation)
         if function is None:
             return []
-        for index, tensor in enumerate(operation.outputs):
-            if grads[index] is None and tensor.dtype.is_trainable:
-                grads[index] = zeros_for(tensor)
+        if not operation.definition.takes_missing or is_users(operation):
+            for index, tensor in enumerate(operation.outputs):
+                if grads[index] is None and tensor.dtype.is_trainable:
+                    grads[index] = zeros_for(tensor)
         scope = self.scope
         scope.name = self.graph.unique_name(f"{operation.name}_grad")
         if is_users(operation):

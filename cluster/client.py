@@ -9,7 +9,7 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
-from ..runtime.backends.numpy import CPU
+from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.device_threads import DeviceThreads
 from .message import Message

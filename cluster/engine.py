@@ -14,8 +14,8 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
+from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
-from ..runtime.backends.numpy import CPU
 from ..runtime.plan import Fetch, Plan, StepPlan, TakeFeed
 from .links import Links
 from .message import Message

@@ -33,7 +33,7 @@ SHAPES = tuple(struct.Struct(f"<{ndim}q") for ndim in range(MAX_NDIM + 1))
 INLINE, SLOT = 0, 1
 
 STRING = dtypes.string.as_datatype_enum
-CODES = {dtype.np: dtype.as_datatype_enum for dtype in dtypes.ALL if dtype is not dtypes.resource}
+CODES = {dtype.np: dtype.as_datatype_enum for dtype in dtypes.ALL if dtype.is_numpy_compatible}
 NUMPY_TYPES = {code: numpy_type for numpy_type, code in CODES.items()}
 
 #: Pieces from this size on go to the system as they are; smaller neighbours are joined first.

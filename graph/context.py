@@ -28,6 +28,11 @@ def default_graph(make: Callable[[], Any]) -> Any:
     return _defaults.bottom
 
 
+def innermost_graph() -> Any:
+    """The graph of the innermost `with graph.as_default()` of this thread, or None."""
+    return _defaults.graphs[-1] if _defaults.graphs else None
+
+
 class as_default_graph:
     """`graph` is this thread's default for a block. `nested` blocks must end in the order of a stack, else AssertionError."""
 

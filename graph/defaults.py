@@ -49,7 +49,7 @@ def name_scope(name: str | None, default_name: str | None = None, values: Any = 
         return get_default_graph().name_scope(chosen)
     graph = graph_of(tensors)
     for tensor in tensors:
-        if tensor.graph is not graph:
+        if not graph.reaches(tensor.graph):
             raise ValueError(f"{tensor} must be from the same graph as {tensors[0]}.")
     return _in_graph(graph, chosen)
 

@@ -26,7 +26,7 @@ class DType:
         self.name = name
         self.as_datatype_enum = enum
         self.as_numpy_dtype = numpy_type
-        #: The `np.dtype` of arrays that hold it; strings and resources are held as Python objects.
+        #: The `np.dtype` of arrays that hold it; strings, resources and variants are held as Python objects.
         self.np = np.dtype(numpy_type)
         self.is_floating = self.np.kind == "f" or numpy_type is ml_dtypes.bfloat16
         self.is_complex = self.np.kind == "c"
@@ -52,7 +52,7 @@ class DType:
 
     @property
     def is_numpy_compatible(self) -> bool:
-        return self.name != "resource"
+        return self.name not in ("resource", "variant")
 
     @property
     def base_dtype(self) -> DType:
@@ -129,17 +129,18 @@ uint16 = DType("uint16", 17, np.uint16)
 complex128 = DType("complex128", 18, np.complex128)
 float16 = DType("float16", 19, np.float16)
 resource = DType("resource", 20, np.object_)
+variant = DType("variant", 21, np.object_)
 uint32 = DType("uint32", 22, np.uint32)
 uint64 = DType("uint64", 23, np.uint64)
 half, double = float16, float64
 
 ALL = (
     float32, float64, int32, uint8, int16, int8, string, complex64, int64, boolean,
-    bfloat16, uint16, complex128, float16, resource, uint32, uint64,
+    bfloat16, uint16, complex128, float16, resource, variant, uint32, uint64,
 )  # fmt: skip
 _BY_NAME = {dtype.name: dtype for dtype in ALL} | {"half": half, "float": float32, "double": double}
 _BY_ENUM = {dtype.as_datatype_enum: dtype for dtype in ALL}
-_BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype is not resource}
+_BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype not in (resource, variant)}
 _BY_PYTHON: dict[type, DType] = {float: float32, bool: boolean, object: string}
 
 

@@ -24,7 +24,7 @@ _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 class Tensor(Operators):
     """One output of an operation: a value that a run computes. Its static shape may be partly unknown."""
 
-    __slots__ = ("_consumers", "dims", "dtype", "known", "op", "value_index")
+    __slots__ = ("_consumers", "dims", "dtype", "entries", "known", "op", "value_index")
 
     def __init__(self, op: Operation, value_index: int, spec: Spec) -> None:
         self.op = op
@@ -33,7 +33,9 @@ class Tensor(Operators):
         self.dims: Dims
         #: What shape inference knows of the value (`opdef.Known`).
         self.known: Known
-        self.dtype, self.dims, self.known = spec
+        #: Of a variant: the paths of the entries that it may hold.
+        self.entries: tuple[str, ...]
+        self.dtype, self.dims, self.known, self.entries = spec
         #: None, the one operation that takes it, or a list of them in the order they were made: most have just one.
         self._consumers: Operation | list[Operation] | None = None
 
@@ -177,6 +179,7 @@ class Graph(Scopes, Collections, Portable):
         self._by_name: dict[str, Operation] = {}
         self._lock = threading.RLock()
         self._finalized = False
+        self._made_inside = 0
         #: The graph-level random seed, see `set_random_seed`.
         self.seed: int | None = None
 
@@ -189,10 +192,11 @@ class Graph(Scopes, Collections, Portable):
         RuntimeError when the graph is finalized.
         """
         if self._finalized:
-            raise RuntimeError("Graph is finalized and cannot be modified.")
+            self._refuse()
         for tensor in inputs:
             if tensor.op.graph is not self:
-                raise ValueError(f"{tensor} must be from the same graph as {inputs[0]}")
+                inputs = tuple(self.capture(tensor) for tensor in inputs)
+                break
         scope = self._threads.scope
         with self._lock:
             full_name = self._operation_name(name or definition.type)
@@ -216,6 +220,29 @@ class Graph(Scopes, Collections, Portable):
             for controller in scope.controllers:
                 controller.seen.add(operation)
         return operation
+
+    def _refuse(self) -> None:
+        raise RuntimeError("Graph is finalized and cannot be modified.")
+
+    def capture(self, tensor: Tensor) -> Tensor:
+        """The tensor as one of this graph. Raises ValueError for another graph's."""
+        if tensor.op.graph is not self:
+            raise ValueError(f"{tensor} must be from the same graph as the operation that uses it")
+        return tensor
+
+    def reaches(self, graph: Graph) -> bool:
+        """Whether operations of this graph can use tensors of the other."""
+        return graph is self
+
+    @property
+    def operations_made(self) -> int:
+        """How many operations there are, in branches and loops too."""
+        return len(self._operations) + self._made_inside
+
+    @property
+    def root(self) -> Graph:
+        """The graph that a session runs: itself, but for the graphs of branches and loops."""
+        return self
 
     def _operation_name(self, name: str) -> str:
         if not name.endswith("/"):
@@ -251,7 +278,7 @@ class Graph(Scopes, Collections, Portable):
         if scope.gradient_overrides:
             operation.gradient_override = scope.gradient_overrides.get(operation.type)
 
-    def _control_op(self, item: Any) -> Operation:
+    def _control_op(self, item: Any) -> Operation | None:
         handle = getattr(item, "handle", None)  # a Variable: its handle is there before it has a value
         element = self.as_graph_element(item if handle is None else handle)
         return cast(Operation, getattr(element, "op", element))
@@ -347,8 +374,14 @@ def get_default_graph() -> Graph:
 
 
 def graph_of(inputs: Iterable[Any]) -> Graph:
-    """The graph to build in: that of the first tensor among the inputs, else the default graph."""
+    """The graph to build in: that of the first tensor among the inputs, else the default graph; see `building_graph`."""
     for tensor in inputs:
         if isinstance(tensor, Tensor):
-            return tensor.op.graph
+            return building_graph(tensor.op.graph)
     return get_default_graph()
+
+
+def building_graph(graph: Graph) -> Graph:
+    """Where operations on tensors of a graph are made: there, or in the branch or loop that is being built and reaches it."""
+    innermost = context.innermost_graph()
+    return innermost if innermost is not None and innermost is not graph and innermost.reaches(graph) else graph

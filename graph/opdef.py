@@ -20,6 +20,8 @@ class Spec(NamedTuple):
     dtype: DType
     dims: Dims
     known: Known = None
+    #: Of a variant (`tape.Tape`): the paths of the entries that it may hold.
+    entries: tuple[str, ...] = ()
 
 
 class TensorLike(Protocol):
@@ -31,6 +33,8 @@ class TensorLike(Protocol):
     def dims(self) -> Dims: ...
     @property
     def known(self) -> Known: ...
+    @property
+    def entries(self) -> tuple[str, ...]: ...
 
 
 class OpDef:
@@ -56,6 +60,8 @@ class OpDef:
     ufunc: ClassVar[Callable[..., Any] | None] = None
     #: What the operation does to the variables whose handles are among its inputs: "read", "write" or "" (nothing).
     access: ClassVar[str] = ""
+    #: `grad` gets None for an output that no gradient reached, where others get zeros.
+    takes_missing: ClassVar[bool] = False
     #: Registered as not differentiable: gradients stop here with None (TF: NotDifferentiable), instead of an error.
     not_differentiable: ClassVar[bool] = False
     #: `grad` hands sparse gradients (IndexedSlices) on as they are; any other gets them as dense tensors.
@@ -66,6 +72,10 @@ class OpDef:
 
     def compute(self, *inputs: Any, **none: Any) -> Any:
         raise NotImplementedError(f"{self.type} has no NumPy kernel")
+
+    def access_of(self, index: int) -> str:
+        """What it does to the variable whose handle is the input at this place; see `access`."""
+        return self.access
 
     def grad(self, operation: Any, *grads: Any, **none: Any) -> Any:
         raise LookupError(f"No gradient defined for operation '{operation.name}' (op type: {self.type})")

@@ -34,7 +34,7 @@ def get_seed(op_seed: int | None) -> tuple[int | None, int | None]:
     if graph_seed is None and op_seed is None:
         return None, None
     if op_seed is None:
-        op_seed = next(_eager_count) if context.executing_eagerly() else get_default_graph().version
+        op_seed = next(_eager_count) if context.executing_eagerly() else get_default_graph().operations_made
     seeds = (DEFAULT_GRAPH_SEED if graph_seed is None else graph_seed) % _LIMIT, op_seed % _LIMIT
     return (0, _LIMIT) if seeds == (0, 0) else seeds
 

@@ -219,7 +219,7 @@ class Scopes:
         """
         if control_inputs is None:
             return _Block(self._threads, "controllers", (), replaces=True)
-        ops = tuple(dict.fromkeys(self._control_op(item) for item in control_inputs))
+        ops = tuple(dict.fromkeys(op for op in map(self._control_op, control_inputs) if op is not None))
         return _Block(self._threads, "controllers", (Controller(ops),))
 
     def _control_op(self, item: Any) -> Any:

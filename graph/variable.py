@@ -48,9 +48,17 @@ class Variable(Operators):
         self._trainable = trainable is None or bool(trainable)
         self._constraint = constraint
         self._caching_device = caching_device
-        graph = get_default_graph()
-        with graph.control_dependencies(None), graph.name_scope(name or "Variable") as scope:
+        building = get_default_graph()
+        graph = building.root  # a variable that a branch or a loop's body makes stands around it
+        within = nullcontext() if building is graph else graph.name_scope(f"{building.get_name_scope()}/")
+        with (
+            graph.as_default(),
+            graph.control_dependencies(None),
+            within,
+            graph.name_scope(name or "Variable") as scope,
+        ):
             self._name = scope[:-1]
+            _check_outside(initial_value, graph)
             value = _initial(initial_value, None if dtype is None else as_dtype(dtype), scope, graph)
             self._make(value, _dims(value, shape, validate_shape), scope, graph)
         keys = list(collections) if collections is not None else [GraphKeys.GLOBAL_VARIABLES]
@@ -321,6 +329,14 @@ def _check(initial_value: Any, collections: Any, constraint: Any) -> None:
         )
     if constraint is not None and not callable(constraint):
         raise ValueError("The `constraint` argument must be a callable.")
+
+
+def _check_outside(initial_value: Any, graph: Graph) -> None:
+    if isinstance(initial_value, Tensor) and not context.executing_eagerly() and not graph.reaches(initial_value.graph):
+        raise ValueError(
+            "The initial value of a variable is from inside a control-flow construct, a loop or a conditional. When "
+            "creating a variable there, give a function as the initial value."
+        )
 
 
 def _initial(value: Any, dtype: DType | None, scope: str, graph: Graph) -> Tensor:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import shapes
 from .dtypes import DType, as_dtype
+from .function import Argument, Function, FunctionGraph
 from .ir import Graph, Operation, Tensor
 from .opdef import OPS, OpDef, Spec
 from .ops.literal import Literal
@@ -48,6 +49,8 @@ def _encode(value: Any, arrays: Arrays) -> Any:
             return {"array": len(arrays) - 1}
         case bytes():
             return {"bytes": value.hex()}
+        case Function():
+            return {"function": encode_function(value, arrays)}
         case complex():
             return {"complex": [value.real, value.imag]}
     raise TypeError(f"an attribute of type {type(value).__name__} cannot travel as data: {value!r}")
@@ -76,6 +79,8 @@ def _decode(value: Any, arrays: Sequence[Any]) -> Any:
             return complex(real, imag)
         case {"float": str(text)}:
             return float(text)
+        case {"function": dict(data)}:
+            return decode_function(data, arrays)
     raise ValueError(f"not an attribute: {str(value)[:100]}")
 
 
@@ -87,24 +92,54 @@ def encode_spec(spec: Spec) -> list[Any]:
 def decode_spec(data: Any) -> Spec:
     """The Spec again. Raises ValueError, TypeError for data that is none."""
     name, dims, known = data
-    return Spec(as_dtype(name), shapes.as_dims(dims), tuple(known) if isinstance(known, list) else known)
+    return Spec(as_dtype(name), shapes.as_dims(dims), _tuples(known))
+
+
+def _tuples(known: Any) -> Any:
+    """Lists as tuples, however nested."""
+    return tuple(_tuples(item) for item in known) if isinstance(known, list) else known
 
 
 def encode_graph(graph: Graph) -> tuple[list[Any], Arrays]:
     """A whole graph: one row an operation, and the arrays of its constants."""
     arrays: Arrays = []
-    rows = [
-        {
-            "name": operation.name,
-            "definition": encode_definition(operation.definition, arrays),
-            "inputs": [[tensor.op.name, tensor.value_index] for tensor in operation.inputs],
-            "controls": [control.name for control in operation.control_inputs],
-            "device": operation.device,
-            "colocation": list(operation.colocation),
-        }
-        for operation in graph.get_operations()
-    ]
-    return rows, arrays
+    return [_row(operation, arrays) for operation in graph.get_operations()], arrays
+
+
+def _row(operation: Operation, arrays: Arrays) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "definition": encode_definition(operation.definition, arrays),
+        "inputs": [[tensor.op.name, tensor.value_index] for tensor in operation.inputs],
+        "controls": [control.name for control in operation.control_inputs],
+        "device": operation.device,
+        "colocation": list(operation.colocation),
+    }
+
+
+def encode_function(function: Function, arrays: Arrays) -> dict[str, Any]:
+    """What a function's outputs need: the inputs by name and Spec, a row an operation, the outputs by name."""
+    return {
+        "name": function.name,
+        "inputs": [[tensor.op.name, *encode_spec(_spec(tensor))] for tensor in function.inputs],
+        "rows": [_row(operation, arrays) for operation in function.operations],
+        "outputs": [tensor.name for tensor in function.outputs],
+    }
+
+
+def _spec(tensor: Tensor) -> Spec:
+    return Spec(tensor.dtype, tensor.dims, tensor.known)
+
+
+def decode_function(data: dict[str, Any], arrays: Sequence[Any]) -> Function:
+    """The function again. Raises as `decode_graph`."""
+    graph = FunctionGraph(Graph(), str(data["name"]))
+    inputs = [graph.create(Argument(*decode_spec(spec)), (), f"{name}/").outputs[0] for name, *spec in data["inputs"]]
+    waiting = {row["name"]: row for row in data["rows"]}
+    there = {tensor.op.name for tensor in inputs}
+    for name in in_order({name: _needs(row) - there for name, row in waiting.items()}):
+        _add(graph, waiting[name], arrays)
+    return Function(graph, inputs, [graph.get_tensor_by_name(name) for name in data["outputs"]])
 
 
 def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> None:
@@ -116,9 +151,12 @@ def decode_graph(rows: Sequence[Any], arrays: Sequence[Any], graph: Graph) -> No
     waiting = {row["name"]: row for row in rows}
     if len(waiting) != len(rows):
         raise ValueError("two operations have the same name")
-    needs = {name: {source for source, _ in row["inputs"]} | set(row["controls"]) for name, row in waiting.items()}
-    for name in in_order(needs):
+    for name in in_order({name: _needs(row) for name, row in waiting.items()}):
         _add(graph, waiting[name], arrays)
+
+
+def _needs(row: Any) -> set[str]:
+    return {source for source, _ in row["inputs"]} | set(row["controls"])
 
 
 def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:

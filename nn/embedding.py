@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..graph.ir import Tensor, get_default_graph
+from ..graph.ir import Tensor, building_graph, get_default_graph
 from ..graph.ops.arithmetic import multiply
 from ..graph.ops.array import concat
 from ..graph.ops.broadcasting import reduce_sum
@@ -49,7 +49,7 @@ def _rows(table: Any, ids: Tensor) -> Tensor:
     if isinstance(table, Variable):
         return table.sparse_read(ids)
     tensor = convert_to_tensor(table)
-    with tensor.graph.colocate_with(tensor.op):
+    with building_graph(tensor.graph).colocate_with(tensor.op):
         return gather(tensor, ids)
 
 

@@ -137,7 +137,7 @@ def _get_or_make(
     constraint: Any = None, **other: Any,
 ) -> Variable:  # fmt: skip
     """The getter below all custom ones. Raises ValueError where sharing or making is not allowed, or shapes differ."""
-    variables = _stores.setdefault(get_default_graph(), _Store()).variables
+    variables = _stores.setdefault(get_default_graph().root, _Store()).variables
     dims, kind = as_dims(shape), as_dtype(float32 if dtype is None else dtype)
     if name in variables:
         return _shared(name, variables[name], dims, kind, reuse)
@@ -146,8 +146,9 @@ def _get_or_make(
             f"Variable {name} does not exist, or was not created with wf.get_variable(). "
             "Did you mean to set reuse=wf.AUTO_REUSE in VarScope?"
         )
-    value, made_dtype = _initial_value(name, shape, dims, kind, initializer)
-    with get_default_graph().name_scope(None):
+    graph = get_default_graph().root  # also where a branch or a loop's body asks for the variable
+    with graph.as_default(), graph.name_scope(None):
+        value, made_dtype = _initial_value(name, shape, dims, kind, initializer)
         made = Variable(
             value, True if trainable is None else trainable, collections, validate_shape, caching_device, name,
             dtype=made_dtype, constraint=constraint,
@@ -213,8 +214,13 @@ def _default_initializer(name: str, dtype: DType) -> Any:
 
 
 def _regularize(variable: Variable, regularizer: Callable[[Any], Any]) -> None:
-    graph = get_default_graph()
-    with graph.name_scope(None), graph.name_scope(f"{variable.name[:-2]}/Regularizer/"), graph.colocate_with(variable):
+    graph = get_default_graph().root
+    with (
+        graph.as_default(),
+        graph.name_scope(None),
+        graph.name_scope(f"{variable.name[:-2]}/Regularizer/"),
+        graph.colocate_with(variable),
+    ):
         loss = regularizer(variable)
     if loss is not None:
         graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
@@ -249,7 +255,7 @@ def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:
 
 
 def _place() -> _Place:
-    return _places.by_graph.setdefault(get_default_graph(), _Place())
+    return _places.by_graph.setdefault(get_default_graph().root, _Place())
 
 
 def get_variable_scope() -> VariableScope:

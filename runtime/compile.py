@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..graph import shapes
 from ..graph.dtypes import resource
 from ..graph.state import OpState, State
+from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure
@@ -22,6 +24,7 @@ from .interrupt import interrupt
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .quiet import quietly
+from .recycling import RECYCLER, SMALLEST
 
 _FILE = "<weft plan {}>"
 
@@ -253,7 +256,9 @@ class _Writer:
         kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
         assert kernel is not None  # lowering has seen it
         function = kernel.function
-        if kernel.needs_state:
+        if kernel.bind is not None:
+            function = kernel.bind(OpState(self.state, run.name))
+        elif kernel.needs_state:
             function = partial(function, OpState(self.state, run.name))
         if run.definition.access == "write":
             function = partial(_alone, function)
@@ -273,6 +278,8 @@ class _Writer:
         ]
         if kernel.takes_out and run.buffer is not None:
             arguments.append(f"out={out}")
+        elif kernel.takes_out and (memory := self._memory(run)):
+            arguments.append(f"out={memory}")
         elif kernel.exact:
             arguments.append("order='C'")  # whatever the order of the inputs
         call = f"{function}({', '.join(arguments)})"
@@ -280,6 +287,15 @@ class _Writer:
             call = f"copy({call}, {out})"
         left = ", ".join(self._slot(slot) for slot in run.outputs)
         return f"{left} = {call}" if left else call
+
+    def _memory(self, run: Run) -> str:
+        """The call that gets memory for a big result without a buffer; nothing for a small one or an unknown size."""
+        spec = run.output_specs[0]
+        count = shapes.count(spec.dims)
+        if count is None or count * spec.dtype.size < SMALLEST or spec.dtype.np.hasobject:
+            return ""
+        dims = tuple(dim or 0 for dim in spec.dims or ())
+        return f"{self._constant(partial(RECYCLER.array, spec.dtype.np, dims, count * spec.dtype.size))}()"
 
 
 def _handle(run: Run, function: Callable[[], Any]) -> Any:
@@ -301,6 +317,8 @@ def _row_major(array: Any) -> Any:
 
 
 def _own(array: Any) -> Any:
+    if isinstance(array, Tape):
+        return array
     return np.array(array, order="C")
 
 

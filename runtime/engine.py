@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
+from .backends.cpu import CPU
 from .backends.kernels import Backend
-from .backends.numpy import CPU
 from .compile import CompiledPlan, Frame
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper

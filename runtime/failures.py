@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..graph import errors
+from ..graph.function import functions_of
 from ..graph.ir import Graph, Operation
 
 
@@ -32,7 +33,7 @@ def error_class(cause: Exception) -> type[errors.OpError]:
 
 def public_error(failure: StepFailure, graph: Graph) -> errors.OpError:
     """The error to raise from `Session.run`."""
-    operation = graph._by_name.get(failure.node)
+    operation = _find(graph, failure.node)
     cause = failure.cause
     message = cause.message if isinstance(cause, errors.OpError) else str(cause) or type(cause).__name__
     text = [f"{message}\n\t [[{{{{node {failure.node}}}}}]]"]
@@ -42,6 +43,14 @@ def public_error(failure: StepFailure, graph: Graph) -> errors.OpError:
         text.append(f"Operation '{operation.name}' (op: '{operation.type}') was made at {operation.location}")
         text += _origin(operation)
     return error_class(cause)(operation, operation, "\n".join(text))
+
+
+def _find(graph: Graph, name: str) -> Operation | None:
+    """The operation of that name, also where it is inside of a branch or a loop."""
+    if name in graph._by_name:
+        return graph._by_name[name]
+    inner = (function.graph for operation in graph.get_operations() for function in functions_of(operation.definition))
+    return next((found for function in inner if (found := _find(function, name)) is not None), None)
 
 
 def _origin(operation: Operation) -> list[str]:

@@ -65,15 +65,18 @@ class Draft:
         return last
 
 
-def lower(program: Program, part: Partition, backend: Backend, sends_by_reference: bool) -> Plan:
+def lower(
+    program: Program, part: Partition, backend: Backend, sends_by_reference: bool, shared: frozenset[int] | None = None
+) -> Plan:
     """The plan of one device.
 
     `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
+    `shared`: of a plan inside another one, the feeds whose memory the fetches may lie in; they may also share memory.
     """
     draft = _Drafting(program, part, backend, sends_by_reference).draft
     protect_reads(draft)
     arena_bytes = assign_buffers(draft)
-    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft)), arena_bytes)
+    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared)), arena_bytes)
 
 
 class _Drafting:
@@ -141,9 +144,11 @@ class _Drafting:
         return Run(node.name, node.definition, inputs, outputs, specs, node.specs, contiguous=strided)
 
     def _note_access(self, at: int, definition: OpDef, node: Node) -> str:
-        if definition.access:
-            table = self.draft.reads if definition.access == "read" else self.draft.writes
-            table[at] = touched_variables(self.program, node)
+        written = touched_variables(self.program, node, "write")
+        if written:
+            self.draft.writes[at] = written
+        if definition.access == "read":  # the result is the variable's own memory
+            self.draft.reads[at] = touched_variables(self.program, node, "read")
         return "variable" if definition.access == "read" else "result"
 
 
@@ -183,15 +188,19 @@ def _with_frees(draft: Draft) -> list[Instruction]:
     return result
 
 
-def _fetches(draft: Draft) -> list[Instruction]:
+def _fetches(draft: Draft, shared: frozenset[int] | None) -> list[Instruction]:
     """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
     own = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
     own = {slot for slot in own if draft.slots[slot].kind == "result"}
+    if shared is not None:
+        own |= {i.slot for i in draft.instructions if isinstance(i, Load)}
+        own |= {i.slot for i in draft.instructions if isinstance(i, TakeFeed) and i.index in shared}
     seen: set[int] = set()
     result: list[Instruction] = []
     for index, slot in draft.fetches.items():
         memory = draft.slots[slot].memory
         copied = not (memory <= own and draft.slots[slot].row_major) or bool(memory & seen)
-        seen |= memory
+        if shared is None:
+            seen |= memory
         result.append(Fetch(slot, index, copied))
     return result

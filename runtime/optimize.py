@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..graph import shapes
-from ..graph.dtypes import string
+from ..graph.dtypes import string, variant
 from ..graph.opdef import OpDef, Spec
 from ..graph.ops.broadcasting import BroadcastTo, SumTo
 from ..graph.ops.constant import Const
@@ -93,6 +93,8 @@ def _has_effect(definition: OpDef) -> bool:
 
 def fold_constants(node: Node, program: _Rewriter) -> Node:
     """A pure operation on constants, or a question about a known shape, becomes a constant."""
+    if node.specs and node.specs[0].dtype is variant:
+        return node
     if isinstance(node.definition, Const) or not _is_pure(node.definition) or node.controls or len(node.specs) != 1:
         return node
     value = _known_answer(node, program)

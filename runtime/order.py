@@ -54,19 +54,19 @@ class _Waiting:
                 self.after[other].append(position)
         self.left = [len(others) for others in self.before]
         self.free = [position for position, count in enumerate(self.left) if not count]
-        self.variables = [touched_variables(program, node) for node in program.nodes]
+        self.written = [touched_variables(program, node, "write") for node in program.nodes]
+        self.read = [touched_variables(program, node, "read") for node in program.nodes]
         self.reads: dict[str, set[int]] = {}
-        for position, node in enumerate(program.nodes):
-            if node.definition.access == "read":
-                for variable in self.variables[position]:
-                    self.reads.setdefault(variable, set()).add(position)
+        for position in range(len(program.nodes)):
+            for variable in self.read[position]:
+                self.reads.setdefault(variable, set()).add(position)
 
     def writes(self, position: int) -> bool:
-        return self.program.nodes[position].definition.access == "write"
+        return bool(self.written[position])
 
     def finish(self, position: int) -> list[int]:
         """The nodes that waited for this one alone."""
-        for variable in self.variables[position]:
+        for variable in self.read[position]:
             self.reads.get(variable, set()).discard(position)
         freed = []
         for later in self.after[position]:
@@ -76,7 +76,7 @@ class _Waiting:
         return freed
 
     def reads_to_come(self, write: int) -> set[int]:
-        return {read for variable in self.variables[write] for read in self.reads.get(variable, ())}
+        return {read for variable in self.written[write] for read in self.reads.get(variable, ())} - {write}
 
     def depends(self, position: int, on: int) -> bool:
         """Whether one node comes after another by data or control."""

@@ -18,6 +18,7 @@ from .plan import StepPlan
 from .program import Program
 from .prune import prune
 from .specialize import specialize
+from .tapes import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def make_plan(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
 ) -> StepPlan:
     """The plan of a pruned program for feeds of these shapes on an engine's devices."""
-    program = optimize(specialize(program, feed_dims))
+    program = record(optimize(specialize(program, feed_dims)))
     placed = place(program, engine.devices, engine.default_device, soft, engine.local)
     parts = partition(program, order(program, schedule_seed), placed)
     plans = [

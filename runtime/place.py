@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
+from ..graph.dtypes import resource, variant
 from ..graph.ops.sizes import Rank, Shape, Size
 from .program import Node, Program, Ref, variable_key
 
@@ -69,7 +70,9 @@ def _keys(program: Program, position: int, node: Node) -> list[str]:
         return []
     keys = [f"op {name}" for name in (*node.origin.colocation, node.name)]
     for ref in node.inputs:
-        if program.spec(ref).dtype.name == "resource":
+        if program.spec(ref).dtype is variant:  # a tape stays where it was recorded
+            keys.append(f"op {program.nodes[ref.node].name}")
+        if program.spec(ref).dtype is resource:
             keys.append(f"variable {variable_key(program, ref)}")
     if any(spec.dtype.name == "resource" for spec in node.specs):
         keys.append(f"variable {variable_key(program, Ref(position, 0))}")

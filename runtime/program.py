@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..graph.dtypes import DType
+from ..graph.dtypes import DType, resource
 from ..graph.ir import Operation
 from ..graph.opdef import OpDef, Spec
 from ..graph.shapes import Dims
@@ -63,8 +63,12 @@ def variable_key(program: Program, ref: Ref) -> str:
     return getattr(node.definition, "shared_name", "") or node.name
 
 
-def touched_variables(program: Program, node: Node) -> tuple[str, ...]:
-    """The variables that a node reads or writes."""
-    if not node.definition.access:
+def touched_variables(program: Program, node: Node, access: str) -> tuple[str, ...]:
+    """The variables that a node reads, or writes."""
+    if not node.definition.stateful:
         return ()
-    return tuple(variable_key(program, ref) for ref in node.inputs if program.spec(ref).dtype.name == "resource")
+    return tuple(
+        variable_key(program, ref)
+        for index, ref in enumerate(node.inputs)
+        if program.spec(ref).dtype is resource and node.definition.access_of(index) == access
+    )

@@ -10,8 +10,8 @@ from ..graph.shapes import Dims
 from .program import Feed, Node, Program
 
 
-def specialize(program: Program, feed_dims: Sequence[Dims]) -> Program:
-    """The same program, with everything that follows from the feeds' shapes known.
+def specialize(program: Program, feeds: Sequence[Dims | Spec]) -> Program:
+    """The same program, with everything that follows from the feeds' shapes, or from what else is known of them, known.
 
     A shape that fits statically may turn out not to fit; the kernel then says so when it runs, so what cannot be
     inferred here is left as it was.
@@ -19,9 +19,10 @@ def specialize(program: Program, feed_dims: Sequence[Dims]) -> Program:
     nodes: list[Node] = []
     for node in program.nodes:
         if isinstance(node.definition, Feed):
-            dims = feed_dims[node.definition.index]
-            feed = Feed(node.definition.index, node.definition.dtype, dims)
-            nodes.append(node._replace(definition=feed, specs=(Spec(feed.dtype, dims),)))
+            told = feeds[node.definition.index]
+            spec = told if isinstance(told, Spec) else Spec(node.definition.dtype, told)
+            feed = Feed(node.definition.index, spec.dtype, spec.dims)
+            nodes.append(node._replace(definition=feed, specs=(spec,)))
             continue
         inputs = [nodes[ref.node].specs[ref.output] for ref in node.inputs]
         if any(new != old for new, old in zip(inputs, (program.spec(ref) for ref in node.inputs), strict=True)):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from weft.graph.state import OpState, State
-from weft.runtime.backends.numpy import CPU
+from weft.runtime.backends.cpu import CPU
 from weft.runtime.compile import _allocate
 from weft.runtime.plan import Fetch, Free, Load, Plan, Receive, Run, Send, StepPlan, TakeFeed
 

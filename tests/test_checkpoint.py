@@ -24,7 +24,7 @@ from weft.train.checkpoint import CheckpointReader, write_checkpoint
 
 Array = np.ndarray[Any, Any]
 
-NUMERIC = [dtype for dtype in dtypes.ALL if dtype.name not in ("string", "resource")]
+NUMERIC = [dtype for dtype in dtypes.ALL if dtype.name not in ("string", "resource", "variant")]
 
 #: Bytes that are, in one floating type or another: NaNs with payloads (quiet and signalling), -0.0, denormals, infinities.
 ODD = np.array(

@@ -8,7 +8,7 @@ import pytest
 import weft as wf
 from weft.graph.dtypes import ALL, DType, as_dtype
 
-ARRAYS = [dtype for dtype in ALL if dtype.name not in ("string", "resource")]
+ARRAYS = [dtype for dtype in ALL if dtype.name not in ("string", "resource", "variant")]
 
 
 @pytest.mark.parametrize("dtype", ALL, ids=str)
@@ -71,6 +71,7 @@ def test_numbers_are_those_of_tensorflow() -> None:
         "complex128": 18,
         "float16": 19,
         "resource": 20,
+        "variant": 21,
         "uint32": 22,
         "uint64": 23,
     }
@@ -91,9 +92,9 @@ def test_what_kinds_they_are() -> None:
     assert of("is_unsigned") == unsigned
     assert of("is_numeric") == floats | complexes | ints
     assert of("is_bool") == {"bool"}
-    assert of("is_trainable") == floats | complexes | {"resource"}
+    assert of("is_trainable") == floats | complexes | {"resource", "variant"}
     assert of("is_quantized") == set()
-    assert of("is_numpy_compatible") == {dtype.name for dtype in ALL} - {"resource"}
+    assert of("is_numpy_compatible") == {dtype.name for dtype in ALL} - {"resource", "variant"}
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in ARRAYS if dtype.is_integer or dtype.is_floating], ids=str)

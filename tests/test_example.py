@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import weft as wf
 from click.testing import CliRunner
-from weft.examples.train_digits import Options, Result, build, load_data, main, run_cluster, run_devices, run_local, same
+from weft.examples.train_digits import (
+    Options,
+    Result,
+    build,
+    load_data,
+    main,
+    run_cluster,
+    run_devices,
+    run_local,
+    same,
+)
 
 
 @pytest.fixture(scope="module")

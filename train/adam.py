@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..graph.ir import Operation, Tensor
+from ..graph.ir import Operation, Tensor, building_graph
 from ..graph.ops.control import group
 from ..graph.ops.training import ResourceApplyAdam
 from ..graph.ops.training_sparse import ResourceSparseApplyAdam
@@ -67,7 +67,7 @@ class AdamOptimizer(Optimizer):
     def _finish(self, update_ops: list[Operation], name_scope: str) -> Operation:
         """The powers are multiplied once all updates have used them."""
         first, second = self._powers()
-        graph = first.graph
+        graph = building_graph(first.graph)
         with graph.control_dependencies(update_ops), graph.colocate_with(first):
             finished = [
                 first.assign(self._powers_t[0] * as_type(self._beta1_t, first), read_value=False),

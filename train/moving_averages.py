@@ -8,7 +8,7 @@ from typing import Any
 from ..graph import context
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import bfloat16, float16, float32, float64
-from ..graph.ir import Operation, Tensor, get_default_graph
+from ..graph.ir import Operation, Tensor, building_graph, get_default_graph
 from ..graph.ops.cast import cast
 from ..graph.ops.control import group
 from ..graph.ops.convert import convert_to_tensor
@@ -116,7 +116,7 @@ class ExponentialMovingAverage:
     def _update(self, var: Any, decay: Tensor) -> Any:
         """The operation that updates one average, next to it."""
         average, value = self._averages[_key(var)], convert_to_tensor(var)
-        graph = average.graph
+        graph = building_graph(average.graph)
         with graph.name_scope("AssignMovingAvg") as scope, graph.colocate_with(average):
             rate = cast(1 - decay, average.dtype)
             if _key(var) not in self._biased:

@@ -37,7 +37,7 @@ class Slots:
 
     def variables(self) -> list[Variable]:
         """All variables of the optimizer in the default graph, sorted by name."""
-        graph = get_default_graph()
+        graph = get_default_graph().root
         found = [slot for slots in self._slots.values() for slot in slots.values()]
         found += self._non_slots.values()
         return sorted((v for v in dict.fromkeys(found) if v.graph is graph), key=lambda v: v.name)
@@ -79,7 +79,7 @@ class Slots:
 
     def _get_non_slot_variable(self, name: str, graph: Graph | None = None) -> Variable:
         """The variable of that name. Raises KeyError when `_create_slots` did not make it."""
-        return self._non_slots[name, graph or get_default_graph()]
+        return self._non_slots[name, (graph or get_default_graph()).root]
 
 
 def slot_variable(primary: Any, value: Any, op_name: str) -> Variable:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, as_dtype, string
+from ..function import Function
 from ..opdef import OpDef
 from ..ops.literal import Literal
 from ..shapes import TensorShape
+from .functions import pack_function, unpack_function
 from .tensors import read_dtype, read_tensor, write_tensor
 
 #: The words of errors for what an AttrValue holds.
@@ -120,6 +122,8 @@ def definition_fields(cls: type[OpDef]) -> dict[str, Field[Any]]:
 def field_value(definition: OpDef, name: str) -> Any:
     """An attribute of a definition as an attribute of a GraphDef; None: leave it out."""
     value = getattr(definition, name)
+    if isinstance(value, Function):
+        return pack_function(value)
     return TensorShape(value) if definition_fields(type(definition))[name].type == "Dims" else value
 
 
@@ -143,6 +147,8 @@ def to_field(cls: type[OpDef], name: str, value: Any) -> Any:
             return value.decode()
         case ("DType", DType()) | ("Literal", Literal()):
             return value
+        case "Function", bytes():
+            return unpack_function(value)
         case "Dims", TensorShape():
             return value.as_tuple()
         case _, tuple() if kind == "Four" or kind.startswith("tuple[int"):

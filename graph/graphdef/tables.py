@@ -31,6 +31,22 @@ OWN: dict[str, str] = {
     "Shift": f"{_GRADIENT} of exclusive scans",
     "Recurrence": f"{_GRADIENT} of Cumprod",
     "InitializedValue": "a cond in TF",
+    **dict.fromkeys(("If", "While"), "their functions are attributes here, and entries of the library in TF"),
+    **dict.fromkeys(
+        ("EmptyTape", "TapeLength", "TapeRead", "TapeSum", "TapeWrite"), f"{_GRADIENT} of branches and loops"
+    ),
+    **dict.fromkeys(
+        (
+            "TensorArrayConcatV3",
+            "TensorArrayGatherV3",
+            "TensorArrayReadV3",
+            "TensorArrayScatterV3",
+            "TensorArraySplitV3",
+            "TensorArrayV3",
+            "TensorArrayWriteV3",
+        ),
+        "one value carries the elements, where TF has a handle and a flow",
+    ),
     "FlatRows": f"{_GRADIENT} of gathers from variables",
     "ResourceSparseApplyAdam": "TF's Adam updates rows by several nodes",
 }

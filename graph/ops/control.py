@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from .. import context
 from ..indexed_slices import IndexedSlices
-from ..ir import Graph, Operation, Tensor, get_default_graph
+from ..ir import Graph, Operation, Tensor, building_graph, get_default_graph
 from .convert import convert_to_tensor
 from .identity import Identity, no_op
 
@@ -28,7 +28,7 @@ def group(*inputs: Any, **kwargs: Any) -> Operation:
     by_device: dict[str, list[Any]] = {}
     graph = get_default_graph()
     for item in _flat(inputs):
-        graph = item.graph
+        graph = building_graph(item.graph)
         by_device.setdefault(item.device, []).append(item)
     with graph.as_default(), graph.name_scope(name or "group_deps") as scope:
         if not by_device:
@@ -74,7 +74,7 @@ def with_dependencies(dependencies: Iterable[Any], output_tensor: Any, name: str
     """
     if context.executing_eagerly():
         return output_tensor
-    graph = output_tensor.graph
+    graph = building_graph(output_tensor.graph)
     with (
         graph.name_scope(name or "control_dependency") as scope,
         graph.colocate_with(output_tensor),
@@ -100,7 +100,7 @@ def tuple(tensors: Any, name: str | None = None, control_inputs: Any = None) -> 
     if not present:
         raise ValueError(f"'tensors' must have at least one Tensor. Received: {tensors}.")
     after = _control_operations(control_inputs)
-    with present[0].graph.name_scope(name or "tuple"):
+    with building_graph(present[0].graph).name_scope(name or "tuple"):
         gate = group(present, after)
         return [item if item is None else _gated(gate, item) for item in items]
 

@@ -217,6 +217,3 @@ def gradient_descent(
             np.subtract(value, np.multiply(alpha, delta), out=value)
 
     return Kernel(run, needs_state=True)
-
-
-CPU = NumpyBackend()

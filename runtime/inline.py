@@ -1,0 +1,38 @@
+"""inline: a function compiled by the stages of any plan, to be called from within another plan's step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..graph.devices import DeviceSpec
+from ..graph.function import Function
+from ..graph.opdef import Spec
+from ..graph.state import State
+from .backends.kernels import Backend
+from .compile import CompiledPlan
+from .lower import lower
+from .order import order
+from .partition import Partition, partition
+from .tapes import inner_program
+
+_HERE = DeviceSpec()
+
+
+def compile_function(
+    function: Function,
+    inputs: Sequence[Spec],
+    saves: Iterable[str],
+    shared: frozenset[int],
+    backend: Backend,
+    state: State,
+) -> tuple[CompiledPlan, list[str]]:
+    """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
+
+    The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
+    and of nothing else that changes.
+    """
+    program, entries = inner_program(function, inputs, saves)
+    parts = partition(program, order(program), [_HERE] * len(program.nodes))
+    part = parts[0] if parts else Partition(str(_HERE))
+    plan = lower(program, part, backend, sends_by_reference=True, shared=shared)
+    return CompiledPlan(plan, backend, state), entries
