@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..graph import shapes
+from ..graph import errors, shapes
 from ..graph.dtypes import resource
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
-from .failures import StepFailure
+from .failures import StepFailure, explained, misfit
 from .interrupt import interrupt
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
@@ -51,6 +51,7 @@ class CompiledPlan:
         self.plan = plan
         writer = _Writer(plan, backend, state)
         self._lines = writer.lines
+        self._bound, self._live = writer.bound, writer.live
         self._make: Callable[..., Frame] = writer.function()
         self._constants = writer.constants
         self._kernels = writer.kernels
@@ -101,8 +102,11 @@ class CompiledPlan:
 
     def failure(self, error: Exception) -> Exception:
         """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
-        failed = None if isinstance(error, StepFailure) else self._failed(error.__traceback__)
-        return StepFailure(failed.name, error) if isinstance(failed, Run) else error
+        failed, place = (None, {}) if isinstance(error, StepFailure) else self._failed(error.__traceback__)
+        if not isinstance(failed, Run):
+            return error
+        values = [self._value(slot, place) for slot in failed.inputs]
+        return StepFailure(failed.name, explained(error, failed.definition, failed.input_specs, values))
 
     def run_in(self, frame: Frame, feeds: Sequence[Any] | Mapping[int, Any], channel: Channel) -> tuple[Any, ...]:
         """As `run`, in buffers that somebody else keeps until no other plan reads what was sent from them."""
@@ -124,14 +128,17 @@ class CompiledPlan:
         finally:
             self.give(frame)
 
-    def _failed(self, trace: TracebackType | None) -> Instruction | None:
-        """The instruction whose line the traceback passed."""
+    def _failed(self, trace: TracebackType | None) -> tuple[Instruction | None, Mapping[str, Any]]:
+        """The instruction whose line the traceback passed, and what the names in that line stood for."""
         while trace is not None:
             lines = self._lines.get(trace.tb_frame.f_code.co_filename)
             if lines is not None:
-                return lines.get(trace.tb_lineno)
+                return lines.get(trace.tb_lineno), trace.tb_frame.f_locals
             trace = trace.tb_next
-        return None
+        return None, {}
+
+    def _value(self, slot: int, names: Mapping[str, Any]) -> Any:
+        return names["live"][self._live[slot]] if slot in self._live else names[self._bound.get(slot, f"v{slot}")]
 
 
 def _allocate(size: int, buffers: Sequence[Buffer]) -> list[np.ndarray[Any, Any]]:
@@ -253,8 +260,7 @@ class _Writer:
                 return self._run(instruction)
 
     def _run(self, run: Run) -> str:
-        kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
-        assert kernel is not None  # lowering has seen it
+        kernel = self._kernel(run)
         function = kernel.function
         if kernel.bind is not None:
             function = kernel.bind(OpState(self.state, run.name))
@@ -267,6 +273,14 @@ class _Writer:
             return ""
         self.kernels[len(self.constants)] = run
         return self._call(run, kernel, self._constant(function))
+
+    def _kernel(self, run: Run) -> Kernel:
+        error = misfit(run.definition, run.input_specs)
+        if error is not None:
+            return Kernel(partial(_refuse, error))  # a kernel might broadcast what does not fit
+        kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
+        assert kernel is not None  # lowering has seen it
+        return kernel
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
         out = "None"
@@ -304,6 +318,10 @@ def _handle(run: Run, function: Callable[[], Any]) -> Any:
         return function()
     except Exception as error:
         raise StepFailure(run.name, error) from error
+
+
+def _refuse(error: errors.InvalidArgumentError, *_: Any) -> Any:
+    raise type(error)(None, None, error.message)  # a new one: tracebacks stay with an exception that is kept
 
 
 def _alone(write: Callable[..., Any], slot: Any, *values: Any) -> Any:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from ..graph import errors
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import errors, shapes
+from ..graph.dtypes import resource
 from ..graph.function import functions_of
 from ..graph.ir import Graph, Operation
+from ..graph.opdef import Known, OpDef, Spec
 
 
 class StepFailure(Exception):
@@ -15,6 +22,42 @@ class StepFailure(Exception):
         self.node = node
         self.cause = cause
         self.task = task
+
+
+#: Up to how many elements an integer vector is shown to shape inference as a value: shapes are short.
+_SHORT = 64
+
+
+def explained(cause: Exception, definition: OpDef, specs: Sequence[Spec], values: Sequence[Any]) -> Exception:
+    """What a kernel's exception is reported as: where the shapes of its inputs were at fault, what shape inference says.
+
+    NumPy's own words are about its functions, which the user did not call.
+    """
+    if isinstance(cause, errors.OpError) or not isinstance(cause, (ValueError, IndexError, TypeError)):
+        return cause
+    return misfit(definition, [_seen(spec, value) for spec, value in zip(specs, values, strict=True)]) or cause
+
+
+def misfit(definition: OpDef, specs: Sequence[Spec]) -> errors.InvalidArgumentError | None:
+    """The error of an operation whose inputs have shapes that do not go together, as shape inference says it."""
+    try:
+        definition.infer(*specs)
+    except ValueError as error:
+        given = ", ".join(shapes.text(spec.dims) for spec in specs)
+        return errors.InvalidArgumentError(None, None, f"{error}; the inputs have shapes {given}")
+    except Exception:
+        return None  # inference has nothing to say about them: the kernel's own words are the better ones
+    return None
+
+
+def _seen(spec: Spec, value: Any) -> Spec:
+    """What is to be known of an input once its value is there."""
+    if spec.dtype is resource:
+        return spec
+    known: Known = spec.known
+    if spec.dtype.is_integer and np.ndim(value) < 2 and np.size(value) <= _SHORT:
+        known = tuple(value.tolist()) if np.ndim(value) else int(value)
+    return Spec(spec.dtype, np.shape(value), known)
 
 
 def error_class(cause: Exception) -> type[errors.OpError]:

@@ -13,8 +13,8 @@ from .program import Feed, Node, Program
 def specialize(program: Program, feeds: Sequence[Dims | Spec]) -> Program:
     """The same program, with everything that follows from the feeds' shapes, or from what else is known of them, known.
 
-    A shape that fits statically may turn out not to fit; the kernel then says so when it runs, so what cannot be
-    inferred here is left as it was.
+    A shape that fits statically may turn out not to fit. The operation then fails when it runs, not before (another
+    one may be there to say it better), so what cannot be inferred here is left as it was.
     """
     nodes: list[Node] = []
     for node in program.nodes:

@@ -226,3 +226,16 @@ def test_values_as_y() -> None:
     assert wf.gradients([[1.0, 2.0]], x) == [None]
     with pytest.raises(TypeError):
         wf.gradients((x * 2).op, x)
+
+
+def test_lists_of_lists_of_ys_are_stacked() -> None:
+    x = wf.placeholder(wf.float32, [None])
+    found = [
+        wf.gradients([[x * 2]], x),
+        wf.gradients([[x * 2], [x * 3]], x),
+        wf.gradients([[x * 2, x * 3]], x, grad_ys=[[[1.0], [2.0]]]),
+    ]
+    with wf.Session() as session:
+        assert [session.run(dx, {x: [5.0]}).tolist() for (dx,) in found] == [[2.0], [5.0], [8.0]]
+    with pytest.raises(ValueError, match="not compatible"):
+        wf.gradients([[x * 2, 1.0]], x)

@@ -204,3 +204,10 @@ def test_a_transposed_matrix_reaches_blas_as_a_view(monkeypatch: pytest.MonkeyPa
     assert [operand.shape for operand in seen] == [(2, 3), (3, 4)]
     assert np.shares_memory(seen[0], a)
     assert np.shares_memory(seen[1], b)
+
+
+def test_what_pythons_operators_call_their_operations() -> None:
+    x, y = placeholder("float32", [2, 2]), placeholder("bool", [2])
+    made = [x**2.0, 2.0**x, x @ x, ~y, abs(x), -x, x % 2.0]
+    assert [tensor.op.name for tensor in made] == ["pow", "pow_1", "matmul", "LogicalNot", "Abs", "Neg", "mod"]
+    assert [tensor.name for tensor in made[0].op.inputs][1:] == ["pow/y:0"]

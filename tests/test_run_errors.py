@@ -1,6 +1,7 @@
 """Runs that fail: the type of the error, and what its message names: operation, line, and for gradients the forward one."""
 
 import inspect
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import weft as wf
 from weft.graph.ops import variables
+from weft.graph.ops.broadcasting import SumTo
 from weft.graph.ops.special import Sigmoid
 from weft.runtime.failures import error_class
 
@@ -179,3 +181,60 @@ def test_closing_cancels_running_steps(monkeypatch: pytest.MonkeyPatch) -> None:
         sess.close()
         with pytest.raises(wf.errors.CancelledError, match="Session::Close"):
             running.result()
+
+
+def fed(*values: Any) -> tuple[list[wf.Tensor], dict[wf.Tensor, Any]]:
+    """Placeholders of unknown shape, and what to feed them."""
+    tensors = [wf.placeholder(wf.float32) for _ in values]
+    return tensors, dict(zip(tensors, values, strict=True))
+
+
+MISFITS: dict[str, tuple[Any, list[Any], str]] = {
+    "matrices": (wf.matmul, [np.ones((2, 3)), np.ones((4, 5))], "equal, but are 3 and 4; the inputs have shapes [2,3], [4,5]"),
+    "a vector": (wf.matmul, [np.ones((2, 3)), np.ones(3)], "at least rank 2 but is rank 1"),
+    "broadcasting": (wf.add, [np.ones(2), np.ones(3)], "shapes [2] and [3] do not broadcast"),
+    "an axis": (lambda x: wf.reduce_sum(x, 3), [np.ones(2)], "axis 3 is out of range for rank 1"),
+    "a bias that would broadcast": (wf.nn.bias_add, [np.ones((2, 3)), np.ones(1)], "3 channels and a bias of 1"),
+    "a sum that would broadcast": (lambda x, y: wf.add_n([x, y]), [np.ones(2), 1.0], "Shapes [2] and [] are not compatible"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_shapes_that_turn_out_not_to_fit_are_told_as_when_building(sess: wf.Session, name: str) -> None:
+    build, values, words = MISFITS[name]
+    inputs, feeds = fed(*values)
+    with pytest.raises(wf.errors.InvalidArgumentError, match=re.escape(words)):
+        sess.run(build(*inputs), feeds)
+
+
+@pytest.mark.parametrize("steps", [1, 1500])
+def test_shapes_that_only_the_values_tell(sess: wf.Session, steps: int) -> None:
+    """In plans of one piece and of several."""
+    (x,), feeds = fed([1.0, 2.0, 3.0])
+    first, second = wf.dynamic_partition(x, [0, 1, 0], 2)
+    for _ in range(steps):
+        first = first + 1.0
+    y = wf.concat([wf.reshape(first, [1, -1]), wf.reshape(second, [1, -1])], 0)
+    with pytest.raises(wf.errors.InvalidArgumentError, match=r"have shapes \[1,2\], \[1,1\]") as info:
+        sess.run(y, feeds)
+    assert info.value.op is y.op
+
+
+def test_an_assertion_before_an_operation_that_cannot_run_is_what_fails(sess: wf.Session) -> None:
+    (x, y), feeds = fed([1.0, 2.0], [1.0])
+    with wf.control_dependencies([wf.Assert(wf.equal(wf.size(x), wf.size(y)), ["as many, please"])]):
+        z = wf.add_n([x, y])
+    with pytest.raises(wf.errors.InvalidArgumentError, match="as many, please"):
+        sess.run(z, feeds)
+
+
+@pytest.mark.parametrize("function", [lambda x: x * 2.0, lambda x: x + 1.0])
+@pytest.mark.parametrize(("shape", "given"), [((2,), ()), ((2,), (3,)), ((1, 2), (2,))])
+def test_a_gradient_of_a_wrong_shape_is_no_sum(sess: wf.Session, function: Any, shape: Any, given: Any) -> None:
+    x = wf.placeholder(wf.float32, [None] * len(shape))
+    dy = wf.placeholder(wf.float32)
+    (dx,) = wf.gradients(function(x), x, grad_ys=dy)
+    with pytest.raises(wf.errors.InvalidArgumentError, match=r"\] does not broadcast to \["):
+        sess.run(dx, {x: np.ones(shape), dy: np.ones(given)})
+    with pytest.raises(wf.errors.InvalidArgumentError, match=r"\] does not broadcast to \["):
+        SumTo().compute(np.ones(given), np.array(shape))

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import shapes
 from ..dtypes import int32
+from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
@@ -63,13 +64,13 @@ class SumTo(Op):
     def infer(self, x: TensorLike, shape: TensorLike) -> Spec:
         dims = known_dims(shape)
         if shapes.is_full(x.dims) and shapes.is_full(dims) and not shapes.broadcasts_to(dims, x.dims):
-            raise ValueError(
-                "Incompatible shapes between op input and calculated input gradient: "
-                f"{shapes.text(dims)} does not broadcast to {shapes.text(x.dims)}"
-            )
+            raise ValueError(_no_gradient_of(x.dims, dims))
         return Spec(x.dtype, dims)
 
     def compute(self, x: Any, shape: Any) -> Any:
+        dims = tuple(shape.tolist())
+        if not shapes.broadcasts_to(dims, np.shape(x)):
+            raise InvalidArgumentError(None, None, _no_gradient_of(np.shape(x), dims))
         lead = np.ndim(x) - len(shape)
         axes = (*range(lead), *(lead + i for i, d in enumerate(shape) if d == 1 and np.shape(x)[lead + i] != 1))
         if not axes:
@@ -78,6 +79,13 @@ class SumTo(Op):
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
         return [BroadcastTo()(dy, shape(operation.inputs[0])), None]
+
+
+def _no_gradient_of(given: Dims, wanted: Dims) -> str:
+    return (
+        "Incompatible shapes between op input and calculated input gradient: "
+        f"{shapes.text(wanted)} does not broadcast to {shapes.text(given)}"
+    )
 
 
 @op

@@ -301,7 +301,7 @@ def xor(x: Any, y: Any, name: str = "xor") -> Tensor:
 
 
 @operator("invert")
-def invert(x: Any, name: str = "invert") -> Tensor:
+def invert(x: Any, name: str | None = None) -> Tensor:
     """`~x`: of bools, or of the bits of integers. Raises TypeError for other types."""
     tensor = convert_to_tensor(x)
     return (Invert() if tensor.dtype.is_integer else LogicalNot())(tensor, name=name)

@@ -192,7 +192,7 @@ def matmul(
 
 @operator("matmul")
 def _matmul_operator(a: Any, b: Any) -> Tensor:
-    return matmul(a, b)
+    return matmul(a, b, name="matmul")
 
 
 def tensordot(a: Any, b: Any, axes: Any, name: str | None = None) -> Tensor:

@@ -185,13 +185,17 @@ class Rint(Rounding):
 # the public functions
 
 
-@operator("pow")
 def pow(x: Any, y: Any, name: str = "Pow") -> Tensor:
     """x to the power of y, elementwise with broadcasting. Source: `tf.pow`.
 
     A run raises InvalidArgumentError for an integer to a negative power.
     """
     return Pow()(*same_dtype("Pow", x, y, name), name=name)
+
+
+@operator("pow")
+def _pow_operator(x: Any, y: Any) -> Tensor:
+    return pow(x, y, "pow")
 
 
 def squared_difference(x: Any, y: Any, name: str | None = None) -> Tensor:

@@ -130,6 +130,8 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
     whole, dims = inputs[0].dims, outputs[0].dims
     if whole is None or dims is None or not shapes.is_full(whole) or not shapes.is_full(dims):
         return Kernel(definition.compute)
+    if not shapes.broadcasts_to(dims, whole):
+        return Kernel(definition.compute)  # which says so
     lead = len(whole) - len(dims)
     kept = (1,) * lead + tuple(dim or 0 for dim in dims)
     axes = tuple(axis for axis, dim in enumerate(kept) if axis < lead or (dim == 1 and whole[axis] != 1))
