@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from ..graph import context, shapes
+from ..graph.aging import uncollected
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
@@ -55,7 +54,7 @@ def gradients(
     given = [None] * len(targets) if grad_ys is None else _as_list(grad_ys)
     options = Options(colocate_gradients_with_ops, gate_gradients, aggregation_method)
     graph = common_graph([*targets, *sources, *stops, *given])
-    with graph.as_default(), _no_collection():
+    with graph.as_default(), uncollected(lambda: graph.version):
         with graph.name_scope("gradients" if name is None else name):
             tensors = [_source(x) for x in sources]
             found = _gradients([_target(y) for y in targets], tensors, given, stops, options, graph)
@@ -85,19 +84,6 @@ def _gradients(
         if y.op in reached.operations and isinstance(seed, Tensor) and not shapes.broadcasts_to(seed.dims, y.dims):
             raise ValueError(f"Incompatible shapes between {y} and the gradient {seed} that grad_ys gives it")
     return [totals.get(x) for x in xs]
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection inside: a graph keeps all that is made, and going through it again and again takes longer
-    than making it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _as_list(value: Any) -> list[Any]:
