@@ -83,7 +83,8 @@ class Identity(Initializer):
         dims = _full(shape)
         if len(dims) != 2:
             raise ValueError("Identity matrix initializer can only be used for 2D matrices.")
-        return constant(self.gain * np.eye(*dims), self._type(dtype))
+        rows, columns = dims
+        return constant(self.gain * np.eye(rows, columns), self._type(dtype))
 
 
 class RandomUniform(Initializer):
