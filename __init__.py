@@ -300,7 +300,7 @@ from .nn.clipping import (
     clip_by_norm as clip_by_norm,
     global_norm as global_norm,
 )
-from .nn.initializers import (
+from .nn.initializer_classes import (
     constant_initializer as constant_initializer,
     glorot_normal_initializer as glorot_normal_initializer,
     glorot_uniform_initializer as glorot_uniform_initializer,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import enum
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from ..graph import context, shapes
+from ..graph.aging import uncollected
 from ..graph.derivative import differentiator
 from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import IndexedSlices
@@ -59,7 +58,7 @@ def gradients(
     given = [None] * len(targets) if grad_ys is None else _as_list(grad_ys)
     options = Options(colocate_gradients_with_ops, gate_gradients, aggregation_method)
     graph = common_graph([*targets, *sources, *stops, *given])
-    with graph.as_default(), _no_collection():
+    with graph.as_default(), uncollected(lambda: graph.version):
         with graph.name_scope("gradients" if name is None else name):
             tensors = [_source(x) for x in sources]
             found = _gradients([_target(y) for y in targets], tensors, given, stops, options, graph)
@@ -117,19 +116,6 @@ def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Tensor], xs: Sequence[Tensor
     started = list(zip(ys, grad_ys, strict=True))
     totals = _walked(started, frozenset(xs), frozenset(), Options(False, False, None))
     return [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage collection inside: a graph keeps all that is made, and going through it again and again takes longer
-    than making it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _as_list(value: Any) -> list[Any]:

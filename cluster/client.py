@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Client:
         self.session: Connection | None = None
         self._state = state
         self._dial = dial
-        self._plans: dict[int, LoadedPlan] = {}
+        self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
         self._done = 0
         self._peers: dict[str, Connection] = {}
@@ -67,6 +68,10 @@ class Client:
                     self._load(connection, message)
                 case Kind.ABORT:
                     self._step(message.step).abort()
+                case Kind.PING:
+                    self._answer(connection, message.step)
+                case Kind.UNLOAD:
+                    self._unload(message.edge)
                 case _:
                     raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
 
@@ -90,15 +95,30 @@ class Client:
             return step
 
     def _load(self, connection: Connection, message: Message) -> None:
+        """Make a plan ready, in a thread: the session must be answered meanwhile."""
+        constants = [np.array(array) for array in message.tensors]  # the plan outlives the message's memory
+        self._plans[message.edge] = None
+        self._begin(connection, message.step, self._make_ready, connection, message, constants)
+
+    def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         try:
-            constants = [np.array(array) for array in message.tensors]  # the plan outlives the message's memory
-            plan = decode_plan(message.meta, constants)
-            self._plans[message.edge] = LoadedPlan(CompiledPlan(plan, CPU, self._state))
+            plan = LoadedPlan(CompiledPlan(decode_plan(message.meta, constants), CPU, self._state))
         except Exception as error:  # whatever it is, the session must hear of it
-            failure = Failure.of(error, derived=False)
-            connection.send(Message(Kind.FAILED, 0, 0, message.edge, failure.encode()))
+            self._tell(connection, message.step, Failure.of(error, derived=False))
             return
-        connection.send(Message(Kind.LOADED, 0, 0, message.edge))
+        with self._lock:
+            if message.edge in self._plans:  # the session has not lost its interest
+                self._plans[message.edge] = plan
+        connection.send(Message(Kind.LOADED, 0, message.step, message.edge))
+
+    def _unload(self, number: int) -> None:
+        with self._lock:
+            self._plans.pop(number, None)
+
+    def _answer(self, connection: Connection, number: int) -> None:
+        """Say what a step is doing. When not even that can be sent at once, what is being sent is sign enough."""
+        step = self._steps.get(number)
+        connection.poke(Message(Kind.PONG, 0, number, meta=step.where().encode() if step else b""))
 
     # steps
 
@@ -106,7 +126,14 @@ class Client:
         (done,) = STEP_HEAD.unpack(message.meta)
         if done > self._done:
             self._forget_steps(done)
-        self._threads.submit(self._run, connection, message, self._step(message.step))
+        step, plan = self._step(message.step), self._plans.get(message.edge)
+        self._begin(connection, message.step, self._run, connection, message, step, plan)
+
+    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._threads.submit(function, *arguments)
+        except RuntimeError as error:  # there are no more threads to be had
+            self._tell(connection, step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _forget_steps(self, done: int) -> None:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
@@ -118,9 +145,11 @@ class Client:
         for connection in connections:
             connection.release(done)
 
-    def _run(self, connection: Connection, message: Message, step: TaskStep) -> None:
+    def _run(self, connection: Connection, message: Message, step: TaskStep, plan: LoadedPlan | None) -> None:
         try:
-            values = step.run(self._plans[message.edge], message.tensors)
+            if plan is None:
+                raise errors.NotFoundError(None, None, f"{self.task} has no plan {message.edge}")
+            values = step.run(plan, message.tensors)
             connection.send(Message(Kind.RESULT, 0, step.number, tensors=[np.asarray(value) for value in values]))
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(connection, step.number, failure_of(error))

@@ -14,6 +14,7 @@ from ..runtime.engine import register_engine
 from ..runtime.threads import kernel_threads
 from .actor import TaskInfo
 from .engine import ClusterEngine
+from .heartbeat import HEARTBEAT_SECONDS
 from .ray_cluster import RayTasks
 from .transport import Location, choose
 
@@ -27,9 +28,12 @@ class Cluster:
     `target` is what `wf.Session(target)` takes; `tasks` tells each task's name, host and process id.
     """
 
-    def __init__(self, spec: ClusterSpec, address: str | None, transport: str, timeout: float) -> None:
+    def __init__(
+        self, spec: ClusterSpec, address: str | None, transport: str, timeout: float, heartbeat: float
+    ) -> None:
         self.spec = spec
         self._transport = transport
+        self._heartbeat = heartbeat
         self._secret = secrets.token_bytes(32)
         self._name = secrets.token_hex(8)
         self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
@@ -77,7 +81,7 @@ class Cluster:
         for name, reason in self._ended.copy().items():
             raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
         threads = config.intra_op_parallelism_threads or kernel_threads()
-        engine = ClusterEngine(self._addresses(Location.here()), self._secret, hosts, threads)
+        engine = ClusterEngine(self._addresses(Location.here()), self._secret, hosts, threads, self._heartbeat)
         with self._lock:
             self._engines.add(engine)
         for name, reason in self._ended.copy().items():  # while it was made
@@ -85,14 +89,12 @@ class Cluster:
         return engine
 
     def _watch(self) -> None:
-        """Tell the sessions when Ray says that a task has ended, and cut off tasks that take nothing."""
+        """Tell the sessions when Ray says that a task has ended."""
         try:
             sentinels = self._tasks.sentinels()
             while sentinels and not self._closing.is_set():
                 for reference, reason in self._tasks.ended(sentinels, wait=0.5).items():
                     self._lose(sentinels.pop(reference), reason)
-                for engine in self._sessions():
-                    engine.check_sends()
         except Exception as error:  # such as when the program ends Ray under the cluster
             for task in self._info:
                 self._lose(task, f"Ray does not answer any more: {error}")
@@ -130,18 +132,28 @@ class Cluster:
         return f"<wf.cluster.Cluster {self.target}: {', '.join(str(task) for task in self.tasks)}>"
 
 
-def start(cluster: Any, address: str | None = None, transport: str = "auto", timeout: float = 60.0) -> Cluster:
+def start(
+    cluster: Any,
+    address: str | None = None,
+    transport: str = "auto",
+    timeout: float = 60.0,
+    heartbeat_timeout: float = HEARTBEAT_SECONDS,
+) -> Cluster:
     """Start the tasks of a cluster on Ray.
 
     `cluster`: a ClusterSpec or what makes one, as `{"ps": 1, "worker": 2}`. `address`: an existing Ray cluster
     (`"auto"`, `"host:6379"`); by default what RAY_ADDRESS names or, without it, a Ray that is started on this machine and
     stopped by `close`. `transport`: "auto", or "tcp" or "shm" for all tensors. `timeout`: seconds that the tasks may take to
-    start. Raises ValueError for what is no address, errors.UnavailableError for one that does not answer and for a task
+    start. `heartbeat_timeout`: a task that a step waits for and that gives no sign of life for so many seconds counts as lost,
+    with an UnavailableError; a kernel that holds Python's lock for longer looks the same. Raises ValueError for what is no
+    address, errors.UnavailableError for one that does not answer and for a task
     that cannot start, errors.ResourceExhaustedError when Ray has no room.
     """
     if transport not in ("auto", "tcp", "shm"):
         raise ValueError(f"transport must be 'auto', 'tcp' or 'shm', got {transport!r}")
-    return Cluster(ClusterSpec(cluster), address, transport, timeout)
+    if not heartbeat_timeout > 0:
+        raise ValueError(f"heartbeat_timeout must be a positive number of seconds, got {heartbeat_timeout!r}")
+    return Cluster(ClusterSpec(cluster), address, transport, timeout, heartbeat_timeout)
 
 
 def _engine(target: str, config: Any) -> ClusterEngine:

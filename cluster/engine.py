@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,83 +19,59 @@ from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
-from ..runtime.plan import Fetch, Plan, StepPlan, TakeFeed
+from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
 from .plan_wire import encode_plan
 from .protocol import STEP_HEAD, Failure, Kind
-from .step_state import Abort, Event, Failed, Finish, GivenUp, Lost, Replied, StepState
+from .session_step import Loaded, SessionStep, TaskPlan
+from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
-#: How long a task may take to make a plan ready.
-LOAD_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPlan:
-    """A task's part of a step: the plan's number there, the feeds it takes, the fetches it returns."""
-
-    task: str
-    number: int
-    feeds: tuple[int, ...]
-    fetches: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A step that every task it needs has a plan for."""
-
-    parts: tuple[TaskPlan, ...]
-    fetches: int
-
-
-@dataclass(slots=True, eq=False)
-class _Step:
-    """A step in flight: its state machine, and what that has asked for and nobody has done yet."""
-
-    state: StepState
-    timeout: float | None
-    deadline: float | None
-    to_abort: Abort | None = None
-    over: Finish | None = None
-    grace: float | None = None  #: until when the tasks may take to give it up
-    sending: str = ""  #: the task that is being sent its part
-    late: set[str] = field(default_factory=set)  #: the tasks that the session went on without
-
-    def needs_attention(self) -> bool:
-        return self.over is not None or self.to_abort is not None
 
 
 class ClusterEngine:
     """Runs the plans of one session on the tasks of a cluster.
 
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
-    errors; `threads`: how many its kernels may use. Raises OpError when a task cannot be reached.
+    errors; `threads`: how many its kernels may use; `heartbeat`: how many seconds a task may be silent while a step waits
+    for it. Raises OpError when a task cannot be reached.
     """
 
     local = False
     sends_by_reference = False
 
-    def __init__(self, addresses: Mapping[str, str], secret: bytes, hosts: Mapping[str, str], threads: int = 0) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        secret: bytes,
+        hosts: Mapping[str, str],
+        threads: int = 0,
+        heartbeat: float = HEARTBEAT_SECONDS,
+    ) -> None:
         self.devices = tuple(DeviceSpec.from_string(f"{task}/device:CPU:0") for task in sorted(addresses))
         self.default_device = _default(self.devices)
         self._hosts = hosts
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
-        self._running: dict[int, _Step] = {}
-        self._late: dict[int, _Step] = {}
-        self._loading: dict[tuple[str, int], Failure | None] = {}
+        self._running: dict[int, SessionStep] = {}
+        self._late: dict[int, SessionStep] = {}
         self._lost: dict[str, Failure] = {}
         self._finished: set[int] = set()
         self._done = 0
         self._closed = False
+        self._heartbeat = Heartbeat(heartbeat)
+        self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
+        self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
         introduction = {"client": secrets.token_hex(8), "role": "session", "threads": threads}
         try:
             for task, address in addresses.items():
                 self._links.open(task, address, secret, introduction)
+            self._links.every(self._heartbeat.interval, self._beat)
         except BaseException:
             self.close()
             raise
@@ -107,12 +86,16 @@ class ClusterEngine:
         if kind == Kind.RESULT:
             values = [np.array(value) for value in message.tensors]  # its memory is the connection's
             self._answered(task, step, Replied(task, values))
-        elif kind == Kind.FAILED and step:
+        elif kind == Kind.LOADED:
+            self._answered(task, step, Replied(task, ()))
+        elif kind == Kind.FAILED:
             self._answered(task, step, Failed(task, Failure.decode(message.meta)))
-        elif kind in (Kind.FAILED, Kind.LOADED):
-            with self._lock:
-                self._loading[task, message.edge] = Failure.decode(message.meta) if kind == Kind.FAILED else None
-                self._lock.notify_all()
+        elif kind == Kind.PONG:
+            self._heard[task] = step, message.meta.decode(errors="replace")
+        elif kind == Kind.REPORT:
+            text = message.meta.decode(errors="replace")
+            sys.stderr.write("".join(f"{task}: {line}\n" for line in text.splitlines()))
+            sys.stderr.flush()
         else:
             raise errors.DataLossError(None, None, f"it sent a message of kind {kind}")
 
@@ -125,11 +108,14 @@ class ClusterEngine:
 
     def lose(self, task: str, reason: str) -> None:
         """A task is gone: its steps fail, now and from now on."""
+        self._lose(task, f"is gone: {reason}")
+
+    def _lose(self, task: str, what: str) -> None:
         with self._lock:
             if self._closed or task in self._lost:
                 return
             where = f" on {self._hosts[task]}" if task in self._hosts else ""
-            failure = Failure(errors.UNAVAILABLE, f"Task {task}{where} is gone: {reason}")
+            failure = Failure(errors.UNAVAILABLE, f"Task {task}{where} {what}")
             self._lost[task] = failure
             for step in self._running.values():
                 self._event(step, Lost(task, failure))
@@ -137,11 +123,11 @@ class ClusterEngine:
                 self._arrived(number, task)
             self._lock.notify_all()
 
-    def _event(self, step: _Step, event: Event) -> None:
+    def _event(self, step: SessionStep, event: Event) -> None:
         """With the lock held."""
         for instruction in step.state.handle(event):
             if isinstance(instruction, Abort):
-                step.grace = time.monotonic() + GRACE_SECONDS
+                step.grace = time.monotonic() + (0.0 if step.loads else GRACE_SECONDS)
                 step.to_abort = instruction
             else:
                 step.over = instruction
@@ -150,63 +136,62 @@ class ClusterEngine:
 
     # plans
 
-    def load(self, step: StepPlan) -> Loaded:
+    def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         """Send each task its plan, and wait until all have it ready. Raises OpError."""
-        parts = [self._send_plan(plan) for plan in step.plans]
-        deadline = time.monotonic() + LOAD_SECONDS
-        for part in parts:
-            self._await_loaded(part, deadline)
-        return Loaded(tuple(parts), step.fetches)
+        parts = []
+        for plan in step.plans:  # a task has one device, and so one plan
+            feeds = tuple(i.index for i in plan.instructions if isinstance(i, TakeFeed))
+            fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
+            task = str(DeviceSpec.from_string(plan.device).task_only())
+            parts.append(TaskPlan(task, next(self._numbers), feeds, fetches))
+        loaded = Loaded(tuple(parts), step.fetches)
+        weakref.finalize(loaded, self._forgotten.extend, parts).atexit = False
 
-    def _send_plan(self, plan: Plan) -> TaskPlan:
-        """A task has one device, and so one plan."""
-        task = str(DeviceSpec.from_string(plan.device).task_only())
-        self._check_usable((task,))
-        number = next(self._numbers)
-        data, arrays = encode_plan(plan)
-        try:
-            self._links.send(task, Message(Kind.LOAD, 0, 0, number, data, arrays))
-        except errors.UnavailableError as error:
-            self.lose(task, _reason(error, task))
-        feeds = tuple(i.index for i in plan.instructions if isinstance(i, TakeFeed))
-        return TaskPlan(task, number, feeds, tuple(i.index for i in plan.instructions if isinstance(i, Fetch)))
+        def message(number: int, index: int) -> Message:
+            data, arrays = encode_plan(step.plans[index])
+            return Message(Kind.LOAD, 0, number, parts[index].number, data, arrays)
 
-    def _await_loaded(self, part: TaskPlan, deadline: float) -> None:
-        task, key = part.task, (part.task, part.number)
-        with self._lock:
-            self._lock.wait_for(
-                lambda: key in self._loading or task in self._lost or self._closed,
-                max(0.0, deadline - time.monotonic()),
-            )
-            self._check_usable((task,))
-            if key not in self._loading:
-                text = f"Task {task} did not make a plan ready within {LOAD_SECONDS:g} s"
-                raise errors.DeadlineExceededError(None, None, text)
-            failure = self._loading.pop(key)
-        if failure is not None:
-            raise failure.error(task)
+        self._do(loaded, message, timeout, loads=True)
+        return loaded
 
     # steps
 
     def run(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        step = _Step(StepState(part.task for part in handle.parts), timeout, deadline)
+        meta = STEP_HEAD.pack(self._done)
+
+        def message(number: int, index: int) -> Message:
+            part = handle.parts[index]
+            return Message(Kind.STEP, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
+
+        values = self._do(handle, message, timeout)
+        results: list[Any] = [None] * handle.fetches
+        for part in handle.parts:
+            for index, value in zip(part.fetches, values[part.task], strict=True):
+                results[index] = value
+        return results
+
+    def _do(
+        self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
+    ) -> dict[str, Sequence[Any]]:
+        """Begin a step with `message(step, part)` to the task of each part, wait until it is over everywhere; their values."""
+        tasks = [part.task for part in handle.parts]
+        step = SessionStep(StepState(tasks), timeout, None if timeout is None else time.monotonic() + timeout, loads)
         with self._lock:
-            self._check_usable(part.task for part in handle.parts)
+            self._check_usable(tasks)
             number = next(self._steps)
             self._running[number] = step
-            done = self._done
         try:
-            self._send_step(step, handle, number, done, feeds)
+            self._send_step(step, tasks, partial(message, number))
             self._await_step(number, step)
         except BaseException as error:  # Ctrl-C, or feeds that cannot be sent: the tasks must not go on
             self._give_up(number, step, f"the session was interrupted by {type(error).__name__}")
             raise
         finally:
             self._retire(number, step)
-        return self._results(handle, step)
+        self._raise_failure(step)
+        return step.state.values
 
-    def _check_usable(self, tasks: Any) -> None:
+    def _check_usable(self, tasks: Iterable[str]) -> None:
         """Raises RuntimeError when the session is closed, UnavailableError when one of the tasks is gone."""
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
@@ -215,28 +200,28 @@ class ClusterEngine:
                 if task in self._lost:
                     raise self._lost[task].error()
 
-    def _send_step(self, step: _Step, handle: Loaded, number: int, done: int, feeds: Sequence[Any]) -> None:
-        unsent = [part.task for part in handle.parts]
+    def _send_step(self, step: SessionStep, tasks: Sequence[str], message: Callable[[int], Message]) -> None:
+        sent = 0
         try:
-            for part in handle.parts:
-                step.sending = part.task
-                tensors = [feeds[index] for index in part.feeds]
-                message = Message(Kind.STEP, 0, number, part.number, STEP_HEAD.pack(done), tensors)
-                try:
-                    self._links.send(part.task, message)
-                except (
-                    errors.UnavailableError,
-                    errors.CancelledError,
-                ) as error:  # the latter: it was cut off, or close()
-                    self.lose(part.task, _reason(error, part.task))
-                unsent.remove(part.task)
+            for index, task in enumerate(tasks):
+                self._send(step, task, message(index))
+                sent += 1
         finally:
-            step.sending = ""
             with self._lock:
-                for task in unsent:
+                for task in tasks[sent:]:
                     self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
 
-    def _await_step(self, number: int, step: _Step) -> None:
+    def _send(self, step: SessionStep, task: str, message: Message) -> None:
+        """Send a task something for a step; when that cannot be done, the task is lost."""
+        step.sending = task
+        try:
+            self._links.send(task, message)
+        except (errors.UnavailableError, errors.CancelledError) as error:  # the latter: it was cut off, or close()
+            self.lose(task, error.message.removeprefix(f"{task} is gone: "))
+        finally:
+            step.sending = ""
+
+    def _await_step(self, number: int, step: SessionStep) -> None:
         while step.over is None:
             until = step.grace or step.deadline
             with self._lock:
@@ -245,9 +230,9 @@ class ClusterEngine:
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None
             if abort:
-                self._abort(number, abort)
+                self._abort(number, step, abort)
 
-    def _out_of_time(self, step: _Step) -> None:
+    def _out_of_time(self, step: SessionStep) -> None:
         """With the lock held."""
         if step.grace is None:
             text = f"The step took longer than {step.timeout:g} s"
@@ -256,21 +241,20 @@ class ClusterEngine:
         step.late = set(step.state.running)
         for task in sorted(step.late):
             text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop"
+            if step.loads:
+                text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
 
-    def _abort(self, number: int, abort: Abort) -> None:
-        for task in abort.tasks:
-            try:
-                self._links.send(task, Message(Kind.ABORT, 0, number, meta=abort.failure.encode()))
-            except errors.OpError:  # it is gone as well, which its own thread reports
-                continue
+    def _abort(self, number: int, step: SessionStep, abort: Abort) -> None:
+        for task in () if step.loads else abort.tasks:
+            self._send(step, task, Message(Kind.ABORT, 0, number, meta=abort.failure.encode()))
 
-    def _give_up(self, number: int, step: _Step, text: str) -> None:
+    def _give_up(self, number: int, step: SessionStep, text: str) -> None:
         with self._lock:
             self._event(step, GivenUp(Failure(errors.CANCELLED, text)))
         self._await_step(number, step)
 
-    def _retire(self, number: int, step: _Step) -> None:
+    def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""
         with self._lock:
             self._running.pop(number, None)
@@ -300,33 +284,62 @@ class ClusterEngine:
         if done > before:
             self._links.release(done)
 
-    def _results(self, handle: Loaded, step: _Step) -> list[Any]:
+    def _raise_failure(self, step: SessionStep) -> None:
         assert step.over is not None
         failure = step.over.failure
         if failure is not None:
             if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and step.state.reports:
                 failure = Failure(failure.code, f"{failure.message}: {'; '.join(step.state.reports.values())}")
             raise failure.error(step.over.task)
-        results: list[Any] = [None] * handle.fetches
-        for part in handle.parts:
-            for index, value in zip(part.fetches, step.state.values[part.task], strict=True):
-                results[index] = value
-        return results
 
-    # the end
+    # watching
 
-    def check_sends(self) -> None:
-        """Cut off tasks that do not even take what they are sent, long after the deadline of the step it is for."""
-        now = time.monotonic()
-        with self._lock:
-            stuck = {
-                step.sending
-                for step in self._running.values()
-                if step.sending and step.deadline is not None and now > step.deadline + GRACE_SECONDS
-            }
-        for task in stuck:
+    def _beat(self, seconds: float) -> None:
+        """Look after the tasks that something is expected of, and let them forget plans."""
+        for task in self._stuck():
             self.lose(task, f"it has not taken a message for more than {GRACE_SECONDS:g} s")
             self._links.cut(task)
+        signs = {task: self._links.signs(task, self._poke(task, Kind.PING, step)) for task, step in self._expected()}
+        for task in self._heartbeat.beat(seconds, signs):
+            self._lose(task, self._silence(task))
+            self._links.cut(task)
+        for _ in range(len(self._forgotten)):
+            part = self._forgotten.popleft()
+            if part.task not in self._lost and not self._poke(part.task, Kind.UNLOAD, 0, part.number):
+                self._forgotten.append(part)
+
+    def _poke(self, task: str, kind: Kind, step: int, edge: int = 0) -> bool:
+        try:
+            return self._links.poke(task, Message(kind, 0, step, edge))
+        except errors.OpError:  # it is gone, which its own thread reports
+            return True
+
+    def _stuck(self) -> set[str]:
+        """Tasks that do not even take what they are sent, long after the deadline of the step it is for."""
+        before = time.monotonic() - GRACE_SECONDS
+        with self._lock:
+            late = [step for step in self._running.values() if step.deadline is not None and step.deadline < before]
+        return {step.sending for step in late} - {""}
+
+    def _expected(self) -> list[tuple[str, int]]:
+        """Each task that a step waits for, and the first such step."""
+        first: dict[str, int] = {}
+        with self._lock:
+            for number, step in self._running.items():
+                for task in step.state.running:
+                    first.setdefault(task, number)
+        return [(task, number) for task, number in first.items() if task not in self._lost]
+
+    def _silence(self, task: str) -> str:
+        """What to say of a task that has fallen silent."""
+        step, last = self._heard.get(task, (0, ""))
+        doing = f"; when last heard of, it {last}" if last and step in self._running else ""
+        return (
+            f"has not answered for {self._heartbeat.limit:g} s: "
+            f"its process may be stopped, or its host unreachable{doing}"
+        )
+
+    # the end
 
     def close(self) -> None:
         with self._lock:
@@ -348,7 +361,3 @@ def _default(devices: Sequence[DeviceSpec]) -> DeviceSpec:
     """Where unplaced operations go: the first worker, else the first task."""
     workers = [device for device in devices if device.job in ("worker", "chief", "master")]
     return (workers or list(devices))[0]
-
-
-def _reason(error: errors.OpError, task: str) -> str:
-    return error.message.removeprefix(f"{task} is gone: ")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ..graph import errors
+from .heartbeat import Signs
 from .message import Message
 from .protocol import Kind
 from .transport import Connection, connect
@@ -27,6 +29,7 @@ class Links:
         self._lost = lost
         self._connections: dict[str, Connection] = {}
         self._threads: list[threading.Thread] = []
+        self._ended = threading.Event()
 
     def open(self, task: str, address: str, secret: bytes, introduction: dict[str, Any]) -> None:
         """Connect to a task, say who this is, and read from now on. Raises OpError."""
@@ -40,9 +43,23 @@ class Links:
             connection.close()
             raise
         self._connections[task] = connection
-        thread = threading.Thread(target=self._read, args=(task, connection), daemon=True, name=f"weft from {task}")
+        self._start(f"weft from {task}", self._read, task, connection)
+
+    def _start(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=function, args=arguments, daemon=True, name=name)
         self._threads.append(thread)
         thread.start()
+
+    def every(self, interval: float, function: Callable[[float], None]) -> None:
+        """Call a function again and again until the end, in a thread of its own, with the seconds since it was last called."""
+        self._start("weft heartbeat", self._repeat, interval, function)
+
+    def _repeat(self, interval: float, function: Callable[[float], None]) -> None:
+        last = time.monotonic()
+        while not self._ended.wait(interval):
+            now = time.monotonic()
+            function(now - last)
+            last = now
 
     def _read(self, task: str, connection: Connection) -> None:
         try:
@@ -56,6 +73,15 @@ class Links:
     def send(self, task: str, message: Message) -> None:
         """Send a message to a task; any thread may. Raises OpError, TypeError."""
         self._connections[task].send(message)
+
+    def poke(self, task: str, message: Message) -> bool:
+        """Send a message without tensors unless that would have to wait; whether it was sent. Raises OpError."""
+        return self._connections[task].poke(message)
+
+    def signs(self, task: str, asked: bool) -> Signs:
+        """What came from a task and went there so far."""
+        connection = self._connections[task]
+        return Signs(connection.received, connection.sent, asked)
 
     def release(self, step: int) -> None:
         """All steps up to this one are over on every task: the memory of what was sent for them is used again."""
@@ -71,6 +97,7 @@ class Links:
         if threading.current_thread() in self._threads:  # the garbage collector ran in one, perhaps in `recv` itself
             threading.Thread(target=self.close, name="weft closes").start()
             return
+        self._ended.set()
         for connection in list(self._connections.values()):
             connection.close()
         for thread in self._threads:

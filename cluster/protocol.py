@@ -17,8 +17,8 @@ class Kind(IntEnum):
 
     HELLO = 1  #: first on a connection: {"client", "role": "session" or a task's name, "threads"}
     READY = 2  #: the answer to HELLO
-    LOAD = 3  #: session to task: a plan, under the number `edge`; tensors are its arrays
-    LOADED = 4  #: the answer to LOAD, with the same number
+    LOAD = 3  #: session to task: a plan, under the number `edge`; tensors are its arrays; `step` is a number of its own
+    LOADED = 4  #: the answer to LOAD, with the same numbers
     STEP = (
         5  #: session to task: run plan `edge` as `step`; meta: STEP_HEAD; tensors are the feeds, as the plan takes them
     )
@@ -26,6 +26,10 @@ class Kind(IntEnum):
     FAILED = 7  #: the answer to STEP or LOAD: a Failure
     TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal
     ABORT = 9  #: session to task: give a step up, for this Failure
+    PING = 10  #: session to task: are you there, and what is `step` doing?
+    PONG = 11  #: the answer to PING, as text
+    UNLOAD = 12  #: session to task: plan `edge` will not be run any more
+    REPORT = 13  #: task to session: text for whoever looks on
 
 
 #: Steps up to this one are over on all tasks: what was sent for them is not needed any more.

@@ -64,9 +64,10 @@ class TaskStep:
 
     def abort(self) -> None:
         """Nobody waits for this step any longer: its plan ends at its next instruction that sends or receives."""
-        self._rendezvous.abort(Aborted(f"{self._task} {self._where()}"))
+        self._rendezvous.abort(Aborted(f"{self._task} {self.where()}"))
 
-    def _where(self) -> str:
+    def where(self) -> str:
+        """What it is doing, in words."""
         if self._plan is None:
             return "had not begun"
         names = self._plan.edges

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from . import context, shapes
+from .aging import LARGE, STRIDE, age
 from .collections import Collections
 from .dtypes import DType
 from .location import Location, location_of, user_place
@@ -219,6 +220,8 @@ class Graph(Scopes, Collections, Portable):
                     users.append(operation)
             for controller in scope.controllers:
                 controller.seen.add(operation)
+            if operation.id % STRIDE == 0 and operation.id >= LARGE:
+                age(STRIDE, operation.id)
         return operation
 
     def _refuse(self) -> None:

@@ -39,7 +39,7 @@ from ..graph.ops.special import sigmoid as sigmoid
 from ..graph.ops.transcendental import tanh as tanh
 from . import rnn_cell as rnn_cell
 from .embedding import embedding_lookup as embedding_lookup
-from .rnn_cell import static_rnn as static_rnn
+from .recurrent import static_rnn as static_rnn
 
 # A second name.
 lrn = local_response_normalization

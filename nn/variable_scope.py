@@ -18,7 +18,7 @@ from ..graph.ir import Graph, get_default_graph
 from ..graph.ops.literal import to_array
 from ..graph.shapes import TensorShape, as_dims
 from ..graph.variable import Variable
-from .initializers import Zeros, glorot_uniform_initializer
+from .initializer_classes import Zeros, glorot_uniform_initializer
 
 
 class _ReuseMode(enum.Enum):

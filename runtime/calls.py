@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from ..graph import errors
 from ..graph.ir import Graph, Operation, Tensor
 from ..graph.shapes import Dims
 from ..graph.variable import Variable
@@ -20,12 +23,24 @@ _ELEMENTS = frozenset((Tensor, Operation, Variable, str))
 class Prepared:
     """What a session keeps for one request: its pruned program and its loaded plans, by the shapes that were fed."""
 
-    __slots__ = ("loaded", "program", "request")
+    __slots__ = ("_loading", "loaded", "program", "request")
 
     def __init__(self, request: Request, program: Program) -> None:
         self.request = request
         self.program = program
         self.loaded: dict[tuple[Dims, ...], tuple[StepPlan, Any]] = {}
+        self._loading = threading.Lock()
+
+    @contextmanager
+    def taken(self, timeout: float | None) -> Iterator[None]:
+        """A block for one thread at a time, to add to `loaded`. Raises DeadlineExceededError."""
+        if not self._loading.acquire(timeout=-1 if timeout is None else timeout):
+            text = f"The step took longer than {timeout:g} s: another thread still made its plan ready"
+            raise errors.DeadlineExceededError(None, None, text)
+        try:
+            yield
+        finally:
+            self._loading.release()
 
 
 class Call:

@@ -15,6 +15,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
+from .collection import collection_put_off
 from .compile import CompiledPlan, Frame
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
@@ -39,8 +40,12 @@ class Engine(Protocol):
         """The kernels of a device."""
         ...
 
-    def load(self, step: StepPlan) -> Any:
-        """Make a step's plans ready to run, once; returns the handle that `run` takes."""
+    def load(self, step: StepPlan, timeout: float | None = None) -> Any:
+        """Make a step's plans ready to run, once; returns the handle that `run` takes. When nobody refers to that any more,
+        the plans are forgotten.
+
+        `timeout`: how many seconds it may wait for other processes. Raises OpError.
+        """
         ...
 
     def run(self, handle: Any, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
@@ -109,10 +114,11 @@ class LocalEngine:
     def backend(self, device: DeviceSpec) -> Backend:
         return CPU
 
-    def load(self, step: StepPlan) -> _Loaded:
-        plans = tuple(
-            CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
-        )
+    def load(self, step: StepPlan, timeout: float | None = None) -> _Loaded:
+        with collection_put_off():
+            plans = tuple(
+                CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
+            )
         with self._lock:
             self._plans.update(plans)
         return _Loaded(plans, step.fetches)

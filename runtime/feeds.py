@@ -12,7 +12,7 @@ from ..graph import shapes
 from ..graph.dtypes import float32, float64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
-from ..graph.ops.literal import to_array
+from ..graph.ops.literal import fed_array
 
 #: Python floats below these are such a number, rounded, and need no further checks: most feeds of single numbers.
 _FLOATS = {float32: 3.4e38, float64: math.inf}
@@ -82,7 +82,7 @@ def feed_array(tensor: Tensor, value: Any) -> Any:
 
 def _converted(tensor: Tensor, value: Any) -> Any:
     try:
-        return to_array(value, tensor.dtype)
+        return fed_array(value, tensor.dtype)
     except (TypeError, ValueError) as error:
         kind: Callable[[str], Exception] = type(error)
         raise kind(

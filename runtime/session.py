@@ -141,7 +141,7 @@ class Session:
     ) -> list[Any]:
         dims = tuple([array.shape for array in feeds])
         try:
-            plan, handle = prepared.loaded.get(dims) or self._load(prepared, dims)
+            plan, handle = prepared.loaded.get(dims) or self._load(prepared, dims, options)
             if options is None and metadata is None:
                 return self._engine.run(handle, feeds, self._timeout)
             return self._watched(plan, handle, feeds, options or RunOptions(), metadata or RunMetadata())
@@ -157,7 +157,7 @@ class Session:
                 raise TypeError(f"{name} must be a wf.{kind.__name__}, but got {type(given).__name__}")
         if options.output_partition_graphs:
             metadata.partition_graphs = [str(part) for part in plan.plans]
-        timeout = _seconds(options.timeout_in_ms) or self._timeout
+        timeout = self._timeout_of(options)
         if not options.trace_level:
             return self._engine.run(handle, feeds, timeout)
         if not isinstance(self._engine, Tracer):
@@ -177,15 +177,24 @@ class Session:
             self._prepared.move_to_end(request)
             return prepared
 
-    def _load(self, prepared: Prepared, dims: tuple[Dims, ...]) -> tuple[StepPlan, Any]:
+    def _load(self, prepared: Prepared, dims: tuple[Dims, ...], options: RunOptions | None) -> tuple[StepPlan, Any]:
         """The plan of a request and its handle, made at the first run with these shapes."""
-        with self._lock, collection_put_off():
+        timeout = self._timeout_of(options)
+        with prepared.taken(timeout):  # others may plan while this waits for a cluster
             if dims not in prepared.loaded and len(prepared.loaded) >= SHAPES_A_REQUEST:
                 dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
-                plan = self._make_plan(prepared.program, dims)
-                prepared.loaded[dims] = plan, self._engine.load(plan)
+                with self._lock, collection_put_off():
+                    plan = self._make_plan(prepared.program, dims)
+                prepared.loaded[dims] = plan, self._engine.load(plan, timeout)
             return prepared.loaded[dims]
+
+    def _timeout_of(self, options: RunOptions | None) -> float | None:
+        if options is None:
+            return self._timeout
+        if not isinstance(options, RunOptions):
+            raise TypeError(f"options must be a wf.RunOptions, but got {type(options).__name__}")
+        return _seconds(options.timeout_in_ms) or self._timeout
 
     def _make_plan(self, program: Program, dims: tuple[Dims, ...]) -> StepPlan:
         config = self._config

@@ -2,99 +2,46 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
-from endpoints import SECRET, in_background, nothing_left
+from endpoints import SECRET, in_background
+from scripted import (
+    CPU_A,
+    CPU_B,
+    ECHO,
+    HOP,
+    HUGE,
+    ONE,
+    ONLY_A,
+    A,
+    B,
+    X,
+    constant,
+    loads,
+    nothing_left_soon,
+    scripted,
+    session,
+    silent,
+    soon,
+    workers,
+)
 from weft.cluster import engine as engine_module
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
 from weft.cluster.transport import Connection, connect, listen
-from weft.cluster.worker import Worker
 from weft.graph import errors
-from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
-
-A, B = "/job:a/replica:0/task:0", "/job:b/replica:0/task:0"
-CPU_A, CPU_B = f"{A}/device:CPU:0", f"{B}/device:CPU:0"
-#: Each task returns what it is fed.
-ECHO = StepPlan((Plan(CPU_A, (TakeFeed(0, 0, "x"), Fetch(0, 0, False)), 0),
-                 Plan(CPU_B, (TakeFeed(0, 1, "y"), Fetch(0, 1, False)), 0)), 2)  # fmt: skip
-#: Task a sends what it is fed to task b, which returns it.
-HOP = StepPlan((Plan(CPU_A, (TakeFeed(0, 0, "x"), Send(0, 7, CPU_B, "x")), 0),
-                Plan(CPU_B, (Receive(0, 7, CPU_A, "x"), Fetch(0, 0, False)), 0)), 1)  # fmt: skip
-ONE = StepPlan(HOP.plans[:1], 0)
-ONLY_A = StepPlan((Plan(CPU_A, (TakeFeed(0, 0, "x"), Fetch(0, 0, False)), 0),), 1)
-X = np.arange(50_000.0)
+from weft.runtime.plan import Fetch, Plan, StepPlan
 
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
-    with nothing_left():
+    with nothing_left_soon():
         yield
-        deadline = time.monotonic() + 5
-        while any(thread.name.startswith("weft") for thread in threading.enumerate()) and time.monotonic() < deadline:
-            time.sleep(0.01)  # what a closed worker leaves to end by itself
-
-
-@contextmanager
-def workers(*names: str) -> Iterator[list[Worker]]:
-    """Tasks that know each other."""
-    with ExitStack() as stack:
-        made = [stack.enter_context(closing(Worker(name, SECRET))) for name in names]
-        for worker in made:
-            worker.set_peers({other.name: other.addresses["shm"] for other in made})
-        yield made
-
-
-@contextmanager
-def session(made: list[Worker]) -> Iterator[ClusterEngine]:
-    addresses = {worker.name: worker.addresses["shm"] for worker in made}
-    with closing(ClusterEngine(addresses, SECRET, {})) as engine:
-        yield engine
-
-
-Script = Callable[[Connection, Message], Any]
-
-
-@contextmanager
-def scripted(script: Script) -> Iterator[ClusterEngine]:
-    """A session whose task `a` is a script: what it does about each message. Plans are always loaded."""
-
-    def serve() -> None:
-        with closing(listener.accept(5)) as connection:
-            try:
-                while True:
-                    message = connection.recv()
-                    if message.kind == Kind.HELLO:
-                        connection.send(Message(Kind.READY, 0, 0))
-                    else:
-                        script(connection, message)
-            except (errors.UnavailableError, errors.CancelledError):
-                return
-
-    with closing(listen("shm", SECRET)) as listener:
-        serving = in_background(serve)
-        with closing(ClusterEngine({A: listener.address}, SECRET, {A: "host (process 7)"})) as engine:
-            yield engine
-        serving()
-
-
-def loads(connection: Connection, message: Message) -> bool:
-    """Whether a message was a plan, which is answered as if it was loaded."""
-    if message.kind == Kind.LOAD:
-        connection.send(Message(Kind.LOADED, 0, 0, message.edge))
-    return bool(message.kind == Kind.LOAD)
-
-
-def soon(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # real tasks
@@ -120,7 +67,7 @@ def test_feeds_that_cannot_be_sent_end_the_step_everywhere_at_once() -> None:
                 engine.run(echo, feeds, None)
             assert time.monotonic() - started < 1
         np.testing.assert_array_equal(engine.run(hop, [X], None)[0], X)
-        assert engine._done == 3
+        assert engine._done == 5, "two loads and three steps"
 
 
 def test_a_session_whose_tasks_cannot_reach_each_other() -> None:
@@ -213,13 +160,61 @@ def test_an_answer_that_makes_no_sense_ends_the_task(answer: Message, reason: st
                 engine.run(handle, [X], None)
 
 
-def test_a_plan_that_is_never_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "LOAD_SECONDS", 0.1)
-    with (
-        scripted(lambda connection, message: None) as engine,
-        pytest.raises(errors.DeadlineExceededError, match=f"Task {A} did not make a plan ready within 0.1 s"),
-    ):
-        engine.load(ONE)
+def test_a_plan_that_is_never_ready() -> None:
+    with scripted(lambda connection, message: None) as engine:
+        with pytest.raises(errors.DeadlineExceededError) as caught:
+            engine.load(ONE, 0.1)
+        assert caught.value.message == f"The step took longer than 0.1 s: {A} had not made its plan ready"
+
+
+def test_a_plan_that_a_task_does_not_even_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 0.1)
+    with silent(heartbeat=1) as engine, pytest.raises(errors.UnavailableError, match="it has not taken a message"):
+        engine.load(HUGE, 0.1)
+
+
+def test_a_session_may_be_closed_while_a_plan_is_sent() -> None:
+    with silent() as engine:
+        loading = in_background(engine.load, HUGE)
+        time.sleep(0.2)
+        started = time.monotonic()
+        engine.close()
+        assert time.monotonic() - started < 1
+        with pytest.raises(errors.CancelledError, match="Session::Close"):
+            loading()
+
+
+def test_memory_of_a_plan_is_not_used_again_before_the_task_has_taken_it() -> None:
+    """The end of a step gives back what was sent for all before it, so a plan on its way is one of them."""
+    waiting: list[Message] = []
+
+    def script(connection: Connection, message: Message) -> None:
+        if message.kind == Kind.STEP:
+            connection.send(Message(Kind.RESULT, 0, message.step, tensors=[np.array(1.0)]))
+        elif message.kind == Kind.LOAD and message.tensors:
+            waiting.append(message)
+        else:
+            loads(connection, message)
+
+    with scripted(script) as engine:
+        handle = engine.load(ONLY_A)
+        with pytest.raises(errors.DeadlineExceededError):
+            engine.load(constant(X), 0.1)
+        for step in range(3):
+            engine.run(handle, [X + 1 + step], None)
+        np.testing.assert_array_equal(waiting[0].tensors[0], X)
+
+
+def test_plans_that_nobody_can_run_are_forgotten() -> None:
+    with workers(A, B) as made, session(made, heartbeat=0.2) as engine:
+        echo, hop = engine.load(ECHO), engine.load(HOP)
+        clients = [client for worker in made for client in worker._clients.values()]
+        del echo
+        soon(lambda: [len(client._plans) for client in clients] == [1, 1])
+        np.testing.assert_array_equal(engine.run(hop, [X], None)[0], X)
+        with pytest.raises(errors.OpError):
+            engine.load(StepPlan((Plan(CPU_A, (Fetch(3, 0, False),), -1),), 1))
+        soon(lambda: [len(client._plans) for client in clients] == [1, 1])
 
 
 def test_a_late_answer_frees_the_memory_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +229,7 @@ def test_a_late_answer_frees_the_memory_and_nothing_else(monkeypatch: pytest.Mon
         if len(dones) == 1:
             return  # busy
         if len(dones) == 3:
-            connection.send(Message(Kind.RESULT, 0, 1, tensors=[np.array(1.0)]))  # at last
+            connection.send(Message(Kind.RESULT, 0, 2, tensors=[np.array(1.0)]))  # at last
         connection.send(Message(Kind.RESULT, 0, message.step, tensors=[np.array(message.step)]))
 
     with scripted(script) as engine:
@@ -244,8 +239,8 @@ def test_a_late_answer_frees_the_memory_and_nothing_else(monkeypatch: pytest.Mon
         assert caught.value.message == (
             f"The step took longer than 0.1 s: {A} was still busy 0.1 s after it was told to stop"
         )
-        assert [engine.run(handle, [X], 5)[0] for _ in range(3)] == [2, 3, 4]
-    assert dones == [0, 0, 0, 3]
+        assert [engine.run(handle, [X], 5)[0] for _ in range(3)] == [3, 4, 5]
+    assert dones == [1, 1, 1, 4]
 
 
 def test_a_derived_failure_is_better_than_none() -> None:
@@ -286,7 +281,7 @@ def test_a_session_may_be_closed_by_one_of_its_own_threads(monkeypatch: pytest.M
 
         monkeypatch.setattr(engine._links, "_take", close)
         engine.load(ONE)  # the thread that reads has begun to wait for this before the change
-        with pytest.raises(RuntimeError, match="closed Session"):
+        with pytest.raises(errors.CancelledError, match="Session::Close"):
             engine.load(ONE)
         assert closed.wait(5)
 

@@ -1,5 +1,6 @@
 """custom_gradient, recompute_grad, grad_pass_through and prevent_gradient."""
 
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -425,6 +426,28 @@ def test_the_plan_computes_it_twice() -> None:
     with wf.Session() as session:
         plan = str(session.plan(wf.gradients(y * y, x)[0], {x: np.ones(2)}))
     assert plan.count("= Sin(") == 2
+
+
+def test_recomputing_segments_takes_less_memory_and_gives_the_same_bits() -> None:
+    def segment(a: Any) -> Any:
+        for _ in range(8):
+            a = wf.tanh(wf.sin(a))
+        return a
+
+    found = []
+    for function in (segment, wf.recompute_grad(segment)):
+        x = y = wf.placeholder("float32", [1000])
+        for _ in range(6):
+            y = function(y)
+        (grad,) = wf.gradients(wf.reduce_sum(y), x)
+        feeds = {x: np.linspace(-2, 2, 1000)}
+        with wf.Session() as session:
+            size = re.search(r"([\d,]+) bytes of buffers", str(session.plan(grad, feeds)))
+            assert size is not None
+            found.append((int(size[1].replace(",", "")), session.run(grad, feeds).tobytes()))
+    (kept, first), (again, second) = found
+    assert first == second
+    assert again < kept / 3
 
 
 def test_random_numbers_are_not_drawn_again() -> None:

@@ -77,6 +77,20 @@ FACES = [
 ]
 
 
+#: The namespaces that hold TensorFlow's names and no others.
+EXACT = {
+    "initializers": """constant global_variables glorot_normal glorot_uniform he_normal he_uniform identity lecun_normal
+        lecun_uniform local_variables ones random_normal random_uniform truncated_normal variables variance_scaling
+        zeros""",
+    "layers": "average_pooling2d conv2d dense dropout flatten max_pooling2d",
+    "losses": """Reduction absolute_difference add_loss compute_weighted_loss get_losses get_regularization_loss
+        get_regularization_losses get_total_loss hinge_loss huber_loss log_loss mean_squared_error
+        sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy""",
+    "nn.rnn_cell": "BasicLSTMCell BasicRNNCell GRUCell LSTMStateTuple MultiRNNCell RNNCell",
+    "test": "compute_gradient compute_gradient_error",
+}
+
+
 def found(path: str) -> Any:
     thing: Any = wf
     for name in path.split("."):
@@ -91,6 +105,11 @@ def test_the_name_is_there(name: str) -> None:
 
 def test_the_list_names_each_once() -> None:
     assert len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize("face", EXACT)
+def test_no_import_leaks_into_a_namespace(face: str) -> None:
+    assert sorted(name for name in vars(found(face)) if not name.startswith("_")) == sorted(EXACT[face].split())
 
 
 def public() -> Iterator[tuple[str, Any]]:

@@ -37,10 +37,10 @@ def test_random_initializers(session: wf.Session) -> None:
     [
         (wf.glorot_uniform_initializer(seed=1), 2 / (9 * 40 + 9 * 60)),
         (wf.glorot_normal_initializer(seed=1), 2 / (9 * 40 + 9 * 60)),
-        (wf.initializers.xavier_initializer(uniform=False, seed=1), 2 / (9 * 40 + 9 * 60)),
         (wf.initializers.he_normal(seed=1), 2 / (9 * 40)),
         (wf.initializers.he_uniform(seed=1), 2 / (9 * 40)),
         (wf.initializers.lecun_normal(seed=1), 1 / (9 * 40)),
+        (wf.initializers.lecun_uniform(seed=1), 1 / (9 * 40)),
         (wf.variance_scaling_initializer(3.0, "fan_out", "untruncated_normal", seed=1), 3 / (9 * 60)),
     ],
 )
@@ -72,3 +72,16 @@ def test_errors_of_initializers() -> None:
         wf.constant_initializer(object())
     with pytest.raises(ValueError, match="fully known"):
         wf.glorot_uniform_initializer()([None])
+    with pytest.raises(ValueError, match="2D matrices"):
+        wf.initializers.identity()([2])
+
+
+def test_the_namespace_holds_the_initializers(session: wf.Session) -> None:
+    made = wf.get_variable("made", [2, 3], initializer=wf.initializers.identity(2.0))
+    zeros = wf.get_variable("zeros", [2], initializer=wf.initializers.zeros)
+    constant = wf.layers.dense(wf.ones([1, 2]), 3, kernel_initializer=wf.initializers.constant(0.5), use_bias=False)
+    session.run(wf.global_variables_initializer())
+    assert session.run(made).tolist() == [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0]]
+    assert session.run(zeros).tolist() == [0.0, 0.0]
+    assert session.run(constant).tolist() == [[1.0, 1.0, 1.0]]
+    assert wf.initializers.zeros is wf.zeros_initializer

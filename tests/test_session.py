@@ -5,6 +5,7 @@ from collections import OrderedDict, namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,42 @@ def test_an_operation_as_key_raises_type_error(sess: wf.Session) -> None:
     x = wf.constant(1.0)
     with pytest.raises(TypeError, match="Cannot interpret feed_dict key as Tensor"):
         sess.run(x, {x.op: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "expected"),
+    [
+        ("bool", 1, True), ("bool", [1, 0], [True, False]), ("bool", np.array([2, 0]), [True, False]),
+        ("bool", [0.0, 0.5], [False, True]), ("int32", 1.5, 1), ("int32", [1.0, -2.7], [1, -2]),
+        ("int32", np.array([1.0, -2.7]), [1, -2]), ("int32", True, 1), ("int32", "7", 7), ("uint8", [300, -1], [44, 255]),
+        ("uint8", np.array([300, -1]), [44, 255]), ("int8", np.int64(300), 44), ("int32", [2**31], [-(2**31)]),
+        ("float32", np.array([1, 2.5], object), [1, 2.5]), ("float32", Decimal("1.5"), 1.5), ("float32", b"1", 1.0),
+        ("float32", ["1", "2"], [1, 2]), ("float32", [1e300], [np.inf]), ("float32", np.array([1e300]), [np.inf]),
+        ("float32", 2**24 + 1, 2.0**24), ("float16", 70000, np.inf), ("bfloat16", [1, 2.5], [1, 2.5]),
+        ("complex64", 1.5, 1.5), ("float32", [np.ones(2), [1, 2]], [[1, 1], [1, 2]]),
+    ],
+)  # fmt: skip
+def test_feeds_are_converted_as_numpy_does(sess: wf.Session, dtype: str, value: Any, expected: Any) -> None:
+    x = wf.placeholder(dtype)
+    found = sess.run(wf.identity(x), {x: value})
+    assert found.dtype == x.dtype.np
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "error"),
+    [
+        ("bool", 2, TypeError), ("int8", 300, TypeError), ("uint8", -1, TypeError), ("int64", 2**63, TypeError),
+        ("float64", 10**400, TypeError), ("string", 1, TypeError), ("string", True, TypeError), ("string", [1, "a"], TypeError),
+        ("float32", 1j, TypeError), ("float32", np.array([1j]), TypeError), ("float32", None, ValueError),
+        ("float32", [None, 1.0], TypeError), ("float32", "abc", ValueError), ("float32", {"a": 1}, TypeError),
+        ("float32", [[1], [2, 3]], ValueError),
+    ],
+)  # fmt: skip
+def test_feeds_that_are_refused(sess: wf.Session, dtype: str, value: Any, error: Any) -> None:
+    x = wf.placeholder(dtype)
+    with pytest.raises(error, match=f"Cannot feed .* of type {dtype}"):
+        sess.run(wf.identity(x), {x: value})
 
 
 def test_feeding_twice_raises_value_error(sess: wf.Session) -> None:

@@ -60,6 +60,30 @@ def to_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
     return _infer_python(array, value)
 
 
+def fed_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
+    """A value that is fed, as an array of `dtype`. More is taken than of a literal: what NumPy converts, fits.
+
+    So 1 is True, 1.5 the int 1, "3" a number, and an array or list of integers too large for the type wraps around. A
+    single int must keep its value. Raises TypeError or ValueError for what is no such value; complex numbers are no real
+    ones and None is no number, though NumPy would convert them.
+    """
+    if value is None or dtype is string or isinstance(value, (TensorShape, Dimension)):
+        return to_array(value, dtype)
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic)) else _python_array(value)
+    if array.dtype.kind == "c" and not dtype.is_complex:
+        raise TypeError(f"Expected {dtype.name}, got complex numbers.")
+    if array.dtype.hasobject and any(item is None for item in array.flat):
+        raise TypeError(f"Expected {dtype.name}, got None among the elements.")
+    try:
+        with np.errstate(over="ignore"):
+            converted = array.astype(dtype.np, copy=False)
+    except OverflowError as error:
+        raise TypeError(f"Expected {dtype.name}: {error}.") from None
+    if isinstance(value, int) and not dtype.is_floating and converted != value:
+        raise TypeError(f"Expected {dtype.name}, but {_short(value)} does not fit into it.")
+    return converted
+
+
 def _shape_array(value: TensorShape | Dimension, dtype: DType) -> np.ndarray[Any, Any]:
     if dtype not in (int32, int64):
         raise TypeError(f"Cannot convert a {type(value).__name__} to dtype {dtype.name}: it is int32 or int64.")

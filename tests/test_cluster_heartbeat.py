@@ -1,0 +1,146 @@
+"""Tasks that are silent: noticed from what is counted of them, and only while something is expected of them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
+from weft.cluster import client
+from weft.cluster.heartbeat import Heartbeat, Signs
+from weft.cluster.message import Message
+from weft.cluster.protocol import Kind
+from weft.cluster.transport import Connection
+from weft.graph import errors
+from weft.runtime.compile import CompiledPlan
+from weft.runtime.plan import StepPlan
+
+LOST = (
+    rf"Task {A} on host \(process 7\) has not answered for 0\.4 s: its process may be stopped, or its host unreachable"
+)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    with nothing_left_soon():
+        yield
+
+
+# the logic
+
+
+def beats(heartbeat: Heartbeat, *signs: Signs | None, seconds: float = 1.0) -> list[list[str]]:
+    """What is said at each of some beats; None for one at which nothing is expected of the task."""
+    return [heartbeat.beat(seconds, {} if each is None else {"a": each}) for each in signs]
+
+
+def test_silence_is_counted_from_the_first_beat_on() -> None:
+    quiet = Signs(10, 10, True)
+    assert beats(Heartbeat(3.0), quiet, quiet, quiet, quiet) == [[], [], [], ["a"]]
+
+
+def test_what_comes_is_a_sign_of_life() -> None:
+    assert beats(Heartbeat(2.0), *(Signs(count, 0, True) for count in (1, 1, 2, 2, 3, 3))) == [[]] * 6
+
+
+def test_what_goes_is_one_only_of_a_message_on_its_way() -> None:
+    """What is sent else may just lie in the system's memory."""
+    assert beats(Heartbeat(2.0), *(Signs(0, count, False) for count in range(6))) == [[]] * 6
+    assert beats(Heartbeat(2.0), *(Signs(0, count, True) for count in range(3)))[-1] == ["a"]
+    assert beats(Heartbeat(2.0), *(Signs(0, 9, False) for _ in range(3)))[-1] == ["a"]
+
+
+def test_silence_begins_anew_when_something_is_expected_again() -> None:
+    quiet = Signs(1, 1, True)
+    assert beats(Heartbeat(2.0), quiet, quiet, None, quiet, quiet) == [[]] * 5
+
+
+def test_a_beat_that_comes_late_does_not_count_for_more_than_two() -> None:
+    quiet = Signs(1, 1, True)
+    assert beats(Heartbeat(15.0), *[quiet] * 8, seconds=3600) == [[]] * 8
+    assert Heartbeat(15.0).interval == 1
+    assert Heartbeat(0.4).interval == 0.1
+
+
+def test_each_task_is_counted_for_itself() -> None:
+    heartbeat = Heartbeat(2.0)
+    for beat in range(3):
+        lost = heartbeat.beat(1.0, {"a": Signs(0, 0, True), "b": Signs(beat, 0, True)})
+    assert lost == ["a"]
+
+
+# sessions
+
+
+def test_a_task_that_falls_silent_ends_the_step_and_those_after_it() -> None:
+    with scripted(loads, pings=False, heartbeat=0.4) as engine:
+        handle = engine.load(ONLY_A)
+        started = time.monotonic()
+        with pytest.raises(errors.UnavailableError, match=f"{LOST}$"):
+            engine.run(handle, [X], None)
+        assert 0.3 < time.monotonic() - started < 3
+        with pytest.raises(errors.UnavailableError, match=LOST):
+            engine.run(handle, [X], None)
+
+
+def test_the_error_tells_what_the_task_said_last() -> None:
+    def script(connection: Connection, message: Message) -> None:
+        if not loads(connection, message) and message.kind == Kind.STEP:
+            connection.send(Message(Kind.PONG, 0, message.step, meta=b"was computing"))
+
+    with scripted(script, pings=False, heartbeat=0.4) as engine:
+        handle = engine.load(ONLY_A)
+        with pytest.raises(errors.UnavailableError, match=f"{LOST}; when last heard of, it was computing$"):
+            engine.run(handle, [X], None)
+
+
+def test_a_task_that_takes_long_but_answers_is_waited_for() -> None:
+    waiting = threading.Event()
+
+    def script(connection: Connection, message: Message) -> None:
+        if not loads(connection, message):
+            timer = threading.Timer(1.5, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
+            timer.start()
+            waiting.set()
+
+    with scripted(script, heartbeat=0.4) as engine:
+        np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
+    assert waiting.is_set()
+
+
+def test_a_task_of_which_nothing_is_expected_may_be_silent() -> None:
+    def script(connection: Connection, message: Message) -> None:
+        if not loads(connection, message):
+            connection.send(Message(Kind.RESULT, 0, message.step, tensors=[X]))
+
+    with scripted(script, pings=False, heartbeat=0.2) as engine:
+        handle = engine.load(ONLY_A)
+        for _ in range(2):
+            time.sleep(0.5)
+            np.testing.assert_array_equal(engine.run(handle, [X], None)[0], X)
+
+
+def test_a_task_that_does_not_take_a_feed() -> None:
+    with silent(messages=1, heartbeat=0.4) as engine:
+        handle = engine.load(ONLY_A)
+        with pytest.raises(errors.UnavailableError, match=LOST):
+            engine.run(handle, [np.ones(3_000_000)], None)
+
+
+def test_a_task_that_does_not_take_a_plan() -> None:
+    with silent(heartbeat=0.4) as engine, pytest.raises(errors.UnavailableError, match=LOST):
+        engine.load(HUGE)
+
+
+def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(1.5)
+        return CompiledPlan(*arguments)
+
+    monkeypatch.setattr(client, "CompiledPlan", slow)
+    with workers(A, B) as made, session(made, heartbeat=0.4) as engine:
+        lonely = engine.load(StepPlan(HOP.plans[1:], 1))
+        with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
+            engine.run(lonely, [], 1.5)
