@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ from .protocol import STEP_HEAD, Failure, Kind
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .transport import Connection
 
+#: How many characters an operation may tell the session at once.
+MOST_REPORTED = 1 << 20
+
 Dial = Callable[[str, str], Connection]
 
 
@@ -30,6 +34,7 @@ class Client:
         self.task = task
         self.session: Connection | None = None
         self._state = state
+        state.report = self.report
         self._dial = dial
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
@@ -54,6 +59,14 @@ class Client:
         for connection in connections:
             connection.close()
         self._threads.close()
+
+    def report(self, text: str) -> None:
+        """Let the session write what an operation has to tell; when the session is gone, nobody looks on."""
+        if len(text) > MOST_REPORTED:
+            text = f"{text[:MOST_REPORTED]}... ({len(text) - MOST_REPORTED} characters more)"
+        with suppress(errors.UnavailableError, errors.CancelledError):
+            if self.session is not None:
+                self.session.send(Message(Kind.REPORT, 0, 0, meta=text.encode(errors="replace")))
 
     # what comes in
 

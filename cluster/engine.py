@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
+from ..graph.state import to_stderr
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
 from ..runtime.plan import Fetch, StepPlan, TakeFeed
@@ -94,8 +95,8 @@ class ClusterEngine:
             self._heard[task] = step, message.meta.decode(errors="replace")
         elif kind == Kind.REPORT:
             text = message.meta.decode(errors="replace")
-            sys.stderr.write("".join(f"{task}: {line}\n" for line in text.splitlines()))
-            sys.stderr.flush()
+            with suppress(OSError, ValueError):  # nobody can read it any more, which is no fault of the task's
+                to_stderr("\n".join(f"{task}: {line}" for line in text.split("\n")))
         else:
             raise errors.DataLossError(None, None, f"it sent a message of kind {kind}")
 
@@ -213,7 +214,7 @@ class ClusterEngine:
 
     def _send(self, step: SessionStep, task: str, message: Message) -> None:
         """Send a task something for a step; when that cannot be done, the task is lost."""
-        step.sending = task
+        step.sending, step.since = task, time.monotonic()
         try:
             self._links.send(task, message)
         except (errors.UnavailableError, errors.CancelledError) as error:  # the latter: it was cut off, or close()
@@ -319,7 +320,7 @@ class ClusterEngine:
         before = time.monotonic() - GRACE_SECONDS
         with self._lock:
             late = [step for step in self._running.values() if step.deadline is not None and step.deadline < before]
-        return {step.sending for step in late} - {""}
+            return {step.sending for step in late if step.since < before} - {""}
 
     def _expected(self) -> list[tuple[str, int]]:
         """Each task that a step waits for, and the first such step."""

@@ -36,7 +36,8 @@ class SessionStep:
     to_abort: Abort | None = None
     over: Finish | None = None
     grace: float | None = None  #: until when the tasks may take to give it up
-    sending: str = ""  #: the task that is being sent its part
+    sending: str = ""  #: the task that is being sent something
+    since: float = 0.0  #: since when
     late: set[str] = field(default_factory=set)  #: the tasks that the session went on without
 
     def needs_attention(self) -> bool:

@@ -22,9 +22,9 @@ class DeviceSpec:
             object.__setattr__(self, "device_type", self.device_type.upper())
 
     @staticmethod
-    def from_string(name: str) -> DeviceSpec:
+    def from_string(spec: str) -> DeviceSpec:
         """Parse a device name; `/cpu:0` and `/device:CPU:0` both work. Raises ValueError for what is none."""
-        return _parse(name)
+        return _parse(spec)
 
     def to_string(self) -> str:
         """TF's canonical spelling."""

@@ -144,23 +144,23 @@ _BY_NUMPY = {dtype.np: dtype for dtype in ALL if dtype not in (resource, variant
 _BY_PYTHON: dict[type, DType] = {float: float32, bool: boolean, object: string}
 
 
-def as_dtype(value: Any) -> DType:
+def as_dtype(type_value: Any) -> DType:
     """The DType of a name, a NumPy type, a TF enum value, or `float`, `bool` or `object`; a DType is returned as it is.
 
     Raises TypeError for anything else: also for `int`, which is int32 to TensorFlow's literals and int64 to NumPy.
     """
-    if isinstance(value, DType):
-        return value
+    if isinstance(type_value, DType):
+        return type_value
     found: DType | None = None
-    if isinstance(value, str):
-        found = _BY_NAME.get(value)
-    elif isinstance(value, int):
-        found = _BY_ENUM.get(value)
-    elif isinstance(value, type) and not issubclass(value, np.generic):
-        found = _BY_PYTHON.get(value)
-    elif isinstance(value, type | np.dtype):
-        numpy_type = np.dtype(value)
+    if isinstance(type_value, str):
+        found = _BY_NAME.get(type_value)
+    elif isinstance(type_value, int):
+        found = _BY_ENUM.get(type_value)
+    elif isinstance(type_value, type) and not issubclass(type_value, np.generic):
+        found = _BY_PYTHON.get(type_value)
+    elif isinstance(type_value, type | np.dtype):
+        numpy_type = np.dtype(type_value)
         found = string if numpy_type.kind in "SU" else _BY_NUMPY.get(numpy_type)
     if found is None:
-        raise TypeError(f"Cannot convert value {value!r} to a weft DType.")
+        raise TypeError(f"Cannot convert value {type_value!r} to a weft DType.")
     return found

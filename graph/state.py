@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,12 @@ class VariableSlot:
             self.value = array.astype(self.dtype.np, copy=True, order="C")
 
 
+def to_stderr(text: str) -> None:
+    """Write lines to this process's stderr, all at once."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
 class State:
     """The variables and counters of one session, or of one task of a cluster."""
 
@@ -50,6 +58,8 @@ class State:
         self.counters: dict[str, int] = {}
         #: Makes random operations that have no seed differ from session to session.
         self.seed = secrets.randbits(63) if seed is None else seed
+        #: Where operations tell what they have to tell whoever looks on: `report(text)`.
+        self.report: Callable[[str], None] = to_stderr
         self._lock = threading.Lock()
 
     def variable(self, name: str, dtype: DType, dims: Dims) -> VariableSlot:
@@ -85,6 +95,10 @@ class OpState:
     def __init__(self, session: State, name: str) -> None:
         self.session = session
         self.name = name
+
+    def report(self, text: str) -> None:
+        """Tell whoever looks on at the session: it appears on the stderr of the session's process."""
+        self.session.report(text)
 
     def next_count(self) -> int:
         """How often this operation ran before."""

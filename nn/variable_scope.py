@@ -103,21 +103,39 @@ class VariableScope:
     def trainable_variables(self) -> list[Any]:
         return self.get_collection(GraphKeys.TRAINABLE_VARIABLES)
 
-    def get_variable(self, name: str, **arguments: Any) -> Any:
-        """The variable of that name in this scope, by the scope's custom getter if it has one."""
-        for key in ("initializer", "regularizer", "caching_device", "constraint"):
-            if arguments.get(key) is None:
-                arguments[key] = getattr(self, key)
-        reuse = arguments.pop("reuse", None)
-        arguments["reuse"] = AUTO_REUSE if context.executing_eagerly() else (self.reuse if reuse is None else reuse)
-        _check_value(arguments["initializer"], arguments.get("dtype"))
-        if arguments.get("dtype") is None:
-            arguments["dtype"] = self.dtype
-        custom = arguments.pop("custom_getter", None) or self.custom_getter
-        full_name = f"{self.name}/{name}" if self.name else name
-        if custom is None:
-            return _get_or_make(name=full_name, **arguments)
-        return custom(_get_or_make, name=full_name, **arguments)
+    def get_variable(
+        self, name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None,
+        reuse: Any = None, trainable: bool | None = None, collections: Any = None, caching_device: Any = None,
+        partitioner: Any = None, validate_shape: bool = True, use_resource: bool | None = None,
+        custom_getter: Any = None, constraint: Any = None, synchronization: Any = None, aggregation: Any = None,
+    ) -> Any:  # fmt: skip
+        """The variable of that name in this scope, by the scope's custom getter if it has one; see `wf.get_variable`.
+
+        The store of variables, which TensorFlow has as the first argument, is the default graph's.
+        """
+        if partitioner is not None:
+            raise NotImplementedError("partitioned variables: give each part a variable of its own")
+        initializer = _first(initializer, self.initializer)
+        _check_value(initializer, dtype)
+        arguments = {
+            "name": f"{self.name}/{name}" if self.name else name,
+            "shape": shape,
+            "dtype": _first(dtype, self.dtype),
+            "initializer": initializer,
+            "regularizer": _first(regularizer, self.regularizer),
+            "reuse": AUTO_REUSE if context.executing_eagerly() else _first(reuse, self.reuse),
+            "trainable": trainable,
+            "collections": collections,
+            "caching_device": _first(caching_device, self.caching_device),
+            "partitioner": None,
+            "validate_shape": validate_shape,
+            "use_resource": use_resource,
+            "constraint": _first(constraint, self.constraint),
+            "synchronization": synchronization,
+            "aggregation": aggregation,
+        }
+        custom = custom_getter or self.custom_getter
+        return _get_or_make(**arguments) if custom is None else custom(_get_or_make, **arguments)
 
 
 def _check_value(initializer: Any, dtype: Any) -> None:
@@ -239,19 +257,23 @@ def get_variable(
     Raises ValueError for a variable that is there and not to be shared or the other way round, and for another shape or
     type than the shared one's; NotImplementedError for a partitioner.
     """
-    if partitioner is not None:
-        raise NotImplementedError("partitioned variables: give each part a variable of its own")
     return get_variable_scope().get_variable(
-        name, shape=shape, dtype=dtype, initializer=initializer, regularizer=regularizer, trainable=trainable,
-        collections=collections, caching_device=caching_device, validate_shape=validate_shape,
-        custom_getter=custom_getter, constraint=constraint,
+        name, shape, dtype, initializer, regularizer, None, trainable, collections, caching_device, partitioner,
+        validate_shape, use_resource, custom_getter, constraint, synchronization, aggregation,
     )  # fmt: skip
 
 
-def get_local_variable(name: str, *args: Any, **kwargs: Any) -> Any:
-    """As `get_variable`, for a local variable, which is not trained. Source: `tf.get_local_variable`."""
-    local = [*(kwargs.pop("collections", None) or []), GraphKeys.LOCAL_VARIABLES]
-    return get_variable(name, *args, **{**kwargs, "collections": local, "trainable": False})
+def get_local_variable(
+    name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None,
+    trainable: bool | None = False, collections: Any = None, caching_device: Any = None, partitioner: Any = None,
+    validate_shape: bool = True, use_resource: bool | None = None, custom_getter: Any = None, constraint: Any = None,
+    synchronization: Any = None, aggregation: Any = None,
+) -> Any:  # fmt: skip
+    """As `get_variable`, for a local variable, which is never trained. Source: `tf.get_local_variable`."""
+    return get_variable(
+        name, shape, dtype, initializer, regularizer, False, [*(collections or []), GraphKeys.LOCAL_VARIABLES],
+        caching_device, partitioner, validate_shape, use_resource, custom_getter, constraint, synchronization, aggregation,
+    )  # fmt: skip
 
 
 def _place() -> _Place:

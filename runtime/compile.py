@@ -275,9 +275,10 @@ class _Writer:
         return self._call(run, kernel, self._constant(function))
 
     def _kernel(self, run: Run) -> Kernel:
-        error = misfit(run.definition, run.input_specs)
+        # A kernel might broadcast what does not fit; those of variables check for themselves, and know the variable's name.
+        error = None if run.definition.access else misfit(run.definition, run.input_specs)
         if error is not None:
-            return Kernel(partial(_refuse, error))  # a kernel might broadcast what does not fit
+            return Kernel(partial(_refuse, error))
         kernel = self.backend.kernel(run.definition, run.input_specs, run.output_specs)
         assert kernel is not None  # lowering has seen it
         return kernel

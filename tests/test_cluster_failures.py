@@ -150,6 +150,29 @@ def test_a_worker_that_takes_no_more_messages_is_cut_off() -> None:
                 session.run(value, {fed: large}, options=wf.RunOptions(timeout_in_ms=500))
 
 
+def test_a_worker_that_hangs_is_noticed_without_any_deadline(
+    ray_stays: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wf.cluster.start({"worker": 1}, heartbeat_timeout=2.0) as cluster:
+        fed, value = slow(WORKER0, operations=1500)
+        with wf.device(WORKER0):
+            shown = wf.Print(fed, [fed], "fed: ")
+        with wf.Session(cluster.target) as session:
+            session.run(shown, {fed: [1.5]})
+            assert capsys.readouterr().err == "/job:worker/replica:0/task:0: fed: [1.5]\n"
+            running = in_background(session.run, value, {fed: NUMBERS})
+            time.sleep(2.5)  # it computes, and answers meanwhile
+            send(signal.SIGSTOP, cluster, "/job:worker")
+            with within(5), pytest.raises(wf.errors.UnavailableError) as caught:
+                running()
+    message = caught.value.message
+    assert message.startswith("Task /job:worker/replica:0/task:0 on ")
+    assert message.endswith(
+        ") has not answered for 2 s: its process may be stopped, or its host unreachable; "
+        "when last heard of, it was computing"
+    )
+
+
 # starting
 
 

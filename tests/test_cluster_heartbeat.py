@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import weft as wf
 from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
 from weft.cluster import client
 from weft.cluster.heartbeat import Heartbeat, Signs
@@ -144,3 +145,9 @@ def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypat
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
             engine.run(lonely, [], 1.5)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_a_heartbeat_of_no_time(seconds: float) -> None:
+    with pytest.raises(ValueError, match="heartbeat_timeout must be a positive number of seconds"):
+        wf.cluster.start({"worker": 1}, heartbeat_timeout=seconds)

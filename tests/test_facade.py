@@ -169,3 +169,25 @@ def test_the_main_program_needs_nothing_but_the_facade() -> None:
         losses = [session.run([loss, step], {x: [[1.0, 0.0], [0.0, 1.0]]})[0] for _ in range(3)]
     assert losses[0] == 1.0
     assert losses == sorted(losses, reverse=True)
+
+
+SIGNATURES = {
+    "DeviceSpec.from_string": "spec",
+    "as_dtype": "type_value",
+    "nn.max_pool": "value ksize strides padding data_format= name= input=",
+    "nn.avg_pool": "value ksize strides padding data_format= name= input=",
+    "nn.depthwise_conv2d": "input filter strides padding rate= name= data_format= dilations=",
+    "get_variable": """name shape= dtype= initializer= regularizer= trainable= collections= caching_device= partitioner=
+        validate_shape= use_resource= custom_getter= constraint= synchronization= aggregation=""",
+    "get_local_variable": """name shape= dtype= initializer= regularizer= trainable= collections= caching_device=
+        partitioner= validate_shape= use_resource= custom_getter= constraint= synchronization= aggregation=""",
+    "VariableScope.get_variable": """self name shape= dtype= initializer= regularizer= reuse= trainable= collections=
+        caching_device= partitioner= validate_shape= use_resource= custom_getter= constraint= synchronization=
+        aggregation=""",
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_arguments_are_called_as_in_tensorflow(name: str) -> None:
+    parameters = inspect.signature(found(name)).parameters.values()
+    assert [p.name + ("" if p.default is p.empty else "=") for p in parameters] == SIGNATURES[name].split()

@@ -265,3 +265,10 @@ def test_convolution_and_pooling_refuse_what_does_not_fit() -> None:
     shapeless = placeholder("float64")
     with pytest.raises(InvalidArgumentError, match="subtracting 3 from 2"):
         interpret([conv.conv2d(shapeless, w, 1, "VALID")], {shapeless: np.ones((1, 2, 2, 3))})
+
+
+def test_pooling_takes_its_images_by_one_of_two_names() -> None:
+    x = constant(np.ones((1, 2, 2, 1)))
+    assert value(pooling.max_pool(None, 2, 2, "VALID", input=x)).shape == (1, 1, 1, 1)
+    with pytest.raises(ValueError, match="both"):
+        pooling.avg_pool(x, 2, 2, "VALID", input=x)

@@ -158,3 +158,28 @@ def test_slots_stand_in_the_variable_scope_of_minimize() -> None:
     with wf.variable_scope("train"):
         optimizer.minimize(wf.reduce_sum(x))
     assert [v.name for v in optimizer.variables()] == ["train/x/Momentum:0"]
+
+
+def test_a_custom_getter_gets_all_arguments_by_name() -> None:
+    seen: dict[str, Any] = {}
+
+    def getter(make: Any, *args: Any, **kwargs: Any) -> Any:
+        seen.update(kwargs)
+        assert args == ()
+        return make(**kwargs)
+
+    with wf.variable_scope("scope", custom_getter=getter) as scope:
+        made = scope.get_variable("v", [2], wf.float64, wf.zeros_initializer())
+    assert set(seen) == {
+        "name", "shape", "dtype", "initializer", "regularizer", "reuse", "trainable", "collections", "caching_device",
+        "partitioner", "validate_shape", "use_resource", "constraint", "synchronization", "aggregation",
+    }  # fmt: skip
+    assert (seen["name"], seen["shape"], made.dtype) == ("scope/v", [2], wf.float64)
+    with pytest.raises(NotImplementedError, match="partitioned"):
+        scope.get_variable("w", [2], partitioner=object())
+
+
+def test_a_local_variable_by_position() -> None:
+    made = wf.get_local_variable("v", [2], wf.int32, wf.ones_initializer())
+    assert (wf.local_variables(), wf.trainable_variables()) == ([made], [])
+    assert wf.get_local_variable("w", [2], trainable=True) not in wf.trainable_variables()

@@ -116,14 +116,12 @@ class DepthwiseConv2dNativeBackpropFilter(Depthwise):
         return [by_input, None, DepthwiseConv2dNative(*attributes)(x, dw)]
 
 
-def depthwise_conv2d(input: Any, filter: Any = None, strides: Any = None, padding: Any = None, rate: Any = None,
-                     name: str | None = None, data_format: str | None = None, dilations: Any = None) -> Tensor:  # fmt: skip
+def depthwise_conv2d(input: Any, filter: Any, strides: Any, padding: Any, rate: Any = None, name: str | None = None,
+                     data_format: str | None = None, dilations: Any = None) -> Tensor:  # fmt: skip
     """Each channel of images [N, H, W, C] (or NCHW) convolved with its own M of the filters [kh, kw, C, M].
 
     The result has C * M channels. `rate` is the old name of `dilations`. Source: `tf.nn.depthwise_conv2d`. Raises as `conv2d`.
     """
-    if filter is None or strides is None or padding is None:
-        raise ValueError("depthwise_conv2d needs filter, strides and padding")
     nchw = channels_first(data_format)
     spread = per_dimension("dilations", rate if dilations is None else dilations, nchw)
     definition = DepthwiseConv2dNative(per_dimension("strides", strides, nchw), *padding_of(padding, nchw), spread)

@@ -186,28 +186,33 @@ def _met(axis: Axis) -> Any:
 # the public functions
 
 
-def max_pool(value: Any = None, ksize: Any = None, strides: Any = None, padding: Any = None,
-             data_format: str | None = "NHWC", name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
+def max_pool(value: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = "NHWC",
+             name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
     """The maximum of windows of `ksize` over images [N, H, W, C] (or NCHW); `padding` 'SAME' or 'VALID'.
 
     Source: `tf.nn.max_pool`. Raises ValueError for sizes that do not fit, TypeError for what are no real numbers.
     """
-    return _pool(MaxPool, input if value is None else value, ksize, strides, padding, data_format, name or "MaxPool")
+    return _pool(MaxPool, _images(value, input), ksize, strides, padding, data_format, name or "MaxPool")
 
 
-def avg_pool(value: Any = None, ksize: Any = None, strides: Any = None, padding: Any = None,
-             data_format: str | None = "NHWC", name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
+def avg_pool(value: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None = "NHWC",
+             name: str | None = None, input: Any = None) -> Tensor:  # fmt: skip
     """The mean of windows of `ksize` over images [N, H, W, C] (or NCHW); `padding` 'SAME' or 'VALID'.
 
     Source: `tf.nn.avg_pool`. Raises ValueError for sizes that do not fit, TypeError for what are no floats.
     """
-    return _pool(AvgPool, input if value is None else value, ksize, strides, padding, data_format, name or "AvgPool")
+    return _pool(AvgPool, _images(value, input), ksize, strides, padding, data_format, name or "AvgPool")
+
+
+def _images(value: Any, input: Any) -> Any:
+    """`input` is a second name of `value`, for when that is None. Raises ValueError for both."""
+    if value is not None and input is not None:
+        raise ValueError("Cannot specify both 'value' and 'input'")
+    return input if value is None else value
 
 
 def _pool(kind: type[Pooling], value: Any, ksize: Any, strides: Any, padding: Any, data_format: str | None,
           name: str) -> Tensor:  # fmt: skip
-    if value is None or ksize is None or strides is None or padding is None:
-        raise ValueError(f"{name} needs value, ksize, strides and padding")
     if not isinstance(padding, str) or padding.upper() not in ("SAME", "VALID"):
         raise ValueError(f"padding must be 'SAME' or 'VALID', got {padding!r}")
     nchw = channels_first(data_format)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from .convert import convert_to_tensor
 
 @op
 class PrintOp(Op):
-    """The first input itself; prints the others to stderr, the first `first_n` times (-1: always)."""
+    """The first input itself; prints the others to the session's stderr, the first `first_n` times (-1: always)."""
 
     type = "Print"
     message: str = ""
@@ -35,7 +34,7 @@ class PrintOp(Op):
     def compute(self, state: Any, x: Any, *data: Any) -> Any:
         if self.first_n < 0 or state.next_count() < self.first_n:
             values = "".join(f"[{summary(value, self.summarize)}]" for value in data)
-            print(f"{self.message}{values}", file=sys.stderr, flush=True)
+            state.report(f"{self.message}{values}")
         return x
 
     def grad(self, operation: Operation, dy: Any) -> list[Any]:

@@ -1,0 +1,134 @@
+"""Sessions over tasks in this process: what they print, and which plans they load and drop."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import weft as wf
+from endpoints import in_background
+from scripted import A, B, nothing_left_soon, scripted, session, soon, workers
+from weft.cluster import client
+from weft.cluster.engine import ClusterEngine
+from weft.cluster.message import Message
+from weft.cluster.protocol import Kind
+from weft.cluster.transport import Connection
+from weft.cluster.worker import Worker
+from weft.runtime import engine as runtime_engine, session as runtime_session
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing() -> Iterator[None]:
+    with nothing_left_soon():
+        yield
+
+
+@contextmanager
+def session_on(engine: ClusterEngine) -> Iterator[wf.Session]:
+    """A session of the default graph that runs on an engine."""
+    runtime_engine.register_engine("here", lambda target, config: engine)
+    try:
+        with wf.Session("here://") as on_tasks:
+            yield on_tasks
+    finally:
+        del runtime_engine._FACTORIES["here"]
+
+
+@contextmanager
+def session_of_tasks() -> Iterator[tuple[wf.Session, list[Worker]]]:
+    """A session of the default graph over two real tasks."""
+    with workers(A, B) as made, session(made, heartbeat=0.2) as engine, session_on(engine) as on_tasks:
+        yield on_tasks, made
+
+
+# reports
+
+
+def test_what_a_task_prints_appears_here_with_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with wf.device(B):
+        x = wf.placeholder(wf.float32, [])
+        y = wf.Print(x, [x, "two\nlines"], "x is ", first_n=2)
+    with session_of_tasks() as (on_tasks, _):
+        for value in range(3):
+            assert on_tasks.run(y, {x: value}) == value
+    lines = [f"{B}: x is [{value}][two\n{B}: lines]\n" for value in range(2)]
+    assert capsys.readouterr().err == "".join(lines)
+
+
+def test_what_a_task_prints_is_cut_where_it_is_very_long(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_REPORTED", 10)
+    x = wf.constant(1.0)
+    with session_of_tasks() as (on_tasks, _):
+        on_tasks.run(wf.Print(x, [], "0123456789abc"))
+    assert capsys.readouterr().err == f"{A}: 0123456789... (3 characters more)\n"
+
+
+def test_a_stderr_that_is_closed_harms_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> None:
+            raise ValueError("I/O operation on closed file")
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    with session_of_tasks() as (on_tasks, _):
+        assert on_tasks.run(wf.Print(wf.constant(2.0), [])) == 2
+
+
+# plans
+
+
+def test_a_session_that_drops_a_request_lets_its_tasks_forget_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_session, "REQUESTS_KEPT", 3)
+    with session_of_tasks() as (on_tasks, made):
+        (there,) = made[0]._clients.values()
+        fed = wf.placeholder(wf.float32, [])
+        kept = on_tasks.make_callable(fed * 2.0, [fed])
+        assert kept(1.0) == 2
+        values = [fed + float(number) for number in range(10)]
+        for number, value in enumerate(values):
+            assert on_tasks.run(value, {fed: 1.0}) == number + 1
+        soon(lambda: len(there._plans) == 4)  # those of three requests, and the one that can still be called
+        assert kept(2.0) == 4
+        assert on_tasks.run(values[0], {fed: 1.0}) == 1
+
+
+def test_a_plan_that_is_not_ready_in_time_keeps_no_other_step_waiting() -> None:
+    """Neither one of another request, nor one that needs the same plan and may take less time."""
+    fed = wf.placeholder(wf.float32, [])
+    never, other = wf.sin(fed, name="never"), wf.cos(fed)
+
+    def script(connection: Connection, message: Message) -> None:
+        if message.kind == Kind.LOAD and b"never" not in message.meta:
+            connection.send(Message(Kind.LOADED, 0, message.step, message.edge))
+        elif message.kind == Kind.STEP:
+            connection.send(Message(Kind.RESULT, 0, message.step, tensors=message.tensors))
+
+    def run(fetch: wf.Tensor, milliseconds: int) -> None:
+        on_tasks.run(fetch, {fed: 1.0}, options=wf.RunOptions(timeout_in_ms=milliseconds))
+
+    with scripted(script) as engine, session_on(engine) as on_tasks:
+        waiting = in_background(run, never, 1500)
+        time.sleep(0.3)
+        started = time.monotonic()
+        run(other, 1000)
+        with pytest.raises(wf.errors.DeadlineExceededError, match=r"0\.2 s: another thread still made its plan ready"):
+            run(never, 200)
+        assert time.monotonic() - started < 1
+        with pytest.raises(wf.errors.DeadlineExceededError, match=rf"1\.5 s: {A} had not made its plan ready"):
+            waiting()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_session_is_closed_while_it_loads(threads: int) -> None:
+    fed = wf.placeholder(wf.float32, [])
+    value = wf.sin(fed)
+    with scripted(lambda connection, message: None) as engine, session_on(engine) as on_tasks:
+        running = [in_background(on_tasks.run, value, {fed: 1.0}) for _ in range(threads)]
+        time.sleep(0.3)
+        started = time.monotonic()
+        on_tasks.close()
+        assert time.monotonic() - started < 1
+        for each in running:
+            with pytest.raises((wf.errors.CancelledError, RuntimeError), match=r"Session::Close|closed Session"):
+                each()
