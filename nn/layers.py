@@ -1,5 +1,6 @@
 """`wf.layers`: names only, TensorFlow's."""
 
+from .batch_norm import batch_normalization as batch_normalization
 from .layer_functions import (
     average_pooling2d as average_pooling2d,
     conv2d as conv2d,

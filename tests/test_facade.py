@@ -82,7 +82,7 @@ EXACT = {
     "initializers": """constant global_variables glorot_normal glorot_uniform he_normal he_uniform identity lecun_normal
         lecun_uniform local_variables ones random_normal random_uniform truncated_normal variables variance_scaling
         zeros""",
-    "layers": "average_pooling2d conv2d dense dropout flatten max_pooling2d",
+    "layers": "average_pooling2d batch_normalization conv2d dense dropout flatten max_pooling2d",
     "losses": """Reduction absolute_difference add_loss compute_weighted_loss get_losses get_regularization_loss
         get_regularization_losses get_total_loss hinge_loss huber_loss log_loss mean_squared_error
         sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy""",
@@ -177,6 +177,10 @@ SIGNATURES = {
     "nn.max_pool": "value ksize strides padding data_format= name= input=",
     "nn.avg_pool": "value ksize strides padding data_format= name= input=",
     "nn.depthwise_conv2d": "input filter strides padding rate= name= data_format= dilations=",
+    "layers.batch_normalization": """inputs axis= momentum= epsilon= center= scale= beta_initializer= gamma_initializer=
+        moving_mean_initializer= moving_variance_initializer= beta_regularizer= gamma_regularizer= beta_constraint=
+        gamma_constraint= training= trainable= name= reuse= renorm= renorm_clipping= renorm_momentum= fused=
+        virtual_batch_size= adjustment=""",
     "get_variable": """name shape= dtype= initializer= regularizer= trainable= collections= caching_device= partitioner=
         validate_shape= use_resource= custom_getter= constraint= synchronization= aggregation=""",
     "get_local_variable": """name shape= dtype= initializer= regularizer= trainable= collections= caching_device=

@@ -532,3 +532,14 @@ def test_updates_from_threads_are_not_lost(sess: wf.Session) -> None:
     for thread in threads:
         thread.join()
     assert sess.run(v).tolist() == [200.0] * 1000
+
+
+def test_a_read_that_nothing_orders_after_a_write_gives_the_value_before_it(sess: wf.Session) -> None:
+    step = wf.train.get_or_create_global_step()
+    w = wf.Variable(1.0)
+    train_op = wf.train.GradientDescentOptimizer(0.1).minimize(w * w, global_step=step)
+    with wf.control_dependencies([train_op]):
+        after = step.read_value()
+    sess.run(wf.global_variables_initializer())
+    found = [sess.run([train_op, step, after])[1:] for _ in range(3)]
+    assert [[int(value) for value in pair] for pair in found] == [[0, 1], [1, 2], [2, 3]]
