@@ -13,6 +13,7 @@ from .compile import CompiledPlan
 from .lower import lower
 from .order import order
 from .partition import Partition, partition
+from .program import on_devices
 from .tapes import inner_program
 
 _HERE = DeviceSpec()
@@ -32,7 +33,8 @@ def compile_function(
     and of nothing else that changes.
     """
     program, entries = inner_program(function, inputs, saves)
-    parts = partition(program, order(program), [_HERE] * len(program.nodes))
+    program = on_devices(program, [_HERE] * len(program.nodes))
+    parts = partition(program, order(program))
     part = parts[0] if parts else Partition(str(_HERE))
     plan = lower(program, part, backend, sends_by_reference=True, shared=shared)
     return CompiledPlan(plan, backend, state), entries

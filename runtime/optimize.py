@@ -141,13 +141,11 @@ def drop_identities(node: Node, program: _Rewriter) -> Node | Ref:
 
 
 def share_equals(node: Node, program: _Rewriter) -> Node | Ref:
-    """A pure operation of the same kind on the same inputs, wanted on the same device, is computed once."""
+    """A pure operation of the same kind on the same inputs and device is computed once."""
     if not _is_pure(node.definition) or len(node.specs) != 1 or node.specs[0].dtype is string:
         return node
-    origin = node.origin
-    wish = (origin.device, origin.colocation) if origin is not None and node.inputs else None
     # By text as well, because 0.0 == -0.0 and 1 == True.
-    key = (node.definition, repr(node.definition), node.inputs, node.controls, wish)
+    key = (node.definition, repr(node.definition), node.inputs, node.controls, node.inputs and node.device)
     first = program.seen.setdefault(key, len(program.nodes))
     return node if first == len(program.nodes) else Ref(first, 0)
 

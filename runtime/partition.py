@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..graph.devices import DeviceSpec
 from ..graph.ops.constant import Const
 from .program import Feed, Program, Ref
 
@@ -47,13 +46,13 @@ class Partition:
     fetches: dict[int, Ref] = field(default_factory=dict)
 
 
-def partition(program: Program, order: Sequence[int], devices: Sequence[DeviceSpec]) -> tuple[Partition, ...]:
+def partition(program: Program, order: Sequence[int]) -> tuple[Partition, ...]:
     """One part a device. A value crosses once to each device that uses it; constants and feeds are wherever needed.
 
     Every part keeps the one global order, and a send follows at once on what it sends, so parts that wait for each
     other always find somebody to go on: they cannot deadlock.
     """
-    homes = [str(device) for device in devices]
+    homes = [str(node.device) for node in program.nodes]
     crossings = _crossings(program, order, homes)
     parts: dict[str, Partition] = {}
     here: set[tuple[Ref, str]] = set()

@@ -15,7 +15,7 @@ from .order import order
 from .partition import partition
 from .place import place
 from .plan import StepPlan
-from .program import Program
+from .program import Program, on_devices
 from .prune import prune
 from .specialize import specialize
 from .tapes import record
@@ -40,9 +40,10 @@ def make_plan(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
 ) -> StepPlan:
     """The plan of a pruned program for feeds of these shapes on an engine's devices."""
-    program = record(optimize(specialize(program, feed_dims)))
-    placed = place(program, engine.devices, engine.default_device, soft, engine.local)
-    parts = partition(program, order(program, schedule_seed), placed)
+    program = specialize(program, feed_dims)
+    program = on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
+    program = record(optimize(program))
+    parts = partition(program, order(program, schedule_seed))
     plans = [
         lower(program, part, engine.backend(DeviceSpec.from_string(part.device)), engine.sends_by_reference)
         for part in parts

@@ -98,7 +98,7 @@ def _choose(
     raise errors.InvalidArgumentError(
         node.origin,
         node.origin,
-        f"Cannot assign a device for operation {node.name}: {{{{node {node.name}}}}} was explicitly assigned to {wanted} "
+        f"Cannot assign a device for operation {_name(node)}: {{{{node {_name(node)}}}}} was explicitly assigned to {wanted} "
         f"but available devices are [ {', '.join(str(device) for device in devices)} ]. Make sure the device "
         f"specification refers to a valid device. {_made(node)}",
     )
@@ -145,10 +145,15 @@ def _cannot_colocate(
     return errors.InvalidArgumentError(
         node.origin,
         node.origin,
-        f"Cannot colocate nodes {{{{colocation_node {node.name}}}}} and {{{{colocation_node {other.name}}}}}: {conflict}. "
+        f"Cannot colocate nodes {{{{colocation_node {_name(node)}}}}} and {{{{colocation_node {_name(other)}}}}}: {conflict}. "
         f"{_made(node)}; {_made(other)}\nColocation Debug Info: this group must share a device:{group}",
     )
 
 
+def _name(node: Node) -> str:
+    """The operation's name, also where a node stands for a fed tensor."""
+    return node.origin.name if node.origin is not None else node.name
+
+
 def _made(node: Node) -> str:
-    return f"{node.name} was made at {node.origin.location}" if node.origin is not None else ""
+    return f"{_name(node)} was made at {node.origin.location}" if node.origin is not None else ""

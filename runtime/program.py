@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..graph.devices import DeviceSpec
 from ..graph.dtypes import DType, resource
 from ..graph.ir import Operation
 from ..graph.opdef import OpDef, Spec
@@ -28,6 +30,8 @@ class Node(NamedTuple):
     specs: tuple[Spec, ...]
     #: The operation of the graph that it comes from: for its requested device and its line in the user's program.
     origin: Operation | None
+    #: Where it runs, once it is placed.
+    device: DeviceSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,12 @@ class Program:
 
     def spec(self, ref: Ref) -> Spec:
         return self.nodes[ref.node].specs[ref.output]
+
+
+def on_devices(program: Program, devices: Sequence[DeviceSpec]) -> Program:
+    """The program with a device at every node."""
+    nodes = (node._replace(device=device) for node, device in zip(program.nodes, devices, strict=True))
+    return Program(tuple(nodes), program.fetches, program.targets)
 
 
 def variable_key(program: Program, ref: Ref) -> str:

@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 import weft as wf
+from weft.graph.devices import DeviceSpec
 from weft.graph.ops.sizes import Shape
 from weft.runtime import pipeline
 from weft.runtime.interpret import interpret
 from weft.runtime.optimize import FOLD_LIMIT_BYTES, optimize
-from weft.runtime.program import Program
+from weft.runtime.place import place
+from weft.runtime.program import Program, on_devices
 from weft.runtime.specialize import specialize
+
+DEVICES = [DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(2)]
 
 
 def optimized(*fetches: Any, feeds: dict[wf.Tensor, tuple[int, ...]] | None = None) -> Program:
@@ -19,7 +23,8 @@ def optimized(*fetches: Any, feeds: dict[wf.Tensor, tuple[int, ...]] | None = No
     tensors = tuple(fetch for fetch in fetches if isinstance(fetch, wf.Tensor))
     targets = tuple(fetch for fetch in fetches if isinstance(fetch, wf.Operation))
     program = pipeline.cut(pipeline.Request(tensors, targets, tuple(feeds)))
-    return optimize(specialize(program, list(feeds.values())))
+    program = specialize(program, list(feeds.values()))
+    return optimize(on_devices(program, place(program, DEVICES, DEVICES[0], soft=False, local=True)))
 
 
 def types(program: Program) -> list[str]:

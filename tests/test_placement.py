@@ -222,3 +222,25 @@ def test_a_program_over_several_devices_computes() -> None:
         assert sess.run([y, update])[0] == 5.0
         assert sess.run(v).tolist() == [0.0, 0.0]
         assert len(sess.plan(y).plans) == 2
+
+
+@pytest.mark.parametrize(
+    "made_there",
+    [
+        lambda x: wf.identity(x),
+        lambda x: wf.stop_gradient(x),
+        lambda x: wf.reshape(x, [3]),
+        lambda x: wf.constant(1.0) + 2.0,
+        lambda x: wf.shape(x),
+    ],
+    ids=["identity", "stop_gradient", "reshape", "folded", "shape"],
+)
+def test_an_unknown_device_is_an_error_also_for_what_optimization_takes_out(made_there: Any) -> None:
+    x = wf.placeholder(wf.float32, [3])
+    with wf.device("/device:CPU:7"):
+        y = made_there(x)
+    with (
+        wf.Session() as session,
+        pytest.raises(wf.errors.InvalidArgumentError, match=r"Cannot assign a device .*CPU:7"),
+    ):
+        session.run(y, {x: [1.0, 2.0, 3.0]})

@@ -42,10 +42,10 @@ class Sigmoid(Smooth):
 
 @op
 class SigmoidGrad(FromValue):
-    """dy times y * (1 - y) (its conjugate)."""
+    """y times x * (1 - x) (its conjugate): x is the sigmoid, y the gradient that arrived."""
 
-    def compute(self, y: Any, dy: Any) -> Any:
-        return dy * np.conjugate(y * (y.dtype.type(1) - y))
+    def compute(self, x: Any, y: Any) -> Any:
+        return y * np.conjugate(x * (x.dtype.type(1) - x))
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
         y, dy = operation.inputs

@@ -234,10 +234,10 @@ class FromValue(Binary):
 
 @op
 class TanhGrad(FromValue):
-    """dy times 1 - y * y (its conjugate)."""
+    """y times 1 - x * x (its conjugate): x is the hyperbolic tangent, y the gradient that arrived."""
 
-    def compute(self, y: Any, dy: Any) -> Any:
-        return dy * np.conjugate(y.dtype.type(1) - y * y)
+    def compute(self, x: Any, y: Any) -> Any:
+        return y * np.conjugate(x.dtype.type(1) - x * x)
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
         y, dy = operation.inputs
