@@ -118,7 +118,7 @@ def test_values_of_every_type_arrive(by_transport: Cluster, shape: tuple[int, ..
     random = np.random.default_rng(0)
     sent, moved = {}, []
     for dtype in dtypes.ALL:
-        if dtype in (wf.string, dtypes.resource):
+        if dtype in (wf.string, dtypes.resource, dtypes.variant):  # handles and tapes stay where they are
             continue
         with wf.device(PS):
             fed = wf.placeholder(dtype, [None] * len(shape))
