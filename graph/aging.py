@@ -39,8 +39,8 @@ def age(made: int, size: int) -> None:
 
 
 @contextmanager
-def uncollected(size: Callable[[], int]) -> Iterator[None]:
-    """A block that makes many operations and no garbage: the collector is off. `size` tells how large the graph is."""
+def uncollected(size: Callable[[], int] = lambda: 0) -> Iterator[None]:
+    """A block that makes many objects and no garbage: the collector is off. `size` tells how large the graph is that grows."""
     before, enabled = size(), gc.isenabled()
     gc.disable()
     try:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..graph import errors
+from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
-from .collection import collection_put_off
 from .compile import CompiledPlan, Frame
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
@@ -115,7 +115,7 @@ class LocalEngine:
         return CPU
 
     def load(self, step: StepPlan, timeout: float | None = None) -> _Loaded:
-        with collection_put_off():
+        with uncollected():
             plans = tuple(
                 CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
             )

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from ..graph import context, errors
+from ..graph.aging import uncollected
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
-from .collection import collection_put_off
 from .config import ConfigProto, RunMetadata, RunOptions
 from .engine import engine_for, scheme_of
 from .failures import StepFailure, public_error
@@ -167,7 +167,7 @@ class Session:
 
     def _prepare(self, request: Request) -> Prepared:
         """The place for a request's plans, made at its first run."""
-        with self._lock, collection_put_off():
+        with self._lock, uncollected():
             prepared = self._prepared.get(request)
             if prepared is None:
                 prepared = self._prepared[request] = Prepared(request, pipeline.cut(request))
@@ -184,7 +184,7 @@ class Session:
             if dims not in prepared.loaded and len(prepared.loaded) >= SHAPES_A_REQUEST:
                 dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
-                with self._lock, collection_put_off():
+                with self._lock, uncollected():
                     plan = self._make_plan(prepared.program, dims)
                 prepared.loaded[dims] = plan, self._engine.load(plan, timeout)
             return prepared.loaded[dims]
