@@ -8,8 +8,10 @@ import hypothesis
 import pytest
 import weft
 
-# The checkout is the package: without this, pytest would load it a second time under the checkout folder's name.
-sys.modules.setdefault(Path(__file__).parents[1].name, weft)
+# The checkout is the package: without this, pytest would load it a second time, under the checkout folder's name, or as
+# `__init__` where that is no name for a module.
+_folder = Path(__file__).parents[1].name
+sys.modules.setdefault(_folder if _folder.isidentifier() else "__init__", weft)
 
 from weft.graph import context  # noqa: E402
 
