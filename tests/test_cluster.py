@@ -361,6 +361,9 @@ def test_a_session_that_is_closed_in_a_step(cluster: Cluster) -> None:
             session.run(back, {fed: [1.0]})
 
 
+SESSIONS = 20
+
+
 def test_a_closed_session_leaves_nothing_here_or_there(by_transport: Cluster) -> None:
     fed, back = hop()
 
@@ -377,12 +380,15 @@ def test_a_closed_session_leaves_nothing_here_or_there(by_transport: Cluster) ->
     use()
     time.sleep(0.5)
     before = [(threads(task.pid), files(task.pid)) for task in by_transport.tasks]
-    for _ in range(5):
+    for _ in range(SESSIONS):
         with nothing_left():
             use()
     deadline = time.monotonic() + 10
     while after := [(threads(task.pid), files(task.pid)) for task in by_transport.tasks]:
-        if all(now <= old for pair in zip(after, before, strict=True) for now, old in zip(*pair, strict=True)):
+        # Ray's own threads and connections in a task come and go by one or two; what a session left would be there each time.
+        if all(
+            now < old + SESSIONS / 4 for pair in zip(after, before, strict=True) for now, old in zip(*pair, strict=True)
+        ):
             return
         assert time.monotonic() < deadline, f"{before} threads and files became {after}"
         time.sleep(0.1)
