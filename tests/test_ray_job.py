@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+RAY = ["-m", "ray.scripts.scripts"]
 EXAMPLES = Path(__file__).parents[1] / "examples"
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
 def free_ports(count: int) -> list[int]:
@@ -26,9 +26,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def head() -> Iterator[tuple[str, dict[str, str]]]:
-    """A Ray head with a dashboard and a token, apart from all others of this machine: its address, and the environment."""
+def head() -> Iterator[tuple[str, dict[str, str], str]]:
+    """A Ray head with a dashboard and a token, apart from all others of this machine.
+
+    Its address, the environment, and the Python to call Ray with: through a link, because Ray starts some of its processes
+    by a shell without quoting, and the checkout may lie under a path with a space.
+    """
     folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie in it, and their names have a limit
+    Path(folder, "venv").symlink_to(sys.prefix)
+    python = str(Path(folder, "venv", "bin", "python"))
     token = secrets.token_hex(32)
     environment = dict(os.environ) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_TMPDIR": folder}
     environment.pop("RAY_ADDRESS", None)
@@ -41,11 +47,11 @@ def head() -> Iterator[tuple[str, dict[str, str]]]:
     ]  # fmt: skip
     with Path(folder, "output").open("w") as output:
         process = subprocess.Popen(
-            [*RAY, "start", *options], env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
+            [python, *RAY, "start", *options], env=environment, cwd=folder, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         wait_for_dashboard(dashboard, process, Path(folder, "output"))
-        yield f"http://127.0.0.1:{dashboard}", environment
+        yield f"http://127.0.0.1:{dashboard}", environment, python
     finally:
         process.terminate()  # it ends what it has started, and nobody else's Ray, as `ray stop` would
         try:
@@ -80,13 +86,13 @@ def end_all(token: str) -> None:
             continue
 
 
-def test_the_main_job_runs_as_a_ray_job(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    address, environment = head
-    command = [sys.executable, "train_digits.py", "--mode", "cluster", "--address", "auto", "--steps", "20"]
+def test_the_main_job_runs_as_a_ray_job(head: tuple[str, dict[str, str], str], tmp_path: Path) -> None:
+    address, environment, python = head
+    command = [python, "train_digits.py", "--mode", "cluster", "--address", "auto", "--steps", "20"]
 
     def job(verb: str, *arguments: str) -> str:
         done = subprocess.run(
-            [*RAY, "job", verb, "--address", address, *arguments],
+            [python, *RAY, "job", verb, "--address", address, *arguments],
             env=environment, cwd=tmp_path, text=True, timeout=60, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
