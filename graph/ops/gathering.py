@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -186,7 +187,7 @@ class OneHot(Op):
         if depth < 0:
             raise InvalidArgumentError(None, None, f"depth must be non-negative, got: {depth}")
         axis = normal_axis(self.axis, indices.ndim + 1)
-        before, after = (int(np.prod(part, dtype=np.int64)) for part in (indices.shape[:axis], indices.shape[axis:]))
+        before, after = math.prod(indices.shape[:axis]), math.prod(indices.shape[axis:])
         out = np.full((before, int(depth), after), off_value, np.asarray(on_value).dtype)
         table = indices.reshape(before, after)
         i, j = np.nonzero((table >= 0) & (table < depth))
