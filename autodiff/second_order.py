@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from ..graph import shapes
 from ..graph.ir import Tensor
+from ..graph.ops.arithmetic import add
 from ..graph.ops.array import concat
+from ..graph.ops.compare import less
 from ..graph.ops.constant import const
 from ..graph.ops.convert import convert_to_tensor, stack
 from ..graph.ops.fills import zeros_like
+from ..graph.ops.gathering import one_hot
+from ..graph.ops.loops import while_loop
+from ..graph.ops.math import maximum
 from ..graph.ops.reshaping import reshape
-from ..graph.ops.sizes import shape
-from .gradients import UnconnectedGradients, gradients
+from ..graph.ops.sizes import shape, size
+from ..graph.ops.tensor_array import TensorArray
+from .gradients import UnconnectedGradients, common_graph, gradients
+
+#: Up to so many elements each has its gradient in the graph, which runs faster; more share one, in a loop.
+UNROLLED = 16
+
+#: Takes the gradient to start from, and gives that of each x.
+_Row = Callable[[Tensor], list[Any]]
 
 
 def hessians(
@@ -24,8 +37,8 @@ def hessians(
 ) -> list[Tensor]:  # fmt: skip
     """The second derivatives of the sum of `ys` by each of `xs` (with itself), a tensor of shape(x) + shape(x) for each.
 
-    xs: a tensor, a variable or a list of them, of any rank, of known shape. Zeros where the derivative does not depend on x.
-    Source: `tf.hessians`. Raises ValueError for an x that ys do not depend on, or of unknown shape; otherwise as `gradients`.
+    xs: a tensor, a variable or a list of them, of any shape, known or not. Zeros where the derivative does not depend on x.
+    Differentiable again. Source: `tf.hessians`. Raises ValueError for an x that ys do not depend on; otherwise as `gradients`.
     """
     sources = _as_list(xs)
     options: dict[str, Any] = {
@@ -48,8 +61,8 @@ def jacobian(ys: Any, xs: Any, unconnected_gradients: Any = UnconnectedGradients
     """The derivatives of every element of `ys` by every element of each of `xs`: tensors of shape(y) + shape(x).
 
     Returns a list as long as xs, with None where y does not depend on x (zeros with `unconnected_gradients="zero"`); when
-    ys is a list, a list of such lists. The graph grows by one gradient for each element of y. Raises ValueError for a y of
-    unknown shape; otherwise as `gradients`.
+    ys is a list, a list of such lists. Shapes need not be known; for a y of many elements the graph grows by one gradient,
+    in a loop over them. Raises as `gradients`.
     """
     if isinstance(ys, (list, tuple)):
         return [jacobian(y, xs, unconnected_gradients, name) for y in ys]
@@ -61,8 +74,8 @@ def per_example_gradients(
 ) -> list[Any]:
     """For each of `xs` the gradients of each of the `losses` (shape [batch]): tensors of shape [batch] + shape(x).
 
-    None where the losses do not depend on x (zeros with `unconnected_gradients="zero"`). The graph grows by one gradient
-    for each example. Raises ValueError for losses that are no vector of known length; otherwise as `gradients`.
+    None where the losses do not depend on x (zeros with `unconnected_gradients="zero"`). The batch may be of any length,
+    as in `jacobian`. Raises ValueError for losses that are no vector; otherwise as `gradients`.
     """
     tensor = convert_to_tensor(losses)
     if tensor.dims is None or len(tensor.dims) != 1:
@@ -103,24 +116,54 @@ def _as_list(value: Any) -> list[Any]:
 
 def _jacobian(y: Tensor, xs: Sequence[Any], unconnected: Any, name: str, options: dict[str, Any]) -> list[Any]:
     """One gradient for each element of y, stacked. The starting gradients are the rows of a unit matrix."""
-    size = shapes.count(y.dims)
-    if size is None:
-        raise ValueError(f"the derivatives of each element need a tensor of known shape, not {y}")
+    graph = common_graph([y, *xs])
+    with graph.as_default(), graph.name_scope(name):
+
+        def row(seed: Tensor) -> list[Any]:
+            return gradients(y, xs, seed, "element", unconnected_gradients=unconnected, **options)
+
+        with graph.colocate_with(y.op) if options.get("colocate_gradients_with_ops") else nullcontext():
+            count = shapes.count(y.dims)
+            rows = _unrolled(y, count, row) if count is not None and count <= UNROLLED else _looped(y, xs, row)
+            return [None if stacked is None else _shaped(stacked, y) for stacked in rows]
+
+
+def _unrolled(y: Tensor, count: int, row: _Row) -> list[Tensor | None]:
+    """The rows of a few elements, each a gradient of its own. What they have in common is computed once."""
     dims = [d for d in y.dims or () if d is not None]
-    units = [np.array(unit).reshape(dims) for unit in np.eye(size, dtype=y.dtype.np)]
-    with y.graph.name_scope(name):
-        rows = [
-            gradients(y, xs, const(unit), "element", unconnected_gradients=unconnected, **options) for unit in units
+    units = np.eye(max(count, 1), count, dtype=y.dtype.np)
+    rows = [row(const(unit.reshape(dims))) for unit in units]
+    return [
+        None if column[0] is None else stack([convert_to_tensor(grad) for grad in column])[:count]
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _looped(y: Tensor, xs: Sequence[Any], row: _Row) -> list[Tensor | None]:
+    """The rows of any number of elements, one an iteration of a loop. Without elements one row tells the shape."""
+    count, dims = size(y), shape(y)
+    known = shapes.is_full(y.dims)
+    steps = count if known else maximum(count, 1)
+    arrays = [TensorArray(getattr(x, "dtype", y.dtype), steps) for x in xs]
+    missing = [False] * len(arrays)
+
+    def step(index: Tensor, arrays: list[TensorArray]) -> tuple[Tensor, list[TensorArray]]:
+        grads = row(reshape(one_hot(index, count, dtype=y.dtype), dims))
+        missing[:] = [grad is None for grad in grads]
+        written = [
+            array if grad is None else array.write(index, convert_to_tensor(grad))
+            for array, grad in zip(arrays, grads, strict=True)
         ]
-        if not rows:
-            rows = [gradients(y, xs, name="element", unconnected_gradients=unconnected, **options)]
-        return [_stacked(column, dims, size) for column in zip(*rows, strict=True)]
+        return add(index, 1), written
+
+    _, arrays = while_loop(lambda index, _: less(index, steps), step, (0, arrays), name="elements")
+    stacked = [None if none else array.stack() for none, array in zip(missing, arrays, strict=True)]
+    return stacked if known else [None if rows is None else rows[:count] for rows in stacked]
 
 
-def _stacked(rows: Sequence[Any], dims: list[int], size: int) -> Tensor | None:
-    """The gradients by one x as a tensor whose first dimensions are those of y."""
-    if rows[0] is None:
-        return None
-    tensors = [convert_to_tensor(row) for row in rows]
-    together = stack(tensors)[:size]
-    return reshape(together, concat([const(np.array(dims, np.int32)), shape(tensors[0])], 0))
+def _shaped(rows: Tensor, y: Tensor) -> Tensor:
+    """The rows as a tensor whose first dimensions are those of y."""
+    whole = reshape(rows, concat([shape(y), shape(rows)[1:]], 0))
+    if y.dims is not None and rows.dims is not None:
+        whole.set_shape((*y.dims, *rows.dims[1:]))
+    return whole
