@@ -5,17 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph.dtypes import int64
-from ..graph.indexed_slices import IndexedSlices
+from ..graph.indexed_slices import Gradient, IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.arithmetic import AddN
 from ..graph.ops.array import concat
 from ..graph.ops.cast import cast
-from ..graph.ops.gathering import gather
 from ..graph.ops.neutral import add_all
-from ..graph.ops.segments import dense
-
-#: What flows backward.
-Gradient = Tensor | IndexedSlices
+from ..graph.ops.segments import flat, whole
 
 
 class AggregationMethod:
@@ -55,7 +51,7 @@ def aggregate(terms: list[Gradient], operation: Operation, method: int) -> Gradi
         return _joined(slices)
     graph = graph_of(tensors)
     if slices:
-        return AddN()(*(term if isinstance(term, Tensor) else dense(flat(term), None) for term in terms))
+        return AddN()(*(whole(term) for term in terms))
     if method == AggregationMethod.ADD_N:
         return _sum_by_device(tensors, graph)
     return _running_sum(tensors, operation, graph)
@@ -90,11 +86,3 @@ def _joined(slices: list[IndexedSlices]) -> IndexedSlices:
     if any(index.dtype is not indices[0].dtype for index in indices):
         indices = [cast(index, int64) for index in indices]
     return IndexedSlices(concat([term.values for term in slices], 0), concat(indices, 0), slices[0].dense_shape)
-
-
-def flat(slices: IndexedSlices) -> IndexedSlices:
-    """The same where the values are IndexedSlices themselves (rows of rows): as rows of the outer whole."""
-    while isinstance(slices.values, IndexedSlices):
-        inner = slices.values
-        slices = IndexedSlices(inner.values, gather(slices.indices, inner.indices), slices.dense_shape)
-    return slices

@@ -10,12 +10,11 @@ from ..graph import context, shapes
 from ..graph.aging import uncollected
 from ..graph.derivative import differentiator
 from ..graph.function import FunctionGraph
-from ..graph.indexed_slices import IndexedSlices
+from ..graph.indexed_slices import Gradient, IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.neutral import zeros_for
-from ..graph.ops.segments import dense
-from .aggregate import Gradient, flat
+from ..graph.ops.segments import flat
 from .reach import between
 from .seeds import seeds
 from .walk import Options, walk
@@ -111,11 +110,11 @@ def _walked(
 
 
 @differentiator
-def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients inside of a branch or a loop, all dense."""
+def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Gradient], xs: Sequence[Tensor]) -> list[Gradient | None]:
+    """The gradients inside of a branch or a loop; the values of IndexedSlices are tensors."""
     started = list(zip(ys, grad_ys, strict=True))
     totals = _walked(started, frozenset(xs), frozenset(), Options(False, False, None))
-    return [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
+    return [flat(grad) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
 
 
 def _as_list(value: Any) -> list[Any]:

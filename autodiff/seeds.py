@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..graph import shapes
-from ..graph.indexed_slices import IndexedSlices
+from ..graph.indexed_slices import Gradient, IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.constant import const
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.fills import OnesLike
 from ..graph.ops.identity import Identity
-from .aggregate import Gradient
 
 _SMALL = 1000
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..graph import shapes
-from ..graph.indexed_slices import IndexedSlices
+from ..graph.indexed_slices import Gradient, IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.location import user_place
 from ..graph.ops.neutral import zeros_for
-from ..graph.ops.segments import dense
-from .aggregate import Gradient, aggregate, checked_method, flat
+from ..graph.ops.segments import whole
+from .aggregate import aggregate, checked_method
 from .gate import gated
 from .reach import Between
 from .registry import GradientFunction, gradient_function, is_users
@@ -141,7 +141,7 @@ class _Step:
 def _call(function: GradientFunction, operation: Operation, grads: Sequence[Gradient | None]) -> list[Any]:
     """What the gradient function returns, as a sequence of one an input. Raises ValueError for another number."""
     if not (operation.definition.passes_slices or is_users(operation)):
-        grads = [dense(flat(grad), None) if isinstance(grad, IndexedSlices) else grad for grad in grads]
+        grads = [None if grad is None else whole(grad) for grad in grads]
     try:
         returned = function(operation, *grads)
     except Exception as error:

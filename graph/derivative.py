@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from .indexed_slices import Gradient
 from .ir import Tensor
 
 #: Takes ys, the gradients that arrive at them, and xs; gives the gradient of each x, or None.
-Differentiate = Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], list[Tensor | None]]
+Differentiate = Callable[[Sequence[Tensor], Sequence[Gradient], Sequence[Tensor]], list[Gradient | None]]
 
 _DIFFERENTIATE: list[Differentiate] = []
 
@@ -18,6 +19,6 @@ def differentiator(function: Differentiate) -> Differentiate:
     return function
 
 
-def differentiate(ys: Sequence[Tensor], grad_ys: Sequence[Tensor], xs: Sequence[Tensor]) -> list[Tensor | None]:
+def differentiate(ys: Sequence[Tensor], grad_ys: Sequence[Gradient], xs: Sequence[Tensor]) -> list[Gradient | None]:
     """The gradients of `ys` by `xs`, all of one function, built in the default graph."""
     return _DIFFERENTIATE[0](ys, grad_ys, xs)

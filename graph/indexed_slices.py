@@ -77,3 +77,7 @@ class IndexedSlices:
     def __repr__(self) -> str:
         shape = "" if self._dense_shape is None else f", dense_shape={self._dense_shape}"
         return f"IndexedSlices(indices={self._indices}, values={self._values}{shape})"
+
+
+#: What flows backward.
+Gradient = Tensor | IndexedSlices

@@ -4,7 +4,7 @@ import warnings
 from typing import Any
 
 import pytest
-from weft.autodiff.aggregate import AggregationMethod, aggregate, flat
+from weft.autodiff.aggregate import AggregationMethod, aggregate
 from weft.autodiff.gradients import gradients
 from weft.graph import ir
 from weft.graph.indexed_slices import IndexedSlices
@@ -114,7 +114,7 @@ def nested() -> IndexedSlices:
 
 
 def test_rows_of_rows_are_flattened() -> None:
-    slices = flat(nested())
+    slices = segments.flat(nested())
     assert interpret([slices.indices], {})[0].tolist() == [1, 4, 1]
     assert dense(slices) == [0.0, 4.0, 0.0, 0.0, 2.0]
 

@@ -167,7 +167,8 @@ def test_by_variables_and_rows_of_tables() -> None:
         return i + 1, a + wf.reduce_sum(wf.nn.embedding_lookup(table, [i, 2])) * v
 
     total = wf.while_loop(lambda i, _: i < 2, body, (0, wf.constant(0.0, wf.float64)))[1]
-    rows, by_v, twice = run([*wf.gradients(total, [table, v]), wf.gradients(wf.gradients(total, v)[0], table)[0]])
+    grads = [*wf.gradients(total, [table, v]), wf.gradients(wf.gradients(total, v)[0], table)[0]]
+    rows, by_v, twice = run([wf.convert_to_tensor(grad) for grad in grads])
     assert rows.tolist() == [[3.0, 3.0], [3.0, 3.0], [6.0, 6.0]]
     assert by_v == 1.0 + 9.0 + 5.0 + 9.0
     assert twice.tolist() == [[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]]

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from ..derivative import differentiate
 from ..dtypes import int32
 from ..function import Function, FunctionGraph
+from ..indexed_slices import Gradient, IndexedSlices
 from ..ir import Graph, Tensor
 from ..opdef import Spec
 from .constant import Const
+from .segments import flat
 from .tapes import TapeRead, heads
 
 
@@ -58,16 +60,24 @@ class GradientGraph(FunctionGraph):
         found.known = tensor.known
         return found
 
+    def captured_gradient(self, grad: Gradient) -> Gradient:
+        """A gradient from around, here; of IndexedSlices all parts."""
+        if isinstance(grad, Tensor):
+            return self.capture(grad)
+        rows, whole = flat(grad), grad.dense_shape
+        parts = (self.capture(rows.values), self.capture(rows.indices))
+        return IndexedSlices(*parts, None if whole is None else self.capture(whole))
+
     def differentiate(
-        self, dys: Sequence[Tensor | None], dtape: Tensor | None, xs: Sequence[Tensor]
-    ) -> list[Tensor | None]:
+        self, dys: Sequence[Gradient | None], dtape: Tensor | None, xs: Sequence[Tensor]
+    ) -> list[Gradient | None]:
         """The gradients by `xs` of the forward function's outputs and of what `dtape` holds gradients for."""
         ys: list[Tensor] = []
-        seeds: list[Tensor] = []
+        seeds: list[Gradient] = []
         for y, dy in zip(self.forward.outputs, dys, strict=True):
             if dy is not None and y.dtype.is_trainable:
                 ys.append(y)
-                seeds.append(self.capture(dy))
+                seeds.append(self.captured_gradient(dy))
         for head in heads(dtape.entries if dtape is not None else ()):
             if dtape is not None and self.forward.owns(head):
                 ys.append(self.forward.tensor(head))

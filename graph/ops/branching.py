@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import shapes
-from ..dtypes import boolean
+from ..dtypes import DType, boolean
 from ..evaluate import call
 from ..function import Function, FunctionGraph
+from ..indexed_slices import Gradient
 from ..ir import Operation, Tensor, graph_of
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..tape import Tape
 from .backward import GradientGraph
-from .neutral import zeros_for
+from .row_gradients import parts_of, rows_of, rows_type
 from .signature import inner_specs, output_specs, own, tape_spec
 
 
@@ -30,6 +31,7 @@ class If(Op):
     saves: tuple[str, ...] | None = None
     stateful = True
     takes_missing = True
+    passes_slices = True
 
     def infer(self, pred: TensorLike, *inputs: TensorLike) -> tuple[*tuple[Spec, ...], Spec]:
         if pred.dtype is not boolean:
@@ -50,20 +52,27 @@ class If(Op):
     def access_of(self, index: int) -> str:
         return max(self.then.access_of(index - 1), self.orelse.access_of(index - 1)) if index else ""
 
-    def grad(self, operation: Operation, *dys: Tensor | None) -> list[Tensor | None]:
+    def grad(self, operation: Operation, *dys: Any) -> list[Gradient | None]:
         wanted = [index for index, tensor in enumerate(self.then.inputs) if tensor.dtype.is_trainable]
         sides = [_backward(function, operation, dys, wanted) for function in (self.then, self.orelse)]
-        found = [at for at in range(len(wanted)) if any(grads[at] is not None for _, grads in sides)]
-        grads: list[Tensor | None] = [None] * len(operation.inputs)
-        if found:
-            filled = [
-                _filled(graph, function, found, wanted, made)
-                for function, (graph, made) in zip((self.then, self.orelse), sides, strict=True)
-            ]
-            with graph_of(operation.inputs).colocate_with(operation, ignore_existing=True):  # where the tape is
-                made = branch(operation.inputs[0], [graph for graph, _ in sides], filled, None)
-            for at, grad in zip(found, made, strict=True):
-                grads[1 + wanted[at]] = grad
+        grads: list[Gradient | None] = [None] * len(operation.inputs)
+        found = {
+            at: rows_type(pair)
+            for at, pair in enumerate(zip(*(grads for _, grads in sides), strict=True))
+            if pair != (None, None)
+        }
+        if not found:
+            return grads
+        filled = [
+            _filled(graph, [function.inputs[index] for index in wanted], found, made)
+            for function, (graph, made) in zip((self.then, self.orelse), sides, strict=True)
+        ]
+        around = graph_of(operation.inputs)
+        with around.as_default(), around.colocate_with(operation, ignore_existing=True):  # where the tape is
+            parts = iter(branch(operation.inputs[0], [graph for graph, _ in sides], filled, None))
+            for at, rows in found.items():
+                source = operation.inputs[1 + wanted[at]]
+                grads[1 + wanted[at]] = next(parts) if rows is None else rows_of(source, next(parts), next(parts))
         return grads
 
 
@@ -76,8 +85,8 @@ def _either(a: Spec, b: Spec) -> Spec:
 
 
 def _backward(
-    function: Function, operation: Operation, dys: Sequence[Tensor | None], wanted: Sequence[int]
-) -> tuple[GradientGraph, list[Tensor | None]]:
+    function: Function, operation: Operation, dys: Sequence[Any], wanted: Sequence[int]
+) -> tuple[GradientGraph, list[Gradient | None]]:
     """The graph of a branch's gradient, and in it the gradients by the wanted inputs."""
     given = dict(zip(function.inputs, operation.inputs[1:], strict=True))
     graph = GradientGraph(graph_of(operation.inputs), function, given, operation.outputs[-1])
@@ -86,19 +95,14 @@ def _backward(
 
 
 def _filled(
-    graph: GradientGraph,
-    function: Function,
-    found: Sequence[int],
-    wanted: Sequence[int],
-    grads: Sequence[Tensor | None],
+    graph: GradientGraph, inputs: Sequence[Tensor], found: Mapping[int, DType | None], grads: Sequence[Gradient | None]
 ) -> list[Tensor]:
-    """The gradients that one branch or the other has, with zeros where this one has none."""
+    """The gradients that one branch or the other has, nothing where this one has none; two tensors each where of rows."""
+    made: list[Tensor] = []
     with graph.as_default():
-        made = []
-        for at in found:
-            grad = grads[at]
-            made.append(zeros_for(function.inputs[wanted[at]]) if grad is None else graph.capture(grad))
-        return made
+        for at, rows in found.items():
+            made += parts_of(grads[at], inputs[at], rows)
+        return [graph.capture(tensor) for tensor in made]
 
 
 def branch(

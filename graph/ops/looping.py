@@ -9,6 +9,7 @@ from .. import shapes
 from ..dtypes import boolean
 from ..evaluate import call
 from ..function import Function, FunctionGraph
+from ..indexed_slices import Gradient
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
@@ -31,6 +32,7 @@ class While(Op):
     saves: tuple[str, ...] | None = None
     stateful = True
     takes_missing = True
+    passes_slices = True
 
     @property
     def count(self) -> int:
@@ -74,7 +76,7 @@ class While(Op):
     def access_of(self, index: int) -> str:
         return max(self.condition.access_of(index), self.body.access_of(index))
 
-    def grad(self, operation: Operation, *dys: Tensor | None) -> list[Tensor | None]:
+    def grad(self, operation: Operation, *dys: Any) -> list[Gradient | None]:
         if not self.back_prop:
             return [None] * len(operation.inputs)
         return backward_loop(operation, self.body, dys[:-1], dys[-1], loop)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import resource
 from ..function import Function, FunctionGraph
+from ..indexed_slices import Gradient, IndexedSlices
 from ..ir import Graph, Operation, Tensor, graph_of
 from ..opdef import Spec
 from .arithmetic import AddV2, Sub
+from .array_tapes import TensorArrayConcatV3, TensorArrayWriteV3
 from .backward import GradientGraph
 from .compare import GreaterEqual
 from .constant import const
-from .neutral import add_all, zeros_for
-from .tapes import TapeLength
+from .neutral import add_all, content, zeros_for
+from .row_gradients import parts_of, rows_of, rows_type
+from .segments import whole
+from .tapes import EmptyTape, TapeLength
 
 
 @dataclass(slots=True)
@@ -28,27 +32,36 @@ class _Step:
     index: Tensor
     arriving: dict[int, Tensor]
     leaving: dict[int, Tensor]
-    #: For each invariant that has a gradient, its place among the inputs and the gradient of this iteration.
-    added: dict[int, Tensor] = field(default_factory=dict)
+    #: For each input that never changes and has a gradient, its place and the gradient of this iteration.
+    added: dict[int, Gradient]
 
 
 def backward_loop(
-    operation: Operation, body: Function, dys: Sequence[Tensor | None], dtape: Tensor | None, loop: Callable[..., Any]
-) -> list[Tensor | None]:
+    operation: Operation, body: Function, dys: Sequence[Gradient | None], dtape: Tensor | None, loop: Callable[..., Any]
+) -> list[Gradient | None]:
     """The gradients of a While by its inputs: None for those that no gradient reaches."""
     outer = graph_of(operation.inputs)
-    entries = {index: dy.entries for index, dy in enumerate(dys) if dy is not None and _carries(body.inputs[index])}
-    step = _step(outer, operation, body, entries, dtape)
+    fixed = frozenset(at for at, after in enumerate(body.outputs) if after is body.inputs[at])
+    arrived = [dy if dy is None or at in fixed else whole(dy) for at, dy in enumerate(dys)]
+    entries = {
+        at: dy.entries
+        for at, dy in enumerate(arrived)
+        if isinstance(dy, Tensor) and at not in fixed and _carries(body.inputs[at])
+    }
+    step = _step(outer, operation, body, fixed, entries, dtape)
     while True:  # a variable that the others depend on is carried too, and tapes may hold more with each iteration
         grown = _grown(entries, step.leaving)
         if grown == entries:
             break
         entries = grown
-        step = _step(outer, operation, body, entries, dtape)
-    if not step.leaving and not step.added:
-        return [None] * len(operation.inputs)
-    with outer.colocate_with(operation, ignore_existing=True):  # where the tape is
-        return _looped(outer, operation, step, dys, loop)
+        step = _step(outer, operation, body, fixed, entries, dtape)
+    grads: list[Gradient | None] = [None] * len(operation.inputs)
+    for at in fixed:
+        grads[at] = arrived[at] if _carries(body.inputs[at]) else None
+    if step.leaving or step.added:
+        with outer.as_default(), outer.colocate_with(operation, ignore_existing=True):  # where the tape is
+            _loop(operation, step, arrived, loop, grads)
+    return grads
 
 
 def _carries(variable: Tensor) -> bool:
@@ -63,11 +76,16 @@ def _grown(entries: dict[int, tuple[str, ...]], leaving: dict[int, Tensor]) -> d
 
 
 def _step(
-    outer: Graph, operation: Operation, body: Function, entries: dict[int, tuple[str, ...]], dtape: Tensor | None
+    outer: Graph,
+    operation: Operation,
+    body: Function,
+    fixed: frozenset[int],
+    entries: dict[int, tuple[str, ...]],
+    dtape: Tensor | None,
 ) -> _Step:
-    """One iteration backward, for gradients arriving at the loop variables in `entries`."""
+    """One iteration backward, for gradients arriving at the loop variables in `entries`; those in `fixed` never change."""
     count = len(body.outputs)
-    given = dict(zip(body.inputs[count:], operation.inputs[count:], strict=True))
+    given = {body.inputs[at]: source for at, source in enumerate(operation.inputs) if at >= count or at in fixed}
     graph = GradientGraph(outer, body, given, operation.outputs[-1])
     with graph.as_default():
         index = graph.count_iterations()
@@ -79,39 +97,89 @@ def _step(
         wanted = [at for at, tensor in enumerate(body.inputs) if tensor.dtype.is_trainable]
         dys = [arriving.get(at) for at in range(count)]
         found = graph.differentiate(dys, dtape, [body.inputs[at] for at in wanted])
-        grads = {at: graph.capture(grad) for at, grad in zip(wanted, found, strict=True) if grad is not None}
-        leaving = {at: grad for at, grad in grads.items() if at < count}
+        grads = {at: graph.captured_gradient(grad) for at, grad in zip(wanted, found, strict=True) if grad is not None}
+        added = {at: grad for at, grad in grads.items() if body.inputs[at] in given}
+        leaving = {at: whole(grad) for at, grad in grads.items() if at not in added}
         for at in arriving:
             if at not in leaving:
                 leaving[at] = zeros_for(body.inputs[at])
-    return _Step(graph, index, arriving, leaving, {at: grad for at, grad in grads.items() if at >= count})
+    return _Step(graph, index, arriving, leaving, added)
 
 
-def _looped(
-    outer: Graph, operation: Operation, step: _Step, dys: Sequence[Tensor | None], loop: Callable[..., Any]
-) -> list[Tensor | None]:
-    """The loop over all iterations, the last first; what each adds to the gradient of an invariant is summed up."""
+class _Sum:
+    """What the iterations add to the gradient of an input that never changes: their sum, or all rows in arrays of them.
+
+    `first`: what has arrived there already. Built around the loop.
+    """
+
+    def __init__(self, source: Tensor, first: Gradient | None, grad: Gradient, rows: bool) -> None:
+        self.source = source
+        #: Of gradients of rows the type of the indices.
+        self.rows = rows_type([first, grad]) if rows else None
+        self.initial = parts_of(first, source, self.rows)
+        self._dims = grad.values.dims if isinstance(grad, IndexedSlices) else None
+        if self.rows is not None:
+            # Even without an iteration there is an element, which tells the shape of a row.
+            self.initial = [_written(EmptyTape()(), const(np.array(0, np.int32)), part) for part in self.initial]
+
+    def following(self, totals: Sequence[Tensor], grad: Gradient, number: Tensor) -> list[Tensor]:
+        """The totals after the iteration of that number, counted from 1, in the loop."""
+        parts = parts_of(grad, self.source, self.rows)
+        if self.rows is None:
+            return [add_all([totals[0], parts[0]])]
+        return [_written(total, number, part) for total, part in zip(totals, parts, strict=True)]
+
+    def result(self, totals: Sequence[Tensor]) -> Gradient:
+        """The gradient, around the loop."""
+        if self.rows is None:
+            return totals[0]
+        values = TensorArrayConcatV3(content(self.source)[0], self._dims and self._dims[1:]).outputs(totals[0])[0]
+        return rows_of(self.source, values, TensorArrayConcatV3(self.rows, ()).outputs(totals[1])[0])
+
+
+def _written(total: Tensor, number: Tensor, part: Tensor) -> Tensor:
+    return TensorArrayWriteV3(dynamic=True)(total, number, part)
+
+
+def _loop(
+    operation: Operation, step: _Step, dys: Sequence[Gradient | None], loop: Callable[..., Any],
+    grads: list[Gradient | None],
+) -> None:  # fmt: skip
+    """Add the loop over all iterations, the last first, and enter what it finds into `grads`."""
+    length = TapeLength()(operation.outputs[-1])
     carried = list(step.arriving)
-    with outer.as_default():
-        last = Sub()(TapeLength()(operation.outputs[-1]), const(np.array(1, np.int32)))
-        initial = [last]
-        for at in carried:
-            dy = dys[at]
-            initial.append(zeros_for(operation.outputs[at]) if dy is None else dy)
-        initial += [zeros_for(operation.inputs[at]) for at in step.added]
+    initial = [Sub()(length, const(np.array(1, np.int32)))]
+    for at in carried:
+        initial += parts_of(dys[at], operation.outputs[at], None)
+    sums = {}
+    for at, grad in step.added.items():
+        first = dys[at] if at < len(dys) else None
+        # A variable that is carried unchanged is dense where nothing arrives: zeros do, as in TensorFlow.
+        sums[at] = _Sum(operation.inputs[at], first, grad, rows=at >= len(dys) or first is not None)
+        initial += sums[at].initial
     with step.graph.as_default():
         arguments = [step.index, *step.arriving.values()]
         following = [AddV2()(step.index, const(np.array(-1, np.int32))), *(step.leaving[at] for at in carried)]
-        for grad, start in zip(step.added.values(), initial[1 + len(carried) :], strict=True):
-            total = step.graph.argument(Spec(start.dtype, start.dims, None, start.entries), "sum")
-            arguments.append(total)
-            following.append(add_all([total, grad]))
-    condition = FunctionGraph(outer, f"the condition of {step.graph.context}")
+        number = Sub()(length, step.index) if any(total.rows for total in sums.values()) else step.index
+        for at, total in sums.items():
+            totals = [step.graph.argument(Spec(t.dtype, t.dims, None, t.entries), "sum") for t in total.initial]
+            arguments += totals
+            following += total.following(totals, step.added[at], number)
+    made = iter(_over(step.graph, arguments, following, initial, loop)[1:])
+    for at in carried:
+        grads[at] = next(made)
+    for at, total in sums.items():
+        grads[at] = total.result([next(made) for _ in total.initial])
+
+
+def _over(
+    body: GradientGraph, arguments: Sequence[Tensor], following: Sequence[Tensor],
+    initial: Sequence[Tensor], loop: Callable[..., Any],
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The loop while the iteration, its first variable, is one."""
+    condition = FunctionGraph(body.outer, f"the condition of {body.context}")
     with condition.as_default():
         tests = [condition.argument(Spec(t.dtype, t.dims, None, t.entries), "variable") for t in arguments]
         goes_on = GreaterEqual()(tests[0], const(np.array(0, np.int32)))
-    made = loop(condition, step.graph, (tests, arguments), goes_on, following, initial)
-    grads: list[Tensor | None] = [None] * len(operation.inputs)
-    for at, grad in zip([*carried, *step.added], made[1:], strict=True):
-        grads[at] = grad
-    return grads
+    made: tuple[Tensor, ...] = loop(condition, body, (tests, arguments), goes_on, following, initial)
+    return made

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from .. import shapes
-from ..dtypes import resource, variant
+from ..dtypes import DType, resource, variant
 from ..function import Argument, FunctionGraph
 from ..ir import Tensor
+from ..shapes import Dims
 from .arithmetic import AddN
 from .constant import const
 from .fills import fill, zeros, zeros_like
+from .sizes import shape
 from .tapes import EmptyTape, TapeSum
 from .variables import VariableShape
 
@@ -24,12 +26,25 @@ def zeros_for(tensor: Tensor) -> Tensor:
         return EmptyTape()()
     if tensor.dtype is not resource:
         return zeros_like(tensor)
+    dtype, dims = content(tensor)
+    if shapes.is_full(dims):
+        return zeros(dims, dtype)
+    return fill(content_shape(tensor), const(np.zeros((), dtype.np)))
+
+
+def content(tensor: Tensor) -> tuple[DType, Dims]:
+    """Type and static shape of a tensor, or of the variable whose handle it is. Raises TypeError for another handle."""
+    if tensor.dtype is not resource:
+        return tensor.dtype, tensor.dims
     definition = made_by(tensor)
     if not hasattr(definition, "shape"):
         raise TypeError(f"{tensor} has no zeros: it is a resource, but no variable")
-    if shapes.is_full(definition.shape):
-        return zeros(definition.shape, definition.dtype)
-    return fill(VariableShape(definition.shape)(tensor), const(np.zeros((), definition.dtype.np)))
+    return definition.dtype, definition.shape
+
+
+def content_shape(tensor: Tensor) -> Tensor:
+    """The shape of a tensor, or of the variable whose handle it is, as a vector."""
+    return VariableShape(content(tensor)[1])(tensor) if tensor.dtype is resource else shape(tensor)
 
 
 def made_by(handle: Tensor) -> Any:

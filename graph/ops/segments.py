@@ -10,14 +10,14 @@ import numpy as np
 from .. import shapes
 from ..dtypes import DType, as_dtype, int32
 from ..errors import InvalidArgumentError
-from ..indexed_slices import IndexedSlices, densifier
+from ..indexed_slices import Gradient, IndexedSlices, densifier
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from .arithmetic import numeric
 from .constant import constant_value
 from .convert import convert_to_tensor
-from .gathering import index_type
+from .gathering import gather, index_type
 from .getitem import getitem
 from .rows import check_range, summed_rows
 from .sizes import shape
@@ -185,6 +185,14 @@ def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) ->
     return values, index, counts
 
 
+def flat(slices: IndexedSlices) -> IndexedSlices:
+    """The same where the values are IndexedSlices themselves (rows of rows): as rows of the outer whole."""
+    while isinstance(slices.values, IndexedSlices):
+        inner = slices.values
+        slices = IndexedSlices(inner.values, gather(slices.indices, inner.indices), slices.dense_shape)
+    return slices
+
+
 @densifier
 def dense(slices: IndexedSlices, name: str | None = None) -> Tensor:
     """IndexedSlices as the whole tensor. Raises ValueError without a dense_shape; warns when it has 100 million elements."""
@@ -197,5 +205,10 @@ def dense(slices: IndexedSlices, name: str | None = None) -> Tensor:
             f"Converting sparse IndexedSlices to a dense Tensor with {elements} elements. "
             "This may consume a large amount of memory.", UserWarning, stacklevel=3,
         )  # fmt: skip
-    values = convert_to_tensor(slices.values)
-    return unsorted_segment_sum(values, slices.indices, getitem(slices.dense_shape, 0), name=name)
+    rows = flat(slices)
+    return unsorted_segment_sum(rows.values, rows.indices, getitem(slices.dense_shape, 0), name=name)
+
+
+def whole(grad: Gradient) -> Tensor:
+    """A gradient as one tensor, as `dense` where it is of rows."""
+    return dense(grad, None) if isinstance(grad, IndexedSlices) else grad
