@@ -11,9 +11,9 @@ from ..graph.ir import Operation, Tensor, get_default_graph, graph_of
 from ..graph.ops.constant import Const
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.identity import Identity
+from ..graph.structure import flatten, pack
 from .custom import overridden
 from .gradients import gradients
-from .nested import flatten, pack
 
 
 def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -26,12 +26,12 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
     def recomputing(*args: Any, **kwargs: Any) -> Any:
         if context.executing_eagerly():
             return f(*args, **kwargs)
-        tensors = [convert_to_tensor(item) for item in flatten(args)]
+        tensors = [convert_to_tensor(item) for item in flatten(args, composites=False)]
         start = (graph_of(tensors) if tensors else get_default_graph()).version
-        result = f(*pack(args, tensors), **kwargs)
-        results = [convert_to_tensor(item) for item in flatten(result)]
+        result = f(*pack(args, iter(tensors), composites=False), **kwargs)
+        results = [convert_to_tensor(item) for item in flatten(result, composites=False)]
         part = _Part(results, start)
-        return pack(result, overridden(results, part.inputs, partial(_gradient, part)))
+        return pack(result, iter(overridden(results, part.inputs, partial(_gradient, part))), composites=False)
 
     return update_wrapper(recomputing, f)
 

@@ -13,20 +13,27 @@ def is_nested(value: Any) -> bool:
     return isinstance(value, (list, tuple, Mapping))
 
 
-def flatten(value: Any) -> list[Any]:
-    """The leaves from left to right, dicts by sorted keys. What holds tensors (IndexedSlices, TensorArray) gives these."""
-    return [leaf for part in _parts(value) for leaf in flatten(part)] if _is_branch(value) else [value]
+def flatten(value: Any, composites: bool = True) -> list[Any]:
+    """The leaves from left to right, dicts by sorted keys; None is one.
+
+    What holds tensors (IndexedSlices, TensorArray) gives these; without `composites` it is a leaf.
+    """
+    if not (_is_branch(value) if composites else is_nested(value)):
+        return [value]
+    return [leaf for part in _parts(value) for leaf in flatten(part, composites)]
 
 
-def pack(like: Any, leaves: Iterator[Any]) -> Any:
-    """The structure of `like` with the next leaves in the place of its own."""
+def pack(like: Any, leaves: Iterator[Any], composites: bool = True) -> Any:
+    """The structure of `like` with the next leaves in the place of its own, which are those that `flatten` gives."""
     if isinstance(like, Mapping):
-        values = {key: pack(like[key], leaves) for key in sorted(like)}
+        values = {key: pack(like[key], leaves, composites) for key in sorted(like)}
         return type(like)((key, values[key]) for key in like)  # type: ignore[call-arg]
     if isinstance(like, tuple) and hasattr(like, "_fields"):
-        return type(like)(*(pack(part, leaves) for part in like))
+        return type(like)(*(pack(part, leaves, composites) for part in like))
     if isinstance(like, (list, tuple)):
-        return type(like)([pack(part, leaves) for part in like])
+        return type(like)([pack(part, leaves, composites) for part in like])
+    if not composites:
+        return next(leaves)
     if isinstance(like, IndexedSlices):
         return IndexedSlices(*[pack(part, leaves) for part in _parts(like)])
     if hasattr(like, "_with_parts"):

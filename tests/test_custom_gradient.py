@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import weft as wf
-from weft.autodiff.nested import flatten, pack
 from weft.graph import context
 from weft.graph.indexed_slices import IndexedSlices
 from weft.graph.ir import Tensor
+from weft.graph.structure import flatten, pack
 from weft.runtime.interpret import interpret
 
 
@@ -118,7 +118,16 @@ def test_nested_structures() -> None:
 def test_flatten_sorts_the_keys_of_dicts_and_pack_undoes_it() -> None:
     structure = {"b": [1, (2, None)], "a": 3}
     assert flatten(structure) == [3, 1, 2, None]
-    assert pack(structure, "wxyz") == {"b": ["x", ("y", "z")], "a": "w"}
+    assert pack(structure, iter("wxyz")) == {"b": ["x", ("y", "z")], "a": "w"}
+
+
+def test_what_holds_tensors_is_a_leaf_or_a_structure_of_them() -> None:
+    slices = IndexedSlices(wf.constant([1.0]), wf.constant([0]))
+    assert flatten([slices, 1]) == [slices.values, slices.indices, 1]
+    assert flatten([slices, 1], composites=False) == [slices, 1]
+    rebuilt = pack([slices, 1], iter([slices.indices, slices.values, 2]))
+    assert (rebuilt[0].values, rebuilt[1]) == (slices.indices, 2)
+    assert pack([slices, (1,)], iter("ab"), composites=False) == ["a", ("b",)]
 
 
 def test_integers_among_arguments_and_results_have_no_gradient() -> None:
