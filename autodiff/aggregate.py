@@ -51,6 +51,10 @@ def aggregate(terms: list[Gradient], operation: Operation, method: int) -> Gradi
         return _joined(slices)
     graph = graph_of(tensors)
     if slices:
+        if any(term.dense_shape is None for term in slices):
+            raise TypeError(
+                f"gradients of {operation.name} do not add up: a Tensor, and IndexedSlices without dense_shape"
+            )
         return AddN()(*(whole(term) for term in terms))
     if method == AggregationMethod.ADD_N:
         return _sum_by_device(tensors, graph)

@@ -15,8 +15,10 @@ from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import flat
+from ..graph.structure import flatten
 from .reach import between
 from .seeds import seeds
+from .starts import refuse_starts
 from .walk import Options, walk
 
 
@@ -84,7 +86,10 @@ def _gradients(
         outside = [x for x in xs if x.graph is not level and level.reaches(x.graph)]
         captured = level.captures if outside and isinstance(level, FunctionGraph) else {}
         wanted = frozenset([x for x in xs if x.graph is level] + list(captured.values()))
-        found = _walked([(y, seed) for y, seed in started if y.graph is level], wanted, stopped, options)
+        inside = [(y, seed) for y, seed in started if y.graph is level]
+        if outside and isinstance(level, FunctionGraph):
+            refuse_starts(level, [y for y, _ in inside], outside)
+        found = _walked(inside, wanted, stopped, options)
         totals |= found
         if not isinstance(level, FunctionGraph) or not outside:
             return [totals.get(x) for x in xs]
@@ -150,7 +155,7 @@ def _source(x: Any) -> Tensor:
     """The tensor to differentiate by: a variable's handle, the rows of IndexedSlices; other values become constants."""
     if x is None:
         raise AttributeError("xs holds None, which is no tensor")
-    if isinstance(x, (list, tuple, dict)):
+    if isinstance(x, (list, tuple, dict)) and any(isinstance(leaf, Tensor) for leaf in flatten(x, composites=False)):
         raise TypeError(f"xs is a tensor or a list of tensors, but it holds {x!r}")
     handle = getattr(x, "handle", x)
     if isinstance(handle, IndexedSlices):

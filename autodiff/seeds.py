@@ -28,22 +28,28 @@ def seeds(graph: Graph, ys: Sequence[Tensor], grad_ys: Sequence[Any], colocate: 
         with graph.differentiating(y.op):
             if colocate:
                 with graph.colocate_with(y.op):
-                    made.append((y, _seed(y, grad_y, f"grad_ys_{index}")))
+                    made.append((y, _seed(y, grad_y, index)))
             else:
-                made.append((y, _seed(y, grad_y, f"grad_ys_{index}")))
+                made.append((y, _seed(y, grad_y, index)))
     return made
 
 
-def _seed(y: Tensor, grad_y: Any, name: str) -> Gradient:
+def _seed(y: Tensor, grad_y: Any, index: int) -> Gradient:
+    name = f"grad_ys_{index}"
     if grad_y is None:
         return _ones(y, name)
-    given = grad_y if isinstance(grad_y, IndexedSlices) else convert_to_tensor(grad_y, name=f"{name}/Const")
+    given = grad_y if isinstance(grad_y, IndexedSlices) else convert_to_tensor(grad_y, name=f"grad_y_{index}")
     _check_dtype(y, given)
+    return _copied(given, name)
+
+
+def _copied(given: Gradient, name: str) -> Gradient:
+    """The same through identities, which are the first operations of the scope."""
     if isinstance(given, Tensor):
         return Identity()(given, name=name)
     shape = given.dense_shape
     return IndexedSlices(
-        Identity()(given.values, name=name),
+        _copied(given.values, name),
         Identity()(given.indices, name=name),
         None if shape is None else Identity()(shape, name=name),
     )

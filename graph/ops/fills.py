@@ -91,7 +91,7 @@ def zeros_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize
     """Zeros in the shape of `tensor`, in its type or `dtype`. Source: `tf.zeros_like`."""
     x = convert_to_tensor(tensor)
     if dtype is None or as_dtype(dtype) is x.dtype:
-        return ZerosLike()(x, name=name)
+        return ZerosLike()(x, name=name or "zeros_like")
     return _filled_like(x, as_dtype(dtype), 0, name or "zeros_like")
 
 
@@ -99,7 +99,7 @@ def ones_like(tensor: Any, dtype: Any = None, name: str | None = None, optimize:
     """Ones in the shape of `tensor`, in its type or `dtype`. Source: `tf.ones_like`."""
     x = convert_to_tensor(tensor)
     if dtype is None or as_dtype(dtype) is x.dtype:
-        return OnesLike()(x, name=name)
+        return OnesLike()(x, name=name or "ones_like")
     return _filled_like(x, as_dtype(dtype), 1, name or "ones_like")
 
 

@@ -63,7 +63,15 @@ class GatherV2(Op):
         params, indices = operation.inputs
         if self.axis and (params.dims is None or normal_axis(self.axis, len(params.dims))):
             return [GatherGrad(self.axis)(dy, indices, shape(params)), None]
-        return [IndexedSlices(_as_rows(dy, params, indices), reshape(indices, [-1]), shape(params)), None]
+        return [IndexedSlices(_as_rows(dy, params, indices), reshape(indices, [-1]), _shape_there(params)), None]
+
+
+def _shape_there(params: Tensor) -> Tensor:
+    """The shape of a tensor, computed where the tensor is: only its shape travels, not all its rows."""
+    if shapes.is_full(params.dims):
+        return shape(params)
+    with params.graph.colocate_with(params.op, ignore_existing=True):
+        return shape(params)
 
 
 def _as_rows(dy: Tensor, params: Tensor, indices: Tensor) -> Tensor:
@@ -71,7 +79,7 @@ def _as_rows(dy: Tensor, params: Tensor, indices: Tensor) -> Tensor:
     count = shapes.count(indices.dims)
     if count is not None and params.dims is not None and shapes.is_full(params.dims[1:]):
         return reshape(dy, [count, *(d for d in params.dims[1:] if d is not None)])
-    return reshape(dy, concat([[size(indices)], getitem(shape(params), slice(1, None))], 0))
+    return reshape(dy, concat([[size(indices)], getitem(_shape_there(params), slice(1, None))], 0))
 
 
 @op

@@ -146,6 +146,7 @@ class _Building:
             graph.argument(Spec(tensor.dtype, dims), tensor.op.name)
             for tensor, dims in zip(self.initial, self.dims, strict=True)
         ]
+        graph.starts = dict(zip(arguments, self.initial, strict=True))
         return graph, arguments, pack(self.structure, iter(arguments))
 
     def build(self, cond: Callable[..., Any], body: Callable[..., Any], back_prop: bool) -> Any:

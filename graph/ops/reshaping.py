@@ -26,11 +26,13 @@ class Reshape(Op):
         dims = known_dims(shape)
         if dims is None or not isinstance(shape.known, tuple):
             return Spec(x.dtype, dims)
-        count = shapes.count(x.dims)
-        if shape.known.count(-1) > 1:
-            raise ValueError(f"only one dimension may be -1, got {list(shape.known)}")
-        if count is not None and None not in shape.known:
-            dims = _resolve(count, shape.known)
+        count, wanted = shapes.count(x.dims), shape.known
+        if wanted.count(-1) > 1:
+            raise ValueError(f"only one dimension may be -1, got {list(wanted)}")
+        if wanted.count(None) == 1 and not {-1, 0} & {*wanted}:
+            wanted = tuple(-1 if dim is None else dim for dim in wanted)  # the number of elements tells it
+        if count is not None and None not in wanted:
+            dims = _resolve(count, wanted)
         return Spec(x.dtype, dims, x.known if dims == x.dims else None)
 
     def compute(self, x: Any, shape: Any) -> Any:
