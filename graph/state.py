@@ -14,11 +14,14 @@ from . import errors
 from .dtypes import DType
 from .shapes import Dims, text
 
+#: What `sys.getrefcount` says of a slot's array that nobody else holds: the slot, and the argument of the call.
+_OWN_REFERENCES = 2
+
 
 class VariableSlot:
     """One variable of a session or task. A resource tensor's value is such a slot."""
 
-    __slots__ = ("dims", "dtype", "name", "value", "writing")
+    __slots__ = ("changing", "dims", "dtype", "name", "value", "writing")
 
     def __init__(self, name: str, dtype: DType, dims: Dims) -> None:
         self.name = name
@@ -28,12 +31,34 @@ class VariableSlot:
         self.value: np.ndarray[Any, Any] | None = None
         #: Held by whoever writes, so that no update of another step is lost.
         self.writing = threading.Lock()
+        #: Whether somebody is about to change the array, or does.
+        self.changing = False
 
     def read(self) -> np.ndarray[Any, Any]:
-        """The slot's own array: look, do not keep. Raises FailedPreconditionError when uninitialized."""
+        """The slot's own array for whoever writes. Raises FailedPreconditionError when uninitialized."""
         if self.value is None:
             raise errors.FailedPreconditionError(None, None, f"Attempting to use uninitialized value {self.name}")
         return self.value
+
+    def settled(self) -> np.ndarray[Any, Any]:
+        """The slot's array for a reader: as long as the reader holds it, no step changes it (see `begin_change`).
+
+        Look, do not write. Raises FailedPreconditionError when uninitialized.
+        """
+        value = self.value
+        if self.changing:  # perhaps this very array, by one who did not see that it is held
+            with self.writing:
+                value = self.value
+        return self.read() if value is None else value
+
+    def begin_change(self) -> None:
+        """Before a change in place by the one who holds `writing`: an array that a reader holds is left to it.
+
+        Flag first, then count: a reader takes the array first and then looks at the flag, so one of the two sees the other.
+        """
+        self.changing = True
+        if self.value is not None and sys.getrefcount(self.value) > _OWN_REFERENCES:
+            self.value = self.value.copy()
 
     def assign(self, value: Any) -> None:
         """Copy `value` in, into the memory that is there when the shape is the same."""

@@ -267,7 +267,7 @@ class _Writer:
         elif kernel.needs_state:
             function = partial(function, OpState(self.state, run.name))
         if run.definition.access == "write":
-            function = partial(_alone, function)
+            function = _exclusive(function, sum(spec.dtype is resource for spec in run.input_specs))
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self.bound[run.outputs[0]] = self._constant(_handle(run, function))
             return ""
@@ -325,10 +325,21 @@ def _refuse(error: errors.InvalidArgumentError, *_: Any) -> Any:
     raise type(error)(None, None, error.message)  # a new one: tracebacks stay with an exception that is kept
 
 
-def _alone(write: Callable[..., Any], slot: Any, *values: Any) -> Any:
-    """A write to a variable, while no other step writes to it."""
+def _exclusive(write: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A write to the `count` variables that come first, while no other step writes to or looks at their memory."""
+    for place in reversed(range(count)):
+        write = partial(_alone, write, place)
+    return write
+
+
+def _alone(write: Callable[..., Any], place: int, *values: Any) -> Any:
+    slot = values[place]
     with slot.writing:
-        return write(slot, *values)
+        slot.begin_change()
+        try:
+            return write(*values)
+        finally:
+            slot.changing = False
 
 
 def _row_major(array: Any) -> Any:

@@ -74,7 +74,7 @@ class ResourceGather(Op):
         return Spec(self.dtype, indices.dims + self.shape[1:])
 
     def compute(self, state: Any, slot: Any, indices: Any) -> Any:
-        target = slot.read()
+        target = slot.settled()
         check_rows(indices, target)
         return np.take(target, indices, axis=0)
 

@@ -48,7 +48,7 @@ class ReadVariableOp(Op):
         return Spec(self.dtype, self.shape)
 
     def compute(self, state: Any, slot: Any) -> Any:
-        return slot.read()
+        return slot.settled()
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [dy]
@@ -70,7 +70,7 @@ class InitializedValue(Op):
         return Spec(self.dtype, self.shape)
 
     def compute(self, state: Any, slot: Any, initial: Any) -> Any:
-        return initial if slot.value is None else slot.value
+        return initial if slot.value is None else slot.settled()
 
 
 @op
