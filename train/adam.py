@@ -45,9 +45,10 @@ class AdamOptimizer(Optimizer):
         self._beta1_t = self._hyperparameter(self._beta1, "beta1")
         self._beta2_t = self._hyperparameter(self._beta2, "beta2")
         self._epsilon_t = self._hyperparameter(self._epsilon, "epsilon")
-        self._powers_t = [power.value() for power in self._powers()]
+        self._powers_t = [power.value() for power in self._get_beta_accumulators()]
 
-    def _powers(self) -> tuple[Variable, Variable]:
+    def _get_beta_accumulators(self) -> tuple[Variable, Variable]:
+        """The powers of both betas: the variables beside the slots. Called so because programs do call it."""
         return self._get_non_slot_variable("beta1_power"), self._get_non_slot_variable("beta2_power")
 
     def _inputs(self, var: Variable) -> list[Tensor]:
@@ -66,7 +67,7 @@ class AdamOptimizer(Optimizer):
 
     def _finish(self, update_ops: list[Operation], name_scope: str) -> Operation:
         """The powers are multiplied once all updates have used them."""
-        first, second = self._powers()
+        first, second = self._get_beta_accumulators()
         graph = building_graph(first.graph)
         with graph.control_dependencies(update_ops), graph.colocate_with(first):
             finished = [

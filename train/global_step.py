@@ -7,9 +7,10 @@ from typing import Any
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import int64
 from ..graph.ir import Graph, get_default_graph
-from ..graph.ops.fills import zeros
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
+from ..nn.initializer_classes import Zeros
+from ..nn.variable_scope import get_variable
 
 
 def get_global_step(graph: Graph | None = None) -> Any:
@@ -29,20 +30,23 @@ def get_global_step(graph: Graph | None = None) -> Any:
 
 
 def create_global_step(graph: Graph | None = None) -> Variable:
-    """Make the global step, an int64 zero that is not trained. Source: `tf.train.create_global_step`.
+    """Make the global step, an int64 zero that is not trained, in the current variable scope.
 
-    Raises ValueError when there is one.
+    Source: `tf.train.create_global_step`. Raises ValueError when there is one.
     """
     graph = graph or get_default_graph()
     if get_global_step(graph) is not None:
         raise ValueError('"global_step" already exists.')
     with graph.as_default(), graph.name_scope(None):
-        return Variable(
-            lambda: zeros([], int64),
+        made: Variable = get_variable(
+            GraphKeys.GLOBAL_STEP,
+            [],
+            int64,
+            Zeros(),
             trainable=False,
             collections=[GraphKeys.GLOBAL_VARIABLES, GraphKeys.GLOBAL_STEP],
-            name=GraphKeys.GLOBAL_STEP,
         )
+        return made
 
 
 def get_or_create_global_step(graph: Graph | None = None) -> Any:

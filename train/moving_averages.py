@@ -107,7 +107,8 @@ class ExponentialMovingAverage:
             self._biased[key] = biased, slot_variable(average, lambda: zeros([], average.dtype), "local_step")
 
     def _decay_tensor(self) -> Tensor:
-        decay = convert_to_tensor(self._decay, name="decay")
+        number = isinstance(self._decay, (int, float))
+        decay = convert_to_tensor(self._decay, float32 if number else None, name="decay")
         if self._num_updates is None:
             return decay
         updates = cast(convert_to_tensor(self._num_updates), decay.dtype)

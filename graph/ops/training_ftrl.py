@@ -16,8 +16,51 @@ from .training_proximal import check_rates
 from .training_sparse import on_rows, sparse_inputs
 
 
+class DenseFtrl(Op):
+    """Base of Ftrl on whole variables: after the gradient come lr, l1, l2, the second version's shrinkage, and lr_power."""
+
+    __slots__ = ()
+
+    def infer(
+        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, *rates: TensorLike
+    ) -> tuple[Spec, ...]:
+        _check_count(self, rates)
+        return dense_inputs(self, (var, accum, linear), rates, grad)
+
+    def compute(self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, *rates: Any) -> None:
+        check_rates(*rates[:3])
+        for value, total, line, dy in blocks((var, accum, linear), grad):
+            ftrl_step(value, total, line, dy, rates)
+
+
+class SparseFtrl(Op):
+    """Base of Ftrl on the rows that the indices name."""
+
+    __slots__ = ()
+
+    def infer(
+        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, indices: TensorLike,
+        *rates: TensorLike,
+    ) -> tuple[Spec, ...]:  # fmt: skip
+        _check_count(self, rates)
+        return sparse_inputs(self, (var, accum, linear), rates, grad, indices)
+
+    def compute(self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, indices: Any, *rates: Any) -> None:
+        check_rates(*rates[:3])
+
+        def step(value: Array, total: Array, line: Array, dy: Array) -> None:
+            ftrl_step(value, total, line, dy, rates)
+
+        on_rows(step, (var, accum, linear), indices, grad)
+
+
+def _check_count(definition: Any, rates: tuple[TensorLike, ...]) -> None:
+    if len(rates) != definition.rates:
+        raise TypeError(f"{definition.type} takes {definition.rates} hyperparameters, got {len(rates)}")
+
+
 @op
-class ResourceApplyFtrl(Op):
+class ResourceApplyFtrl(DenseFtrl):
     """linear += grad - (new^-lr_power - accum^-lr_power) / lr var, where new = accum + grad^2; accum = new,
 
     var = (sign(linear) l1 - linear) / (new^-lr_power / lr + 2 l2) where |linear| > l1, else 0.
@@ -28,107 +71,50 @@ class ResourceApplyFtrl(Op):
     shape: Dims
     stateful = True
     access = "write"
-
-    def infer(
-        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, lr: TensorLike, l1: TensorLike,
-        l2: TensorLike, lr_power: TensorLike,
-    ) -> tuple[Spec, ...]:  # fmt: skip
-        return dense_inputs(self, (var, accum, linear), (lr, l1, l2, lr_power), grad)
-
-    def compute(
-        self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, lr: Any, l1: Any, l2: Any, lr_power: Any
-    ) -> None:
-        check_rates(lr, l1, l2)
-        for value, total, line, dy in blocks((var, accum, linear), grad):
-            ftrl_step(value, total, line, dy, (lr, l1, l2, None, lr_power))
+    rates = 4
 
 
 @op
-class ResourceSparseApplyFtrl(Op):
+class ResourceSparseApplyFtrl(SparseFtrl):
     """ResourceApplyFtrl on the rows that the indices name."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
-
-    def infer(
-        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, indices: TensorLike, lr: TensorLike,
-        l1: TensorLike, l2: TensorLike, lr_power: TensorLike,
-    ) -> tuple[Spec, ...]:  # fmt: skip
-        return sparse_inputs(self, (var, accum, linear), (lr, l1, l2, lr_power), grad, indices)
-
-    def compute(
-        self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, indices: Any, lr: Any, l1: Any, l2: Any,
-        lr_power: Any,
-    ) -> None:  # fmt: skip
-        check_rates(lr, l1, l2)
-
-        def step(value: Array, total: Array, line: Array, dy: Array) -> None:
-            ftrl_step(value, total, line, dy, (lr, l1, l2, None, lr_power))
-
-        on_rows(step, (var, accum, linear), indices, grad)
+    rates = 4
 
 
 @op
-class ResourceApplyFtrlV2(Op):
+class ResourceApplyFtrlV2(DenseFtrl):
     """ResourceApplyFtrl whose linear term gets grad + 2 l2_shrinkage var in place of grad."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
-
-    def infer(
-        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, lr: TensorLike, l1: TensorLike,
-        l2: TensorLike, l2_shrinkage: TensorLike, lr_power: TensorLike,
-    ) -> tuple[Spec, ...]:  # fmt: skip
-        return dense_inputs(self, (var, accum, linear), (lr, l1, l2, l2_shrinkage, lr_power), grad)
-
-    def compute(
-        self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, lr: Any, l1: Any, l2: Any, l2_shrinkage: Any,
-        lr_power: Any,
-    ) -> None:  # fmt: skip
-        check_rates(lr, l1, l2)
-        for value, total, line, dy in blocks((var, accum, linear), grad):
-            ftrl_step(value, total, line, dy, (lr, l1, l2, l2_shrinkage, lr_power))
+    rates = 5
 
 
 @op
-class ResourceSparseApplyFtrlV2(Op):
+class ResourceSparseApplyFtrlV2(SparseFtrl):
     """ResourceApplyFtrlV2 on the rows that the indices name."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
-
-    def infer(
-        self, var: TensorLike, accum: TensorLike, linear: TensorLike, grad: TensorLike, indices: TensorLike, lr: TensorLike,
-        l1: TensorLike, l2: TensorLike, l2_shrinkage: TensorLike, lr_power: TensorLike,
-    ) -> tuple[Spec, ...]:  # fmt: skip
-        return sparse_inputs(self, (var, accum, linear), (lr, l1, l2, l2_shrinkage, lr_power), grad, indices)
-
-    def compute(
-        self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, indices: Any, lr: Any, l1: Any, l2: Any,
-        l2_shrinkage: Any, lr_power: Any,
-    ) -> None:  # fmt: skip
-        check_rates(lr, l1, l2)
-
-        def step(value: Array, total: Array, line: Array, dy: Array) -> None:
-            ftrl_step(value, total, line, dy, (lr, l1, l2, l2_shrinkage, lr_power))
-
-        on_rows(step, (var, accum, linear), indices, grad)
+    rates = 5
 
 
-def ftrl_step(value: Array, total: Array, linear: Array, grad: Array, rates: tuple[Any, Any, Any, Any, Any]) -> None:
+def ftrl_step(value: Array, total: Array, linear: Array, grad: Array, rates: tuple[Any, ...]) -> None:
     """One step of Ftrl on arrays, in place; without shrinkage among the rates, of the first version."""
-    lr, l1, l2, shrinkage, lr_power = rates
+    lr, l1, l2, *shrinkage, lr_power = rates
     before = _to_the(total, -lr_power)
     np.add(total, grad * grad, out=total)
     after = _to_the(total, -lr_power)
-    if shrinkage is not None:
-        grad = grad + 2 * shrinkage * value
+    if shrinkage:
+        grad = grad + 2 * shrinkage[0] * value
     np.add(linear, grad - (after - before) / lr * value, out=linear)
     leader = (l1 * np.sign(linear) - linear) / (after / lr + 2 * l2)
     value[...] = keep(np.abs(linear) > l1, leader)
