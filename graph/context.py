@@ -33,6 +33,14 @@ def innermost_graph() -> Any:
     return _defaults.graphs[-1] if _defaults.graphs else None
 
 
+def misplaced(element: Any) -> str:
+    """What an error says of what was made in a branch or a loop and is used from elsewhere."""
+    made = element.graph.context
+    used = getattr(innermost_graph(), "context", "")
+    where = f"in {used}" if used and used != made else "outside of it"
+    return f"{element} was made in {made} and cannot be used {where}: return it from there instead"
+
+
 class as_default_graph:
     """`graph` is this thread's default for a block. `nested` blocks must end in the order of a stack, else AssertionError."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .context import misplaced
 from .dtypes import DType, resource
 from .ir import Graph, Operation, Tensor
 from .opdef import Known, OpDef, Spec
@@ -35,7 +37,7 @@ class FunctionGraph(Graph):
     def __init__(self, outer: Graph, context: str) -> None:
         super().__init__()
         self.outer = outer
-        self.context = context
+        self.context: str = context
         self.seed = outer.seed
         #: The tensors around it that it uses, each with the argument that stands for it.
         self.captures: dict[Tensor, Tensor] = {}
@@ -79,10 +81,16 @@ class FunctionGraph(Graph):
 
     def argument(self, spec: Spec, name: str) -> Tensor:
         """A new input of the function, also when it is finished otherwise."""
+        with self.reopened():
+            return self.create(Argument(*spec), (), name.rpartition("/")[2]).outputs[0]
+
+    @contextmanager
+    def reopened(self) -> Iterator[None]:
+        """Operations can be added for a block, also when it is finished."""
         with self._lock:
             finished, self._finalized = self._finalized, False
             try:
-                return self.create(Argument(*spec), (), name.rpartition("/")[2]).outputs[0]
+                yield
             finally:
                 self._finalized = finished
 
@@ -99,20 +107,33 @@ class FunctionGraph(Graph):
 
     def _control_op(self, item: Any) -> Operation | None:
         """The operation to wait for; one around the function is waited for before all of it runs."""
-        element = getattr(item, "_as_graph_element", lambda: item)()
+        element = self._by_string(item, True, True) if isinstance(item, str) else item
+        element = getattr(element, "_as_graph_element", lambda: element)()
         operation = getattr(element, "op", element)
         if not isinstance(operation, Operation) or operation.graph is self:
-            found = super()._control_op(item)
+            found = super()._control_op(element)
             return None if found is None or isinstance(found.definition, Argument) else found
         if not self.outer.reaches(operation.graph):
-            raise ValueError(f"{operation} is not an element of this graph or of one around it.")
+            made_inside = f": {misplaced(element)}" if operation.graph.context else "."
+            raise ValueError(f"{operation} is not an element of this graph or of one around it{made_inside}")
         self.controls[operation] = None
         return None
 
-    def _refuse(self) -> None:
-        raise ValueError(
-            f"a tensor that was made in {self.context} cannot be used outside of it: return it from there instead"
-        )
+    @contextmanager
+    def _outside(self) -> Iterator[None]:
+        root = self.root
+        name = self._scope.name
+        with self.uncontrolled(), root.as_default(), root.uncontrolled(), root.name_scope(name and f"{name}/"):
+            yield
+
+    def _by_string(self, name: str, allow_tensor: bool, allow_operation: bool) -> Tensor | Operation:
+        if name.partition(":")[0] in self._by_name:
+            return super()._by_string(name, allow_tensor, allow_operation)
+        return self.outer._by_string(name, allow_tensor, allow_operation)
+
+    def _refuse(self, inputs: tuple[Tensor, ...]) -> None:
+        what = next((misplaced(tensor) for tensor in inputs if tensor.op.graph is self), None)
+        raise ValueError(what or f"{self.context} is complete: nothing can be added to it")
 
 
 class Function:

@@ -173,6 +173,9 @@ def _session_for(session: Any, verb: str) -> Any:
 class Graph(Scopes, Collections, Portable):
     """Operations in the order they were made, under unique names. Building is safe from several threads."""
 
+    #: What it is in errors, of the graph of a branch or a loop: "the true branch of 'cond'".
+    context = ""
+
     def __init__(self) -> None:
         Scopes.__init__(self)
         Collections.__init__(self)
@@ -193,7 +196,7 @@ class Graph(Scopes, Collections, Portable):
         RuntimeError when the graph is finalized.
         """
         if self._finalized:
-            self._refuse()
+            self._refuse(inputs)
         for tensor in inputs:
             if tensor.op.graph is not self:
                 inputs = tuple(self.capture(tensor) for tensor in inputs)
@@ -224,12 +227,17 @@ class Graph(Scopes, Collections, Portable):
                 age(STRIDE, operation.id)
         return operation
 
-    def _refuse(self) -> None:
+    def _refuse(self, inputs: tuple[Tensor, ...]) -> None:
         raise RuntimeError("Graph is finalized and cannot be modified.")
+
+    def _building(self) -> Graph:
+        return building_graph(self)
 
     def capture(self, tensor: Tensor) -> Tensor:
         """The tensor as one of this graph. Raises ValueError for another graph's."""
         if tensor.op.graph is not self:
+            if tensor.op.graph.context:
+                raise ValueError(context.misplaced(tensor))
             raise ValueError(f"{tensor} must be from the same graph as the operation that uses it")
         return tensor
 
@@ -330,9 +338,10 @@ class Graph(Scopes, Collections, Portable):
         convert = getattr(obj, "_as_graph_element", None)
         element = convert() if convert is not None else obj
         if (isinstance(element, Tensor) and allow_tensor) or (isinstance(element, Operation) and allow_operation):
-            if element.graph is not self:
+            if not self.reaches(element.graph):
                 raise ValueError(
                     f"{'Tensor' if isinstance(element, Tensor) else 'Operation'} {element} is not an element of this graph."
+                    + (f" {context.misplaced(element)}" if element.graph.context else "")
                 )
             return element
         kinds = " or ".join(["Tensor"] * allow_tensor + ["Operation"] * allow_operation)

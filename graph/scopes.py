@@ -123,6 +123,10 @@ class Scopes:
         """The calling thread's scopes."""
         return self._threads.scope
 
+    def _building(self) -> Scopes:
+        """Whose scopes hold for what is built now: a graph's own, or those of the branch or loop that is being built in it."""
+        return self
+
     # names
 
     def unique_name(self, name: str, mark_as_used: bool = True) -> str:
@@ -159,11 +163,11 @@ class Scopes:
 
         Yields the scope's name with a trailing slash. Raises ValueError for an invalid name.
         """
-        return _NameScope(self, name)
+        return _NameScope(self._building(), name)
 
     def get_name_scope(self) -> str:
         """The current name scope, without a trailing slash."""
-        return self._scope.name
+        return self._building()._scope.name
 
     # devices
 
@@ -177,7 +181,8 @@ class Scopes:
             entry = DeviceSpec.from_string(entry)
         elif entry is not None and not isinstance(entry, DeviceSpec) and not callable(entry):
             raise TypeError(f"a device is a string, a function of an Operation, or None; got {entry!r}")
-        return _Block(self._threads, "devices", () if entry is None else (entry,), replaces=entry is None)
+        threads = self._building()._threads
+        return _Block(threads, "devices", () if entry is None else (entry,), replaces=entry is None)
 
     def _requested_device(self, operation: Any) -> None:
         """Set `operation.device` from the scopes, innermost first: names fill what is not said yet, functions replace."""
@@ -201,7 +206,8 @@ class Scopes:
         target = getattr(op, "op", op)
         if target is not None and not hasattr(target, "colocation"):
             raise TypeError(f"colocate_with takes an Operation, a Tensor or a Variable, not a {type(op).__name__}")
-        return _Colocation(self._threads, "colocation", () if op is None else (target,), replaces=ignore_existing)
+        threads = self._building()._threads
+        return _Colocation(threads, "colocation", () if op is None else (target,), replaces=ignore_existing)
 
     def _apply_colocation(self, operation: Any) -> None:
         stack = self._scope.colocation
@@ -215,12 +221,21 @@ class Scopes:
     def control_dependencies(self, control_inputs: Iterable[Any] | None) -> AbstractContextManager[None]:
         """Operations made inside run after these (Operations, Tensors, Variables or names); None hides outer blocks.
 
+        In a branch or a loop's body None also leaves it: what is made of nothing from there is made around all of them.
         Raises TypeError for what is no part of a graph, KeyError for an unknown name, ValueError for another graph's.
         """
+        building = self._building()
         if control_inputs is None:
-            return _Block(self._threads, "controllers", (), replaces=True)
-        ops = tuple(dict.fromkeys(op for op in map(self._control_op, control_inputs) if op is not None))
-        return _Block(self._threads, "controllers", (Controller(ops),))
+            return building._outside()
+        ops = tuple(dict.fromkeys(op for op in map(building._control_op, control_inputs) if op is not None))
+        return _Block(building._threads, "controllers", (Controller(ops),))
+
+    def uncontrolled(self) -> AbstractContextManager[None]:
+        """Operations made in this very graph have no control inputs."""
+        return _Block(self._threads, "controllers", (), replaces=True)
+
+    def _outside(self) -> AbstractContextManager[None]:
+        return self.uncontrolled()
 
     def _control_op(self, item: Any) -> Any:
         raise NotImplementedError
@@ -246,5 +261,6 @@ class Scopes:
             isinstance(s, str) for pair in op_type_map.items() for s in pair
         ):
             raise TypeError("op_type_map must be a dictionary from op type names to registered gradient names")
-        both = {**self._scope.gradient_overrides, **op_type_map}
-        return _Block(self._threads, "gradient_overrides", both, replaces=True)
+        building = self._building()
+        both = {**building._scope.gradient_overrides, **op_type_map}
+        return _Block(building._threads, "gradient_overrides", both, replaces=True)

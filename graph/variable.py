@@ -50,11 +50,9 @@ class Variable(Operators):
         self._caching_device = caching_device
         building = get_default_graph()
         graph = building.root  # a variable that a branch or a loop's body makes stands around it
-        within = nullcontext() if building is graph else graph.name_scope(f"{building.get_name_scope()}/")
         with (
+            building.control_dependencies(None),
             graph.as_default(),
-            graph.control_dependencies(None),
-            within,
             graph.name_scope(name or "Variable") as scope,
         ):
             self._name = scope[:-1]

@@ -192,7 +192,7 @@ def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:
         raise ValueError(f"the graph has an operation '{row['name']}' already")
     inputs: tuple[Tensor, ...] = tuple(graph.get_tensor_by_name(f"{name}:{index}") for name, index in row["inputs"])
     controls = [graph.get_operation_by_name(name) for name in row["controls"]]
-    with graph.control_dependencies(None), graph.control_dependencies(controls), graph.device(None):
+    with graph.uncontrolled(), graph.control_dependencies(controls), graph.device(None):
         operation = graph.create(decode_definition(row["definition"], arrays), inputs, row["name"] + "/")
     operation.device = str(row["device"])
     operation.colocation = tuple(row["colocation"])

@@ -49,7 +49,7 @@ class GradientGraph(FunctionGraph):
     def _value_of(self, tensor: Tensor) -> Tensor:
         if tensor in self._given:
             return self.capture(self._given[tensor])
-        with self.control_dependencies(None), self.name_scope("tape"):
+        with self.uncontrolled(), self.name_scope("tape"):
             if isinstance(tensor.op.definition, Const):
                 return self.create(tensor.op.definition, ()).outputs[0]
             return self._recorded(tensor, self._tape)

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import context
 from ..defaults import name_scope
-from ..dtypes import boolean, int32, resource
+from ..dtypes import boolean, int32, int64, resource
 from ..function import FunctionGraph
+from ..indexed_slices import IndexedSlices
 from ..ir import Graph, Operation, Tensor, get_default_graph
 from ..structure import check_same, flatten, is_nested, pack
 from .branching import branch
@@ -50,7 +51,7 @@ def cond(
         graph = get_default_graph()
         chosen = convert_to_tensor(pred, name="pred")
         sides = [
-            _build(graph, f"the {which} branch of '{scope[:-1]}'", function, strict, f"{which}_fn")
+            _build(graph, f"the {which} branch of '{scope[:-1]}'", function, strict, which)
             for which, function in (("true", then), ("false", orelse))
         ]
         structure = _agreed(sides)
@@ -76,33 +77,38 @@ def _single(result: Any, strict: bool) -> Any:
 
 
 def _build(
-    outer: Graph, what: str, function: Branch, strict: bool, name: str
+    outer: Graph, what: str, function: Branch, strict: bool, which: str
 ) -> tuple[FunctionGraph, Any, list[Tensor]]:
     """The graph of a branch, the structure that it returns, and the tensors in it."""
     graph = FunctionGraph(outer, what)
     with graph.as_default():
         result = _single(function(), strict)
         if result is None:
-            raise ValueError(f"'{name}' must have a return value.")
-        outputs = [graph.capture(_tensor(graph, leaf)) for leaf in flatten(result)]
+            raise ValueError(f"'{which}_fn' must have a return value.")
+        outputs = [graph.capture(_tensor(graph, leaf, which == "true")) for leaf in flatten(result)]
     graph.finalize()
     return graph, result, outputs
 
 
-def _tensor(graph: FunctionGraph, leaf: Any) -> Tensor:
-    """A result of a branch as a tensor; an operation becomes a bool that is there when it has run."""
+def _tensor(graph: FunctionGraph, leaf: Any, taken: bool) -> Tensor:
+    """A result of a branch as a tensor; an operation becomes the predicate's value, there when it has run."""
     if not isinstance(leaf, Operation):
         return convert_to_tensor(leaf)
     with graph.control_dependencies([leaf]):
-        return Identity()(constant(True))
+        return Identity()(constant(taken))
 
 
 def _agreed(sides: Sequence[tuple[FunctionGraph, Any, list[Tensor]]]) -> Any:
     """The structure that both branches return. Raises ValueError, TypeError where they do not."""
     (_, structure, outputs), (_, other_structure, others) = sides
-    check_same(structure, other_structure)
+    try:
+        check_same(structure, other_structure)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"Incompatible return values of 'true_fn' and 'false_fn': {error}") from None
     if not outputs:
         raise ValueError("'true_fn' and 'false_fn' must return at least one result.")
+    for side in sides:
+        _widen_indices(side, [a.dtype is not b.dtype for a, b in zip(outputs, others, strict=True)])
     for mine, other in zip(outputs, others, strict=True):
         if mine.dtype is not other.dtype:
             raise ValueError(
@@ -112,6 +118,24 @@ def _agreed(sides: Sequence[tuple[FunctionGraph, Any, list[Tensor]]]) -> Any:
         if mine.dtype is resource:
             raise TypeError("a branch cannot return the handle of a variable: return its value")
     return structure
+
+
+def _widen_indices(side: tuple[FunctionGraph, Any, list[Tensor]], differ: Sequence[bool]) -> None:
+    """Make the indices of IndexedSlices int64 where those of the other branch have another type."""
+    graph, structure, outputs = side
+    indices = [slices.indices for slices in _slices(structure)]
+    for at, leaf in enumerate(flatten(structure)):
+        if differ[at] and any(leaf is each for each in indices):
+            with graph.reopened(), graph.as_default():
+                outputs[at] = cast(outputs[at], int64)
+
+
+def _slices(structure: Any) -> list[IndexedSlices]:
+    """The IndexedSlices in a structure."""
+    if isinstance(structure, IndexedSlices):
+        return [structure]
+    parts = structure.values() if isinstance(structure, Mapping) else structure if is_nested(structure) else ()
+    return [found for part in parts for found in _slices(part)]
 
 
 def case(
@@ -188,23 +212,50 @@ def _checks(predicates: Sequence[Tensor], exclusive: bool, complete: bool) -> li
 def switch_case(branch_index: Any, branch_fns: Any, default: Branch | None = None, name: str | None = None) -> Any:
     """What the function number `branch_index` (an int32 scalar) returns; outside of them what `default` (the last) does.
 
-    `branch_fns`: a list of functions, or a list of pairs or dict of numbers from 0 on and functions.
-    Source: `tf.switch_case`. Raises TypeError, ValueError for numbers and functions that are none, and as `cond`.
+    `branch_fns`: a list of functions, or a list of pairs or dict of numbers from 0 on and functions. Each is called once.
+    Source: `tf.switch_case`. Raises TypeError, ValueError for numbers and functions that are none, TypeError for
+    functions that return other structures or types than the first one.
     """
     functions = _numbered(branch_fns)
-    last = functions[-1] if default is None else default
-    if not callable(last):
+    if default is not None and not callable(default):
         raise TypeError("default must be callable.")
+    count = len(functions)
+    if default is not None:
+        functions.append(default)
+    last = len(functions) - 1
     if context.executing_eagerly():
         number = int(branch_index)
-        return _single((functions[number] if 0 <= number < len(functions) else last)(), False)
+        return functions[number if 0 <= number < count else last]()
     with name_scope(name, "switch_case", [branch_index]):
         index = convert_to_tensor(branch_index, name="branch_index")
         if index.dtype is not int32:
             raise TypeError(f"branch_index must be a Tensor of type int32, got {index.dtype.name}")
-        count = constant(len(functions))
-        inside = logical_and(less_equal(0, index), less(index, count))
-        return _search(where_v2(inside, index, count), [*functions, last], 0)
+        inside = logical_and(less_equal(0, index), less(index, np.int32(count)))
+        first: list[Any] = []
+        alike = [partial(_like_first, number, function, first) for number, function in enumerate(functions)]
+        return _search(where_v2(inside, index, constant(last)), alike, 0)
+
+
+def _like_first(number: int, function: Branch, first: list[Any]) -> Any:
+    """What a branch returns, as tensors. Raises TypeError where it is not like what the first one returned."""
+    result = function()
+    if result is None:
+        raise ValueError(f"branches[{number}] of switch_case must have a return value.")
+    leaves = [leaf if isinstance(leaf, Operation) else convert_to_tensor(leaf) for leaf in flatten(result)]
+    made = pack(result, iter(leaves))
+    types = [getattr(leaf, "dtype", boolean) for leaf in leaves]
+    if not first:
+        first += [made, types]
+    try:
+        check_same(first[0], made)
+        if types != first[1]:
+            raise TypeError(f"{[kind.name for kind in first[1]]} and {[kind.name for kind in types]}")
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"branches[0] and branches[{number}] arguments to switch_case must have the same number, type, and overall "
+            f"structure of return values: {error}"
+        ) from None
+    return made
 
 
 def _search(index: Tensor, functions: Sequence[Branch], first: int) -> Any:
@@ -214,16 +265,20 @@ def _search(index: Tensor, functions: Sequence[Branch], first: int) -> Any:
     half = len(functions) // 2
     low = partial(_search, index, functions[:half], first)
     high = partial(_search, index, functions[half:], first + half)
-    return cond(less(index, np.int32(first + half)), low, high)
+    return cond(less(index, np.int32(first + half)), low, high, strict=True)
 
 
 def _numbered(given: Any) -> list[Branch]:
-    items: Any = sorted(given.items()) if isinstance(given, Mapping) else given
+    items = list(given.items()) if isinstance(given, Mapping) else given
     if not isinstance(items, (list, tuple)):
         raise TypeError("branch_fns must be a list, tuple, or dict.")
     if not items:
-        raise ValueError("branch_fns must not be empty.")
+        raise ValueError("branch_fns must not be empty: there must be at least one item.")
     if is_nested(items[0]):
+        items = [item if isinstance(item, tuple) and len(item) == 2 else (item, None) for item in items]
+        for number, _ in items:
+            if not isinstance(number, int):
+                raise TypeError(f"key must be a Python `int`, got {type(number)}")
         items = sorted(items, key=lambda pair: pair[0])
         if [number for number, _ in items] != list(range(len(items))):
             raise ValueError(f"branch indices must form contiguous range of [0 to {len(items)})")
