@@ -16,6 +16,7 @@ from ..graph.ops.tapes import below, heads
 from .custom import Override
 from .reach import between
 from .registry import GradientFunction, gradient_function, is_users
+from .starts import refuse_starts
 
 #: Of a gradient: the entries that it holds if it is a tape, else nothing.
 Entries = tuple[str, ...]
@@ -205,6 +206,10 @@ def flows(y: Tensor, x: Tensor) -> list[Flow]:
         found[-1].captured = ends
         if level is x.graph or not isinstance(level, FunctionGraph):
             return found
+        try:
+            refuse_starts(level, list(starts), [x])
+        except ValueError as error:
+            found[-1].errors[str(error)] = None
         arrived = found[-1].arrived
         starts = {outer: arrived[inner].entries for outer, inner in ends.items() if inner in arrived}
         level = level.outer
