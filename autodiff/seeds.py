@@ -24,7 +24,8 @@ def seeds(graph: Graph, ys: Sequence[Tensor], grad_ys: Sequence[Any], colocate: 
     Raises TypeError where a given gradient's type does not go with the y's, or nothing was given and ones do not.
     """
     made: list[tuple[Tensor, Gradient]] = []
-    for index, (y, grad_y) in enumerate(zip(ys, grad_ys, strict=True)):
+    given = [_given(grad_y, f"grad_y_{index}") for index, grad_y in enumerate(grad_ys)]
+    for index, (y, grad_y) in enumerate(zip(ys, given, strict=True)):
         with graph.differentiating(y.op):
             if colocate:
                 with graph.colocate_with(y.op):
@@ -34,13 +35,17 @@ def seeds(graph: Graph, ys: Sequence[Tensor], grad_ys: Sequence[Any], colocate: 
     return made
 
 
-def _seed(y: Tensor, grad_y: Any, index: int) -> Gradient:
+def _given(grad_y: Any, name: str) -> Gradient | None:
+    """A gradient that was given, an array or number as a constant: that goes where the caller says, not where its y is."""
+    return grad_y if grad_y is None or isinstance(grad_y, IndexedSlices) else convert_to_tensor(grad_y, name=name)
+
+
+def _seed(y: Tensor, grad_y: Gradient | None, index: int) -> Gradient:
     name = f"grad_ys_{index}"
     if grad_y is None:
         return _ones(y, name)
-    given = grad_y if isinstance(grad_y, IndexedSlices) else convert_to_tensor(grad_y, name=f"grad_y_{index}")
-    _check_dtype(y, given)
-    return _copied(given, name)
+    _check_dtype(y, grad_y)
+    return _copied(grad_y, name)
 
 
 def _copied(given: Gradient, name: str) -> Gradient:

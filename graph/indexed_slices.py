@@ -67,6 +67,11 @@ class IndexedSlices:
     def graph(self) -> Graph:
         return self._indices.graph
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> IndexedSlices:
+        """The same rows with a function of each element, which must give 0 for 0."""
+        values = self._values.map(function) if isinstance(self._values, IndexedSlices) else function(self._values)
+        return IndexedSlices(values, self._indices, self._dense_shape)
+
     def _as_tensor(self, name: str | None = None) -> Tensor:
         """The whole tensor. Raises ValueError when `dense_shape` is not known."""
         return _DENSE[0](self, name)

@@ -317,3 +317,50 @@ def test_a_small_part_of_a_huge_graph_costs_what_the_part_costs(where: str) -> N
 
     (few, few_made), (many, many_made) = made(10), made(2000)
     assert (many <= few + 10, few_made) == (True, many_made)
+
+
+# rows that stay rows
+
+
+@pytest.mark.parametrize(
+    ("build", "values"),
+    [
+        (lambda x: -x, [[-1.0, -1.0]]),
+        (lambda x: x + wf.ones([3, 2]), [[1.0, 1.0]]),
+        (lambda x: wf.ones([3, 2]) - x, [[-1.0, -1.0]]),
+        (lambda x: x - wf.constant([1.0, 2.0]), [[1.0, 1.0]]),
+        (lambda x: wf.cast(x, "float64"), [[1.0, 1.0]]),
+        (lambda x: wf.add_n([x, wf.ones([3, 2])]), [[1.0, 1.0]]),
+        (lambda x: wf.stop_gradient(x) + wf.identity(x), [[1.0, 1.0]]),
+    ],
+    ids=["negative", "add", "subtracted", "bias", "cast", "add_n", "identity"],
+)
+def test_slices_go_back_through_what_changes_no_row_by_another(build: Any, values: Any) -> None:
+    x = wf.Variable(np.zeros((3, 2), np.float32))
+    (grad,) = wf.gradients(wf.gather(build(x), [1]), x)
+    assert isinstance(grad, IndexedSlices)
+    assert (grad.values.dtype.name, run(grad.values, grad.indices)) == ("float32", [values, [1]])
+
+
+def test_slices_become_dense_for_a_term_that_was_broadcast_or_may_have_been() -> None:
+    bias, unknown = wf.constant([1.0, 2.0]), wf.placeholder_with_default(np.zeros((3, 2), np.float32), [None, 2])
+    (by_bias,) = wf.gradients(wf.gather(wf.ones([3, 2]) - bias, [1, 1]), bias)
+    (by_unknown,) = wf.gradients(wf.gather(unknown + wf.ones([3, 2]), [1, 1]), unknown)
+    assert run(by_bias, by_unknown) == [[-2.0, -2.0], [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]]]
+
+
+def test_slices_of_slices_go_back_through_a_negative() -> None:
+    x = wf.constant([[1.0], [2.0], [3.0]])
+    nested = IndexedSlices(rows([[1.0], [5.0]], [1, 0], [2, 1]), wf.constant([2, 0]), wf.constant([3, 1]))
+    (grad,) = wf.gradients(-x, x, grad_ys=[nested])
+    assert run(grad.values.values) == [[[-1.0], [-5.0]]]
+
+
+def test_an_array_as_grad_y_is_made_where_the_caller_says() -> None:
+    with wf.device("/cpu:1"):
+        y = wf.tanh(wf.constant([1.0]))
+    with wf.device("/cpu:2"):
+        wf.gradients(y, y.op.inputs[0], grad_ys=[np.ones(1, np.float32)], colocate_gradients_with_ops=True)
+    graph = wf.get_default_graph()
+    places = [graph.get_operation_by_name(f"gradients/{name}").device for name in ("grad_y_0", "grad_ys_0")]
+    assert places == ["/device:CPU:2", "/device:CPU:1"]

@@ -9,6 +9,7 @@ import numpy as np
 from .. import shapes
 from ..dtypes import DType, float32, float64
 from ..errors import InvalidArgumentError
+from ..indexed_slices import IndexedSlices
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
@@ -90,9 +91,12 @@ class AddV2(Binary):
     """x + y."""
 
     ufunc = np.add
+    passes_slices = True
 
-    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+    def grad(self, operation: Operation, dy: Any) -> list[Any]:
         x, y = operation.inputs
+        if isinstance(dy, IndexedSlices):
+            return [_rows_to(dy, x, operation), _rows_to(dy, y, operation)]
         return [sum_to(dy, x), sum_to(dy, y)]
 
 
@@ -101,10 +105,20 @@ class Sub(Binary):
     """x - y."""
 
     ufunc = np.subtract
+    passes_slices = True
 
-    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+    def grad(self, operation: Operation, dy: Any) -> list[Any]:
         x, y = operation.inputs
+        if isinstance(dy, IndexedSlices):
+            return [_rows_to(dy, x, operation), _rows_to(dy.map(Neg()), y, operation)]
         return [sum_to(dy, x), sum_to(Neg()(dy), y)]
+
+
+def _rows_to(dy: IndexedSlices, x: Tensor, operation: Operation) -> Any:
+    """The gradient of an x that the operation may broadcast: the rows themselves where the shapes are known to agree."""
+    if x.dims == operation.outputs[0].dims and shapes.is_full(x.dims):
+        return dy
+    return sum_to(convert_to_tensor(dy), x)
 
 
 @op
@@ -123,9 +137,10 @@ class Neg(Unary):
     """-x."""
 
     ufunc = np.negative
+    passes_slices = True
 
-    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
-        return [Neg()(dy)]
+    def grad(self, operation: Operation, dy: Any) -> list[Any]:
+        return [dy.map(Neg()) if isinstance(dy, IndexedSlices) else Neg()(dy)]
 
 
 @op

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import DType, as_dtype, bfloat16, complex64, complex128, float32, float64, int32, int64
+from ..indexed_slices import IndexedSlices
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
@@ -18,6 +19,7 @@ class Cast(Op):
     """The nearest value of another type: floats are cut off to ints, complex numbers lose their imaginary part."""
 
     dtype: DType
+    passes_slices = True
 
     def infer(self, x: TensorLike) -> Spec:
         for dtype in (x.dtype, self.dtype):
@@ -30,9 +32,11 @@ class Cast(Op):
         x = np.asarray(x)
         return (x.real if x.dtype.kind == "c" and not self.dtype.is_complex else x).astype(self.dtype.np)
 
-    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
+    def grad(self, operation: Operation, dy: Any) -> list[Any]:
         source = operation.inputs[0].dtype
-        return [Cast(source)(dy) if source.is_trainable else None]
+        if not source.is_trainable:
+            return [None]
+        return [dy.map(Cast(source)) if isinstance(dy, IndexedSlices) else Cast(source)(dy)]
 
 
 def cast(x: Any, dtype: Any, name: str | None = None) -> Tensor:
