@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -36,15 +37,29 @@ def connected(scheme: str, limits: Limits = DEFAULT) -> Iterator[Pair]:
         yield left, right
 
 
+def open_files(kind: str = "") -> dict[int, str]:
+    """The files that this process has open, by descriptor; `kind` is how their names begin."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+    return {number: name for number, name in found.items() if name.startswith(kind)}
+
+
 @contextlib.contextmanager
-def nothing_left() -> Iterator[None]:
-    """A block after which no thread runs and no file is open that was not before."""
-    threads, files = set(threading.enumerate()), len(os.listdir("/proc/self/fd"))
+def nothing_left(kind: str = "") -> Iterator[None]:
+    """A block after which no thread runs and no file is open (of a kind) that was not before.
+
+    What other libraries of this process open and close for themselves meanwhile is given a while to go again.
+    """
+    threads, files = set(threading.enumerate()), open_files(kind)
     yield
-    if len(os.listdir("/proc/self/fd")) > files:
+    deadline = time.monotonic() + 5
+    while len(after := open_files(kind)) > len(files) and time.monotonic() < deadline:
         gc.collect()  # errors hold frames, frames hold arrays, and arrays their segments
+        time.sleep(0.02)
     assert set(threading.enumerate()) <= threads, "a thread is left"
-    assert len(os.listdir("/proc/self/fd")) <= files, "a file descriptor is left"
+    assert len(after) <= len(files), f"left open: {dict(after.items() - files.items())}"
 
 
 def in_background(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:

@@ -19,6 +19,8 @@ from weft.cluster import Cluster, transport
 
 PS, WORKER0, WORKER1 = (f"/job:{task}" for task in ("ps/task:0", "worker/task:0", "worker/task:1"))
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_stays() -> Iterator[None]:

@@ -102,11 +102,11 @@ def test_a_task_that_takes_long_but_answers_is_waited_for() -> None:
 
     def script(connection: Connection, message: Message) -> None:
         if not loads(connection, message):
-            timer = threading.Timer(1.5, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
+            timer = threading.Timer(3, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
             timer.start()
             waiting.set()
 
-    with scripted(script, heartbeat=0.4) as engine:
+    with scripted(script, heartbeat=1) as engine:
         np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
     assert waiting.is_set()
 
@@ -137,14 +137,14 @@ def test_a_task_that_does_not_take_a_plan() -> None:
 
 def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*arguments: Any) -> Any:
-        time.sleep(1.5)
+        time.sleep(3)
         return CompiledPlan(*arguments)
 
     monkeypatch.setattr(client, "CompiledPlan", slow)
-    with workers(A, B) as made, session(made, heartbeat=0.4) as engine:
+    with workers(A, B) as made, session(made, heartbeat=1) as engine:
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
-            engine.run(lonely, [], 1.5)
+            engine.run(lonely, [], 3)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
