@@ -59,9 +59,13 @@ class Tape:
 def total(tapes: tuple[Tape, ...], once: bool = False) -> Tape:
     """The sum of some tapes: where several hold a value at one place, the sum of these, from left to right.
 
-    With `once` that is an error, InvalidArgumentError when it is first read.
+    With `once` that is an error, InvalidArgumentError when it is first read. So is a sum of arrays of two shapes.
     """
-    return Tape(None, max(tape.length for tape in tapes), tapes, once)
+    length = max(tape.length for tape in tapes)
+    parts = tuple(tape for tape in tapes if tape._columns != {})
+    if len(parts) == 1 and parts[0]._columns is not None:
+        return Tape(parts[0]._columns, length)
+    return Tape(None, length, parts, once)
 
 
 def _merged(parts: tuple[Tape, ...], once: bool) -> dict[str, Column]:
@@ -77,9 +81,18 @@ def _merged(parts: tuple[Tape, ...], once: bool) -> dict[str, Column]:
                             None,
                             f"Could not write to TensorArray index {index} because it has already been written to.",
                         )
-                    into[index] = _sum(into[index], value) if index in into else value
+                    into[index] = _sum(into[index], value, index) if index in into else value
     return dict(merged)
 
 
-def _sum(a: Any, b: Any) -> Any:
-    return total((a, b)) if isinstance(a, Tape) else np.add(a, b)
+def _sum(a: Any, b: Any, index: int) -> Any:
+    if isinstance(a, Tape):
+        return total((a, b))
+    if np.shape(a) != np.shape(b):
+        raise InvalidArgumentError(
+            None,
+            None,
+            f"Could not aggregate to TensorArray index {index} because the existing shape is {list(np.shape(a))} but the "
+            f"new input shape is {list(np.shape(b))}.",
+        )
+    return np.add(a, b)

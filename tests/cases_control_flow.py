@@ -114,6 +114,11 @@ def unstacked(x: Tensor) -> Any:
     return array.read(1) * array.gather([0, 2, 2])
 
 
+def added_up(x: Tensor, y: Tensor) -> Any:
+    grads = tensor_array.TensorArray(float64, 2).write(0, x).grad("source")
+    return grads.write(0, x * y).write(0, x).write(1, y).stack()
+
+
 def pieces(x: Tensor) -> Any:
     array = tensor_array.TensorArray(float64, 3, infer_shape=False, element_shape=(None,)).split(x * x, [2, 1, 3])
     return array.concat() * reordering.reverse(array.read(0), [0])[0]
@@ -137,6 +142,7 @@ CASES = [
     Case("TensorArrayReadV3", unstacked, (S,), expected=lambda x: x[1] ** 2 * x[[0, 2, 2]] ** 2),
     Case("TensorArrayGatherV3", unstacked, (S,), label="gather"),
     Case("TensorArrayScatterV3", unstacked, (S,), label="scatter"),
+    Case("TensorArrayGradV3", added_up, (X, Y), expected=lambda x, y: np.stack([x * y + x, y])),
     Case("TensorArraySplitV3", pieces, (floats(6),), expected=lambda x: x * x * x[1] ** 2, exact_shape=False),
     Case("TensorArrayConcatV3", pieces, (floats(6),), label="concat", exact_shape=False),
 ]  # fmt: skip

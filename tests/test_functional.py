@@ -165,8 +165,8 @@ def test_an_array_that_a_branch_writes() -> None:
         (lambda: wf.TensorArray(wf.float32), ValueError, "Size must be provided"),
         (lambda: wf.TensorArray(wf.float32, 2).write(0, wf.constant(1)), ValueError, "dtype"),
         (lambda: wf.TensorArray(wf.float32, 2).write(0, 1.0).write(1, [1.0]), ValueError, "Inconsistent shapes"),
-        (lambda: run(wf.TensorArray(wf.float32, 2).write(2, 1.0).stack()), wf.errors.OutOfRangeError, "size is: 2"),
-        (lambda: run(wf.TensorArray(wf.float32, 2).write(0, 1.0).read(5)), wf.errors.OutOfRangeError, "size is: 2"),
+        (lambda: run(wf.TensorArray(wf.float32, 2).write(2, 1.0).stack()), wf.errors.InvalidArgumentError, "size is: 2"),
+        (lambda: run(wf.TensorArray(wf.float32, 2).write(0, 1.0).read(5)), wf.errors.InvalidArgumentError, "size is: 2"),
         (
             lambda: run(wf.TensorArray(wf.float32, 2).write(0, 1.0).write(0, 1.0).stack()),
             wf.errors.InvalidArgumentError, "already been written",

@@ -39,6 +39,7 @@ OWN: dict[str, str] = {
         (
             "TensorArrayConcatV3",
             "TensorArrayGatherV3",
+            "TensorArrayGradV3",
             "TensorArrayReadV3",
             "TensorArrayScatterV3",
             "TensorArraySplitV3",

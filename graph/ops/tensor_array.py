@@ -6,11 +6,12 @@ from typing import Any
 
 from .. import context, shapes
 from ..dtypes import DType, as_dtype
-from ..ir import Operation, Tensor
+from ..ir import Operation, Tensor, get_default_graph
 from ..shapes import Dims, as_dims
 from .array_tapes import (
     TensorArrayConcatV3,
     TensorArrayGatherV3,
+    TensorArrayGradV3,
     TensorArrayReadV3,
     TensorArrayScatterV3,
     TensorArraySplitV3,
@@ -32,8 +33,8 @@ class TensorArray:
 
     `dynamic_size`: it grows with what is written. `element_shape`: what is known of the elements' shapes; `infer_shape`:
     the first write tells it. Other arguments are taken for compatibility. It can be a loop variable, and is differentiable.
-    Source: `tf.TensorArray`. Raises ValueError without a size; a run raises OutOfRangeError outside of the size, and
-    InvalidArgumentError for an element that is written twice.
+    Source: `tf.TensorArray`. Raises ValueError without a size; a run raises InvalidArgumentError outside of the size and
+    for an element that is written twice.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class TensorArray:
             raise ValueError("Size must be provided if handle is not provided")
         self._dtype = as_dtype(dtype)
         self._dynamic = bool(dynamic_size)
+        #: Whether an index may be written once; otherwise, in an array of gradients, what is written adds up.
+        self._once = True
         self._infer = infer_shape
         self._dims: Dims = as_dims(element_shape)
         self._size: int | None = None
@@ -90,6 +93,7 @@ class TensorArray:
         made = TensorArray(self._dtype, None, self._dynamic, flow=flow, infer_shape=self._infer)
         made._dims = self._dims
         made._size = self._size
+        made._once = self._once
         return made
 
     def _changed(self, flow: Tensor, dims: Dims) -> TensorArray:
@@ -119,7 +123,7 @@ class TensorArray:
     def write(self, index: Any, value: Any, name: str | None = None) -> TensorArray:
         """The array with `value` at `index`."""
         tensor = self._value(value)
-        flow = TensorArrayWriteV3(self._dynamic)(
+        flow = TensorArrayWriteV3(self._dynamic, self._once)(
             self._flow, convert_to_tensor(index), tensor, name=name or "TensorArrayWrite"
         )
         return self._changed(flow, tensor.dims)
@@ -141,7 +145,8 @@ class TensorArray:
     def scatter(self, indices: Any, value: Any, name: str | None = None) -> TensorArray:
         """The array of the rows of `value`, at `indices`."""
         tensor = self._value(value)
-        flow = TensorArrayScatterV3(once=True)(tensor, convert_to_tensor(indices), name=name or "TensorArrayScatter")
+        scatter = TensorArrayScatterV3(self._once, self._dynamic)
+        flow = scatter(tensor, convert_to_tensor(indices), self._flow, name=name or "TensorArrayScatter")
         return self._changed(flow, None if tensor.dims is None else tensor.dims[1:])
 
     def unstack(self, value: Any, name: str | None = None) -> TensorArray:
@@ -149,22 +154,40 @@ class TensorArray:
         tensor = self._value(value)
         count = tensor.dims[0] if tensor.dims else None
         indices = constant(list(range(count)), "int32") if count is not None else range_(getitem(shape(tensor), 0))
-        made = self.scatter(indices, tensor, name or "TensorArrayUnstack")
-        made._size = count
-        return made
+        return self.scatter(indices, tensor, name or "TensorArrayUnstack")
 
     def split(self, value: Any, lengths: Any, name: str | None = None) -> TensorArray:
         """The array of the pieces of `value`, which have these lengths."""
         tensor = self._value(value)
-        flow = TensorArraySplitV3()(tensor, convert_to_tensor(lengths), name=name or "TensorArraySplit")
+        split = TensorArraySplitV3(self._once, self._dynamic)
+        flow = split(tensor, convert_to_tensor(lengths), self._flow, name=name or "TensorArraySplit")
         return self._changed(flow, None if tensor.dims is None else (None, *tensor.dims[1:]))
 
     def concat(self, name: str | None = None) -> Tensor:
         """All elements one after the other, along their first axis."""
-        rest = None if not self._dims else self._dims[1:]
-        return TensorArrayConcatV3(self._dtype, rest).outputs(self._flow, name=name or "TensorArrayConcat")[0]
+        if self._dims == ():
+            raise ValueError("the elements of the TensorArray are scalars: stack them, they cannot be concatenated")
+        first, rest = (self._dims[0], self._dims[1:]) if self._dims else (None, None)
+        return TensorArrayConcatV3(self._dtype, rest, first).outputs(self._flow, name=name or "TensorArrayConcat")[0]
 
     # the whole
+
+    def grad(self, source: str, flow: Any = None, name: str | None = None) -> TensorArray:
+        """An array for the gradients of the elements, as long as this one: what is written to one index adds up.
+
+        Elements that this array has and that nothing was written to are zeros. `source` names who fills it. Each call
+        gives a new array; as with `write`, what is written to it is in the array that the write returns.
+        Source: `tf.TensorArray.grad`. Raises ValueError without a source.
+        """
+        if not source:
+            raise ValueError("source must name what the gradients are of")
+        if not self._once:
+            raise ValueError("a TensorArray of gradients has no array of gradients itself")
+        with get_default_graph().control_dependencies([] if flow is None else [flow]):
+            zeros = TensorArrayGradV3()(self._flow, name=name or "TensorArrayGrad")
+        made = TensorArray(self._dtype, None, False, flow=zeros, infer_shape=self._infer)
+        made._dims, made._size, made._once = self._dims, self._size, False
+        return made
 
     def size(self, name: str | None = None) -> Tensor:
         """How many elements it has, an int32 scalar."""
