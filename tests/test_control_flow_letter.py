@@ -60,7 +60,11 @@ def test_each_function_of_a_switch_is_called_once(size: int) -> None:
     index = wf.placeholder(wf.int32, ())
 
     def branch(number: int) -> Any:
-        return lambda: (calls.append(number), wf.constant(float(number)))[1]
+        def build() -> Any:
+            calls.append(number)
+            return wf.constant(float(number))
+
+        return build
 
     last = wf.switch_case(index, [branch(number) for number in range(size)])
     assert calls == list(range(size))
@@ -186,3 +190,84 @@ def test_losses_and_updates_of_a_body_stand_in_the_collections_and_do_not_leave_
     assert [len(wf.get_collection(key)) for key in ("losses", "update_ops")] == [1, 1]
     with pytest.raises(ValueError, match="made in the true branch of 'cond'"):
         wf.losses.get_total_loss()
+
+
+# while_loop
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "kind"),
+    [
+        ([0, 1.0], lambda i, a: (i + 1, a * 2.0), tuple),
+        ((0, 1.0), lambda i, a: [i + 1, a * 2.0], list),
+        (Pair(0, 1.0), lambda i, a: Pair(i + 1, a * 2.0), Pair),
+        ([0, 1.0], lambda i, a: Pair(i + 1, a * 2.0), Pair),
+    ],
+)
+@pytest.mark.parametrize("limit", [None, 9])
+def test_a_loop_returns_the_structure_of_its_body_or_of_its_variables(
+    start: Any, step: Any, kind: Any, limit: Any
+) -> None:
+    options = {"maximum_iterations": limit}
+    found = wf.while_loop(lambda i, _: i < 3, step, start, **options)
+    same = wf.while_loop(lambda i, _: i < 3, step, start, return_same_structure=True, **options)
+    assert [type(found), type(same)] == [kind, type(start)]
+    assert [list(run(found)), list(run(same))] == [[3, 8.0]] * 2
+
+
+def test_a_single_variable_keeps_its_list_where_that_is_asked_for() -> None:
+    one = wf.while_loop(lambda i: i < 3, lambda i: i + 1, (0,), return_same_structure=True)
+    assert type(one) is tuple
+    assert run(one) == (3,)
+
+
+def test_shape_invariants_of_rows_arrays_and_of_some_variables_only() -> None:
+    rows = wf.IndexedSlices(wf.constant([[1.0, 2.0]]), wf.constant([0]), wf.constant([3, 2]))
+    array = wf.TensorArray(wf.float32, 2)
+
+    def body(i: Any, more: Any) -> Any:
+        a = more["rows"]
+        grown = wf.IndexedSlices(wf.concat([a.values] * 2, 0), wf.concat([a.indices] * 2, 0), a.dense_shape)
+        return i + 1, {"rows": grown, "array": more["array"].write(i, 1.0), "fixed": more["fixed"] * 2.0}
+
+    invariants = [None, {"rows": wf.TensorShape([None, 2]), "array": wf.TensorShape(None), "fixed": None}]
+    variables = [0, {"rows": rows, "array": array, "fixed": wf.zeros([4])}]
+    _, found = wf.while_loop(lambda i, _: i < 2, body, variables, shape_invariants=invariants)
+    shapes = [found["rows"].values.shape, found["rows"].indices.shape, found["rows"].dense_shape.shape]
+    assert [shape.as_list() for shape in shapes] == [[None, 2], [None], [2]]
+    assert found["fixed"].shape.as_list() == [4]
+    assert run(found["rows"]).indices.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: wf.while_loop(lambda i: i < 3, lambda i: i, None), ValueError, "'loop_vars' must be provided"),
+        (lambda: wf.while_loop(lambda i: i < 3, lambda i: i, 3), TypeError, "'loop_vars'"),
+        (
+            lambda: wf.while_loop(lambda i: i < 3, lambda i: wf.cast(i, wf.float32), [wf.constant(1, name="first")]),
+            TypeError, "Loop var first:0 enters the loop with type int32 but has type float32 after 1 iteration",
+        ),
+        (
+            lambda: wf.while_loop(
+                lambda i, a: i < 3, lambda i, a: (i, wf.concat([a, a], 0)), [0, wf.zeros([1])],
+                shape_invariants=[None, None],
+            ),
+            ValueError, "enters the loop with shape",
+        ),
+        (
+            lambda: wf.while_loop(lambda i: i < 3, lambda i: i, [1], shape_invariants=wf.TensorShape([])), ValueError,
+            "nested structure",
+        ),
+        (
+            lambda: wf.while_loop(lambda d: True, lambda d: d, [{"a": 1}], shape_invariants=[{"b": None}]), ValueError,
+            "nested structure",
+        ),
+        (lambda: wf.foldl(lambda a, b: wf.cast(a, wf.int32), wf.zeros([2])), TypeError, "float32 but has type int32"),
+        (lambda: wf.scan(lambda a, b: wf.cast(a, wf.int32), wf.zeros([2])), TypeError, "float32 but has type int32"),
+        (lambda: wf.map_fn(lambda a: a, (wf.zeros([3]), wf.zeros([2, 2]))), ValueError, r"\[2, 3\] are not compatible"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_loop(build: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        build()

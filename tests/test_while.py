@@ -396,7 +396,7 @@ def test_a_failure_inside_names_the_operation_and_the_line() -> None:
         (lambda: wf.while_loop(lambda i, j: i < 3, lambda i, j: i, [1, 2]), ValueError, "nested structure"),
         (lambda: wf.while_loop(lambda i, j: i < 3, lambda i, j: (i, (j,)), [1, 2]), ValueError, "nested structure"),
         (lambda: wf.while_loop(lambda i: i < 3, lambda i: None, [1]), ValueError, "None values not supported"),
-        (lambda: wf.while_loop(lambda i: i < 3, lambda i: wf.cast(i, wf.float32), [1]), ValueError, "int32"),
+        (lambda: wf.while_loop(lambda i: i < 3, lambda i: wf.cast(i, wf.float32), [1]), TypeError, "int32"),
         (lambda: wf.while_loop(lambda i: i, lambda i: i, [1.0]), TypeError, "must be bool"),
         (lambda: wf.while_loop(lambda i: [True], lambda i: i, [1.0]), ValueError, "must be a scalar"),
         (

@@ -14,7 +14,7 @@ from .arithmetic import add, subtract
 from .compare import greater_equal, less
 from .convert import convert_to_tensor, stack
 from .getitem import getitem
-from .loops import while_loop
+from .loops import as_next, while_loop
 from .sizes import shape
 from .tensor_array import TensorArray
 
@@ -140,7 +140,10 @@ class _Rows:
                 raise ValueError("elems must have at least 1 dimension: there are no rows of a scalar")
         self.structure = elems
         self.types = pack(elems, iter([tensor.dtype for tensor in self.tensors]))
-        self.static = next((t.dims[0] for t in self.tensors if t.dims and t.dims[0] is not None), None)
+        known = {count for tensor in self.tensors for count in (tensor.dims or ())[:1] if count is not None}
+        if len(known) > 1:
+            raise ValueError(f"elems differ in how many rows they have: dimensions {sorted(known)} are not compatible")
+        self.static = known.pop() if known else None
         self.count: Any = self.static if self.static is not None else getitem(shape(self.tensors[0]), 0)
         self._arrays: list[TensorArray] = []
         if not context.executing_eagerly():
@@ -179,8 +182,8 @@ class _Rows:
 def _same_types(before: Any, after: Any) -> Any:
     """What a step gave, as tensors of the types that it was given. Raises ValueError, TypeError."""
     check_same(before, after)
-    types = (tensor.dtype for tensor in flatten(before))
-    return pack(before, iter([convert_to_tensor(leaf, kind) for leaf, kind in zip(flatten(after), types, strict=True)]))
+    pairs = zip(flatten(after), flatten(before), strict=True)
+    return pack(before, iter([as_next(leaf, start.name, start.dtype) for leaf, start in pairs]))
 
 
 def _rows_of(array: TensorArray, rows: _Rows) -> Tensor:
