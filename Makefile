@@ -13,13 +13,20 @@ CREATED = $(VENV)/.weft-created
 EXAMPLES = $(VENV)/.weft-examples
 DEV = $(VENV)/.weft-dev
 
+# What `make bench` measures beside weft: an environment for each, with what pip is asked to put into it.
+PEERS ?= .venv-peers
+BENCH = $(VENV)/.weft-bench
+tf = tensorflow-cpu==2.21.*
+torch = torch==2.13.* numpy
+jax = jax[cpu]==0.10.*
+
 # Type checkers and import-linter find a package by its folder's name, which is the checkout's and may be anything: they
 # see it under the name weft through a link, outside of the checkout, because tools that walk it would go in circles.
 LINKED = bin=$$(cd "$(VENV)/bin" && pwd) && link=$$(mktemp -d) && trap 'rm -rf "$$link"' EXIT \
 	&& ln -s "$(CURDIR)" "$$link/weft" && cd "$$link" &&
 MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir weft/.mypy_cache
 
-.PHONY: help venv demo test check lint format types imports clean
+.PHONY: help venv demo test bench check lint format types imports clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -35,6 +42,10 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 	$(RUN) pytest $(ARGS)
 
+bench: $(BENCH) $(PEERS)/tf/made $(PEERS)/torch/made $(PEERS)/jax/made ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
+	"$(VENV)/bin/python" benchmarks/local.py --python tf="$(PEERS)/tf/bin/python" --python torch="$(PEERS)/torch/bin/python" \
+		--python jax="$(PEERS)/jax/bin/python" $(ARGS)
+
 check: $(DEV) ## Everything that is checked without running: lint, format, types, imports
 	@$(MAKE) --no-print-directory --keep-going lint types imports
 
@@ -46,15 +57,15 @@ format: $(DEV) ## Put the code into format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-types: $(DEV) ## Check the types, of the package and then of the tests
+types: $(DEV) ## Check the types, of the package and then of the tests and the benchmarks
 	@$(LINKED) { $(MYPY) -p weft; package=$$?; \
-	MYPYPATH="weft/tests:." $(MYPY) --explicit-package-bases weft/tests/*.py && exit $$package; }
+	MYPYPATH="weft/tests:weft/benchmarks:." $(MYPY) --explicit-package-bases weft/tests/*.py weft/benchmarks/*.py && exit $$package; }
 
 imports: $(DEV) ## Check that imports run one way
 	@$(LINKED) "$$bin/lint-imports" --config weft/pyproject.toml --no-cache
 
 clean: ## Remove .venv and everything else that was built
-	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf "$(VENV)" "$(PEERS)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CREATED):
@@ -77,3 +88,15 @@ $(DEV): pyproject.toml | $(CREATED)
 	@echo "Installing weft and its development tools into $(VENV) (takes a minute or two)"
 	@$(INSTALL) --editable ".[dev]"
 	@touch "$(EXAMPLES)" "$@"
+
+$(BENCH): pyproject.toml | $(CREATED)
+	@echo "Installing weft and matplotlib into $(VENV)"
+	@$(INSTALL) --editable . matplotlib
+	@touch "$@"
+
+# A peer that cannot be had is left out, and tried again next time.
+$(PEERS)/%/made: | $(CREATED)
+	@echo "Installing $($*) into $(PEERS)/$* (takes a minute or more)"
+	@"$(VENV)/bin/python" -m venv --clear "$(PEERS)/$*" \
+		&& "$(PEERS)/$*/bin/python" -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) $(patsubst %,"%",$($*)) \
+		&& touch "$@" || rm -rf "$(PEERS)/$*"
