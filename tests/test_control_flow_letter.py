@@ -271,3 +271,12 @@ def test_shape_invariants_of_rows_arrays_and_of_some_variables_only() -> None:
 def test_what_makes_no_loop(build: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         build()
+
+
+def test_strings_pass_arrays_of_tensors_as_they_are() -> None:
+    words = wf.placeholder_with_default(["a", "bcd\0"], [2])
+    array = wf.TensorArray(wf.string, 2).unstack(words)
+    found = run([wf.map_fn(lambda word: word, words), array.stack(), array.read(1)])
+    assert [value.dtype for value in found[:2]] == [np.object_] * 2
+    assert [value.tolist() for value in found[:2]] == [[b"a", b"bcd\0"]] * 2
+    assert found[2] == b"bcd\0"

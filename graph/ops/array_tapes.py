@@ -87,7 +87,7 @@ class TensorArrayReadV3(Op):
         return Spec(self.dtype, self.shape)
 
     def compute(self, tape: Any, index: Any, *default: Any) -> Any:
-        return np.array(_element(self, tape, int(index), *default))
+        return np.array(_element(self, tape, int(index), *default), self.dtype.np)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
         _, index, *default = operation.inputs
@@ -112,7 +112,9 @@ class TensorArrayGatherV3(Op):
         found = [_element(self, tape, int(at), *row) for at, row in zip(indices, rows, strict=True)]
         if found:
             _check_alike(found, indices, 0)
-            return np.stack(found)
+            return np.stack(
+                [np.asarray(value, self.dtype.np) for value in found]
+            )  # a string may be a bare bytes object
         return np.zeros_like(default[0]) if default else np.zeros((0, *_full(self.shape)), self.dtype.np)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
