@@ -9,6 +9,7 @@ from typing import Any
 
 from ..graph import context
 from ..graph.collections import GraphKeys
+from ..graph.function import FunctionGraph
 from ..graph.ir import Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.identity import Identity, IdentityN
@@ -134,17 +135,22 @@ def variables_behind(results: Sequence[Tensor], inputs: Sequence[Tensor], start:
     """The trainable variables that `results` depend on other than through `inputs`, by name.
 
     Operations from number `start` on are the function's own: a variable counts even when it passes an integer there.
+    In a branch or a loop what is captured leads on to the graph around it.
     """
+    graph = graph_of(inputs)
     stops = set(inputs)
     waiting = [tensor for tensor in results if tensor not in stops]
     seen = set(waiting)
     handles = set()
     while waiting:
-        operation = waiting.pop().op
+        last = waiting.pop()
+        operation = last.op
         if operation.definition.type == "VarHandleOp":
-            handles.add(operation.outputs[0])
-        for tensor in operation.inputs:
-            if tensor not in seen and tensor not in stops and (tensor.dtype.is_trainable or operation.id >= start):
+            handles.add(last)
+        around = operation.graph.source(last) if isinstance(operation.graph, FunctionGraph) else None
+        own = around is None and operation.graph is graph and operation.id >= start
+        for tensor in operation.inputs if around is None else (around,):
+            if tensor not in seen and tensor not in stops and (own or tensor.dtype.is_trainable):
                 seen.add(tensor)
                 waiting.append(tensor)
     if not handles:

@@ -12,6 +12,7 @@ from ..graph.derivative import differentiator
 from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import Gradient, IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, graph_of
+from ..graph.ops.backward import GradientGraph
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import flat
@@ -91,11 +92,28 @@ def _gradients(
             refuse_starts(level, [y for y, _ in inside], outside)
         found = _walked(inside, wanted, stopped, options)
         totals |= found
+        if isinstance(level, GradientGraph):
+            forward = _in_forward(level, started, xs, stopped, options)
+            totals |= forward
+            started += [(level.given[tensor], grad) for tensor, grad in forward.items() if tensor in level.given]
         if not isinstance(level, FunctionGraph) or not outside:
             return [totals.get(x) for x in xs]
         around = [tensor for tensor in level.captured() if captured[tensor] in found]
         started += [(tensor, found[captured[tensor]]) for tensor in around]
         level = level.outer
+
+
+def _in_forward(
+    level: GradientGraph,
+    started: Sequence[tuple[Tensor, Gradient]],
+    xs: Sequence[Tensor],
+    stopped: frozenset[Operation],
+    options: Options,
+) -> dict[Tensor, Gradient]:
+    """What a user's gradient function, called for an operation in a branch or a loop, asks about tensors beside it."""
+    inside = [(y, seed) for y, seed in started if y.graph is level.forward.graph]
+    wanted = [x for x in xs if x.graph is level.forward.graph]
+    return _walked(inside, frozenset([*wanted, *level.given]), stopped, options)
 
 
 def _walked(

@@ -7,7 +7,8 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from ..graph import context
-from ..graph.ir import Operation, Tensor, get_default_graph, graph_of
+from ..graph.function import Argument, functions_of
+from ..graph.ir import Graph, Operation, Tensor, building_graph, graph_of
 from ..graph.ops.constant import Const
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.identity import Identity
@@ -20,17 +21,19 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
     """The function, whose gradient computes again what the function computed in between: less memory for more work.
 
     The same operations run again on the same inputs, so the gradients have the same bits; random numbers and reads of
-    variables are not repeated but kept. The gradients can be differentiated again. Source: `tf.recompute_grad`.
+    variables are not repeated but kept, and so are branches and loops that have such inside. The gradients can be
+    differentiated again. Source: `tf.recompute_grad`.
     """
 
     def recomputing(*args: Any, **kwargs: Any) -> Any:
         if context.executing_eagerly():
             return f(*args, **kwargs)
         tensors = [convert_to_tensor(item) for item in flatten(args, composites=False)]
-        start = (graph_of(tensors) if tensors else get_default_graph()).version
+        graph = graph_of(tensors)
+        start = graph.version
         result = f(*pack(args, iter(tensors), composites=False), **kwargs)
         results = [convert_to_tensor(item) for item in flatten(result, composites=False)]
-        part = _Part(results, start)
+        part = _Part(graph, results, start)
         return pack(result, iter(overridden(results, part.inputs, partial(_gradient, part))), composites=False)
 
     return update_wrapper(recomputing, f)
@@ -39,15 +42,15 @@ def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
 class _Part:
     """The pure operations of a function that its results need, and the tensors that enter them."""
 
-    def __init__(self, results: Sequence[Tensor], start: int) -> None:
-        self.results = results
+    def __init__(self, graph: Graph, results: Sequence[Tensor], start: int) -> None:
+        self.results = [graph.capture(tensor) for tensor in results]
         found: set[Operation] = set()
         entering: dict[Tensor, None] = {}
-        waiting = list(results)
+        waiting = list(self.results)
         while waiting:
             tensor = waiting.pop()
             operation = tensor.op
-            if operation.id < start or operation.definition.stateful:
+            if operation.id < start or not _repeatable(operation):
                 entering[tensor] = None
             elif operation not in found:
                 found.add(operation)
@@ -66,9 +69,17 @@ class _Part:
         return [new.get(tensor, tensor) for tensor in self.results], inputs
 
 
+def _repeatable(operation: Operation) -> bool:
+    """Whether it gives the same again: a branch or a loop does if all that it runs does."""
+    functions = functions_of(operation.definition)
+    if functions:
+        return all(_repeatable(inner) for function in functions for inner in function.operations)
+    return not operation.definition.stateful and not isinstance(operation.definition, Argument)
+
+
 def _copy(operation: Operation, new: dict[Tensor, Tensor]) -> Operation:
     inputs = tuple(new.get(tensor, tensor) for tensor in operation.inputs)
-    copy = operation.graph.create(operation.definition, inputs, operation.name.rpartition("/")[2])
+    copy = building_graph(operation.graph).create(operation.definition, inputs, operation.name.rpartition("/")[2])
     copy.device, copy.colocation = operation.device, operation.colocation
     copy.gradient_override = operation.gradient_override
     return copy
@@ -76,8 +87,10 @@ def _copy(operation: Operation, new: dict[Tensor, Tensor]) -> Operation:
 
 def _gradient(part: _Part, *dys: Any) -> list[Any]:
     """The gradients of the part's inputs, from a copy that is computed after the gradients of its results are there."""
-    arrived = [dy for dy in dys if dy is not None]
-    with graph_of(part.results).control_dependencies([*arrived, *part.results]):
+    graph = graph_of(part.results)
+    # In the gradient of a branch or a loop, that has run as a whole before.
+    before = [tensor for tensor in (*dys, *part.results) if tensor is not None and tensor.graph is graph]
+    with graph.control_dependencies(before):
         results, inputs = part.again()
     pairs = [(result, dy) for result, dy in zip(results, dys, strict=True) if dy is not None]
     return gradients([result for result, _ in pairs], inputs, [dy for _, dy in pairs])

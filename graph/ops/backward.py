@@ -25,7 +25,7 @@ class GradientGraph(FunctionGraph):
     def __init__(self, outer: Graph, forward: Function, given: Mapping[Tensor, Tensor], tape: Tensor) -> None:
         super().__init__(outer, f"the gradient of {forward.name}")
         self.forward = forward
-        self._given = given
+        self.given = given
         self._tape = tape
         self._index: tuple[Tensor, ...] = ()
         self._read: dict[Tensor, Tensor] = {}
@@ -47,8 +47,8 @@ class GradientGraph(FunctionGraph):
         return self._read[tensor]
 
     def _value_of(self, tensor: Tensor) -> Tensor:
-        if tensor in self._given:
-            return self.capture(self._given[tensor])
+        if tensor in self.given:
+            return self.capture(self.given[tensor])
         with self.uncontrolled(), self.name_scope("tape"):
             if isinstance(tensor.op.definition, Const):
                 return self.create(tensor.op.definition, ()).outputs[0]
