@@ -269,9 +269,11 @@ from .graph.shapes import (
 from .graph.variable import Variable as Variable
 from .graph.variable_functions import (
     all_variables as all_variables,
+    assert_variables_initialized as assert_variables_initialized,
     assign as assign,
     assign_add as assign_add,
     assign_sub as assign_sub,
+    count_up_to as count_up_to,
     global_variables as global_variables,
     global_variables_initializer as global_variables_initializer,
     initialize_all_variables as initialize_all_variables,
@@ -288,10 +290,17 @@ from .graph.variable_functions import (
     scatter_max as scatter_max,
     scatter_min as scatter_min,
     scatter_mul as scatter_mul,
+    scatter_nd_add as scatter_nd_add,
+    scatter_nd_sub as scatter_nd_sub,
+    scatter_nd_update as scatter_nd_update,
     scatter_sub as scatter_sub,
     scatter_update as scatter_update,
     trainable_variables as trainable_variables,
     variables_initializer as variables_initializer,
+)
+from .graph.variable_kinds import (
+    VariableAggregation as VariableAggregation,
+    VariableSynchronization as VariableSynchronization,
 )
 from .nn import initializers as initializers, layers as layers, losses as losses
 from .nn.clipping import (

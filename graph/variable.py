@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,30 +11,32 @@ import numpy as np
 from . import context, shapes
 from .collections import GraphKeys
 from .dtypes import DType, as_dtype
-from .indexed_slices import IndexedSlices
-from .ir import Graph, Operation, Tensor, get_default_graph, graph_of
-from .op import Op
+from .ir import Graph, Operation, Tensor, get_default_graph
 from .operators import Operators
 from .ops import variable_rows, variables
 from .ops.convert import convert_to_tensor
+from .ops.gathering import GatherNd
 from .ops.identity import Identity
 from .shapes import Dims, TensorShape
+from .variable_kinds import VariableAggregation, VariableSynchronization, checked
+from .variable_writes import Target, VariableSlice, Writes
 
 
-class Variable(Operators):
+class Variable(Writes):
     """A value of one type and shape that lives as long as its session, in the device's memory.
 
     `initial_value`: a tensor, a value, or a function without arguments that makes one; its type (or `dtype`) and shape
-    become the variable's. With `validate_shape=False` the shape may change and is statically unknown. The variable goes
-    into `collections` (by default the global variables) and, when `trainable`, into the trainable variables. `constraint`
-    maps the value to a legal one after an optimizer's update. Each use as a tensor reads it at that point of the program.
-    `expected_shape`, `import_scope`, `use_resource`, `synchronization` and `aggregation` are taken for compatibility.
+    become the variable's; `shape` may say less of the shape, for values of others to come. With `validate_shape=False` the
+    shape may change and is statically unknown. The variable goes into `collections` (by default the global variables) and,
+    when `trainable`, into the trainable variables. `constraint` maps the value to a legal one after an optimizer's update.
+    Each use as a tensor reads it at that point of the program. `expected_shape`, `import_scope`, `use_resource`,
+    `synchronization` and `aggregation` are taken for compatibility; with ON_READ it is not trained unless told.
     Source: `tf.Variable`. Raises ValueError without an initial value, for one of unknown shape, and for a `constraint` or
     `collections` of the wrong kind.
     """
 
     def __init__(
-        self, initial_value: Any = None, trainable: bool | None = True, collections: Any = None, validate_shape: bool = True,
+        self, initial_value: Any = None, trainable: bool | None = None, collections: Any = None, validate_shape: bool = True,
         caching_device: Any = None, name: str | None = None, variable_def: Any = None, dtype: Any = None,
         expected_shape: Any = None, import_scope: str | None = None, constraint: Any = None,
         use_resource: bool | None = None, synchronization: Any = None, aggregation: Any = None, shape: Any = None,
@@ -45,7 +47,10 @@ class Variable(Operators):
             self._from_def(variable_def)
             return
         _check(initial_value, collections, constraint)
-        self._trainable = trainable is None or bool(trainable)
+        self._synchronization = checked(synchronization, VariableSynchronization.AUTO, "synchronization", name)
+        self._aggregation = checked(aggregation, VariableAggregation.NONE, "aggregation", name)
+        on_read = self._synchronization is VariableSynchronization.ON_READ
+        self._trainable = not on_read if trainable is None else bool(trainable)
         self._constraint = constraint
         self._caching_device = caching_device
         building = get_default_graph()
@@ -89,6 +94,7 @@ class Variable(Operators):
         self._dims = self.op.get_attr("shape")
         self._caching_device = None
         self._constraint = None
+        self._synchronization, self._aggregation = VariableSynchronization.AUTO, VariableAggregation.NONE
 
     def to_proto(self, export_scope: str | None = None) -> dict[str, Any]:
         """What the constructor takes as `variable_def` in a graph that holds the same operations."""
@@ -132,9 +138,22 @@ class Variable(Operators):
         """The static shape."""
         return TensorShape(self._dims)
 
+    def set_shape(self, shape: Any) -> None:
+        """Add to what is known of the static shape. Raises ValueError where it contradicts."""
+        self._dims = shapes.merge(self._dims, shapes.as_dims(shape))
+        self._snapshot.set_shape(shape)
+
     @property
     def trainable(self) -> bool:
         return self._trainable
+
+    @property
+    def synchronization(self) -> VariableSynchronization:
+        return self._synchronization
+
+    @property
+    def aggregation(self) -> VariableAggregation:
+        return self._aggregation
 
     @property
     def constraint(self) -> Any:
@@ -151,8 +170,8 @@ class Variable(Operators):
 
     # reading
 
-    def _building_graph(self) -> Graph:
-        return get_default_graph() if context.executing_eagerly() else graph_of((self.handle,))
+    def _target(self) -> Target:
+        return Target(self.handle, self.dtype, self._dims)
 
     def _read(self, name: str | None = None) -> Tensor:
         """A read here, under the control dependencies in force, on the variable's device."""
@@ -201,6 +220,10 @@ class Variable(Operators):
         with self._on_its_device():
             return variables.InitializedValue(self.dtype, self._dims)(self.handle, self.initial_value)
 
+    def gather_nd(self, indices: Any, name: str | None = None) -> Tensor:
+        """The slices that multi-indices [..., K] name: `wf.gather_nd` of the value."""
+        return GatherNd()(self._read(), convert_to_tensor(indices, name="indices"), name=name)
+
     def is_initialized(self, name: str | None = None) -> Tensor:
         """Whether the variable has a value, a bool scalar."""
         with self._at():
@@ -223,74 +246,13 @@ class Variable(Operators):
             raise ValueError("Either session argument should be provided or a default session should be established")
         session.run(self.initializer, {self.initializer.inputs[1]: value})
 
-    # writing
-
-    def _at(self) -> AbstractContextManager[None]:
-        """Operations made inside go where the variable goes."""
-        if context.executing_eagerly():
-            return nullcontext()
-        return self._building_graph().colocate_with(self.op, ignore_existing=True)
-
-    def _update(self, definition: Op, values: list[Any], name: str, read_value: bool) -> Any:
-        """The write as an operation called `name`, or the value after it as a tensor `name:0`."""
-        graph = self._building_graph()
-        with graph.name_scope(name) as scope, self._at():
-            tensors = [convert_to_tensor(value, dtype, "value") for value, dtype in values]
-            if not read_value:
-                return definition.node(self.handle, *tensors, name=scope)
-            write = definition.node(self.handle, *tensors)
-            read = variables.ReadVariableOp(self.dtype, self._dims)
-            if context.executing_eagerly():
-                return read(self.handle)
-            with graph.control_dependencies([write]):
-                return read(self.handle, name=scope)
-
-    def assign(self, value: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True) -> Any:
-        """Give it a value. Returns the new value as a tensor (the operation, when not `read_value`).
-
-        Raises ValueError for a shape or a tensor type that does not fit, TypeError for a value that does not.
-        """
-        definition = variables.AssignVariableOp(self.dtype, self._dims)
-        return self._update(definition, [(value, self.dtype)], name or "Assign", read_value)
-
-    def assign_add(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Any:
-        """Add to it. Returns and raises as `assign`."""
-        definition = variables.AssignAddVariableOp(self.dtype, self._dims)
-        return self._update(definition, [(delta, self.dtype)], name or "AssignAdd", read_value)
-
-    def assign_sub(
-        self, delta: Any, use_locking: bool = False, name: str | None = None, read_value: bool = True
-    ) -> Any:
-        """Subtract from it. Returns and raises as `assign`."""
-        definition = variables.AssignSubVariableOp(self.dtype, self._dims)
-        return self._update(definition, [(delta, self.dtype)], name or "AssignSub", read_value)
-
-    def _scatter(self, kind: str, delta: Any, name: str | None) -> Any:
-        if not isinstance(delta, IndexedSlices):
-            raise TypeError(f"sparse_delta is not IndexedSlices: {delta}")
-        return self.scatter(kind, delta.indices, delta.values, name)
-
-    def scatter(self, kind: str, indices: Any, updates: Any, name: str | None = None) -> Any:
-        """Change the rows that `indices` name; `kind` is Add, Sub, Mul, Div, Min, Max or Update. Returns the new value."""
-        definition = getattr(variable_rows, f"ResourceScatter{kind}")(self.dtype, self._dims)
-        values = [(indices, None), (updates, self.dtype)]
-        return self._update(definition, values, name or f"Scatter{kind}", read_value=True)
-
-    def scatter_add(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Add IndexedSlices. Returns the new value. Raises TypeError for anything else."""
-        return self._scatter("Add", sparse_delta, name)
-
-    def scatter_sub(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Subtract IndexedSlices. Returns the new value. Raises TypeError for anything else."""
-        return self._scatter("Sub", sparse_delta, name)
-
-    def scatter_update(self, sparse_delta: Any, use_locking: bool = False, name: str | None = None) -> Any:
-        """Replace rows by IndexedSlices. Returns the new value. Raises TypeError for anything else."""
-        return self._scatter("Update", sparse_delta, name)
-
     # what the rest of the graph asks
+
+    def __getitem__(self, key: Any) -> Any:
+        part = Operators.__getitem__(self, key)
+        if not context.executing_eagerly():
+            part.__class__ = VariableSlice
+        return part
 
     def _as_tensor(self, name: str | None = None) -> Tensor:
         return self.value()
@@ -352,7 +314,9 @@ def _dims(value: Tensor, shape: Any, validate: bool) -> Dims:
     """The variable's static shape. Raises ValueError when it is to be known and is not."""
     if not validate:
         return None
-    dims = shapes.merge(value.dims, shapes.as_dims(shape))
-    if not shapes.is_full(dims):
+    if shape is not None:
+        shapes.merge(value.dims, shapes.as_dims(shape))
+        return shapes.as_dims(shape)
+    if not shapes.is_full(value.dims):
         raise ValueError(f"initial_value must have a shape specified: {value}")
-    return dims
+    return value.dims

@@ -73,6 +73,38 @@ def scatter_max(ref: Variable, indices: Any, updates: Any, use_locking: bool = F
     return ref.scatter("Max", indices, updates, name)
 
 
+def scatter_nd_update(
+    ref: Variable, indices: Any, updates: Any, use_locking: bool = True, name: str | None = None
+) -> Any:
+    """Replace slices; see `scatter_nd_add`. Returns the new value. Source: `tf.scatter_nd_update`."""
+    return ref.scatter_nd_update(indices, updates, name)
+
+
+def scatter_nd_add(
+    ref: Variable, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Any:
+    """Add to the slices that multi-indices [..., K] name; `updates` is [...] + ref.shape[K:]. Returns the new value.
+
+    Source: `tf.scatter_nd_add`.
+    """
+    return ref.scatter_nd_add(indices, updates, name)
+
+
+def scatter_nd_sub(
+    ref: Variable, indices: Any, updates: Any, use_locking: bool = False, name: str | None = None
+) -> Any:
+    """Subtract from slices; see `scatter_nd_add`. Returns the new value. Source: `tf.scatter_nd_sub`."""
+    return ref.scatter_nd_sub(indices, updates, name)
+
+
+def count_up_to(ref: Variable, limit: int, name: str | None = None) -> Tensor:
+    """The value of an int32 or int64 scalar variable before it becomes one more; OutOfRangeError of the run at `limit`.
+
+    Source: `tf.count_up_to`. Raises TypeError for other types, ValueError for another shape.
+    """
+    return ref.count_up_to(limit, name)
+
+
 # lists
 
 
@@ -144,6 +176,15 @@ def initialize_local_variables() -> Operation | None:
 def is_variable_initialized(variable: Variable) -> Tensor:
     """Whether a variable has a value, a bool scalar. Source: `tf.is_variable_initialized`."""
     return variable.is_initialized()
+
+
+def assert_variables_initialized(var_list: Iterable[Any] | None = None) -> Operation | None:
+    """An operation that fails with FailedPreconditionError where a variable (by default any) has no value.
+
+    None without variables. Source: `tf.assert_variables_initialized`.
+    """
+    found = global_variables() + local_variables() if var_list is None else list(var_list)
+    return group(*(variable.read_value() for variable in found)) if found else None
 
 
 def report_uninitialized_variables(var_list: Any = None, name: str = "report_uninitialized_variables") -> Tensor:

@@ -152,7 +152,7 @@ def _check_value(initializer: Any, dtype: Any) -> None:
 def _get_or_make(
     name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None, reuse: Any = None,
     trainable: bool | None = None, collections: Any = None, caching_device: Any = None, validate_shape: bool = True,
-    constraint: Any = None, **other: Any,
+    constraint: Any = None, synchronization: Any = None, aggregation: Any = None, **other: Any,
 ) -> Variable:  # fmt: skip
     """The getter below all custom ones. Raises ValueError where sharing or making is not allowed, or shapes differ."""
     variables = _stores.setdefault(get_default_graph().root, _Store()).variables
@@ -168,8 +168,8 @@ def _get_or_make(
     with graph.as_default(), graph.name_scope(None):
         value, made_dtype = _initial_value(name, shape, dims, kind, initializer)
         made = Variable(
-            value, True if trainable is None else trainable, collections, validate_shape, caching_device, name,
-            dtype=made_dtype, constraint=constraint,
+            value, trainable, collections, validate_shape, caching_device, name, dtype=made_dtype, constraint=constraint,
+            synchronization=synchronization, aggregation=aggregation,
         )  # fmt: skip
     variables[name] = made
     if regularizer is not None:

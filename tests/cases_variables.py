@@ -1,13 +1,13 @@
-"""Rows for graph/ops/variables.py and variable_rows.py: each gives a variable a value, uses it, and reads it."""
+"""Rows for graph/ops/variable*.py: each gives a variable a value, uses it, and reads it."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from case import Case, floats
-from weft.graph.dtypes import float64
+from weft.graph.dtypes import float64, int32
 from weft.graph.ir import Tensor
-from weft.graph.ops import variable_rows, variables
+from weft.graph.ops import variable_rows, variable_slices, variables
 from weft.graph.ops.constant import constant
 
 X, Y, ROWS = floats(2, 3), floats(2, 3, seed=1), floats(4, 3)
@@ -50,6 +50,26 @@ def rows(kind: str, ufunc: Any) -> Case:
     return Case(f"ResourceScatter{kind}", build, (ROWS, floats(3, 3, seed=2)), expected=scattered(ufunc), order=0)
 
 
+def slices(kind: str, ufunc: Any) -> Case:
+    """Updates of single elements, one of them twice."""
+    definition = getattr(variable_slices, f"ResourceScatterNd{kind}")(float64, (4, 3))
+    places = np.array([[2, 1], [0, 0], [2, 1]], np.int32)
+    build = used(lambda handle, updates: definition.node(handle, constant(places), updates), 4, 3)
+    expected = scattered(ufunc, [tuple(place) for place in places])
+    return Case(f"ResourceScatterNd{kind}", build, (ROWS, floats(3, seed=2)), expected=expected, order=0)
+
+
+def _second_column(handle: Tensor, column: Tensor) -> Any:
+    assign = variable_slices.ResourceStridedSliceAssign(float64, (4, 3), begin_mask=1, end_mask=1, shrink_axis_mask=2)
+    return assign.node(handle, constant([0, 1]), constant([0, 2]), constant([1, 1]), column)
+
+
+def _counted(start: Tensor) -> Tensor:
+    handle = variables.VarHandleOp(int32, ())()
+    with handle.graph.control_dependencies([variables.AssignVariableOp(int32, ()).node(handle, start)]):
+        return variable_slices.ResourceCountUpTo(int32, (), 5)(handle)
+
+
 read = used(lambda handle: variables.ReadVariableOp(float64, (2, 3))(handle), 2, 3)
 
 CASES = [
@@ -87,4 +107,23 @@ CASES = [
     rows("Min", np.minimum),
     rows("Max", np.maximum),
     rows("Update", lambda old, new: new),
+    slices("Add", np.add),
+    slices("Sub", np.subtract),
+    slices("Min", np.minimum),
+    slices("Max", np.maximum),
+    slices("Update", lambda old, new: new),
+    Case(
+        "ResourceStridedSliceAssign",
+        used(_second_column, 4, 3),
+        (ROWS, floats(4, seed=3)),
+        expected=lambda value, column: np.stack([value[:, 0], column, value[:, 2]], axis=1),
+        order=0,
+    ),
+    Case(
+        "ResourceCountUpTo",
+        _counted,
+        (np.array(3, np.int32),),
+        expected=lambda start: start,
+        order=0,
+    ),
 ]

@@ -19,6 +19,7 @@ from ..ops import (
     training_proximal,
     training_sparse,
     variable_rows,
+    variable_slices,
     variables,
 )
 from .attributes import definition_fields
@@ -28,6 +29,7 @@ _SEEDS = {"seed": Of("seed"), "seed2": Of("seed2")}
 _DRAWN = {"T": InputType(), "dtype": Of("dtype"), **_SEEDS}
 _VALUE = {"dtype": Of("dtype")}
 _ROWS = {"dtype": Of("dtype"), "Tindices": InputType(1)}
+_SLICES = {"T": Of("dtype"), "Tindices": InputType(1), "use_locking": Attr(), "bad_indices_policy": Attr()}
 
 _SCATTERS = ("Add", "Sub", "Mul", "Div", "Min", "Max", "Update")
 
@@ -93,5 +95,11 @@ ROWS = [
     Row(variables.AssignSubVariableOp, _VALUE),
     Row(variable_rows.ResourceGather, {**_ROWS, "batch_dims": Only(0), "validate_indices": Attr()}),
     *(Row(OPS[f"ResourceScatter{what}"], _ROWS) for what in _SCATTERS),
+    *(Row(OPS[f"ResourceScatterNd{what}"], _SLICES) for what in ("Add", "Sub", "Min", "Max", "Update")),
+    Row(variable_slices.ResourceStridedSliceAssign, {
+        "T": Of("dtype"), "Index": InputType(1),
+        **{f"{what}_mask": Of(f"{what}_mask") for what in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")},
+    }),
+    Row(variable_slices.ResourceCountUpTo, {"T": Of("dtype"), "limit": Of("limit")}),
     *(_optimizer(definition) for definition in _OPTIMIZERS),
 ]  # fmt: skip
