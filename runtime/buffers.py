@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
-from typing import Protocol
+from math import prod
+from typing import Protocol, cast
 
 from ..graph import shapes
 from ..graph.dtypes import resource, string
@@ -41,8 +41,8 @@ def assign_buffers(draft: DraftLike) -> int:
             buffer = _in_place(instruction, draft.kernels[at], placed, last, at) or _fresh(arena, spec)
             placed[slot] = buffer
             ending[max(last[slot], at)].append(slot)
-            draft.instructions[at] = replace(instruction, buffer=buffer)
-        for slot in ending[at]:
+            draft.instructions[at] = instruction._replace(buffer=buffer)
+        for slot in ending.pop(at, ()):
             if slot in placed:
                 arena.give_back(placed[slot].offset, placed[slot].nbytes)
     return arena.size
@@ -52,13 +52,12 @@ def _wants_buffer(run: Run, kernel: Kernel, given_away: set[int]) -> bool:
     if len(run.outputs) != 1 or run.outputs[0] in given_away or not (kernel.takes_out or run.copied):
         return False
     spec = run.output_specs[0]
-    return shapes.is_full(spec.dims) and spec.dtype not in (resource, string)
+    return shapes.is_full(spec.dims) and spec.dtype is not resource and spec.dtype is not string
 
 
 def _fresh(arena: Arena, spec: Spec) -> Buffer:
-    dims = tuple(dim or 0 for dim in spec.dims or ())
-    buffer = Buffer(0, spec.dtype, dims)
-    return buffer._replace(offset=arena.take(buffer.nbytes))
+    dims = cast(tuple[int, ...], spec.dims)
+    return Buffer(arena.take(prod(dims) * spec.dtype.size), spec.dtype, dims)
 
 
 def _in_place(run: Run, kernel: Kernel, placed: dict[int, Buffer], last: list[int], at: int) -> Buffer | None:

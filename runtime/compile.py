@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import CodeType, TracebackType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,8 @@ from .quiet import quietly
 from .recycling import RECYCLER, SMALLEST
 
 _FILE = "<weft plan {}>"
+#: The line of a piece's first instruction: the one before says what the function takes.
+_FIRST_LINE = 2
 
 #: The function of a plan, bound to buffers: it takes the feeds, `send` and `receive`, and returns the fetched values.
 Frame = Callable[[Any, Any, Any], tuple[Any, ...]]
@@ -133,7 +136,9 @@ class CompiledPlan:
         while trace is not None:
             lines = self._lines.get(trace.tb_frame.f_code.co_filename)
             if lines is not None:
-                return lines.get(trace.tb_lineno), trace.tb_frame.f_locals
+                frame = trace.tb_frame
+                at = trace.tb_lineno - _FIRST_LINE
+                return lines[at] if at < len(lines) else None, ChainMap(frame.f_locals, frame.f_globals)
             trace = trace.tb_next
         return None, {}
 
@@ -154,28 +159,17 @@ def _allocate(size: int, buffers: Sequence[Buffer]) -> list[np.ndarray[Any, Any]
 
 @dataclass(slots=True)
 class _Text:
-    """The lines of a piece of the step, which instruction each comes from, and what it needs bound."""
+    """The lines of a piece of the step, and which instruction each comes from."""
 
     body: list[str] = field(default_factory=list)
-    lines: dict[int, Instruction] = field(default_factory=dict)
-    names: dict[str, None] = field(default_factory=dict)
+    lines: list[Instruction] = field(default_factory=list)
 
-    def make(self, file: str, arguments: Sequence[str], inputs: str, results: Sequence[str]) -> Callable[..., Any]:
-        """The function that takes what is bound and returns the function of the piece."""
-        text = "\n".join(
-            [
-                f"def make({', '.join(arguments)}):",
-                f"  def step({inputs}):",
-                *(f"    {line}" for line in self.body),
-                f"    return ({''.join(result + ', ' for result in results)})",
-                "  return step",
-            ]
-        )
-        code: CodeType = compile(text, file, "exec")
-        scope: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}
-        exec(code, scope)
-        made: Callable[..., Any] = scope["make"]
-        return made
+    def code(self, file: str, inputs: str, results: Sequence[str]) -> CodeType:
+        """The code of the piece. What is bound, it takes for globals: Python compiles those faster than a closure."""
+        result = "".join(f"{each}, " for each in results)
+        text = "\n ".join([f"def step({inputs}):", *self.body, f"return ({result})"])
+        module: CodeType = compile(text, file, "exec")
+        return next(constant for constant in module.co_consts if isinstance(constant, CodeType))
 
 
 class _Writer:
@@ -191,6 +185,7 @@ class _Writer:
         #: The constants that are the kernels of instructions.
         self.kernels: dict[int, Run] = {}
         self.buffers: dict[Buffer, str] = {}
+        #: The slots that are constants or lie in a buffer: always the same array.
         self.bound: dict[int, str] = {}
         self.results: list[str] = []
         self.texts: list[_Text] = []
@@ -206,41 +201,43 @@ class _Writer:
         line = self._line(instruction)
         if line:
             text.body.append(line)
-            text.lines[len(text.body) + 2] = instruction
+            text.lines.append(instruction)
 
     def function(self) -> Callable[..., Frame]:
         """The function that takes constants and buffers and returns the step function."""
         names = [f"c{i}" for i in range(len(self.constants))] + list(self.buffers.values())
-        if len(self.texts) == 1:
-            return self.texts[0].make(_FILE.format(0), names, "feeds, send, receive", self.results)
-        position = {name: at for at, name in enumerate(names)}
-        makers: list[tuple[Callable[..., Any], list[int]]] = []
-        for number, text in enumerate(self.texts):
-            results = self.results if text is self.texts[-1] else []
-            maker = text.make(_FILE.format(number), list(text.names), "feeds, send, receive, live", results)
-            makers.append((maker, [position[name] for name in text.names]))
+        inputs = "feeds, send, receive" if len(self.texts) == 1 else "feeds, send, receive, live"
+        codes = [
+            text.code(_FILE.format(number), inputs, self.results if text is self.texts[-1] else [])
+            for number, text in enumerate(self.texts)
+        ]
         places = max(self.live.values(), default=-1) + 1
-        return lambda *values: Chain([maker(*(values[at] for at in needs)) for maker, needs in makers], places)
 
-    def _bind(self, name: str) -> str:
-        self.texts[-1].names[name] = None
-        return name
+        def make(*values: Any) -> Frame:
+            bound = {**_HELPERS, **dict(zip(names, values, strict=True))}
+            # Each function has its own copy of the code, because Python notes in code where globals are found.
+            pieces = [FunctionType(code.replace(), {name: bound[name] for name in code.co_names}) for code in codes]
+            return pieces[0] if len(pieces) == 1 else Chain(pieces, places)
+
+        return make
 
     def _constant(self, value: Any) -> str:
         self.constants.append(value)
-        return self._bind(f"c{len(self.constants) - 1}")
+        return f"c{len(self.constants) - 1}"
 
     def _buffer(self, buffer: Buffer) -> str:
-        return self._bind(self.buffers.setdefault(buffer, f"b{len(self.buffers)}"))
+        return self.buffers.setdefault(buffer, f"b{len(self.buffers)}")
 
     def _slot(self, slot: int) -> str:
         return f"live[{self.live[slot]}]" if slot in self.live else f"v{slot}"
 
     def _value(self, slot: int) -> str:
-        return self._bind(self.bound[slot]) if slot in self.bound else self._slot(slot)
+        return self.bound.get(slot) or self._slot(slot)
 
     def _line(self, instruction: Instruction) -> str:
         match instruction:
+            case Run():  # most are, so it is asked for first
+                return self._run(instruction)
             case TakeFeed(slot, index):
                 return f"{self._slot(slot)} = feeds[{index}]"
             case Load(slot, value):
@@ -256,8 +253,6 @@ class _Writer:
             case Fetch(slot, _, copied):
                 self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
                 return ""
-            case Run():
-                return self._run(instruction)
 
     def _run(self, run: Run) -> str:
         kernel = self._kernel(run)
@@ -284,13 +279,11 @@ class _Writer:
         return kernel
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
-        out = "None"
-        if run.buffer is not None:
-            out = self._buffer(run.buffer)
-        arguments = [
-            f"row_major({self._value(slot)})" if row else self._value(slot)
-            for slot, row in zip(run.inputs, run.contiguous, strict=True)
-        ]
+        out = "None" if run.buffer is None else self._buffer(run.buffer)
+        arguments = [self._value(slot) for slot in run.inputs]
+        if True in run.contiguous:
+            strided = zip(arguments, run.contiguous, strict=True)
+            arguments = [f"row_major({value})" if row else value for value, row in strided]
         if kernel.takes_out and run.buffer is not None:
             arguments.append(f"out={out}")
         elif kernel.takes_out and (memory := self._memory(run)):
@@ -300,6 +293,9 @@ class _Writer:
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
             call = f"copy({call}, {out})"
+        if run.buffer is not None:
+            self.bound[run.outputs[0]] = out
+            return call
         left = ", ".join(self._slot(slot) for slot in run.outputs)
         return f"{left} = {call}" if left else call
 
@@ -357,3 +353,7 @@ def _copy(array: Any, out: Any) -> Any:
         return np.array(array)
     np.copyto(out, array)
     return out
+
+
+#: What the text of a plan calls by name.
+_HELPERS: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}

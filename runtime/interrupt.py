@@ -13,7 +13,7 @@ from .pieces import Chain
 def interrupt(frame: Callable[..., Any], error: Exception) -> None:
     """Make the function of a plan raise `error` at its next kernel, if it runs, and whenever it is called again.
 
-    A plan's function finds its kernels in the cells of its closure, which another thread may change. The kernel that
+    A plan's function finds its kernels in its globals, which are its own and which another thread may change. The kernel that
     runs just now is not interrupted.
     """
 
@@ -21,9 +21,9 @@ def interrupt(frame: Callable[..., Any], error: Exception) -> None:
         raise error
 
     for function in frame.pieces if isinstance(frame, Chain) else [frame]:
-        for cell in getattr(function, "__closure__", None) or ():
-            if callable(cell.cell_contents):
-                cell.cell_contents = stop
+        names = getattr(function, "__globals__", {})
+        for name in [name for name, value in names.items() if callable(value)]:
+            names[name] = stop
 
 
 class Stopper:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..graph.opdef import OpDef
 from ..graph.ops.constant import Const
@@ -35,7 +35,7 @@ class Slot:
     `memory` names the slots whose memory the value may lie in: itself, or for a view those of its inputs.
     """
 
-    memory: frozenset[int]
+    memory: tuple[int, ...]
     row_major: bool
     made: int
     #: A feed, a constant or a received value ("outside"), a variable's own array ("variable"), or a kernel's result.
@@ -94,10 +94,10 @@ class _Drafting:
         for index, ref in sorted(part.fetches.items()):
             self.draft.fetches[index] = self._use(ref, len(part.items))
 
-    def _new(self, ref: Ref, at: int, memory: frozenset[int] | None, row_major: bool, kind: str = "result") -> int:
+    def _new(self, ref: Ref, at: int, memory: tuple[int, ...] | None, row_major: bool, kind: str = "result") -> int:
         number = len(self.draft.slots)
         self.numbers[ref] = number
-        self.draft.slots.append(Slot(memory if memory is not None else frozenset({number}), row_major, at, kind))
+        self.draft.slots.append(Slot((number,) if memory is None else memory, row_major, at, kind))
         return number
 
     def _use(self, ref: Ref, at: int) -> int:
@@ -127,21 +127,23 @@ class _Drafting:
         return self._run(at, position, node)
 
     def _run(self, at: int, position: int, node: Node) -> Run:
-        inputs = tuple(self._use(ref, at) for ref in node.inputs)
-        specs = tuple(self.program.spec(ref) for ref in node.inputs)
-        kernel = self.backend.kernel(node.definition, specs, node.specs)
+        nodes = self.program.nodes
+        inputs = tuple([self._use(ref, at) for ref in node.inputs])
+        specs = tuple([nodes[ref.node].specs[ref.output] for ref in node.inputs])
+        definition = node.definition
+        kernel = self.backend.kernel(definition, specs, node.specs)
         if kernel is None:
-            raise NotImplementedError(f"{self.device} has no kernel for {node.definition.type}")
+            raise NotImplementedError(f"{self.device} has no kernel for {definition.type}")
         self.draft.kernels[at] = kernel
         slots = [self.draft.slots[slot] for slot in inputs]
-        relaxed = kernel.exact or node.definition.view
-        strided = tuple(not relaxed and not slot.row_major for slot in slots)
-        view = node.definition.view
-        memory = frozenset[int]().union(*(slot.memory for slot in slots)) if view else None
-        row_major = not view or (isinstance(node.definition, _KEEP_ORDER) and all(slot.row_major for slot in slots))
-        kind = self._note_access(at, node.definition, node)
-        outputs = tuple(self._new(Ref(position, o), at, memory, row_major, kind) for o in range(len(node.specs)))
-        return Run(node.name, node.definition, inputs, outputs, specs, node.specs, contiguous=strided)
+        view = definition.view
+        relaxed = kernel.exact or view
+        strided = tuple([not relaxed and not slot.row_major for slot in slots])
+        memory = tuple(dict.fromkeys([root for slot in slots for root in slot.memory])) if view else None
+        row_major = not view or (isinstance(definition, _KEEP_ORDER) and all(slot.row_major for slot in slots))
+        kind = self._note_access(at, definition, node) if definition.stateful else "result"
+        outputs = tuple([self._new(Ref(position, o), at, memory, row_major, kind) for o in range(len(node.specs))])
+        return Run(node.name, definition, inputs, outputs, specs, node.specs, None, strided)
 
     def _note_access(self, at: int, definition: OpDef, node: Node) -> str:
         written = touched_variables(self.program, node, "write")
@@ -165,7 +167,7 @@ def protect_reads(draft: Draft) -> None:
             continue
         last = max((needed_until[slot] for slot in run.outputs), default=-1)
         if any(at < write <= last for name in names for write in writes[name]):
-            draft.instructions[at] = replace(run, copied=True)
+            draft.instructions[at] = run._replace(copied=True)
             for slot in run.outputs:
                 draft.slots[slot].kind = "result"
 
@@ -178,7 +180,7 @@ def _with_frees(draft: Draft) -> list[Instruction]:
     buffered = {slot for i in draft.instructions if isinstance(i, Run) and i.buffer for slot in i.outputs}
     dying: dict[int, list[int]] = defaultdict(list)
     for number, slot in enumerate(draft.slots):
-        if slot.kind != "outside" and not slot.memory & buffered:
+        if slot.kind != "outside" and buffered.isdisjoint(slot.memory):
             dying[max(slot.last_use, slot.made)].append(number)
     result: list[Instruction] = []
     for at, instruction in enumerate(draft.instructions):
@@ -199,8 +201,8 @@ def _fetches(draft: Draft, shared: frozenset[int] | None) -> list[Instruction]:
     result: list[Instruction] = []
     for index, slot in draft.fetches.items():
         memory = draft.slots[slot].memory
-        copied = not (memory <= own and draft.slots[slot].row_major) or bool(memory & seen)
+        copied = not (own.issuperset(memory) and draft.slots[slot].row_major) or not seen.isdisjoint(memory)
         if shared is None:
-            seen |= memory
+            seen.update(memory)
         result.append(Fetch(slot, index, copied))
     return result

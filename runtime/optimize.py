@@ -34,7 +34,7 @@ def optimize(program: Program) -> Program:
     rewriter = _Rewriter(program)
     for node in program.nodes:
         rewriter.add(node, (fold_constants, drop_identities, share_equals))
-    fetches = tuple(rewriter.moved[ref] for ref in program.fetches)
+    fetches = tuple(rewriter.moved(ref) for ref in program.fetches)
     targets = tuple(rewriter.placed[target] for target in program.targets)
     return drop_dead(Program(tuple(rewriter.nodes), fetches, targets))
 
@@ -45,8 +45,9 @@ class _Rewriter:
     def __init__(self, old: Program) -> None:
         self.old = old
         self.nodes: list[Node] = []
-        self.moved: dict[Ref, Ref] = {}
         self.placed: list[int] = []
+        #: The values that stand for the only output of nodes that are gone.
+        self.replaced: dict[int, Ref] = {}
         self.seen: dict[Any, int] = {}
         #: Whether a node, or one that it needs, does something that must not get lost.
         self.effects: list[bool] = []
@@ -54,33 +55,34 @@ class _Rewriter:
     def spec(self, ref: Ref) -> Spec:
         return self.nodes[ref.node].specs[ref.output]
 
+    def moved(self, ref: Ref) -> Ref:
+        """Where the value of the old program is now."""
+        if ref.node in self.replaced:
+            return self.replaced[ref.node]
+        new = self.placed[ref.node]
+        return ref if new == ref.node else Ref(new, ref.output)
+
     def _moved(self, old: Node) -> Node:
         """The node on its new inputs. A constant among them may tell more of its shape."""
-        node = old._replace(
-            inputs=tuple(self.moved[ref] for ref in old.inputs),
-            controls=tuple(dict.fromkeys(self.placed[control] for control in old.controls)),
-        )
-        specs = [self.spec(ref) for ref in node.inputs]
-        if specs != [self.old.spec(ref) for ref in old.inputs]:
-            return node._replace(specs=infer_again(node, specs))
-        return node
+        inputs = tuple([self.moved(ref) for ref in old.inputs])
+        controls = tuple(dict.fromkeys([self.placed[control] for control in old.controls]))
+        now, before = [self.spec(ref) for ref in inputs], [self.old.spec(ref) for ref in old.inputs]
+        specs = old.specs if now == before else infer_again(old, now)
+        return Node(old.name, old.definition, inputs, controls, specs, old.origin, old.device)
 
     def add(self, old: Node, rewrites: Sequence[Rewrite]) -> None:
-        node: Node | Ref = self._moved(old)
+        node = self._moved(old)
         for rewrite in rewrites:
-            if isinstance(node, Node):
-                node = rewrite(node, self)
-        position = len(self.placed)
-        if isinstance(node, Ref):  # the value is there already
-            self.moved[Ref(position, 0)] = node
-            self.placed.append(node.node)
-            return
-        self.nodes.append(node)
+            rewritten = rewrite(node, self)
+            if isinstance(rewritten, Ref):  # the value is there already
+                self.replaced[len(self.placed)] = rewritten
+                self.placed.append(rewritten.node)
+                return
+            node = rewritten
         needed = [ref.node for ref in node.inputs] + list(node.controls)
-        self.effects.append(_has_effect(node.definition) or any(self.effects[other] for other in needed))
-        self.placed.append(len(self.nodes) - 1)
-        for output in range(len(node.specs)):
-            self.moved[Ref(position, output)] = Ref(len(self.nodes) - 1, output)
+        self.effects.append(_has_effect(node.definition) or any(map(self.effects.__getitem__, needed)))
+        self.placed.append(len(self.nodes))
+        self.nodes.append(node)
 
 
 def _is_pure(definition: OpDef) -> bool:
@@ -144,9 +146,13 @@ def share_equals(node: Node, program: _Rewriter) -> Node | Ref:
     """A pure operation of the same kind on the same inputs and device is computed once."""
     if not _is_pure(node.definition) or len(node.specs) != 1 or node.specs[0].dtype is string:
         return node
-    # By text as well, because 0.0 == -0.0 and 1 == True.
-    key = (node.definition, repr(node.definition), node.inputs, node.controls, node.inputs and node.device)
+    key = (node.definition, node.inputs, node.controls, node.inputs and node.device)
     first = program.seen.setdefault(key, len(program.nodes))
+    if first == len(program.nodes):
+        return node
+    text = repr(node.definition)
+    if text != repr(program.nodes[first].definition):  # 0.0 == -0.0, and 1 == True
+        first = program.seen.setdefault((text, *key), len(program.nodes))
     return node if first == len(program.nodes) else Ref(first, 0)
 
 
@@ -156,16 +162,17 @@ def drop_dead(program: Program) -> Program:
     for position in range(len(program.nodes) - 1, -1, -1):
         if position in needed:
             node = program.nodes[position]
-            needed.update(ref.node for ref in node.inputs)
+            needed.update([ref.node for ref in node.inputs])
             needed.update(node.controls)
+    if len(needed) == len(program.nodes):
+        return program
     order = sorted(needed)
     new = {old: position for position, old in enumerate(order)}
 
     def moved(node: Node) -> Node:
-        return node._replace(
-            inputs=tuple(Ref(new[ref.node], ref.output) for ref in node.inputs),
-            controls=tuple(new[control] for control in node.controls),
-        )
+        inputs = tuple([Ref(new[ref.node], ref.output) for ref in node.inputs])
+        controls = tuple([new[control] for control in node.controls])
+        return Node(node.name, node.definition, inputs, controls, node.specs, node.origin, node.device)
 
     return Program(
         tuple(moved(program.nodes[old]) for old in order),

@@ -52,58 +52,73 @@ def partition(program: Program, order: Sequence[int]) -> tuple[Partition, ...]:
     Every part keeps the one global order, and a send follows at once on what it sends, so parts that wait for each
     other always find somebody to go on: they cannot deadlock.
     """
-    homes = [str(node.device) for node in program.nodes]
-    crossings = _crossings(program, order, homes)
+    homes, everywhere = _homes(program), _everywhere(program)
+    crossings = _crossings(program, order, homes, everywhere) if len(set(homes)) > 1 else {}
     parts: dict[str, Partition] = {}
     here: set[tuple[Ref, str]] = set()
 
     def bring(ref: Ref, device: str) -> None:
         """Make sure that a value, or the knowledge that a node has run, is on a device."""
+        if homes[ref.node] == device and not everywhere[ref.node]:
+            return
         if (ref, device) in here:
             return
-        if _is_everywhere(program, ref.node):
-            here.add((ref, device))
+        here.add((ref, device))
+        if everywhere[ref.node]:
             part(device).items.append(RunNode(ref.node))
-        elif homes[ref.node] != device:
-            here.add((ref, device))
+        else:
             part(device).items.append(ReceiveValue(ref, crossings[ref.node][ref, device], homes[ref.node]))
 
     def part(device: str) -> Partition:
-        return parts.setdefault(device, Partition(device))
+        return parts.get(device) or parts.setdefault(device, Partition(device))
 
     for position in order:
-        if _is_everywhere(program, position):
+        if everywhere[position]:
             continue  # put in where it is needed
         home = homes[position]
-        for ref in _needs(program, position):
+        for ref in _needs(program, position, everywhere):
             bring(ref, home)
-        part(home).items.append(RunNode(position))
-        part(home).items.extend(SendValue(ref, edge, to) for (ref, to), edge in crossings.get(position, {}).items())
+        items = part(home).items
+        items.append(RunNode(position))
+        if position in crossings:
+            items.extend(SendValue(ref, edge, to) for (ref, to), edge in crossings[position].items())
     for index, ref in enumerate(program.fetches):
         bring(ref, homes[ref.node])
         part(homes[ref.node]).fetches[index] = ref
     return tuple(parts[device] for device in sorted(parts))
 
 
-def _is_everywhere(program: Program, position: int) -> bool:
-    """Whether a node is not computed but simply there on any device: a constant or a feed."""
-    return isinstance(program.nodes[position].definition, (Const, Feed)) and not program.nodes[position].controls
+def _homes(program: Program) -> list[str]:
+    """The name of each node's device. Few objects are the devices of all nodes: each is asked for its name once."""
+    names: dict[int, str] = {}
+    for node in program.nodes:
+        if id(node.device) not in names:
+            names[id(node.device)] = str(node.device)
+    return [names[id(node.device)] for node in program.nodes]
 
 
-def _needs(program: Program, position: int) -> list[Ref]:
+def _everywhere(program: Program) -> list[bool]:
+    """Whether each node is not computed but simply there on any device: a constant or a feed."""
+    return [isinstance(node.definition, (Const, Feed)) and not node.controls for node in program.nodes]
+
+
+def _needs(program: Program, position: int, everywhere: Sequence[bool]) -> Sequence[Ref]:
     """The values a node takes, and with output -1 the nodes it only waits for."""
     node = program.nodes[position]
-    signals = [Ref(control, -1) for control in node.controls if not _is_everywhere(program, control)]
-    return list(node.inputs) + signals
+    if not node.controls:
+        return node.inputs
+    return [*node.inputs, *(Ref(control, -1) for control in node.controls if not everywhere[control])]
 
 
-def _crossings(program: Program, order: Sequence[int], homes: Sequence[str]) -> dict[int, dict[tuple[Ref, str], int]]:
+def _crossings(
+    program: Program, order: Sequence[int], homes: Sequence[str], everywhere: Sequence[bool]
+) -> dict[int, dict[tuple[Ref, str], int]]:
     """For each node whose values cross: (value, destination) and the number of the edge."""
     found: dict[int, dict[tuple[Ref, str], int]] = {}
     edges = 0
     for position in order:
-        for ref in _needs(program, position):
-            if homes[ref.node] != homes[position] and not _is_everywhere(program, ref.node):
+        for ref in _needs(program, position, everywhere):
+            if homes[ref.node] != homes[position] and not everywhere[ref.node]:
                 edge = found.setdefault(ref.node, {}).setdefault((ref, homes[position]), edges)
                 edges += edge == edges
     return found

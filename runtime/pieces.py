@@ -75,7 +75,7 @@ def _lives(instructions: Sequence[Instruction], ends: Sequence[int]) -> tuple[di
             last[slot] = at
         for slot in _used(instruction):
             last[slot] = at
-            if home.get(slot, piece) != piece:  # constants have no home: each piece has them bound
+            if home.get(slot, piece) != piece:  # constants and buffers have no home: each piece has them bound
                 crossing.add(slot)
     return last, crossing
 
@@ -84,11 +84,11 @@ def _made(instruction: Instruction) -> tuple[int, ...]:
     match instruction:
         case TakeFeed(slot):
             return (slot,)
-        case Run():
+        case Run(buffer=None):
             return instruction.outputs
         case Receive(int(slot)):
             return (slot,)
-    return ()
+    return ()  # what lies in a buffer is bound wherever it is used, as constants are
 
 
 def _used(instruction: Instruction) -> tuple[int, ...]:

@@ -22,14 +22,16 @@ def place(
     """
     groups = _Groups(program)
     chosen: list[DeviceSpec] = []
-    cache: dict[int, DeviceSpec] = {}
+    found: dict[int | str, DeviceSpec] = {}  # by group, and for a node alone by what it requests
     for position, node in enumerate(program.nodes):
-        root = groups.root(position)
-        if root not in cache:
-            cache[root] = _choose(program, groups, root, devices, default, soft, local)
-        chosen.append(cache[root])
-        if isinstance(node.definition, (Shape, Size, Rank)) and not _requested(node) and groups.alone(position):
-            chosen[-1] = chosen[node.inputs[0].node]  # a question about a value is asked where the value is
+        alone, request = groups.alone(position), _requested(node)
+        if alone and not request and isinstance(node.definition, (Shape, Size, Rank)):
+            chosen.append(chosen[node.inputs[0].node])  # a question about a value is asked where the value is
+            continue
+        key = request if alone else groups.root(position)
+        if key not in found:
+            found[key] = _choose(program, groups.of(position), devices, default, soft, local)
+        chosen.append(found[key])
     return tuple(chosen)
 
 
@@ -42,12 +44,15 @@ class _Groups:
 
     def __init__(self, program: Program) -> None:
         self.parent = list(range(len(program.nodes)))
-        self.members: dict[int, list[int]] = {}
+        self.joined: set[int] = set()
+        named = {name for node in program.nodes if node.origin is not None for name in node.origin.colocation}
         by_key: dict[str, int] = {}
         for position, node in enumerate(program.nodes):
-            for key in _keys(program, position, node):
-                self._join(by_key.setdefault(key, position), position)
-        for position in range(len(program.nodes)):
+            if node.origin is not None:
+                for key in _keys(program, position, node, named):
+                    self._join(by_key.setdefault(key, position), position)
+        self.members: dict[int, list[int]] = {}
+        for position in sorted(self.joined):
             self.members.setdefault(self.root(position), []).append(position)
 
     def root(self, position: int) -> int:
@@ -57,38 +62,48 @@ class _Groups:
         return position
 
     def _join(self, a: int, b: int) -> None:
-        low, high = sorted((self.root(a), self.root(b)))
-        self.parent[high] = low
+        if a != b:
+            self.joined.update((a, b))
+            low, high = sorted((self.root(a), self.root(b)))
+            self.parent[high] = low
 
     def alone(self, position: int) -> bool:
-        return len(self.members[self.root(position)]) == 1
+        return position not in self.joined
+
+    def of(self, position: int) -> list[int]:
+        """The members of a node's group, in order."""
+        return [position] if self.alone(position) else self.members[self.root(position)]
 
 
-def _keys(program: Program, position: int, node: Node) -> list[str]:
-    """The names of the groups a node belongs to."""
-    if node.origin is None:
-        return []
-    keys = [f"op {name}" for name in (*node.origin.colocation, node.name)]
+def _keys(program: Program, position: int, node: Node, named: set[str]) -> list[str]:
+    """The names of the groups a node belongs to; its own only where it is among those that others name."""
+    keys = [f"op {name}" for name in node.origin.colocation] if node.origin is not None else []
+    if node.name in named:
+        keys.append(f"op {node.name}")
     for ref in node.inputs:
-        if program.spec(ref).dtype is variant:  # a tape stays where it was recorded
-            keys.append(f"op {program.nodes[ref.node].name}")
-        if program.spec(ref).dtype is resource:
+        dtype = program.nodes[ref.node].specs[ref.output].dtype
+        if dtype is variant:  # a tape stays where it was recorded
+            keys.append(f"tape {ref.node}")
+        elif dtype is resource:
             keys.append(f"variable {variable_key(program, ref)}")
-    if any(spec.dtype.name == "resource" for spec in node.specs):
-        keys.append(f"variable {variable_key(program, Ref(position, 0))}")
+    for spec in node.specs:
+        if spec.dtype is variant:
+            keys.append(f"tape {position}")
+        elif spec.dtype is resource:
+            keys.append(f"variable {variable_key(program, Ref(position, 0))}")
     return keys
 
 
 def _choose(
     program: Program,
-    groups: _Groups,
-    root: int,
+    members: list[int],
     devices: Sequence[DeviceSpec],
     default: DeviceSpec,
     soft: bool,
     local: bool,
 ) -> DeviceSpec:
-    wanted, node = _merged_request(program, groups.members[root], soft)
+    """The device of a group of nodes, or of one."""
+    wanted, node = _merged_request(program, members, soft)
     for attempt in _attempts(wanted, soft, local):
         if attempt.matches(default):
             return default

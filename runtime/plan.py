@@ -51,8 +51,7 @@ class Load:
         return f"v{self.slot} = {self.value} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Run an operation's kernel, into a buffer where one is given.
 
     `contiguous` marks the inputs that must be made row-major first, `copied` a read that a later write would change.

@@ -61,7 +61,7 @@ class Program:
 
 def on_devices(program: Program, devices: Sequence[DeviceSpec]) -> Program:
     """The program with a device at every node."""
-    nodes = (node._replace(device=device) for node, device in zip(program.nodes, devices, strict=True))
+    nodes = (Node(*node[:-1], device) for node, device in zip(program.nodes, devices, strict=True))
     return Program(tuple(nodes), program.fetches, program.targets)
 
 

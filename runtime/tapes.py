@@ -23,6 +23,8 @@ Wanted = dict[Ref, set[str]]
 
 def record(program: Program) -> Program:
     """The program with `saves` set on its branches and loops."""
+    if not any(isinstance(node.definition, (If, While)) for node in program.nodes):
+        return program
     return drop_dead(_recording(program, {})[0])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,19 +55,22 @@ class NumpyBackend:
         if maker is not None:
             return maker(definition, inputs, outputs)
         ufunc = type(definition).ufunc
-        if ufunc is not None and outputs and _same_loop(ufunc, inputs, outputs[0]):
-            exact = ufunc in EXACT and not any(spec.dtype.is_complex for spec in inputs)
-            return Kernel(ufunc, takes_out=True, exact=exact)
+        if ufunc is not None and outputs:
+            kernel = _ufunc_kernel(ufunc, tuple([spec.dtype.np for spec in inputs]), outputs[0].dtype.np)
+            if kernel is not None:
+                return kernel
         return Kernel(definition.compute, needs_state=definition.stateful)
 
 
-def _same_loop(ufunc: Any, inputs: tuple[Spec, ...], output: Spec) -> bool:
-    """Whether the ufunc itself gives the output's type, so that `out=` involves no cast."""
+@lru_cache(maxsize=1024)
+def _ufunc_kernel(ufunc: Any, inputs: tuple[np.dtype[Any], ...], output: np.dtype[Any]) -> Kernel | None:
+    """The ufunc itself, where it gives the output's type, so that `out=` involves no cast."""
     try:
-        arguments = (*(spec.dtype.np for spec in inputs), *([None] * ufunc.nout))
-        return bool(ufunc.resolve_dtypes(arguments)[-1] == output.dtype.np)
+        same_loop = ufunc.resolve_dtypes((*inputs, *([None] * ufunc.nout)))[-1] == output
     except TypeError:
-        return False
+        same_loop = False
+    exact = ufunc in EXACT and not any(kind.kind == "c" for kind in inputs)
+    return Kernel(ufunc, takes_out=True, exact=exact) if same_loop else None
 
 
 @kernel_of(MatMul)
@@ -74,14 +78,15 @@ def matmul(definition: MatMul, inputs: tuple[Spec, ...], outputs: tuple[Spec, ..
     """BLAS through np.matmul; a transposition is a view, which BLAS takes as it is."""
     if outputs[0].dtype.size == 2:  # through float32, as the definition does it
         return Kernel(definition.compute)
-    a, b = definition.transpose_a, definition.transpose_b
-    functions: dict[tuple[bool, bool], Callable[..., Any]] = {
-        (False, False): np.matmul,
-        (True, False): lambda x, y, out=None: np.matmul(x.T, apart(y, x), out),
-        (False, True): lambda x, y, out=None: np.matmul(x, apart(y.T, x), out),
-        (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
-    }
-    return Kernel(functions[a, b], takes_out=True)
+    return Kernel(_MATMUL[definition.transpose_a, definition.transpose_b], takes_out=True)
+
+
+_MATMUL: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): np.matmul,
+    (True, False): lambda x, y, out=None: np.matmul(x.T, apart(y, x), out),
+    (False, True): lambda x, y, out=None: np.matmul(x, apart(y.T, x), out),
+    (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
+}
 
 
 @kernel_of(Sum)
