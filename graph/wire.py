@@ -122,9 +122,17 @@ def encode_function(function: Function, arrays: Arrays) -> dict[str, Any]:
     return {
         "name": function.name,
         "inputs": [[tensor.op.name, *encode_spec(_spec(tensor))] for tensor in function.inputs],
-        "rows": [_row(operation, arrays) for operation in function.operations],
+        "rows": [_row_inside(operation, arrays) for operation in function.operations],
         "outputs": [tensor.name for tensor in function.outputs],
     }
+
+
+def _row_inside(operation: Operation, arrays: Arrays) -> dict[str, Any]:
+    """As `_row`; an argument that is no input stands for a placeholder that is not fed, and is one in the copy."""
+    row = _row(operation, arrays)
+    if isinstance(operation.definition, Argument):
+        row["definition"] = ["Placeholder", *row["definition"][1:3]]
+    return row
 
 
 def _spec(tensor: Tensor) -> Spec:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..graph import errors, shapes
+from ..graph import errors
+from ..graph.function import Argument, FunctionGraph
 from ..graph.ir import Operation, Tensor
-from ..graph.opdef import Spec
+from ..graph.opdef import OpDef, Spec
+from ..graph.ops.branching import If
+from ..graph.ops.looping import While
+from ..graph.ops.placeholders import Placeholder
 from .program import Feed, Node, Program, Ref
+from .trim import taking
 
 
 def prune(
@@ -18,6 +23,7 @@ def prune(
 ) -> Program:
     """The operations that fetches and targets need. Raises InvalidArgumentError for a placeholder that is not fed.
 
+    One that only the functions of branches and loops use fails where these run: the branch not taken needs no feed.
     `done` have run already: nothing waits for them, and what is needed of their outputs is fed.
     """
     fed = {tensor: index for index, tensor in enumerate(feeds)}
@@ -33,15 +39,18 @@ def prune(
     for operation in _needed(fetches, targets, fed, done):
         if operation in position:
             continue
-        _check_fed(operation)
         position[operation] = len(nodes)
         for tensor in operation.outputs:
             place.setdefault(tensor, Ref(len(nodes), tensor.value_index))
+        if isinstance(operation.definition, (Placeholder, Argument)):
+            nodes.append(_not_fed(operation))
+            continue
+        definition, inputs = _present(operation, fed)
         nodes.append(
             Node(
                 operation.name,
-                operation.definition,
-                tuple(place[tensor] for tensor in operation.inputs),
+                definition,
+                tuple(place[tensor] for tensor in inputs),
                 tuple(position[control] for control in operation.control_inputs if control not in done),
                 tuple(Spec(tensor.dtype, tensor.dims, tensor.known) for tensor in operation.outputs),
                 operation,
@@ -63,17 +72,37 @@ def _needed(
         if operation in found or operation in done:
             continue
         found.add(operation)
-        waiting += [tensor.op for tensor in operation.inputs if tensor not in fed]
+        waiting += [tensor.op for tensor in _present(operation, fed)[1] if tensor not in fed]
         waiting += operation.control_inputs
     return sorted(found, key=lambda operation: operation.id)
 
 
-def _check_fed(operation: Operation) -> None:
-    if operation.type == "Placeholder":
-        tensor = operation.outputs[0]
-        raise errors.InvalidArgumentError(
-            operation,
-            operation,
-            f"You must feed a value for placeholder tensor '{operation.name}' with dtype {tensor.dtype.name} "
-            f"and shape {shapes.text(tensor.dims)}: it was made at {operation.location}",
-        )
+def _present(operation: Operation, fed: dict[Tensor, int]) -> tuple[OpDef, tuple[Tensor, ...]]:
+    """The definition and the inputs without the placeholders that are not fed and that only functions use."""
+    definition = operation.definition
+    if not isinstance(definition, (If, While)):
+        return definition, operation.inputs
+    first = 1 if isinstance(definition, If) else definition.count
+    kept = [
+        index
+        for index, tensor in enumerate(operation.inputs)
+        if index < first or tensor in fed or not isinstance(tensor.op.definition, (Placeholder, Argument))
+    ]
+    if len(kept) == len(operation.inputs):
+        return definition, operation.inputs
+    return taking(definition, kept), tuple(operation.inputs[index] for index in kept)
+
+
+def _not_fed(operation: Operation) -> Node:
+    """The node of a placeholder without a feed, or of what stands for it in a function: it fails when it runs.
+
+    Raises InvalidArgumentError outside of functions.
+    """
+    tensor = operation.outputs[0]
+    while isinstance(tensor.graph, FunctionGraph) and (source := tensor.graph.source(tensor)) is not None:
+        tensor = source
+    definition = Placeholder(tensor.dtype, tensor.dims)
+    if not isinstance(operation.graph, FunctionGraph):
+        text = f"{definition.missing(operation.name)}: it was made at {operation.location}"
+        raise errors.InvalidArgumentError(operation, operation, text)
+    return Node(tensor.op.name, definition, (), (), (Spec(tensor.dtype, tensor.dims),), tensor.op)

@@ -23,6 +23,14 @@ def trimmed(node: Node, used: set[int]) -> tuple[Node, dict[int, int]]:
     return node, {}
 
 
+def taking(definition: If | While, kept: Sequence[int]) -> If | While:
+    """The definition for an operation with only these of its inputs. Its functions keep what stood for the others."""
+    if isinstance(definition, If):
+        inner = [index - 1 for index in kept[1:]]
+        return replace(definition, then=_taking(definition.then, inner), orelse=_taking(definition.orelse, inner))
+    return replace(definition, condition=_taking(definition.condition, kept), body=_taking(definition.body, kept))
+
+
 def _branches(node: Node, definition: If, used: set[int]) -> tuple[Node, dict[int, int]]:
     outputs = [index for index in range(len(definition.then.outputs)) if index in used]
     functions = [_of(function, outputs) for function in (definition.then, definition.orelse)]
