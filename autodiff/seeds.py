@@ -54,9 +54,9 @@ def _copied(given: Gradient, name: str) -> Gradient:
         return Identity()(given, name=name)
     shape = given.dense_shape
     return IndexedSlices(
-        _copied(given.values, name),
-        Identity()(given.indices, name=name),
-        None if shape is None else Identity()(shape, name=name),
+        _copied(given.values, f"{name}_values"),
+        Identity()(given.indices, name=f"{name}_indices"),
+        None if shape is None else Identity()(shape, name=f"{name}_shape"),
     )
 
 

@@ -173,7 +173,7 @@ def test_slices_as_grad_ys() -> None:
     dense, sparse = gradients(x * 2, x, grad_ys=[seed])[0], gradients(identity.identity(x), x, grad_ys=[seed])[0]
     assert interpret([dense], {})[0].tolist() == [0.0, 10.0, 0.0]
     assert [part.op.name for part in (sparse.values, sparse.indices, sparse.dense_shape)] == [
-        "gradients_1/grad_ys_0", "gradients_1/grad_ys_0_1", "gradients_1/grad_ys_0_2",
+        "gradients_1/grad_ys_0_values", "gradients_1/grad_ys_0_indices", "gradients_1/grad_ys_0_shape",
     ]  # fmt: skip
 
 

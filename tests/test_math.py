@@ -211,3 +211,20 @@ def test_what_pythons_operators_call_their_operations() -> None:
     made = [x**2.0, 2.0**x, x @ x, ~y, abs(x), -x, x % 2.0]
     assert [tensor.op.name for tensor in made] == ["pow", "pow_1", "matmul", "LogicalNot", "Abs", "Neg", "mod"]
     assert [tensor.name for tensor in made[0].op.inputs][1:] == ["pow/y:0"]
+
+
+def test_functions_name_what_they_make_after_its_kind_and_operators_after_themselves() -> None:
+    x, y = constant(1.0), constant(2.0)
+    functions = [arithmetic.add, arithmetic.subtract, arithmetic.multiply, arithmetic.floormod]
+    made = [*(function(x, y) for function in functions), x + y, x - y, x * y, x % y]
+    names = ["Add", "Sub", "Mul", "FloorMod", "add_1", "sub_1", "mul_1", "mod"]
+    assert [tensor.op.name for tensor in made] == names
+
+
+def test_a_number_among_operands_is_a_constant_under_the_name_of_the_operation() -> None:
+    x = constant(1.0)
+    with x.graph.name_scope("s"):
+        made = [x * 2.0, x * 2.0, 2.0 - x, arithmetic.multiply(x, 2.0, name="mine")]
+    assert [[tensor.name for tensor in t.op.inputs if tensor is not x] for t in made] == [
+        ["s/mul/y:0"], ["s/mul_1/y:0"], ["s/sub/x:0"], ["s/mine/y:0"],
+    ]  # fmt: skip

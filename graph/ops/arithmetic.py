@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -281,20 +282,17 @@ class AddN(Op):
         return [dy] * len(operation.inputs)
 
 
-@operator("add")
-def add(x: Any, y: Any, name: str = "add") -> Tensor:
+def add(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x + y, elementwise with broadcasting. Source: `tf.add`. Raises TypeError for two types, ValueError for shapes."""
-    return AddV2()(*same_dtype("AddV2", x, y, name), name=name)
+    return AddV2()(*same_dtype("AddV2", x, y, name or "Add"), name=name or "Add")
 
 
-@operator("sub")
-def subtract(x: Any, y: Any, name: str = "sub") -> Tensor:
+def subtract(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x - y, elementwise with broadcasting. Source: `tf.subtract`."""
     return Sub()(*same_dtype("Sub", x, y, name), name=name)
 
 
-@operator("mul")
-def multiply(x: Any, y: Any, name: str = "mul") -> Tensor:
+def multiply(x: Any, y: Any, name: str | None = None) -> Tensor:
     """x * y, elementwise with broadcasting. Source: `tf.multiply`."""
     return Mul()(*same_dtype("Mul", x, y, name), name=name)
 
@@ -336,13 +334,18 @@ def floordiv(x: Any, y: Any, name: str = "floordiv") -> Tensor:
     return FloorDiv()(*same_dtype("FloorDiv", x, y, name), name=name)
 
 
-@operator("mod")
-def floormod(x: Any, y: Any, name: str = "mod") -> Tensor:
+def floormod(x: Any, y: Any, name: str | None = None) -> Tensor:
     """The rest of a floor division, with the sign of y. Source: `tf.floormod`, `tf.mod`. Errors as `floordiv`."""
     return FloorMod()(*same_dtype("FloorMod", x, y, name), name=name)
 
 
 mod = floormod
+
+# The operators name what they make after themselves, the functions after the kind of operation, as in TensorFlow.
+operator("add")(partial(add, name="add"))
+operator("sub")(partial(subtract, name="sub"))
+operator("mul")(partial(multiply, name="mul"))
+operator("mod")(partial(floormod, name="mod"))
 
 
 @operator("neg")

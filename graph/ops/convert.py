@@ -10,7 +10,7 @@ import numpy as np
 from .. import shapes
 from ..dtypes import DType, as_dtype, int32, int64
 from ..errors import InvalidArgumentError
-from ..ir import Tensor
+from ..ir import Tensor, get_default_graph
 from ..op import Op, op
 from ..opdef import Known, Spec, TensorLike
 from ..shapes import Dims, normal_axis
@@ -149,17 +149,26 @@ def same_dtype(op_type: str, x: Any, y: Any, name: str | None = None) -> tuple[T
     """
     name = name or op_type
     if not _is_tensor(x) and _is_tensor(y):
-        second = convert_to_tensor(y)
-        first = convert_to_tensor(x, second.dtype, name=f"{name}/x")
+        second = convert_to_tensor(y, name=f"{name}/y")
+        first = convert_to_tensor(x, second.dtype, _inner(name, "x"))
     else:
-        first = convert_to_tensor(x, name=f"{name}/x")
-        second = convert_to_tensor(y, None if _is_tensor(y) else first.dtype, name=f"{name}/y")
+        first = convert_to_tensor(x, name=f"{name}/x" if _is_tensor(x) else _inner(name, "x"))
+        is_like = _is_tensor(y)
+        second = convert_to_tensor(y, None if is_like else first.dtype, f"{name}/y" if is_like else _inner(name, "y"))
     if first.dtype is not second.dtype:
         raise TypeError(
             f"Input 'y' of '{op_type}' Op has type {second.dtype.name} "
             f"that does not match type {first.dtype.name} of argument 'x'."
         )
     return first, second
+
+
+def _inner(name: str, role: str) -> str:
+    """What a constant is called that is an operand of the operation that gets this name next: `mul_1/y`."""
+    graph = get_default_graph()
+    scope = graph.get_name_scope()
+    unique = graph.unique_name(name, mark_as_used=False)
+    return f"{unique[len(scope) + 1 :] if scope else unique}/{role}"
 
 
 def _is_tensor(value: Any) -> bool:
