@@ -80,8 +80,8 @@ class FunctionGraph(Graph):
         return self.captures[tensor]
 
     def argument(self, spec: Spec, name: str) -> Tensor:
-        """A new input of the function, also when it is finished otherwise."""
-        with self.reopened():
+        """A new input of the function, also when it is finished otherwise; it waits for nothing, whatever the block around."""
+        with self.reopened(), self.uncontrolled():
             return self.create(Argument(*spec), (), name.rpartition("/")[2]).outputs[0]
 
     @contextmanager

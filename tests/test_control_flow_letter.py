@@ -280,3 +280,29 @@ def test_strings_pass_arrays_of_tensors_as_they_are() -> None:
     assert [value.dtype for value in found[:2]] == [np.object_] * 2
     assert [value.tolist() for value in found[:2]] == [[b"a", b"bcd\0"]] * 2
     assert found[2] == b"bcd\0"
+
+
+# effects
+
+
+@pytest.mark.parametrize("kind", ["identity", "tuple", "with_dependencies", "nested"])
+def test_what_is_captured_under_control_dependencies_is_still_used_after_them(kind: str) -> None:
+    v, x = wf.Variable(0.0), wf.placeholder_with_default(3.0, ())
+
+    def branch() -> Any:
+        write = v.assign_add(1.0)
+        if kind == "tuple":
+            return wf.tuple([write, x])[1]
+        if kind == "with_dependencies":
+            return wf.with_dependencies([write], x)
+        with wf.control_dependencies([write]):
+            return wf.cond(x > 0.0, lambda: wf.identity(x), lambda: x) if kind == "nested" else wf.identity(x)
+
+    p = pred()
+    once = wf.cond(p, branch, lambda: wf.identity(x))
+    loop = wf.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a + branch()), (0, 0.0))[1]
+    with wf.Session() as session:
+        session.run(v.initializer)
+        assert [session.run(once, {p: True}), session.run(v)] == [3.0, 1.0]
+        assert [session.run(once, {p: False}), session.run(v)] == [3.0, 1.0]
+        assert [session.run(loop), session.run(v)] == [9.0, 4.0]
