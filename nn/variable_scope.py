@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import enum
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
-from ..graph import context, shapes
+from ..graph import context
 from ..graph.collections import GraphKeys
-from ..graph.dtypes import DType, as_dtype, float32, string
+from ..graph.dtypes import DType, as_dtype, float32
 from ..graph.ir import Graph, get_default_graph
 from ..graph.ops.literal import to_array
-from ..graph.shapes import TensorShape, as_dims
-from ..graph.variable import Variable
-from .initializer_classes import Zeros, glorot_uniform_initializer
+from .variable_store import get_or_make
 
 
 class _ReuseMode(enum.Enum):
@@ -27,13 +24,6 @@ class _ReuseMode(enum.Enum):
 
 #: For `reuse`: share a variable where it is there, make it where it is not. Source: `tf.AUTO_REUSE`.
 AUTO_REUSE = _ReuseMode.AUTO_REUSE
-
-
-class _Store:
-    """The variables of one graph that `get_variable` made, by name."""
-
-    def __init__(self) -> None:
-        self.variables: dict[str, Variable] = {}
 
 
 class _Place:
@@ -49,7 +39,6 @@ class _Places(threading.local):
         self.by_graph: WeakKeyDictionary[Graph, _Place] = WeakKeyDictionary()
 
 
-_stores: WeakKeyDictionary[Graph, _Store] = WeakKeyDictionary()
 _places = _Places()
 
 
@@ -64,8 +53,7 @@ class VariableScope:
         partitioner: Any = None, custom_getter: Any = None, name_scope: str = "", dtype: Any = float32,
         use_resource: bool | None = None, constraint: Any = None,
     ) -> None:  # fmt: skip
-        if partitioner is not None:
-            raise NotImplementedError("partitioned variables: give each part a variable of its own")
+        self.set_partitioner(partitioner)
         self.name = name
         self.reuse = reuse
         self.initializer = initializer
@@ -75,6 +63,7 @@ class VariableScope:
         #: The name scope that was opened with it, with a trailing slash.
         self.original_name_scope = name_scope
         self.dtype: DType = as_dtype(dtype)
+        self.use_resource = use_resource
         self.constraint = constraint
 
     def reuse_variables(self) -> None:
@@ -86,6 +75,21 @@ class VariableScope:
 
     def set_regularizer(self, regularizer: Any) -> None:
         self.regularizer = regularizer
+
+    def set_dtype(self, dtype: Any) -> None:
+        self.dtype = as_dtype(dtype)
+
+    def set_caching_device(self, caching_device: Any) -> None:
+        self.caching_device = caching_device
+
+    def set_use_resource(self, use_resource: bool) -> None:
+        self.use_resource = use_resource
+
+    def set_partitioner(self, partitioner: Any) -> None:
+        """Takes None. Raises NotImplementedError for a partitioner."""
+        if partitioner is not None:
+            raise NotImplementedError("partitioned variables: give each part a variable of its own")
+        self.partitioner = None
 
     def set_custom_getter(self, custom_getter: Any) -> None:
         self.custom_getter = custom_getter
@@ -134,8 +138,10 @@ class VariableScope:
             "synchronization": synchronization,
             "aggregation": aggregation,
         }
-        custom = custom_getter or self.custom_getter
-        return _get_or_make(**arguments) if custom is None else custom(_get_or_make, **arguments)
+        custom = self.custom_getter if custom_getter is None else custom_getter
+        if custom is not None and not callable(custom):
+            raise ValueError(f"Passed a custom_getter which is not callable: {custom}")
+        return get_or_make(**arguments) if custom is None else custom(get_or_make, **arguments)
 
 
 def _check_value(initializer: Any, dtype: Any) -> None:
@@ -149,101 +155,6 @@ def _check_value(initializer: Any, dtype: Any) -> None:
         )
 
 
-def _get_or_make(
-    name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None, reuse: Any = None,
-    trainable: bool | None = None, collections: Any = None, caching_device: Any = None, validate_shape: bool = True,
-    constraint: Any = None, synchronization: Any = None, aggregation: Any = None, **other: Any,
-) -> Variable:  # fmt: skip
-    """The getter below all custom ones. Raises ValueError where sharing or making is not allowed, or shapes differ."""
-    variables = _stores.setdefault(get_default_graph().root, _Store()).variables
-    dims, kind = as_dims(shape), as_dtype(float32 if dtype is None else dtype)
-    if name in variables:
-        return _shared(name, variables[name], dims, kind, reuse)
-    if reuse is True:
-        raise ValueError(
-            f"Variable {name} does not exist, or was not created with wf.get_variable(). "
-            "Did you mean to set reuse=wf.AUTO_REUSE in VarScope?"
-        )
-    graph = get_default_graph().root  # also where a branch or a loop's body asks for the variable
-    with graph.as_default(), graph.name_scope(None):
-        value, made_dtype = _initial_value(name, shape, dims, kind, initializer)
-        made = Variable(
-            value, trainable, collections, validate_shape, caching_device, name, dtype=made_dtype, constraint=constraint,
-            synchronization=synchronization, aggregation=aggregation,
-        )  # fmt: skip
-    variables[name] = made
-    if regularizer is not None:
-        _regularize(made, regularizer)
-    return made
-
-
-def _shared(name: str, found: Variable, dims: shapes.Dims, dtype: DType, reuse: Any) -> Variable:
-    if reuse in (False, None):
-        where = "" if context.executing_eagerly() else f" Originally defined at: {found.op.location}"
-        raise ValueError(
-            f"Variable {name} already exists, disallowed. Did you mean to set reuse=True or reuse=wf.AUTO_REUSE in "
-            f"VarScope?{where}"
-        )
-    if not found.shape.is_compatible_with(dims):
-        raise ValueError(
-            f"Trying to share variable {name}, but specified shape {TensorShape(dims)} and found shape {found.shape}."
-        )
-    if found.dtype is not dtype:
-        raise ValueError(
-            f"Trying to share variable {name}, but specified dtype {dtype.name} and found dtype {found.dtype.name}."
-        )
-    return found
-
-
-def _initial_value(name: str, shape: Any, dims: shapes.Dims, dtype: DType, initializer: Any) -> tuple[Any, Any]:
-    """What Variable takes as the initial value, and as dtype."""
-    if initializer is None:
-        initializer = _default_initializer(name, dtype)
-    if not callable(initializer):
-        if shape is not None:
-            raise ValueError("If initializer is a constant, do not specify shape.")
-        return initializer, None
-    if isinstance(initializer, type):
-        initializer = initializer()
-    if shape is None and not _parameters(initializer):
-        return initializer, dtype
-    if shape is None:
-        raise ValueError(
-            f"Variable {name} did not get a value to start with, so its `shape` argument must be specified."
-        )
-    if dims is None or None in dims:
-        raise ValueError(
-            f"Shape of a new variable ({name}) must be fully defined, but instead was {TensorShape(dims)}."
-        )
-    arguments = {"partition_info": None} if "partition_info" in _parameters(initializer) else {}
-    return functools.partial(initializer, list(dims), dtype=dtype, **arguments), dtype
-
-
-def _parameters(function: Any) -> list[str]:
-    return list(inspect.signature(function).parameters)
-
-
-def _default_initializer(name: str, dtype: DType) -> Any:
-    if dtype.is_floating:
-        return glorot_uniform_initializer()
-    if dtype is string:
-        raise ValueError(f"An initializer for variable {name} of {dtype.name} is required")
-    return Zeros()
-
-
-def _regularize(variable: Variable, regularizer: Callable[[Any], Any]) -> None:
-    graph = get_default_graph().root
-    with (
-        graph.as_default(),
-        graph.name_scope(None),
-        graph.name_scope(f"{variable.name[:-2]}/Regularizer/"),
-        graph.colocate_with(variable),
-    ):
-        loss = regularizer(variable)
-    if loss is not None:
-        graph.add_to_collection(GraphKeys.REGULARIZATION_LOSSES, loss)
-
-
 def get_variable(
     name: str, shape: Any = None, dtype: Any = None, initializer: Any = None, regularizer: Any = None,
     trainable: bool | None = None, collections: Any = None, caching_device: Any = None, partitioner: Any = None,
@@ -253,7 +164,7 @@ def get_variable(
     """The variable of that name in the current variable scope: made, or shared where the scope says `reuse`.
 
     `initializer`: an initializer, a function (of shape and dtype, or of nothing), or a value; by default the scope's,
-    else Glorot's uniform (zeros for integers and bool). `regularizer`: its loss is collected. Source: `tf.get_variable`.
+    else Glorot's uniform (zeros for integers, bool and strings). `regularizer`: its loss is collected. Source: `tf.get_variable`.
     Raises ValueError for a variable that is there and not to be shared or the other way round, and for another shape or
     type than the shared one's; NotImplementedError for a partitioner.
     """
@@ -333,7 +244,7 @@ def variable_scope(
             _composed(base.custom_getter, custom_getter),
             base.original_name_scope if isinstance(name_or_scope, VariableScope) else opened,
             _first(dtype, base.dtype),
-            use_resource,
+            _first(use_resource, base.use_resource),
             _first(constraint, base.constraint),
         )
         with _entered(scope, again=isinstance(name_or_scope, VariableScope)):
@@ -391,3 +302,19 @@ def _entered(scope: VariableScope, again: bool) -> Iterator[None]:
         else:
             for name in [name for name in place.opened if name.startswith(scope.name + "/")]:
                 place.opened[name] = 0
+
+
+def variable_op_scope(
+    values: Any, name_or_scope: Any, default_name: str | None = None, initializer: Any = None, regularizer: Any = None,
+    caching_device: Any = None, partitioner: Any = None, custom_getter: Any = None, reuse: Any = None, dtype: Any = None,
+    use_resource: bool | None = None, constraint: Any = None,
+) -> AbstractContextManager[VariableScope]:  # fmt: skip
+    """`variable_scope` with an older order of arguments. Source: `tf.variable_op_scope`."""
+    return variable_scope(
+        name_or_scope, default_name, values, initializer, regularizer, caching_device, partitioner, custom_getter, reuse,
+        dtype, use_resource, constraint,
+    )  # fmt: skip
+
+
+def no_regularizer(_: Any) -> None:
+    """The regularizer that makes no loss: for a variable in a scope that has another one. Source: `tf.no_regularizer`."""

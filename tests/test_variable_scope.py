@@ -78,8 +78,10 @@ def test_errors_of_sharing_and_making() -> None:
         wf.get_variable("u", [2], initializer=[1.0, 2.0])
     with pytest.raises(ValueError, match="'int32' and explicit dtype 'float32'"):
         wf.get_variable("u", initializer=3, dtype=wf.float32)
-    with pytest.raises(ValueError, match="An initializer for variable u of string is required"):
-        wf.get_variable("u", [2], wf.string)
+    with pytest.raises(ValueError, match="An initializer for variable u of complex64 is required"):
+        wf.get_variable("u", [2], wf.complex64)
+    with pytest.raises(ValueError, match="custom_getter which is not callable"):
+        wf.get_variable("u", [2], custom_getter=3)
     with pytest.raises(NotImplementedError, match="partitioned"):
         wf.get_variable("u", [2], partitioner=lambda **_: [1])
 
@@ -183,3 +185,81 @@ def test_a_local_variable_by_position() -> None:
     made = wf.get_local_variable("v", [2], wf.int32, wf.ones_initializer())
     assert (wf.local_variables(), wf.trainable_variables()) == ([made], [])
     assert wf.get_local_variable("w", [2], trainable=True) not in wf.trainable_variables()
+
+
+def test_strings_start_empty() -> None:
+    made = wf.get_variable("v", [2], wf.string)
+    with wf.Session() as session:
+        session.run(made.initializer)
+        assert session.run(made).tolist() == [b"", b""]
+
+
+def test_a_scope_tells_and_takes_its_defaults() -> None:
+    with wf.variable_scope("a", use_resource=True) as scope:
+        scope.set_dtype(wf.float64)
+        scope.set_caching_device("/cpu:0")
+        scope.set_partitioner(None)
+        with wf.variable_scope("b") as inner:
+            assert wf.get_variable("v", []).dtype is wf.float64
+    assert (inner.use_resource, inner.caching_device, inner.partitioner) == (True, "/cpu:0", None)
+    scope.set_use_resource(False)
+    assert scope.use_resource is False
+    with pytest.raises(NotImplementedError, match="partitioned"):
+        scope.set_partitioner(lambda **_: [1])
+
+
+def test_no_regularizer_and_the_older_order_of_arguments() -> None:
+    with wf.variable_op_scope([wf.constant(1)], "a", "default", regularizer=wf.reduce_sum):
+        wf.get_variable("v", [2])
+        assert wf.get_variable("w", [2], regularizer=wf.no_regularizer).name == "a/w:0"
+    with wf.variable_op_scope([], None, "default") as scope:
+        assert scope.name == "default"
+    assert [loss.name for loss in wf.losses.get_regularization_losses()] == ["a/v/Regularizer/Sum:0"]
+
+
+# templates
+
+
+def test_a_template_shares_the_variables_of_its_first_call() -> None:
+    template = wf.make_template("t", lambda size: wf.get_variable("v", [size]), size=3)
+    assert (template.name, template.variables, template.variable_scope) == ("t", [], None)
+    with wf.variable_scope("around"):
+        first = template()
+    assert template() is first
+    assert (first.name, first.shape) == ("around/t/v:0", [3])
+    assert (template.name, template.variable_scope_name) == ("around/t", "around/t/")
+    assert template.trainable_variables == template.global_variables == template.variables == [first]
+    assert wf.make_template("t", lambda: wf.get_variable("v", []))().name == "t/v:0"
+    assert wf.make_template("t", lambda: wf.get_variable("v", []))().name == "t_1/v:0"
+
+
+def test_a_template_may_make_its_scope_now_and_have_a_name_of_its_own() -> None:
+    with wf.variable_scope("around"):
+        now = wf.make_template("t", lambda: wf.get_variable("v", []), create_scope_now_=True)
+    assert now.name == "around/t"
+    assert now() is now()
+    named = wf.make_template("t", lambda: wf.get_variable("v", []), unique_name_="named")
+    assert named() is named()
+    assert named.local_variables == []
+    with pytest.raises(ValueError, match="named/v already exists"):
+        wf.make_template("t", lambda: wf.get_variable("v", []), unique_name_="named")()
+
+
+def test_a_template_makes_no_variable_later() -> None:
+    template = wf.make_template("t", wf.Variable)
+    template(1.0)
+    with pytest.raises(ValueError, match="Trainable variable created when calling a template after the first time"):
+        template(1.0)
+    named = wf.make_template("u", lambda name: wf.get_variable(name, []))
+    named("v")
+    with pytest.raises(ValueError, match="u/w does not exist"):
+        named("w")
+
+
+def test_the_custom_getter_of_a_template() -> None:
+    def getter(make: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        return make(f"{name}_own", *args, **kwargs)
+
+    template = wf.make_template("t", lambda: wf.get_variable("v", []), custom_getter_=getter)
+    assert template() is template()
+    assert template().name == "t/v_own:0"
