@@ -50,6 +50,12 @@ class Builder:
         kind, *parts = program
         return getattr(self, kind)(*parts, values)
 
+    def both(self, x: Any, y: Any, values: list[Any]) -> tuple[Any, Any]:
+        """One after the other, so that the order of their reads and writes is said."""
+        left = self.build(x, values)
+        with wf.control_dependencies([left]):
+            return left, self.build(y, values)
+
     def leaf(self, place: int, values: list[Any]) -> Any:
         return values[-1 - place % len(values)]
 
@@ -60,10 +66,12 @@ class Builder:
         return wf.sin(self.build(x, values))
 
     def mul(self, x: Any, y: Any, values: list[Any]) -> Any:
-        return self.build(x, values) * self.build(y, values) * 0.5
+        left, right = self.both(x, y, values)
+        return left * right * 0.5
 
     def add(self, x: Any, y: Any, values: list[Any]) -> Any:
-        return self.build(x, values) + self.build(y, values)
+        left, right = self.both(x, y, values)
+        return left + right
 
     def cond(self, place: int, then: Any, orelse: Any, values: list[Any]) -> Any:
         decided = wf.reduce_sum(self.leaf(place, values)) > 0.1
@@ -118,8 +126,9 @@ class Builder:
     def slope(self, x: Any, values: list[Any]) -> Any:
         """A gradient that is taken inside of what is being built."""
         near = values[-1] * 1.0
-        grad = wf.gradients(self.build(x, [*values, near]), near)[0]
-        return near if grad is None else grad
+        y = self.build(x, [*values, near])
+        grad = wf.gradients(y, near)[0]
+        return y if grad is None else y + grad
 
 
 def arrays() -> list[np.ndarray[Any, Any]]:
