@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from ..graph import errors
 from ..graph.function import Argument, FunctionGraph
@@ -106,3 +106,22 @@ def _not_fed(operation: Operation) -> Node:
         text = f"{definition.missing(operation.name)}: it was made at {operation.location}"
         raise errors.InvalidArgumentError(operation, operation, text)
     return Node(tensor.op.name, definition, (), (), (Spec(tensor.dtype, tensor.dims),), tensor.op)
+
+
+def unfed_placeholders(
+    tensors: Iterable[Tensor], operations: Iterable[Operation], fed: Container[Tensor]
+) -> list[Tensor]:
+    """The placeholders that fetches need and nobody feeds."""
+    found: list[Tensor] = []
+    seen: set[Operation] = set()
+    waiting = [*(tensor.op for tensor in tensors if tensor not in fed), *operations]
+    while waiting:
+        operation = waiting.pop()
+        if operation in seen:
+            continue
+        seen.add(operation)
+        if operation.type == "Placeholder" and operation.outputs[0] not in fed:
+            found.append(operation.outputs[0])
+        waiting += [tensor.op for tensor in operation.inputs if tensor not in fed]
+        waiting += operation.control_inputs
+    return found

@@ -1,0 +1,198 @@
+"""races: pairs of accesses to one variable, at least one of them a write, that no data or control dependency orders."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ..graph import errors
+from ..graph.dtypes import resource
+from ..graph.ir import Graph, Operation, get_default_graph
+from ..graph.location import user_location
+from ..graph.ops.branching import If
+from ..graph.ops.looping import While
+from ..graph.ops.variables import InitializedValue, VariableShape
+from .feeds import fed_tensors
+from .fetches import Fetches
+from .program import Program, touched_variables, variable_key
+from .prune import prune, unfed_placeholders
+
+#: So many accesses are followed through the program at once, a bit each.
+AT_ONCE = 512
+
+#: How many races a warning or an error spells out.
+SPELLED_OUT = 5
+
+#: What a session may do about races, under `ConfigProto(race_check=...)`.
+CHOICES = ("warn", "error", "off")
+
+#: Reads that tell the same before and after the write that they could race with.
+_INDIFFERENT = (InitializedValue, VariableShape)
+
+
+class RaceWarning(UserWarning):
+    """A step has accesses to a variable that nothing orders; see `find_races`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Two accesses to a variable that nothing orders: what each does ("read" or "write"), and the operations.
+
+    The first is the one that weft runs first: the read, if there is one. `print` it to read it with the user's lines.
+    """
+
+    variable: str
+    kinds: tuple[str, str]
+    operations: tuple[Operation, Operation]
+
+    def __str__(self) -> str:
+        first, second = (
+            f"{'read' if kind == 'read' else 'written'} by '{operation.name}' (made at {operation.location})"
+            for kind, operation in zip(self.kinds, self.operations, strict=True)
+        )
+        return f"variable '{self.variable}' is {first} and {second}, and nothing orders the two"
+
+
+class _Access(NamedTuple):
+    variable: str
+    node: int
+    kind: str
+
+
+def races(program: Program, names: Mapping[str, str] | None = None) -> list[Race]:
+    """The races of a pruned program and of the functions in it, in its order. `names`: the variables that feeds stand for.
+
+    Linear in the program for each `AT_ONCE` accesses to variables that are written at all.
+    """
+    found = _inside_of_functions(program, names or {})
+    for group in _groups(_accesses(program, names or {})):
+        found += [_race(program, *pair) for pair in _unordered(program, group)]
+    return found
+
+
+def find_races(fetches: Any, feeds: Sequence[Any] = (), graph: Graph | None = None) -> list[Race]:
+    """Pairs of accesses to one variable, at least one of them a write, that nothing orders in a run of `fetches`.
+
+    `fetches` as in `Session.run`; `feeds`: the tensors that are fed, placeholders count as fed anyway. What of the order of a
+    step depends on chance in other systems, and here on what `ConfigProto(schedule_seed=...)` draws; accesses in
+    different iterations of a loop count as ordered. Raises as `Session.run` does for wrong fetches.
+    """
+    graph = graph or get_default_graph()
+    wanted = Fetches(graph, fetches)
+    fed = dict.fromkeys(tensor for key in feeds for tensor in fed_tensors(graph, key))
+    fed.update(dict.fromkeys(unfed_placeholders(wanted.tensors, wanted.operations, fed)))
+    tensors = [tensor for tensor in wanted.tensors if tensor not in fed]
+    return races(prune(tensors, list(wanted.operations), list(fed)))
+
+
+def check(program: Program, choice: str) -> None:
+    """Warn of races, or refuse them. Raises InvalidArgumentError for the choice "error"."""
+    if choice == "off":
+        return
+    found = races(program)
+    if not found:
+        return
+    lines = [f"  {race}" for race in found[:SPELLED_OUT]]
+    if len(found) > SPELLED_OUT:
+        lines.append(f"  and {len(found) - SPELLED_OUT} more: wf.find_races(fetches) lists them all")
+    text = "\n".join(["Accesses to variables that nothing orders:", *lines, _ADVICE])
+    if choice == "error":
+        raise errors.InvalidArgumentError(None, found[0].operations[1], text)
+    place = user_location()
+    warnings.warn_explicit(text, RaceWarning, place.file, place.line)
+
+
+_ADVICE = (
+    "weft runs such reads before such writes, on any placement; other systems do as their timing goes. A control "
+    "dependency or a gate orders them; ConfigProto(race_check='off') says that any order is fine."
+)
+
+
+def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Access]]:
+    """For each variable that something writes, what touches it, in the program's order."""
+    found: dict[str, list[_Access]] = {}
+    for position, node in enumerate(program.nodes):
+        if isinstance(node.definition, _INDIFFERENT):
+            continue
+        for kind in ("write", "read"):
+            for key in touched_variables(program, node, kind):
+                variable = names.get(key, key)
+                known = found.setdefault(variable, [])
+                if not known or known[-1].node != position:
+                    known.append(_Access(variable, position, kind))
+    return {
+        variable: accesses
+        for variable, accesses in found.items()
+        if len(accesses) > 1 and any(access.kind == "write" for access in accesses)
+    }
+
+
+def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[list[_Access]]]:
+    """The variables' accesses, so many together as are followed at once."""
+    group: list[list[_Access]] = []
+    size = 0
+    for each in accesses.values():
+        if group and size + len(each) > AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += len(each)
+    if group:
+        yield group
+
+
+def _unordered(program: Program, group: Sequence[list[_Access]]) -> Iterator[tuple[_Access, _Access]]:
+    """The pairs of accesses, at least one a write, of which neither depends on the other."""
+    own: dict[int, list[tuple[int, list[_Access]]]] = {}  # at a node: the bit of its access, and those before it
+    bit = 0
+    for accesses in group:
+        for index, access in enumerate(accesses):
+            own.setdefault(access.node, []).append((bit, accesses[: index + 1]))
+            bit += 1
+    start = min(own)
+    before: list[int] = []  # which accesses each node depends on, or is
+    for position in range(start, max(own) + 1):
+        node = program.nodes[position]
+        bits = 0
+        for needed in (*(ref.node for ref in node.inputs), *node.controls):
+            if needed >= start:
+                bits |= before[needed - start]
+        for bit, (*earlier, access) in own.get(position, ()):
+            for back, other in enumerate(reversed(earlier), 1):
+                if "write" in (other.kind, access.kind) and not bits >> (bit - back) & 1:
+                    yield other, access
+            bits |= 1 << bit
+        before.append(bits)
+
+
+def _race(program: Program, first: _Access, second: _Access) -> Race:
+    if first.kind == "write" and second.kind == "read":
+        first, second = second, first
+    one, other = (program.nodes[access.node].origin for access in (first, second))
+    assert one is not None, "a pruned program has only operations of the graph"
+    assert other is not None
+    return Race(first.variable, (first.kind, second.kind), (one, other))
+
+
+def _inside_of_functions(program: Program, names: Mapping[str, str]) -> list[Race]:
+    """The races between operations of one branch, or of one loop's body."""
+    found: list[Race] = []
+    for node in program.nodes:
+        match node.definition:
+            case If(then, orelse):
+                functions, inputs = (then, orelse), node.inputs[1:]
+            case While(condition, body):
+                functions, inputs = (condition, body), node.inputs
+            case _:
+                continue
+        handles = {
+            index: names.get(key := variable_key(program, ref), key)
+            for index, ref in enumerate(inputs)
+            if program.spec(ref).dtype is resource
+        }
+        for function in functions if handles else ():
+            inner = prune(function.outputs, (), function.inputs)
+            found += races(inner, {function.inputs[index].name: name for index, name in handles.items()})
+    return found
