@@ -10,9 +10,12 @@ import numpy as np
 
 from ..graph.dtypes import DType, as_dtype
 from ..graph.ir import Tensor
+from ..graph.ops.arithmetic import multiply
 from ..graph.ops.constant import constant
 from ..graph.ops.fills import ones, zeros
+from ..graph.ops.orthonormal import Orthonormal
 from ..graph.ops.random import random_normal, random_uniform, truncated_normal
+from ..graph.ops.reshaping import reshape, transpose
 from ..graph.shapes import as_dims
 
 #: The standard deviation of a normal distribution cut off at two standard deviations.
@@ -158,6 +161,44 @@ class VarianceScaling(Initializer):
         return {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2.0}[self.mode]
 
 
+class UniformUnitScaling(Initializer):
+    """Uniform numbers that keep the scale of what is multiplied by them: between the roots of -3 / n and 3 / n, times factor.
+
+    n is the product of all dimensions but the last. Source: `tf.uniform_unit_scaling_initializer`.
+    """
+
+    def __init__(self, factor: float = 1.0, seed: int | None = None, dtype: Any = "float32") -> None:
+        self.factor = factor
+        self.seed = seed
+        self.dtype = _floating(as_dtype(dtype))
+
+    def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
+        limit = math.sqrt(3 / max(1.0, math.prod(_full(shape)[:-1]))) * self.factor
+        return random_uniform(shape, -limit, limit, _floating(self._type(dtype)), self.seed)
+
+
+class Orthogonal(Initializer):
+    """`gain` times a random matrix with orthonormal rows or columns, whichever are fewer; leading dimensions are rows.
+
+    Source: `tf.orthogonal_initializer`. Raises ValueError for fewer than two dimensions and for types that are not
+    floating-point.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None, dtype: Any = "float32") -> None:
+        self.gain = gain
+        self.seed = seed
+        self.dtype = _floating(as_dtype(dtype))
+
+    def __call__(self, shape: Any, dtype: Any = None, partition_info: Any = None) -> Tensor:
+        dims = _full(shape)
+        if len(dims) < 2:
+            raise ValueError("The tensor to initialize must be at least two-dimensional")
+        rows, columns = math.prod(dims[:-1]), dims[-1]
+        numbers = random_normal([max(rows, columns), min(rows, columns)], 0.0, 1.0, self._type(dtype), self.seed)
+        basis = Orthonormal()(numbers)
+        return multiply(reshape(basis if rows >= columns else transpose(basis), dims), self.gain)
+
+
 def _full(shape: Any) -> list[int]:
     dims = as_dims(shape)
     if dims is None or None in dims:
@@ -219,3 +260,5 @@ random_uniform_initializer = RandomUniform
 random_normal_initializer = RandomNormal
 truncated_normal_initializer = TruncatedNormal
 variance_scaling_initializer = VarianceScaling
+uniform_unit_scaling_initializer = UniformUnitScaling
+orthogonal_initializer = Orthogonal

@@ -15,15 +15,17 @@ from .initializer_classes import (
     lecun_normal as lecun_normal,
     lecun_uniform as lecun_uniform,
     ones_initializer as ones,
+    orthogonal_initializer as orthogonal,
     random_normal_initializer as random_normal,
     random_uniform_initializer as random_uniform,
     truncated_normal_initializer as truncated_normal,
+    uniform_unit_scaling_initializer as uniform_unit_scaling,
     variance_scaling_initializer as variance_scaling,
     zeros_initializer as zeros,
 )
 
 __all__ = [
     "constant", "global_variables", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity",
-    "lecun_normal", "lecun_uniform", "local_variables", "ones", "random_normal", "random_uniform", "truncated_normal",
-    "variables", "variance_scaling", "zeros",
+    "lecun_normal", "lecun_uniform", "local_variables", "ones", "orthogonal", "random_normal", "random_uniform",
+    "truncated_normal", "uniform_unit_scaling", "variables", "variance_scaling", "zeros",
 ]  # fmt: skip

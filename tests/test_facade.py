@@ -80,7 +80,8 @@ FACES = [
 #: The namespaces that hold TensorFlow's names and no others.
 EXACT = {
     "initializers": """constant global_variables glorot_normal glorot_uniform he_normal he_uniform identity lecun_normal
-        lecun_uniform local_variables ones random_normal random_uniform truncated_normal variables variance_scaling
+        lecun_uniform local_variables ones orthogonal random_normal random_uniform truncated_normal uniform_unit_scaling
+        variables variance_scaling
         zeros""",
     "layers": "average_pooling2d batch_normalization conv2d dense dropout flatten max_pooling2d",
     "losses": """Reduction absolute_difference add_loss compute_weighted_loss get_losses get_regularization_loss

@@ -85,3 +85,34 @@ def test_the_namespace_holds_the_initializers(session: wf.Session) -> None:
     assert session.run(zeros).tolist() == [0.0, 0.0]
     assert session.run(constant).tolist() == [[1.0, 1.0, 1.0]]
     assert wf.initializers.zeros is wf.zeros_initializer
+
+
+def values(session: wf.Session, tensor: Any) -> Array:
+    return np.asarray(session.run(tensor), np.float64)
+
+
+@pytest.mark.parametrize("dtype", [wf.float16, wf.float32, wf.float64, wf.bfloat16])
+def test_orthogonal_rows_or_columns(dtype: Any, session: wf.Session) -> None:
+    tall = values(session, wf.orthogonal_initializer(seed=1)([5, 3], dtype))
+    wide = values(session, wf.initializers.orthogonal(2.0, seed=1)([3, 5], dtype))
+    window = values(session, wf.orthogonal_initializer()([2, 3, 4, 5], dtype)).reshape(24, 5)
+    tolerance = 0.1 if dtype.size == 2 else 1e-5
+    np.testing.assert_allclose(tall.T @ tall, np.eye(3), atol=tolerance)
+    np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(3), atol=tolerance)
+    np.testing.assert_allclose(window.T @ window, np.eye(5), atol=tolerance)
+
+
+def test_an_orthogonal_matrix_comes_from_its_seed_and_has_two_dimensions(session: wf.Session) -> None:
+    first, again = (values(session, wf.orthogonal_initializer(seed=3)([4, 4])) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    with pytest.raises(ValueError, match="at least two-dimensional"):
+        wf.orthogonal_initializer()([3])
+    with pytest.raises(ValueError, match="floating point"):
+        wf.orthogonal_initializer(dtype=wf.int32)
+
+
+def test_uniform_unit_scaling_fills_its_range(session: wf.Session) -> None:
+    numbers = values(session, wf.uniform_unit_scaling_initializer(2.0, seed=1)([3, 4, 500]))
+    limit = 2 * np.sqrt(3 / 12)
+    assert 0.99 * limit < np.abs(numbers).max() <= limit
+    assert wf.initializers.uniform_unit_scaling(2.0).get_config() == {"factor": 2.0, "seed": None, "dtype": "float32"}
