@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,22 +41,23 @@ def summary(first: Worker, workload: str, contender: Contender, seconds: list[fl
         "least": min(seconds),
         "most": max(seconds),
         "rounds": seconds,
-        "first_step": first.first_step,
+        "first_step": first.first_step["wall"],
         "imported": first.said["imported"],
         "peak": peak,
         "losses": first.said["losses"],
     }
 
 
+@dataclass(frozen=True)
 class Runner:
     """Measures workloads: the settings, the same for all of them."""
 
-    def __init__(self, pythons: dict[str, str], size: str, threads: int, rounds: int, turn: float) -> None:
-        self._pythons = pythons
-        self._size = size
-        self._threads = threads
-        self._rounds = rounds
-        self._turn = turn
+    pythons: dict[str, str]
+    size: str
+    threads: int
+    rounds: int
+    turn: float  # seconds
+    clock: str
 
     def measure(self, workload: str, contenders: list[Contender]) -> Iterator[dict[str, Any]]:
         """A line for each contender, the first of them that runs being the one whose losses the others should have."""
@@ -68,10 +70,10 @@ class Runner:
                 most = max(map(abs, expected))
                 pairs = zip(row["losses"], expected, strict=True)
                 row["difference"] = max(abs(one - other) for one, other in pairs) / most if most else 0.0
-            yield row | {"threads": self._threads}
+            yield row | {"threads": self.threads, "clock": self.clock}
 
     def _start(self, workload: str, contender: Contender) -> Worker:
-        return Worker(self._pythons[contender.framework], contender, workload, self._size, self._threads)
+        return Worker(self.pythons[contender.framework], contender, workload, self.size, self.threads)
 
     def _warm(self, workload: str, contenders: list[Contender]) -> dict[Contender, dict[str, Any]]:
         """Steps of processes that stay, in turns: A B C A B C ..."""
@@ -87,11 +89,13 @@ class Runner:
             counts = {contender: self._steps(worker) for contender, worker in workers.items()}
             seconds: dict[Contender, list[float]] = {contender: [] for contender in workers}
             peaks: dict[Contender, int] = {}
-            for _ in range(self._rounds):
+            for _ in range(self.rounds):
                 for contender, worker in workers.items():
                     time.sleep(PAUSE)
                     answer = worker.turn(counts[contender])
-                    seconds[contender].append(statistics.median(answer["seconds"]))
+                    seconds[contender].append(
+                        answer["cpu"] if self.clock == "cpu" else statistics.median(answer["seconds"])
+                    )
                     peaks[contender] = answer["peak"]
             return failed | {
                 contender: summary(worker, workload, contender, seconds[contender], peaks[contender])
@@ -101,20 +105,20 @@ class Runner:
     def _steps(self, worker: Worker) -> int:
         """How many steps fill a turn."""
         step = min(worker.turn(FEWEST)["seconds"])
-        step = statistics.median(worker.turn(max(FEWEST, min(MOST, int(self._turn / 4 / step))))["seconds"])
-        return max(FEWEST, min(MOST, int(self._turn / step)))
+        step = statistics.median(worker.turn(max(FEWEST, min(MOST, int(self.turn / 4 / step))))["seconds"])
+        return max(FEWEST, min(MOST, int(self.turn / step)))
 
     def _cold(self, workload: str, contenders: list[Contender]) -> dict[Contender, dict[str, Any]]:
         """The first steps of new processes, in turns."""
         found: dict[Contender, dict[str, Any]] = {}
         seconds: dict[Contender, list[float]] = {contender: [] for contender in contenders}
-        for _ in range(self._rounds):
+        for _ in range(self.rounds):
             for contender in contenders:
                 if "error" in found.get(contender, {}):
                     continue
                 try:
                     worker = self._start(workload, contender)
-                    seconds[contender].append(worker.first_step)
+                    seconds[contender].append(worker.first_step[self.clock])
                     found[contender] = summary(worker, workload, contender, seconds[contender], worker.turn(1)["peak"])
                     worker.close()
                 except Failed as error:
@@ -139,7 +143,7 @@ def interpreters(settings: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def chosen(peers: list[str] | None, pythons: dict[str, str]) -> list[Contender]:
+def chosen(peers: list[str] | None, without: list[str], pythons: dict[str, str]) -> list[Contender]:
     """Who takes part. A peer that has no Python here is named and left out."""
     known = [framework for framework in dict.fromkeys(c.framework for c in CONTENDERS) if framework != "weft"]
     for peer in known if peers is None else peers:
@@ -148,7 +152,7 @@ def chosen(peers: list[str] | None, pythons: dict[str, str]) -> list[Contender]:
         if peer not in pythons:
             click.echo(f"{peer}: left out, for no Python that has it was given (--python {peer}=PATH)", err=True)
     wanted = {"weft", *(known if peers is None else peers)} & set(pythons)
-    return [contender for contender in CONTENDERS if contender.framework in wanted]
+    return [contender for contender in CONTENDERS if contender.framework in wanted and contender.title not in without]
 
 
 @click.command(
@@ -157,20 +161,27 @@ def chosen(peers: list[str] | None, pythons: dict[str, str]) -> list[Contender]:
 )
 @click.option("--only", callback=names, help=f"Workloads, with commas between: {', '.join(WORKLOADS)}.")
 @click.option("--peers", callback=names, help="Frameworks beside weft, with commas between; '' for weft alone.")
+@click.option("--without", callback=names, help="Leave out ways to use them: 'torch compile' is slow to start.")
 @click.option("--python", "pythons", multiple=True, metavar="NAME=PATH", help="The Python that has a peer.")
 @click.option("--threads", default=2, show_default=True, help="Threads, and processor cores, of each process.")
 @click.option("--rounds", default=5, show_default=True, help="How often each has its turn.")
 @click.option("--seconds", default=0.5, show_default=True, help="How long a turn is, about.")
+@click.option(
+    "--clock", type=click.Choice(["wall", "cpu"]), default="wall", show_default=True,
+    help="cpu: the processor time of all of a process's threads, which other processes disturb less; with --threads 1.",
+)  # fmt: skip
 @click.option("--small", is_flag=True, help="Tiny sizes, which measure nothing but show that all runs.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each workload and contender.")
 @click.option("--plot", "picture", type=click.Path(), help="Draw the ratios into this file (needs matplotlib).")
 def main(
     only: list[str] | None,
     peers: list[str] | None,
+    without: list[str] | None,
     pythons: tuple[str, ...],
     threads: int,
     rounds: int,
     seconds: float,
+    clock: str,
     small: bool,
     as_json: bool,
     picture: str | None,
@@ -178,11 +189,13 @@ def main(
     """Measure a training step of weft and of its peers, side by side."""
     if unknown := set(only or ()) - set(WORKLOADS):
         raise click.BadParameter(f"no such workload: {', '.join(sorted(unknown))}", param_hint="--only")
+    if unknown := set(without or ()) - {contender.title for contender in CONTENDERS}:
+        raise click.BadParameter(f"no such contender: {', '.join(sorted(unknown))}", param_hint="--without")
     if picture and find_spec("matplotlib") is None:
         raise click.UsageError("--plot needs matplotlib: pip install matplotlib")
     found = interpreters(tuple(os.path.expanduser(setting) for setting in pythons))
-    contenders = chosen(peers, found)
-    runner = Runner(found, "small" if small else "case", threads, rounds, seconds)
+    contenders = chosen(peers, without or [], found)
+    runner = Runner(found, "small" if small else "case", threads, rounds, seconds, clock)
     rows = []
     for workload in tqdm([name for name in WORKLOADS if only is None or name in only], unit="workload", disable=None):
         for row in runner.measure(workload, contenders):
@@ -190,19 +203,20 @@ def main(
             if as_json:
                 click.echo(json.dumps(row))
     if not as_json:
-        show(rows, threads)
+        show(rows, threads, clock)
     if picture:
         local_report.plot(rows, picture)
     if any(row.get("difference", 0.0) > local_report.TOLERANCE for row in rows):
         raise click.ClickException("losses differ")
 
 
-def show(rows: list[dict[str, Any]], threads: int) -> None:
+def show(rows: list[dict[str, Any]], threads: int, clock: str) -> None:
     """The tables, and under what they were measured."""
     versions = {row["contender"].split()[0]: row["version"] for row in rows if "version" in row}
     click.echo(
         f"{', '.join(f'{name} {version}' for name, version in versions.items())}; Python {platform.python_version()}, "
-        f"{threads} threads, {os.cpu_count()} cores\n"
+        f""
+        f"{threads} {'thread' if threads == 1 else 'threads'} of {os.cpu_count()} cores, {clock} time\n"
     )
     for block in local_report.tables(rows):
         click.echo(f"{block}\n")

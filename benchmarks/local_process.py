@@ -64,10 +64,10 @@ class Worker:
             self.close()
             raise
         #: From the start of the process to the end of its first step. The clock is the same in all processes.
-        self.first_step: float = self.said["ready"] - started
+        self.first_step: dict[str, float] = {"wall": self.said["ready"] - started, "cpu": self.said["cpu"]}
 
     def turn(self, steps: int) -> dict[str, Any]:
-        """Make that many steps: the `seconds` of each, and the `peak` of memory in bytes."""
+        """Make that many steps: the `seconds` of each, the mean of their `cpu` time, and the `peak` of memory in bytes."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{steps}\n")

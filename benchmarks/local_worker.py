@@ -1,7 +1,8 @@
 """The process that runs one workload in one framework, for local.py: it needs NumPy and the framework, and nothing else.
 
 Run as `python local_worker.py FRAMEWORK MODE WORKLOAD SIZE THREADS`. It writes a line of JSON when the first steps are
-done, and then, for each number of steps that comes in on standard input, one with how long they took.
+done, and then, for each number of steps that comes in on standard input, one with how long they took, by the clock and
+in processor time.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ def start(framework: str, mode: str, workload: str, size: str, threads: int) -> 
     case = getattr(WORKLOADS[workload], size)()
     stepper = Stepper(models.build(workload, case, mode, threads), case.batches)
     losses = [stepper()[1]]
-    ready = time.monotonic()
+    ready, busy = time.monotonic(), time.process_time()
     losses += [stepper()[1] for _ in range(CHECKED - 1)]
-    return stepper, {"version": models.VERSION, "ready": ready, "imported": imported, "losses": losses}
+    return stepper, {"version": models.VERSION, "ready": ready, "cpu": busy, "imported": imported, "losses": losses}
 
 
 def main() -> None:
@@ -64,8 +65,10 @@ def main() -> None:
     stepper, said = start(framework, mode, workload, size, int(threads))
     print(json.dumps(said), file=answers, flush=True)
     for line in sys.stdin:
+        begin = time.process_time()
         seconds = [stepper()[0] for _ in range(int(line))]
-        print(json.dumps({"seconds": seconds, "peak": peak_memory()}), file=answers, flush=True)
+        cpu = (time.process_time() - begin) / len(seconds)
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak_memory()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

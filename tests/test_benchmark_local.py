@@ -90,7 +90,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_prints_a_line_of_json_for_each_contender() -> None:
-    done = run("--only", "null_step", "--threads", "1", "--json", "--peers", "tf", "--python", "tf=/nowhere/python")
+    done = run(
+        "--only",
+        "null_step",
+        "--threads",
+        "1",
+        "--clock",
+        "cpu",
+        "--json",
+        "--peers",
+        "tf",
+        "--python",
+        "tf=/nowhere/python",
+    )
     assert done.returncode == 0, done.stderr
     assert "tf: left out" in done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -100,6 +112,7 @@ def test_it_prints_a_line_of_json_for_each_contender() -> None:
     ]
     for row in rows:
         assert 0 < row["least"] <= row["median"] <= row["most"] < row["first_step"]
+        assert (row["threads"], row["clock"]) == (1, "cpu")
         assert 0 < row["imported"] <= row["peak"]
         assert row["losses"] == [0.0, 2.0, 4.0, 6.0] * 5
         assert (row["difference"], len(row["rounds"])) == (0.0, 2)
@@ -107,7 +120,8 @@ def test_it_prints_a_line_of_json_for_each_contender() -> None:
 
 def test_it_prints_tables_and_says_why_a_peer_failed() -> None:
     # This Python has no TensorFlow, and is given as one that has.
-    done = run("--only", "mlp_small", "--peers", "tf", "--python", f"tf={sys.executable}")
+    others = "weft callable,TF callable"
+    done = run("--only", "mlp_small", "--peers", "tf", "--python", f"tf={sys.executable}", "--without", others)
     assert done.returncode == 0, done.stderr
     assert "| time / weft " in done.stdout
     assert "| peak, MB " in done.stdout
@@ -115,10 +129,14 @@ def test_it_prints_tables_and_says_why_a_peer_failed() -> None:
 
 
 def test_it_refuses_what_it_does_not_know() -> None:
-    for arguments, message in ((("--only", "nothing"), "no such workload"), (("--peers", "pandas"), "no such peer")):
-        done = run(*arguments)
+    for option, message in (
+        ("--only", "no such workload"),
+        ("--peers", "no such peer"),
+        ("--without", "no such contender"),
+    ):
+        done = run(option, "nothing")
         assert done.returncode == 2
-        assert message in done.stderr
+        assert f"{message}: nothing" in done.stderr
 
 
 def row(workload: str, contender: str, median: float, difference: float = 0.0) -> dict[str, Any]:
