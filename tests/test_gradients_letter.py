@@ -231,6 +231,28 @@ def test_inside_a_branch_also_of_what_lies_around_and_again_from_around() -> Non
     assert run(chosen, *wf.gradients(chosen, x)) == [12.0, 12.0]
 
 
+def test_control_flow_that_has_run_is_differentiated_and_runs_again() -> None:
+    x, yes = wf.constant(2.0), wf.placeholder_with_default(True, [])
+    chosen = wf.cond(yes, lambda: x * x, lambda: x)
+    looped = wf.while_loop(lambda a: a < 9.0, lambda a: a * x, [x])
+    with wf.Session() as session:
+        assert session.run([chosen, looped]) == [4.0, 16.0]
+        (grad,) = wf.gradients([chosen, looped], x)
+        assert session.run([grad, chosen, looped]) == [36.0, 4.0, 16.0]
+
+
+def test_a_tensor_made_inside_of_a_branch_is_not_differentiated_from_outside() -> None:
+    x, made = wf.constant(2.0), []
+
+    def branch() -> wf.Tensor:
+        made.append(x * x)
+        return made[0]
+
+    wf.cond(wf.placeholder_with_default(True, []), branch, lambda: x)
+    with pytest.raises(ValueError, match="branch of 'cond'"):
+        wf.gradients(made[0], x)
+
+
 # names and places
 
 
@@ -347,6 +369,12 @@ def test_slices_become_dense_for_a_term_that_was_broadcast_or_may_have_been() ->
     (by_bias,) = wf.gradients(wf.gather(wf.ones([3, 2]) - bias, [1, 1]), bias)
     (by_unknown,) = wf.gradients(wf.gather(unknown + wf.ones([3, 2]), [1, 1]), unknown)
     assert run(by_bias, by_unknown) == [[-2.0, -2.0], [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]]]
+
+
+def test_slices_become_dense_where_tensors_are_joined() -> None:
+    x = wf.constant([[1.0], [2.0]])
+    (grad,) = wf.gradients(wf.gather(wf.concat([x, x], 0), [1, 2]), x)
+    assert run(grad) == [[[1.0], [1.0]]]
 
 
 def test_slices_of_slices_go_back_through_a_negative() -> None:
