@@ -32,7 +32,7 @@ from .compat.behavior import (
     disable_v2_tensorshape as disable_v2_tensorshape,
     enable_resource_variables as enable_resource_variables,
 )
-from .graph import dtypes as dtypes, errors as errors
+from .graph import dtypes as dtypes, errors as errors, sparse as sparse
 from .graph.collections import GraphKeys as GraphKeys
 from .graph.context import get_default_session as get_default_session, reset_default_graph as reset_default_graph
 from .graph.defaults import (
@@ -226,6 +226,18 @@ from .graph.ops.segments import (
 from .graph.ops.selecting import boolean_mask as boolean_mask, where as where, where_v2 as where_v2
 from .graph.ops.sizes import rank as rank, shape as shape, size as size
 from .graph.ops.slicing import slice_ as _slice, strided_slice as strided_slice
+from .graph.ops.sparse import (
+    sparse_add as sparse_add,
+    sparse_concat as sparse_concat,
+    sparse_placeholder as sparse_placeholder,
+    sparse_reduce_sum as sparse_reduce_sum,
+    sparse_reorder as sparse_reorder,
+    sparse_retain as sparse_retain,
+    sparse_tensor_dense_matmul as sparse_tensor_dense_matmul,
+    sparse_tensor_to_dense as sparse_tensor_to_dense,
+    sparse_to_dense as sparse_to_dense,
+    sparse_transpose as sparse_transpose,
+)
 from .graph.ops.special import erf as erf, erfc as erfc, sigmoid as sigmoid
 from .graph.ops.statistics import (
     count_nonzero as count_nonzero,
@@ -266,6 +278,7 @@ from .graph.shapes import (
     dimension_at_index as dimension_at_index,
     dimension_value as dimension_value,
 )
+from .graph.sparse_tensor import SparseTensor as SparseTensor, SparseTensorValue as SparseTensorValue
 from .graph.variable import Variable as Variable
 from .graph.variable_functions import (
     all_variables as all_variables,
@@ -314,11 +327,9 @@ from .nn.initializer_classes import (
     glorot_normal_initializer as glorot_normal_initializer,
     glorot_uniform_initializer as glorot_uniform_initializer,
     ones_initializer as ones_initializer,
-    orthogonal_initializer as orthogonal_initializer,
     random_normal_initializer as random_normal_initializer,
     random_uniform_initializer as random_uniform_initializer,
     truncated_normal_initializer as truncated_normal_initializer,
-    uniform_unit_scaling_initializer as uniform_unit_scaling_initializer,
     variance_scaling_initializer as variance_scaling_initializer,
     zeros_initializer as zeros_initializer,
 )
@@ -334,13 +345,18 @@ from .nn.variable_scope import (
     variable_scope as variable_scope,
 )
 from .runtime.config import (
+    CallableOptions as CallableOptions,
     ConfigProto as ConfigProto,
     GPUOptions as GPUOptions,
+    GraphOptions as GraphOptions,
+    OptimizerOptions as OptimizerOptions,
     RunMetadata as RunMetadata,
     RunOptions as RunOptions,
 )
 from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
-from .runtime.session import InteractiveSession as InteractiveSession, Session as Session
+from .runtime.interactive import InteractiveSession as InteractiveSession
+from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
+from .runtime.session import Session as Session
 
 # Names that Python has taken in the files that define them, and second names.
 arg_max = argmax

@@ -74,6 +74,24 @@ def get_default_session() -> Any:
     return _defaults.sessions[-1] if _defaults.sessions else None
 
 
+def session_for(element: Any, session: Any, verb: str) -> Any:
+    """The session to run a tensor or an operation in: `session`, or the default one. Raises ValueError without one that fits."""
+    if session is not None:
+        return session
+    session = get_default_session()
+    if session is None:
+        raise ValueError(
+            f"Cannot {verb}: No default session is registered. Use `with sess.as_default()` or pass `session=`."
+        )
+    if session.graph is not element.graph.root:
+        kind = "evaluate tensor: the tensor" if verb == "eval" else "execute operation: the operation"
+        raise ValueError(
+            f"Cannot use the default session to {kind}'s graph is different from the session's graph. "
+            f"Pass an explicit session to `{verb}(session=sess)`."
+        )
+    return session
+
+
 @contextmanager
 def as_default_session(session: Any) -> Iterator[Any]:
     """`session` is this thread's default for a block."""

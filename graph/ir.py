@@ -71,7 +71,7 @@ class Tensor(Operators):
 
     def eval(self, feed_dict: Any = None, session: Any = None) -> Any:
         """The value in a session, the default one when none is given. Raises ValueError without any."""
-        return _session_for(session, "eval").run(self, feed_dict)
+        return context.session_for(self, session, "eval").run(self, feed_dict)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError(
@@ -155,19 +155,10 @@ class Operation:
 
     def run(self, feed_dict: Any = None, session: Any = None) -> None:
         """Run it in a session, the default one when none is given. Raises ValueError without any."""
-        _session_for(session, "run").run(self, feed_dict)
+        context.session_for(self, session, "run").run(self, feed_dict)
 
     def __repr__(self) -> str:
         return f"<wf.Operation '{self.name}' type={self.type}>"
-
-
-def _session_for(session: Any, verb: str) -> Any:
-    session = session or context.get_default_session()
-    if session is None:
-        raise ValueError(
-            f"Cannot {verb}: No default session is registered. Use `with sess.as_default()` or pass `session=`."
-        )
-    return session
 
 
 class Graph(Scopes, Collections, Portable):
@@ -316,6 +307,10 @@ class Graph(Scopes, Collections, Portable):
     def get_operations(self) -> list[Operation]:
         """All operations, in the order they were made."""
         return list(self._operations)
+
+    def operations_from(self, start: int) -> list[Operation]:
+        """The operations that were made after the first `start`."""
+        return self._operations[start:]
 
     def get_operation_by_name(self, name: str) -> Operation:
         """The operation of that name. Raises TypeError, KeyError."""

@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from ..graph.ir import Tensor, building_graph, get_default_graph
-from ..graph.ops.arithmetic import multiply
+from ..graph.ops.arithmetic import div_no_nan, multiply
 from ..graph.ops.array import concat
 from ..graph.ops.broadcasting import reduce_sum
 from ..graph.ops.cast import cast
 from ..graph.ops.convert import convert_to_tensor
+from ..graph.ops.fills import ones_like
 from ..graph.ops.gathering import gather
 from ..graph.ops.math import maximum
 from ..graph.ops.partitioning import dynamic_partition, dynamic_stitch
 from ..graph.ops.ranges import range_
 from ..graph.ops.reshaping import reshape
+from ..graph.ops.segments import segment_sum, unique
 from ..graph.ops.selecting import where_v2
 from ..graph.ops.sizes import shape
 from ..graph.ops.transcendental import sqrt
 from ..graph.shapes import as_dims
+from ..graph.sparse_tensor import SparseTensor, SparseTensorValue
 from ..graph.variable import Variable
 
 
@@ -42,6 +45,48 @@ def embedding_lookup(
         wanted = convert_to_tensor(ids, name="ids")
         found = _rows(parts[0], wanted) if len(parts) == 1 else _from_parts(parts, wanted, partition_strategy)
         return found if max_norm is None else _shortened(found, max_norm, _rank(wanted))
+
+
+def embedding_lookup_sparse(
+    params: Any, sp_ids: Any, sp_weights: Any, partition_strategy: str = "mod", name: str | None = None,
+    combiner: str | None = None, max_norm: float | None = None,
+) -> Tensor:  # fmt: skip
+    """For each row of `sp_ids` (a SparseTensor [m, any] of ids, in order) its embeddings combined: shape [m] + row.
+
+    `sp_weights`: a SparseTensor of the same indices, or None for ones. `combiner`: "sum", "mean" (by default; over the
+    weights) or "sqrtn" (over the root of the sum of their squares). Each row is looked up once. A row without ids is zero;
+    those after the last one with ids are missing. Source: `tf.nn.embedding_lookup_sparse`. Raises TypeError for ids and
+    weights that are not sparse, ValueError for another combiner, and as `embedding_lookup`.
+    """
+    if combiner not in (None, "mean", "sqrtn", "sum"):
+        raise ValueError(f"combiner must be one of 'mean', 'sqrtn' or 'sum', got {combiner}")
+    if not isinstance(sp_ids, (SparseTensor, SparseTensorValue)):
+        raise TypeError(f"sp_ids must be SparseTensor, got {type(sp_ids)}")
+    if sp_weights is not None and not isinstance(sp_weights, (SparseTensor, SparseTensorValue)):
+        raise TypeError(f"sp_weights must be either None or SparseTensor, got {type(sp_weights)}")
+    with get_default_graph().name_scope(name or "embedding_lookup_sparse"):
+        ids = SparseTensor.from_value(sp_ids)
+        segments = cast(ids.indices[:, 0], "int32")
+        distinct, places = unique(ids.values)
+        found = gather(embedding_lookup(params, distinct, partition_strategy, max_norm=max_norm), places)
+        if sp_weights is None:
+            weights = ones_like(segments, found.dtype)
+        else:
+            weights = cast(SparseTensor.from_value(sp_weights).values, found.dtype)
+        column = _column(weights, found)
+        total = segment_sum(found if sp_weights is None else multiply(found, column), segments)
+        if combiner == "sum":
+            return total
+        if combiner == "sqrtn":
+            return div_no_nan(total, sqrt(segment_sum(column * column, segments)))
+        return div_no_nan(total, segment_sum(column, segments))
+
+
+def _column(weights: Tensor, rows: Tensor) -> Tensor:
+    """A weight for each row, in a shape that broadcasts over the row."""
+    if rows.dims is None:
+        return reshape(weights, concat([shape(weights), ones_like(shape(rows)[1:])], 0))
+    return reshape(weights, [-1] + [1] * (len(rows.dims) - 1))
 
 
 def _rows(table: Any, ids: Tensor) -> Tensor:

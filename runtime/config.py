@@ -3,12 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from .tracing import StepStats
 
 
-@dataclass
+@dataclass(slots=True)
+class GPUOptions:
+    """Accepted for programs that set it; weft's CPU devices have no use for it. Source: `tf.GPUOptions`."""
+
+    per_process_gpu_memory_fraction: float = 0.0
+    allow_growth: bool = False
+    allocator_type: str = ""
+    visible_device_list: str = ""
+    polling_active_delay_usecs: int = 0
+    force_gpu_compatible: bool = False
+    experimental: Any = field(default_factory=SimpleNamespace)
+
+
+@dataclass(slots=True)
+class OptimizerOptions:
+    """Accepted for programs that set it; what weft rewrites keeps every bit. Source: `tf.OptimizerOptions`."""
+
+    L1: ClassVar[int] = 0
+    L0: ClassVar[int] = -1
+    DEFAULT: ClassVar[int] = 0
+    OFF: ClassVar[int] = -1
+    ON_1: ClassVar[int] = 1
+    ON_2: ClassVar[int] = 2
+
+    do_common_subexpression_elimination: bool = False
+    do_constant_folding: bool = False
+    do_function_inlining: bool = False
+    max_folded_constant_in_bytes: int = 0
+    opt_level: int = 0
+    global_jit_level: int = 0
+
+
+@dataclass(slots=True)
+class GraphOptions:
+    """Accepted for programs that set it. Source: `tf.GraphOptions`."""
+
+    optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
+    rewrite_options: Any = field(default_factory=SimpleNamespace)
+    enable_recv_scheduling: bool = False
+    build_cost_model: int = 0
+    build_cost_model_after: int = 0
+    infer_shapes: bool = False
+    place_pruned_graph: bool = False
+    enable_bfloat16_sendrecv: bool = False
+    timeline_step: int = 0
+
+
+@dataclass(slots=True)
 class ConfigProto:
     """How a session runs.
 
@@ -19,8 +67,11 @@ class ConfigProto:
     `OPENBLAS_NUM_THREADS` (or `OMP_NUM_THREADS`, `MKL_NUM_THREADS`) says. The same number on every machine is what makes
     results agree bit for bit. `inter_op_parallelism_threads` is accepted: each device has one thread, which runs its
     plan in a fixed order. `log_device_placement`: log where operations go.
-    `schedule_seed`: run operations in a random order among those the graph allows. The other fields are accepted for
-    programs that set them and say nothing to weft: it has one scheduler and needs no growth of GPU memory.
+    `schedule_seed`: run operations in a random order among those the graph allows. `race_check`: what a session does when
+    nothing orders two accesses to a variable (`wf.find_races`): "warn" (RaceWarning), "error" (InvalidArgumentError) or "off".
+    `graph_options.place_pruned_graph`: look only at what runs need for devices that are not there, not at the whole graph.
+    The other fields are accepted for programs that set them and say nothing to weft: it has one scheduler and needs no
+    growth of GPU memory. Source: `tf.ConfigProto`.
     """
 
     device_count: dict[str, int] = field(default_factory=dict)
@@ -30,29 +81,25 @@ class ConfigProto:
     log_device_placement: bool = False
     operation_timeout_in_ms: int = 0
     schedule_seed: int | None = None
+    race_check: str = "warn"
     use_per_session_threads: bool = False
     isolate_session_state: bool = False
     device_filters: list[str] = field(default_factory=list)
-    gpu_options: Any = None
-    graph_options: Any = None
+    gpu_options: GPUOptions = field(default_factory=GPUOptions)
+    graph_options: GraphOptions = field(default_factory=GraphOptions)
+    session_inter_op_thread_pool: list[Any] = field(default_factory=list)
+    placement_period: int = 0
+    cluster_def: Any = None
+    experimental: Any = field(default_factory=SimpleNamespace)
 
 
-@dataclass
-class GPUOptions:
-    """Accepted for programs that set it; weft's CPU devices have no use for it."""
-
-    per_process_gpu_memory_fraction: float = 0.0
-    allow_growth: bool = False
-    visible_device_list: str = ""
-
-
-@dataclass
+@dataclass(slots=True)
 class RunOptions:
     """How one run goes. Source: `tf.RunOptions`.
 
     `timeout_in_ms` limits it (0: the session's limit): DeadlineExceededError. `trace_level`: FULL_TRACE, or any other
     trace, fills `RunMetadata.step_stats`; `output_partition_graphs` fills `RunMetadata.partition_graphs`. Without
-    these, neither costs anything. `report_tensor_allocations_upon_oom` is accepted and says nothing to weft.
+    these, neither costs anything. The other fields are accepted and say nothing to weft.
     """
 
     NO_TRACE: ClassVar[int] = 0
@@ -63,10 +110,13 @@ class RunOptions:
     timeout_in_ms: int = 0
     trace_level: int = 0
     output_partition_graphs: bool = False
+    inter_op_thread_pool: int = 0
+    debug_options: Any = None
+    experimental: Any = field(default_factory=SimpleNamespace)
     report_tensor_allocations_upon_oom: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class RunMetadata:
     """What a run reports when its RunOptions ask for it. Source: `tf.RunMetadata`.
 
@@ -76,3 +126,25 @@ class RunMetadata:
 
     step_stats: StepStats = field(default_factory=StepStats)
     partition_graphs: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class CallableOptions:
+    """What `Session._make_callable_from_options` makes a function of: names of tensors to feed and fetch, in that order.
+
+    `target`: names of operations to run as well. `run_options`: how each run goes.
+    """
+
+    feed: list[str] = field(default_factory=list)
+    fetch: list[str] = field(default_factory=list)
+    target: list[str] = field(default_factory=list)
+    run_options: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAttributes:
+    """A device of a session. `memory_limit_bytes`: 0, for weft sets none."""
+
+    name: str
+    device_type: str
+    memory_limit_bytes: int = 0

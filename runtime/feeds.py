@@ -13,6 +13,7 @@ from ..graph.dtypes import float32, float64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.literal import fed_array
+from ..graph.sparse_tensor import SparseTensor
 
 #: Python floats below these are such a number, rounded, and need no further checks: most feeds of single numbers.
 _FLOATS = {float32: 3.4e38, float64: math.inf}
@@ -23,6 +24,8 @@ def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Ten
 
     Raises TypeError for a key that is no tensor or a value that is one, ValueError for a shape or value that does not fit.
     """
+    if feed_dict and not isinstance(feed_dict, Mapping):
+        raise TypeError(f"feed_dict must be a dict or another mapping, but got {type(feed_dict).__name__}")
     found: dict[Tensor, Any] = {}
     for key, value in (feed_dict or {}).items():
         for tensor, part in _expand(graph, key, value):
@@ -33,17 +36,32 @@ def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Ten
 
 
 def _expand(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
-    if isinstance(key, IndexedSlices):
-        return list(zip(fed_tensors(graph, key), value, strict=False))
-    if isinstance(key, tuple) and isinstance(value, (tuple, list)) and len(key) == len(value):
+    if isinstance(key, (IndexedSlices, SparseTensor)):
+        return list(zip(fed_tensors(graph, key), parts_of(key, value), strict=False))
+    if isinstance(key, tuple) and isinstance(value, (tuple, list)):
+        if len(key) != len(value):
+            raise ValueError(f"A key of {len(key)} tensors is fed {len(value)} values: {key} and {_short(value)}")
         return [pair for k, v in zip(key, value, strict=True) for pair in _expand(graph, k, v)]
     return [(tensor, value) for tensor in fed_tensors(graph, key)]
+
+
+def parts_of(key: Any, value: Any) -> Any:
+    """What is fed for each tensor of a key. Raises TypeError for no sequence where the key stands for several."""
+    if not isinstance(key, (IndexedSlices, SparseTensor)):
+        return (value,)
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{type(key).__name__} is fed a tuple or {type(key).__name__}Value, not {_short(value)}")
+    if isinstance(key, SparseTensor) and len(value) != 3:
+        raise ValueError(f"SparseTensor is fed indices, values and dense shape, not {len(value)} values")
+    return value
 
 
 def fed_tensors(graph: Graph, key: Any) -> list[Tensor]:
     """The tensors that a key stands for. Raises TypeError for what is no tensor of the graph."""
     if isinstance(key, IndexedSlices):
         return [key.values, key.indices] + ([] if key.dense_shape is None else [key.dense_shape])
+    if isinstance(key, SparseTensor):
+        return list(key._parts())
     try:
         element = graph.as_graph_element(key, allow_operation=False)
     except (KeyError, ValueError, TypeError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor
+from ..graph.sparse_tensor import SparseTensor, SparseTensorValue
 
 #: The values of `Fetches.tensors`, in that order.
 Values = Sequence[Any]
@@ -44,6 +47,11 @@ class Fetches:
         if isinstance(item, IndexedSlices):
             parts = [self._optional(part) for part in (item.values, item.indices, item.dense_shape)]
             return lambda values: IndexedSlicesValue(*(part(values) for part in parts))
+        if isinstance(item, SparseTensor):
+            parts = [self._take(part) for part in item._parts()]
+            return lambda values: SparseTensorValue(*(part(values) for part in parts))
+        if hasattr(type(item), "__attrs_attrs__"):
+            return self._attributes(item)
         if is_dataclass(item) and not isinstance(item, type):
             each = {field.name: self._take(getattr(item, field.name)) for field in fields(item)}
             return lambda values: replace(item, **{name: part(values) for name, part in each.items()})
@@ -55,7 +63,15 @@ class Fetches:
     def _mapping(self, item: Mapping[Any, Any]) -> Rebuild:
         each = {key: self._take(value) for key, value in item.items()}
         kind: Any = type(item)
+        if issubclass(kind, defaultdict):
+            kind = partial(kind, item.default_factory)  # type: ignore[attr-defined]
         return lambda values: kind((key, part(values)) for key, part in each.items())
+
+    def _attributes(self, item: Any) -> Rebuild:
+        """An instance of a class that attrs made: the arguments of its constructor."""
+        fields = [field for field in type(item).__attrs_attrs__ if field.init]
+        each = {field.alias: self._take(getattr(item, field.name)) for field in fields}
+        return lambda values: type(item)(**{name: part(values) for name, part in each.items()})
 
     def _sequence(self, item: Any) -> Rebuild:
         parts = [self._take(part) for part in item]

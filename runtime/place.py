@@ -104,7 +104,7 @@ def _choose(
 ) -> DeviceSpec:
     """The device of a group of nodes, or of one."""
     wanted, node = _merged_request(program, members, soft)
-    for attempt in _attempts(wanted, soft, local):
+    for attempt in attempts(wanted, soft, local):
         if attempt.matches(default):
             return default
         for device in devices:
@@ -119,7 +119,7 @@ def _choose(
     )
 
 
-def _attempts(wanted: DeviceSpec, soft: bool, local: bool) -> list[DeviceSpec]:
+def attempts(wanted: DeviceSpec, soft: bool, local: bool) -> list[DeviceSpec]:
     """The request, and what soft placement also takes, the nearest first."""
     if not soft:
         return [wanted]

@@ -13,21 +13,24 @@ from typing import Any
 
 from ..graph import context, errors
 from ..graph.aging import uncollected
-from ..graph.ir import Graph, Operation, Tensor, get_default_graph
+from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
-from .config import ConfigProto, RunMetadata, RunOptions
+from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions
 from .engine import engine_for, scheme_of
 from .failures import StepFailure, public_error
-from .feeds import fed_tensors, feed_array, flatten_feeds
+from .feeds import fed_tensors, feed_array, flatten_feeds, parts_of
 from .fetches import Fetches
 from .partial import PartialStep
 from .pipeline import Request
 from .plan import StepPlan
 from .program import Program
+from .prune import unfed_placeholders
+from .races import CHOICES, check as check_races
 from .threads import limit_kernel_threads
 from .tracing import Tracer
+from .whole_graph import WholeGraph
 
 _log = logging.getLogger("weft")
 
@@ -54,12 +57,10 @@ class Session:
         self._graph = get_default_graph() if graph is None else graph
         self._config = ConfigProto() if config is None else config
         self._target = target
-        if not isinstance(target, str):
-            raise TypeError(f"target must be a string, but got {type(target).__name__}")
-        if not isinstance(self._config, ConfigProto):
-            raise TypeError(f"config must be a wf.ConfigProto, but got {type(config).__name__}")
+        _check_arguments(target, self._graph, self._config)
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
+        self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
         self._timeout = _seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
         self._prepared: OrderedDict[Request, Prepared] = OrderedDict()
@@ -83,15 +84,19 @@ class Session:
         return self._target
 
     @property
-    def graph_def(self) -> Graph:
-        """The graph it runs."""
-        return self._graph
+    def graph_def(self) -> Any:
+        """The graph it runs, as a GraphDef."""
+        return self._graph.as_graph_def()
 
-    def list_devices(self) -> list[str]:
-        """The full names of the devices."""
-        return [str(device) for device in self._engine.devices]
+    def list_devices(self) -> list[DeviceAttributes]:
+        """The devices, by their full names. Raises RuntimeError when closed."""
+        if self._closed:
+            raise RuntimeError(_CLOSED)
+        return [DeviceAttributes(str(device), device.device_type or "") for device in self._engine.devices]
 
-    # running
+    def _places_pruned_graph(self) -> bool:
+        """Whether only what runs need must have a device, and not the whole graph."""
+        return self._config.graph_options.place_pruned_graph
 
     def run(
         self,
@@ -140,6 +145,8 @@ class Session:
         self, prepared: Prepared, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None
     ) -> list[Any]:
         dims = tuple([array.shape for array in feeds])
+        if self._whole is not None and self._whole.seen != self._graph.version:
+            self._whole.look()
         try:
             plan, handle = prepared.loaded.get(dims) or self._load(prepared, dims, options)
             if options is None and metadata is None:
@@ -170,12 +177,19 @@ class Session:
         with self._lock, uncollected():
             prepared = self._prepared.get(request)
             if prepared is None:
-                prepared = self._prepared[request] = Prepared(request, pipeline.cut(request))
+                prepared = self._prepared[request] = Prepared(request, self._cut(request))
                 if len(self._prepared) > REQUESTS_KEPT:
                     self._prepared.popitem(last=False)
                     self._calls.clear()  # what is in use comes back, and to the end of the row
             self._prepared.move_to_end(request)
             return prepared
+
+    def _cut(self, request: Request) -> Program:
+        """What a request needs, checked for races unless it goes on with what ran before."""
+        program = pipeline.cut(request)
+        if not request.done:
+            check_races(program, self._config.race_check)
+        return program
 
     def _load(self, prepared: Prepared, dims: tuple[Dims, ...], options: RunOptions | None) -> tuple[StepPlan, Any]:
         """The plan of a request and its handle, made at the first run with these shapes."""
@@ -211,7 +225,7 @@ class Session:
         self._check_open()
         wanted = Fetches(self._graph, fetches)
         feeds: dict[Tensor, Dims] = {t: a.shape for t, a in flatten_feeds(self._graph, feed_dict).items()}
-        for tensor in _placeholders(list(wanted.tensors), list(wanted.operations), feeds):
+        for tensor in unfed_placeholders(wanted.tensors, wanted.operations, feeds):
             feeds[tensor] = tensor.dims
         tensors = tuple(tensor for tensor in wanted.tensors if tensor not in feeds)
         program = pipeline.cut(Request(tensors, tuple(wanted.operations), tuple(feeds)))
@@ -222,26 +236,48 @@ class Session:
     ) -> Callable[..., Any]:
         """A function of the values of `feed_list` that runs `fetches`, with everything else looked up once.
 
-        `feed_list`: tensors or their names. With `accept_options`, the function also takes `options` and `run_metadata`.
+        `feed_list`: tensors or their names; for SparseTensor and IndexedSlices the function takes one value, that of all
+        their parts. With `accept_options`, it also takes `options` and `run_metadata`.
         Source: `tf.Session.make_callable`. Raises TypeError for keys and, when called, for another number of values.
         """
         self._check_open()
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError(f"Argument `feed_list` must be a list or tuple. Received: feed_list={feed_list}")
-        call = Call(
-            self._graph, fetches, [tensor for key in feed_list or () for tensor in fed_tensors(self._graph, key)]
-        )
+        keys = list(feed_list or ())
+        call = Call(self._graph, fetches, [tensor for key in keys for tensor in fed_tensors(self._graph, key)])
         fed = call.fed
+        composed = len(keys) != len(fed)
 
         def run(*values: Any, options: RunOptions | None = None, run_metadata: RunMetadata | None = None) -> Any:
-            if len(values) != len(fed):
-                raise TypeError(f"this callable takes {len(fed)} feeds, got {len(values)}")
+            if len(values) != len(keys):
+                raise TypeError(f"this callable takes {len(keys)} feeds, got {len(values)}")
             if self._closed:
                 raise RuntimeError(_CLOSED)
+            if composed:
+                values = tuple(part for key, value in zip(keys, values, strict=True) for part in parts_of(key, value))
             feeds = [feed_array(tensor, value) for tensor, value in zip(fed, values, strict=True)]
             return self._finish(call, feeds, options, run_metadata)
 
         return run if accept_options else lambda *values: run(*values)
+
+    def _make_callable_from_options(self, callable_options: Any) -> Callable[..., list[Any]]:
+        """A function of the values of `callable_options.feed` that returns the list of those of `callable_options.fetch`.
+
+        It also runs `callable_options.target`, and takes `run_metadata`. Source: `tf.Session._make_callable_from_options`.
+        """
+        named = callable_options
+        for item in (*named.feed, *named.fetch):
+            self._graph.get_tensor_by_name(item)
+        targets = [self._graph.get_operation_by_name(name) for name in named.target]
+        fetches = [list(named.fetch), targets]
+        run = self.make_callable(fetches, list(named.feed), accept_options=True)
+
+        def called(*values: Any, run_metadata: RunMetadata | None = None) -> list[Any]:
+            options = named.run_options if run_metadata is not None or named.run_options.timeout_in_ms else None
+            found: list[Any] = run(*values, options=options, run_metadata=run_metadata)[0]
+            return found
+
+        return called
 
     def partial_run_setup(self, fetches: Any, feeds: Sequence[Any] | None = None) -> str:
         """Begin a step that is fed and fetched in several calls of `partial_run`; returns the handle for them.
@@ -315,11 +351,10 @@ class Session:
         if target:
             scheme_of(target)
             raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end the cluster and start it anew")
-        with _opening:
-            sessions = [session for session in _open if not session._target]
-        for session in sessions:
-            session._engine.close()
-            session._partial.clear()
+        for session in open_sessions():
+            if not session._target:
+                session._engine.close()
+                session._partial.clear()
 
     def as_default(self) -> AbstractContextManager[Session]:
         """Make this the thread's default session for a `with` block, which does not close it."""
@@ -348,36 +383,22 @@ class Session:
             self.close()
 
 
-class InteractiveSession(Session):
-    """A session that is the thread's default as soon as it is made. Source: `tf.InteractiveSession`."""
+def open_sessions() -> list[Session]:
+    """The sessions of this process that are not closed."""
+    with _opening:
+        return [session for session in _open if not session._closed]
 
-    def __init__(self, target: str = "", graph: Graph | None = None, config: ConfigProto | None = None) -> None:
-        super().__init__(target, graph, config)
-        self._make_default(nested=False)
 
-    def close(self) -> None:
-        """End the session, and stop being the default."""
-        while self._entered:
-            self._entered.pop().close()
-        super().close()
+def _check_arguments(target: Any, graph: Any, config: Any) -> None:
+    """Raises TypeError, ValueError."""
+    hint = ' Did you do "Session(config)" for "Session(config=config)"?' if isinstance(target, ConfigProto) else ""
+    for name, value, kind in (("target", target, str), ("graph", graph, Graph), ("config", config, ConfigProto)):
+        if not isinstance(value, kind):
+            what = "a string" if kind is str else f"a wf.{kind.__name__}"
+            raise TypeError(f"{name} must be {what}, but got {type(value).__name__}.{hint}")
+    if config.race_check not in CHOICES:
+        raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")
 
 
 def _seconds(milliseconds: int) -> float | None:
     return milliseconds / 1000 if milliseconds else None
-
-
-def _placeholders(tensors: list[Tensor], operations: list[Operation], fed: Mapping[Tensor, Any]) -> list[Tensor]:
-    """The placeholders that fetches need and nobody feeds."""
-    found: list[Tensor] = []
-    seen: set[Operation] = set()
-    waiting = [tensor.op for tensor in tensors if tensor not in fed] + operations
-    while waiting:
-        operation = waiting.pop()
-        if operation in seen:
-            continue
-        seen.add(operation)
-        if operation.type == "Placeholder" and operation.outputs[0] not in fed:
-            found.append(operation.outputs[0])
-        waiting += [tensor.op for tensor in operation.inputs if tensor not in fed]
-        waiting += operation.control_inputs
-    return found

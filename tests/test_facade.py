@@ -69,6 +69,7 @@ FACES = [
     "errors",
     "losses",
     "layers",
+    "sparse",
     "initializers",
     "flags",
     "app",
@@ -87,6 +88,8 @@ EXACT = {
     "losses": """Reduction absolute_difference add_loss compute_weighted_loss get_losses get_regularization_loss
         get_regularization_losses get_total_loss hinge_loss huber_loss log_loss mean_squared_error
         sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy""",
+    "sparse": """SparseTensor add concat from_dense matmul placeholder reduce_sum reorder retain sparse_dense_matmul to_dense
+        transpose""",
     "nn.rnn_cell": "BasicLSTMCell BasicRNNCell GRUCell LSTMStateTuple MultiRNNCell RNNCell",
     "test": "compute_gradient compute_gradient_error",
 }
@@ -138,7 +141,7 @@ def test_each_name_of_the_facade_comes_from_weft() -> None:
 
 
 def test_names_can_be_imported_from_the_faces() -> None:
-    for face in ("nn", "train", "errors", "losses", "layers", "initializers", "flags", "app", "logging"):
+    for face in ("nn", "train", "errors", "losses", "sparse", "layers", "initializers", "flags", "app", "logging"):
         module = found(face)
         assert sys.modules[module.__name__] is module
         assert importlib.import_module(module.__name__) is module

@@ -446,9 +446,13 @@ def test_wrong_arguments() -> None:
 
 def test_list_devices_and_target() -> None:
     sess = wf.Session(config=wf.ConfigProto(device_count={"CPU": 2}))
-    assert sess.list_devices() == [f"/job:localhost/replica:0/task:0/device:CPU:{i}" for i in range(2)]
+    devices = sess.list_devices()
+    assert [device.name for device in devices] == [f"/job:localhost/replica:0/task:0/device:CPU:{i}" for i in range(2)]
+    assert {device.device_type for device in devices} == {"CPU"}
     assert sess.sess_str == ""
     sess.close()
+    with pytest.raises(RuntimeError, match="closed Session"):
+        sess.list_devices()
 
 
 # callables

@@ -307,7 +307,9 @@ def test_closing_inside_the_block() -> None:
 
 def test_interactive_sessions_end_in_any_order() -> None:
     first, second = wf.Graph(), wf.Graph()
-    one, two = wf.InteractiveSession(graph=first), wf.InteractiveSession(graph=second)
+    one = wf.InteractiveSession(graph=first)
+    with pytest.warns(UserWarning, match="An interactive session is already active"):
+        two = wf.InteractiveSession(graph=second)
     assert wf.get_default_graph() is second
     one.close()
     assert wf.get_default_graph() is second

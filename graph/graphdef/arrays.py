@@ -22,6 +22,7 @@ from ..ops import (
     selecting,
     sizes,
     slicing,
+    sparse_kernels,
 )
 from .rows import Attr, Count, IndexType, InputType, Of, OneType, Only, Row, Static
 
@@ -142,6 +143,27 @@ ROWS = [
     Row(segments.UniqueWithCounts, _UNIQUE),
     Row(ranges.Range, {"Tidx": InputType()}),
     Row(ranges.LinSpace, {"T": InputType(), "Tidx": InputType(2)}),
+    # sparse tensors
+    Row(
+        sparse_kernels.SparseToDense,
+        {"T": InputType(2), "Tindices": OneType(0, (1,)), "validate_indices": Of("validate_indices")},
+    ),
+    Row(
+        sparse_kernels.SparseTensorDenseMatMul,
+        {
+            "T": InputType(1),
+            "Tindices": InputType(),
+            "adjoint_a": Of("adjoint_a"),
+            "adjoint_b": Of("adjoint_b"),
+        },
+    ),
+    Row(
+        sparse_kernels.SparseReduceSum,
+        {"T": InputType(1), "keep_dims": Of("keep_dims")},
+        (Static(3, "reduction_axes", "axes"),),
+    ),
+    Row(sparse_kernels.SparseReorder, {"T": InputType(1)}),
+    Row(sparse_kernels.SparseAdd, {"T": InputType(1), "Treal": InputType(6)}),
     # reductions
     *(Row(definition, {"T": InputType(), **_KEEP}, _AXES) for definition in _REDUCTIONS),
     Row(reduction.All, _KEEP, _AXES),

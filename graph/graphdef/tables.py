@@ -25,13 +25,13 @@ OWN: dict[str, str] = {
     "TileGrad": f"{_GRADIENT}: TF's TileGrad has other inputs and was removed from TF",
     "GatherGrad": f"{_GRADIENT} (UnsortedSegmentSum between two transposes)",
     "SegmentGather": f"{_GRADIENT}, which differs from Gather for ids without a row",
+    "SparsePositions": f"{_GRADIENT} (SparseAddGrad)",
     "NeighborSum": "half of LRN, which TF has in one node",
     "SequenceMask": "composed of several nodes in TF",
     "SigmoidCrossEntropyWithLogits": "composed of several nodes in TF",
     "Shift": f"{_GRADIENT} of exclusive scans",
     "Recurrence": f"{_GRADIENT} of Cumprod",
     "InitializedValue": "a cond in TF",
-    "Orthonormal": "composed of several nodes in TF (Qr, MatrixDiagPart, Sign)",
     **dict.fromkeys(("If", "While"), "their functions are attributes here, and entries of the library in TF"),
     **dict.fromkeys(
         ("EmptyTape", "TapeLength", "TapeRead", "TapeSum", "TapeWrite"), f"{_GRADIENT} of branches and loops"

@@ -1,0 +1,109 @@
+"""Sessions to the letter: structures that are fetched, arguments of the wrong kind, the default session's graph."""
+
+from collections import OrderedDict, defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import attr
+import numpy as np
+import pytest
+import weft as wf
+
+
+@attr.s(auto_attribs=True)
+class Pair:
+    left: Any
+    _right: Any
+
+
+@dataclass(frozen=True)
+class Frozen:
+    left: Any
+    right: Any
+
+
+def run(fetches: Any, feed_dict: Any = None) -> Any:
+    with wf.Session() as sess:
+        return sess.run(fetches, feed_dict)
+
+
+def test_classes_of_attrs_and_dataclasses_are_fetched() -> None:
+    x, y = wf.constant(1.0), wf.constant(2.0)
+    assert run(Pair(x, [y, {"z": x}])) == Pair(1.0, [2.0, {"z": 1.0}])
+    assert run([Frozen(x, y)]) == [Frozen(1.0, 2.0)]
+
+
+def test_dicts_keep_their_kind() -> None:
+    x = wf.constant(1.0)
+    found = run([defaultdict(list, a=x), OrderedDict(b=x, a=x)])
+    assert found == [{"a": 1.0}, OrderedDict(b=1.0, a=1.0)]
+    assert found[0]["nothing"] == []
+    assert type(found[1]) is OrderedDict
+
+
+def test_feeds_of_the_wrong_form() -> None:
+    x, y = wf.placeholder(wf.float32), wf.placeholder(wf.float32)
+    with pytest.raises(TypeError, match="feed_dict must be a dict"):
+        run(x, [(x, 1.0)])
+    with pytest.raises(ValueError, match="A key of 2 tensors is fed 1 values"):
+        run(x, {(x, y): (1.0,)})
+
+
+def test_arguments_of_the_wrong_kind() -> None:
+    with pytest.raises(TypeError, match=r"graph must be a wf.Graph"):
+        wf.Session(graph="x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Session\(config=config\)"):
+        wf.Session(wf.ConfigProto())  # type: ignore[arg-type]
+
+
+def test_the_default_session_runs_its_own_graph() -> None:
+    with wf.Graph().as_default():
+        x = wf.constant(2.0)
+        op = wf.no_op()
+        own = wf.Session()
+    wf.constant(1.0)
+    with wf.Session():
+        with pytest.raises(ValueError, match="Cannot use the default session to evaluate tensor"):
+            x.eval()
+        with pytest.raises(ValueError, match="Cannot use the default session to execute operation"):
+            op.run()
+        assert x.eval(session=own) == 2.0
+    own.close()
+
+
+def test_the_graph_of_a_session_as_data() -> None:
+    wf.constant(2.0, name="two")
+    with wf.Session() as sess:
+        assert [node.name for node in sess.graph_def.node] == ["two"]
+
+
+def test_callables_take_slices_as_one_value() -> None:
+    slices = wf.IndexedSlices(wf.placeholder(wf.float32), wf.placeholder(wf.int32), wf.placeholder(wf.int32))
+    with wf.Session() as sess:
+        call = sess.make_callable(slices, [slices])
+        value = call(wf.IndexedSlicesValue([[1.0]], [4], [9, 1]))
+    assert [part.tolist() for part in value] == [[[1.0]], [4], [9, 1]]
+
+
+def test_callables_from_options() -> None:
+    a, b = wf.placeholder(wf.float32, name="a"), wf.placeholder(wf.float32, name="b")
+    v = wf.Variable(0.0)
+    wf.add(a, b, name="sum")
+    step = v.assign_add(1.0, read_value=False)
+    options = wf.CallableOptions()
+    options.feed.extend(["a:0", "b:0"])
+    options.fetch.append("sum:0")
+    options.target.append(step.name)
+    with wf.Session() as sess:
+        sess.run(v.initializer)
+        call = sess._make_callable_from_options(options)
+        assert (call(1.0, np.float32(2.0)), sess.run(v)) == ([3.0], 1.0)
+        options.run_options.trace_level = wf.RunOptions.FULL_TRACE
+        metadata = wf.RunMetadata()
+        call(1.0, 2.0, run_metadata=metadata)
+        assert metadata.step_stats.dev_stats
+        with pytest.raises(TypeError, match="takes 2 feeds, got 1"):
+            call(1.0)
+        options.feed[1] = "nothing:0"
+        with pytest.raises(KeyError, match="refers to a Tensor which does not exist"):
+            sess._make_callable_from_options(options)
