@@ -32,6 +32,7 @@ OWN: dict[str, str] = {
     "Shift": f"{_GRADIENT} of exclusive scans",
     "Recurrence": f"{_GRADIENT} of Cumprod",
     "InitializedValue": "a cond in TF",
+    "Orthonormal": "composed of several nodes in TF (Qr, MatrixDiagPart, Sign)",
     **dict.fromkeys(("If", "While"), "their functions are attributes here, and entries of the library in TF"),
     **dict.fromkeys(
         ("EmptyTape", "TapeLength", "TapeRead", "TapeSum", "TapeWrite"), f"{_GRADIENT} of branches and loops"
