@@ -60,6 +60,10 @@ def _seen(spec: Spec, value: Any) -> Spec:
     return Spec(spec.dtype, np.shape(value), known)
 
 
+#: As many orders of differentiation are told.
+_ORIGINS = 10
+
+
 def error_class(cause: Exception) -> type[errors.OpError]:
     """The kind of error that a kernel's exception stands for."""
     match cause:
@@ -97,7 +101,10 @@ def _find(graph: Graph, name: str) -> Operation | None:
 
 
 def _origin(operation: Operation) -> list[str]:
+    """Of an operation that `gradients` made: the forward operation; and where that was made so too, the one behind it."""
+    told: list[str] = []
     forward = operation.original
-    if forward is None:
-        return []
-    return [f"as part of the gradient of '{forward.name}' (op: '{forward.type}'), made at {forward.location}"]
+    while forward is not None and len(told) < _ORIGINS:
+        told.append(f"as part of the gradient of '{forward.name}' (op: '{forward.type}'), made at {forward.location}")
+        forward = forward.original
+    return told

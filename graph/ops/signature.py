@@ -10,7 +10,7 @@ import numpy as np
 from .. import shapes
 from ..dtypes import variant
 from ..function import Function
-from ..ir import Tensor
+from ..ir import Operation, Tensor
 from ..opdef import Known, Spec, TensorLike
 
 #: The Specs of a function's tensors, as far as they differ from what the tensors themselves know.
@@ -18,7 +18,10 @@ Inner = dict[Tensor, Spec]
 
 
 def inner_specs(function: Function, inputs: Sequence[TensorLike]) -> Inner:
-    """Shape inference once more, where more is known of the inputs than when the function was built."""
+    """Shape inference once more, where more is known of the inputs than when the function was built.
+
+    An operation whose shapes turn out not to fit fails when it runs, if it does: here its results are left as they were.
+    """
     if all(_same(known, tensor) for known, tensor in zip(inputs, function.inputs, strict=True)):
         return {}
     specs: Inner = {
@@ -26,11 +29,17 @@ def inner_specs(function: Function, inputs: Sequence[TensorLike]) -> Inner:
         for tensor, known in zip(function.inputs, inputs, strict=True)
     }
     for operation in function.operations:
-        inferred = operation.definition.infer(*(specs[tensor] for tensor in operation.inputs))
-        found = (inferred,) if isinstance(inferred, Spec) else inferred
-        for tensor, spec in zip(operation.outputs, found, strict=True):
+        for tensor, spec in zip(operation.outputs, _inferred(operation, specs), strict=True):
             specs[tensor] = Spec(spec.dtype, _merged(tensor, spec), _known(tensor, spec), spec.entries)
     return specs
+
+
+def _inferred(operation: Operation, specs: Inner) -> Sequence[TensorLike]:
+    try:
+        inferred = operation.definition.infer(*(specs[tensor] for tensor in operation.inputs))
+    except (ValueError, TypeError):
+        return operation.outputs
+    return (inferred,) if isinstance(inferred, Spec) else inferred
 
 
 def output_specs(function: Function, inner: Inner) -> list[Spec]:
