@@ -107,9 +107,12 @@ class Builder:
         return wf.scan(lambda a, row: a * row + 0.25, self.build(x, values), reverse=reverse)
 
     def map(self, x: Any, step: Any, values: list[Any]) -> Any:
-        return wf.map_fn(
-            lambda row: wf.reduce_sum(self.build(step, [*values, values[-1] * row])), self.build(x, values)
-        )
+        """Uses the rows in any case: what nobody uses is not computed, with its effects."""
+
+        def each(row: Any) -> Any:
+            return wf.reduce_sum(self.build(step, [*values, values[-1] * row])) + 0.1 * row
+
+        return wf.map_fn(each, self.build(x, values))
 
     def fold(self, right: bool, x: Any, values: list[Any]) -> Any:
         return (wf.foldr if right else wf.foldl)(lambda a, row: wf.sin(a) * row, self.build(x, values), values[-1])
