@@ -60,6 +60,11 @@ def gradients(
     given = [None] * len(targets) if grad_ys is None else _as_list(grad_ys)
     options = Options(colocate_gradients_with_ops, gate_gradients, aggregation_method)
     graph = common_graph([*targets, *sources, *stops, *given])
+    if graph.context and graph.finalized:
+        inside = next(
+            y for y in map(_element, [*targets, *sources, *stops, *given]) if y is not None and y.graph is graph
+        )
+        raise ValueError(context.misplaced(inside))
     with graph.as_default(), uncollected(lambda: graph.version):
         with graph.name_scope("gradients" if name is None else name):
             tensors = [_source(x) for x in sources]
