@@ -56,6 +56,10 @@ class FunctionGraph(Graph):
         return self.outer.root
 
     @property
+    def outside(self) -> Any:
+        return self.outer.outside
+
+    @property
     def operations_made(self) -> int:
         return self.root.operations_made
 
@@ -121,9 +125,8 @@ class FunctionGraph(Graph):
 
     @contextmanager
     def _outside(self) -> Iterator[None]:
-        root = self.root
-        name = self._scope.name
-        with self.uncontrolled(), root.as_default(), root.uncontrolled(), root.name_scope(name and f"{name}/"):
+        around, name = self.outside, self._scope.name
+        with self.uncontrolled(), around.as_default(), around.uncontrolled(), around.name_scope(name and f"{name}/"):
             yield
 
     def _by_string(self, name: str, allow_tensor: bool, allow_operation: bool) -> Tensor | Operation:

@@ -234,6 +234,11 @@ class Scopes:
         """Operations made in this very graph have no control inputs."""
         return _Block(self._threads, "controllers", (), replaces=True)
 
+    @property
+    def outside(self) -> Any:
+        """The graph where one is inside of `control_dependencies(None)`."""
+        return self
+
     def _outside(self) -> AbstractContextManager[None]:
         return self.uncontrolled()
 

@@ -306,3 +306,17 @@ def test_what_is_captured_under_control_dependencies_is_still_used_after_them(ki
         assert [session.run(once, {p: True}), session.run(v)] == [3.0, 1.0]
         assert [session.run(once, {p: False}), session.run(v)] == [3.0, 1.0]
         assert [session.run(loop), session.run(v)] == [9.0, 4.0]
+
+
+def test_a_gradient_function_without_control_dependencies_stays_where_the_values_are() -> None:
+    @wf.custom_gradient
+    def doubled_slope(x: Any) -> Any:
+        def grad(dy: Any) -> Any:
+            with wf.control_dependencies(None):
+                return dy * wf.cond(x > 0.0, lambda: wf.cos(x), lambda: x) * wf.constant(2.0)
+
+        return wf.sin(x), grad
+
+    x = wf.placeholder_with_default(1.0, ())
+    y = wf.while_loop(lambda i, _: i < 2, lambda i, a: (i + 1, doubled_slope(a)), (0, x))[1]
+    np.testing.assert_allclose(run(wf.gradients(y, x)[0]), 4 * np.cos(1.0) * np.cos(np.sin(1.0)), rtol=1e-6)

@@ -38,6 +38,11 @@ class GradientGraph(FunctionGraph):
     def reaches(self, graph: Graph) -> bool:
         return graph is self.forward.graph or super().reaches(graph)
 
+    @property
+    def outside(self) -> Graph:
+        """Itself: outside of it the forward function's tensors have no value."""
+        return self
+
     def capture(self, tensor: Tensor) -> Tensor:
         """As FunctionGraph.capture; a tensor of the forward function as its value in the forward run."""
         if tensor.op.graph is not self.forward.graph:
