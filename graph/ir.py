@@ -145,6 +145,8 @@ class Operation:
         """An attribute of the definition. Raises ValueError when it has none of that name."""
         if name == "_class" and self.colocation:
             return self.colocation_groups()
+        if name == "_gradient_op_type" and isinstance(self.gradient_override, str):
+            return self.gradient_override.encode()
         if not hasattr(self.definition, name):
             raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.")
         return getattr(self.definition, name)

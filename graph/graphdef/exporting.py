@@ -156,6 +156,8 @@ class _Writer:
         attrs = dict(attrs)
         if operation.colocation:
             attrs["_class"] = tuple(operation.colocation_groups())
+        if isinstance(operation.gradient_override, str):
+            attrs["_gradient_op_type"] = operation.gradient_override.encode()
         if self.add_shapes:
             attrs["_output_shapes"] = tuple(TensorShape(tensor.dims) for tensor in operation.outputs)
         self.add(operation.name, kind, [*inputs, *controls], operation.device, attrs)

@@ -228,6 +228,9 @@ class _Reader:
         if isinstance(definition, Pad | PadV2 | MirrorPad | MirrorPadGrad):
             inputs = (inputs[0], self.vector(inputs[1], f"{path}vector"), *inputs[2:])
         operation = self.graph.create(definition, inputs, path)
+        override = node.attrs.get("_gradient_op_type")
+        if isinstance(override, bytes):
+            operation.gradient_override = override.decode()
         return operation.outputs, operation
 
     def vector(self, paddings: Tensor, path: str) -> Tensor:
