@@ -32,7 +32,25 @@ def place(
         if key not in found:
             found[key] = _choose(program, groups.of(position), devices, default, soft, local)
         chosen.append(found[key])
+    if len(set(chosen)) > 1:
+        _follow_users(program, groups, chosen)
     return tuple(chosen)
+
+
+def _follow_users(program: Program, groups: _Groups, chosen: list[DeviceSpec]) -> None:
+    """A constant or a feed that asks for no device goes to the one where all that use it are, so that it need not travel.
+
+    Not what keeps something between runs (a random operation counts them): other runs might have other users.
+    """
+    users: dict[int, set[DeviceSpec]] = {}
+    for position, node in enumerate(program.nodes):
+        for ref in node.inputs:
+            users.setdefault(ref.node, set()).add(chosen[position])
+    for position, devices in users.items():
+        node = program.nodes[position]
+        movable = not node.inputs and len(node.specs) == 1 and not node.definition.stateful and not _requested(node)
+        if movable and len(devices) == 1 and groups.alone(position):
+            chosen[position] = devices.pop()
 
 
 def _requested(node: Node) -> str:
@@ -115,8 +133,14 @@ def _choose(
         node.origin,
         f"Cannot assign a device for operation {_name(node)}: {{{{node {_name(node)}}}}} was explicitly assigned to {wanted} "
         f"but available devices are [ {', '.join(str(device) for device in devices)} ]. Make sure the device "
-        f"specification refers to a valid device. {_made(node)}",
+        f"specification refers to a valid device.{_no_gpu(wanted)} {_made(node)}",
     )
+
+
+def _no_gpu(wanted: DeviceSpec) -> str:
+    if wanted.device_type != "GPU":
+        return ""
+    return " weft runs on CPUs: ConfigProto(allow_soft_placement=True) takes one where a GPU is requested."
 
 
 def attempts(wanted: DeviceSpec, soft: bool, local: bool) -> list[DeviceSpec]:

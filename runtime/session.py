@@ -107,8 +107,8 @@ class Session:
     ) -> Any:
         """Run what `fetches` need and return their values in the same structure; operations give None.
 
-        `fetches`: a Tensor, Operation, Variable, IndexedSlices, a name, or any nesting of lists, tuples, dicts and
-        dataclasses of these. `feed_dict`: values by tensor. Source: `tf.Session.run`. Raises RuntimeError when closed,
+        `fetches`: a Tensor, Operation, Variable, IndexedSlices, SparseTensor, a name, or any nesting of lists, tuples,
+        dicts, dataclasses and classes of attrs of these. `feed_dict`: values by tensor. Source: `tf.Session.run`. Raises RuntimeError when closed,
         TypeError and ValueError for fetches and feeds that do not fit the graph, errors.OpError when the run fails.
         """
         if self._closed:
@@ -266,11 +266,11 @@ class Session:
         It also runs `callable_options.target`, and takes `run_metadata`. Source: `tf.Session._make_callable_from_options`.
         """
         named = callable_options
-        for item in (*named.feed, *named.fetch):
-            self._graph.get_tensor_by_name(item)
+        feeds, fetches = (
+            [self._graph.get_tensor_by_name(name) for name in names] for names in (named.feed, named.fetch)
+        )
         targets = [self._graph.get_operation_by_name(name) for name in named.target]
-        fetches = [list(named.fetch), targets]
-        run = self.make_callable(fetches, list(named.feed), accept_options=True)
+        run = self.make_callable([fetches, targets], feeds, accept_options=True)
 
         def called(*values: Any, run_metadata: RunMetadata | None = None) -> list[Any]:
             options = named.run_options if run_metadata is not None or named.run_options.timeout_in_ms else None
@@ -384,7 +384,7 @@ class Session:
 
 
 def open_sessions() -> list[Session]:
-    """The sessions of this process that are not closed."""
+    """Those of this process that are not closed."""
     with _opening:
         return [session for session in _open if not session._closed]
 

@@ -100,6 +100,32 @@ def test_soft_placement_on_a_cluster_never_changes_the_task() -> None:
         placed(x, devices=TASKS, soft=True)
 
 
+def test_constants_and_feeds_go_where_all_that_use_them_are() -> None:
+    fed, shared, drawn = (
+        wf.placeholder(wf.float32, [2], "fed"),
+        wf.constant(3.0, name="shared"),
+        wf.random_uniform([2], name="r"),
+    )
+    with wf.device("/cpu:1"):
+        y = fed * wf.constant([1.0, 2.0]) + shared + drawn
+    with wf.device(None), wf.device("/cpu:2"):
+        z = y + shared
+    alone = wf.constant(4.0, name="alone")
+    with wf.device("/cpu:1"):
+        w = z * alone
+    program = pipeline.cut(pipeline.Request((w,), (), (fed,)))
+    devices = place(program, LOCAL, LOCAL[0], soft=False, local=True)
+    where = {node.name: device.device_index for node, device in zip(program.nodes, devices, strict=True)}
+    assert (where["fed:0"], where["alone"], where["shared"], where[drawn.op.inputs[0].op.name]) == (1, 1, 0, 0)
+
+
+def test_a_missing_gpu_is_told() -> None:
+    with wf.device("/gpu:0"):
+        x = wf.exp([1.0], name="x")
+    with pytest.raises(wf.errors.InvalidArgumentError, match=r"weft runs on CPUs: .*allow_soft_placement"):
+        placed(x)
+
+
 # what must share a device
 
 

@@ -18,7 +18,7 @@ def contradiction() -> wf.Tensor:
         with wf.device(f"/cpu:{index}"):
             tensors.append(wf.random_uniform([2], name=f"x{index}"))
     with wf.colocate_with(tensors[0]), wf.colocate_with(tensors[1]):
-        return wf.add(*tensors, name="z")
+        return wf.add(tensors[0], tensors[1], name="z")
 
 
 TWO = wf.ConfigProto(device_count={"CPU": 2})
