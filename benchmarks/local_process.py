@@ -18,6 +18,9 @@ WORKER = Path(__file__).with_name("local_worker.py")
 START_LIMIT = 120.0
 TURN_LIMIT = 120.0
 
+#: What a shell may have set for one library (a kind of processor, a size of caches) is no part of the comparison.
+TUNING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "TF_", "XLA_", "JAX_", "TORCH")
+
 #: Read by the libraries at import. Their thread pools are set by the models, too, where there is a way.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "JAX_PLATFORMS": "cpu"}
@@ -53,7 +56,8 @@ class Worker:
     def __init__(self, python: str, contender: Contender, workload: str, size: str, threads: int) -> None:
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the process)
         command = [python, str(WORKER), contender.framework, contender.mode, workload, size, str(threads)]
-        environment = os.environ | QUIET | dict.fromkeys(THREADS, str(threads))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(TUNING)}
+        environment |= QUIET | dict.fromkeys(THREADS, str(threads))
         started = time.monotonic()
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
