@@ -519,8 +519,9 @@ def test_prevented_gradients() -> None:
     x = wf.constant(1.0)
     y = wf.prevent_gradient(x * 2, "ask me another", name="wall")
     assert interpret([y], {}) == [2.0]
-    with pytest.raises(LookupError, match=r"Gradient explicitly disabled. Reason: ask me another") as error:
+    with pytest.raises(LookupError) as error:
         wf.gradients(y, x)
+    assert str(error.value) == "Gradient explicitly disabled. Reason: ask me another"
     assert "'wall'" in error.value.__notes__[0]
     assert run(wf.gradients(wf.stop_gradient(y) * x, x)) == [2.0]
 

@@ -261,3 +261,23 @@ def test_a_loop_that_draws_random_numbers_is_not_run_again() -> None:
     y = wf.recompute_grad(lambda a: twice(lambda b: b * b * wf.random_uniform([20], dtype="float64"), a))(x)
     values, grads = run([y, wf.gradients(y, x)[0]])
     np.testing.assert_allclose(grads, 4 * values)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_recomputing_within_recomputing_inside(place: str) -> None:
+    def body(wrapped: Any) -> Body:
+        inner = wrapped(lambda a: wf.sin(wf.exp(a)))
+        outer: Body = wrapped(lambda a: inner(inner(a)))
+        return outer
+
+    x = wf.constant(np.array(0.3))
+    kept, again = run([orders(PLACES[place](body(wrapped), x), [x]) for wrapped in (lambda f: f, wf.recompute_grad)])
+    assert kept[:2] == again[:2]
+    np.testing.assert_allclose(again[2:], kept[2:], rtol=1e-12)
+
+
+def test_a_function_with_a_custom_gradient_that_is_recomputed_inside_of_a_loop() -> None:
+    double = wf.custom_gradient(lambda a: (a * 2.0, lambda dy: dy * 7.0))
+    x = wf.constant(0.5)
+    y = twice(wf.recompute_grad(lambda a: double(wf.square(a))), x)
+    assert run([y, *wf.gradients(y, x)]) == [0.5, 49.0 * 4.0 * 0.5 * 0.5]

@@ -72,7 +72,7 @@ class PreventGradient(Op):
         return x
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
-        raise LookupError(f"Gradient explicitly disabled. Reason: {self.message} (op type: {self.type})")
+        raise LookupError(f"Gradient explicitly disabled. Reason: {self.message}")
 
 
 @op
