@@ -30,11 +30,11 @@ def compile_function(
     """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
 
     The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
-    and of nothing else that changes.
+    and of nothing else that changes; what is saved also in that of a variable, which a write then leaves as it is.
     """
     program, entries = inner_program(function, inputs, saves)
     program = on_devices(program, [_HERE] * len(program.nodes))
     parts = partition(program, order(program))
     part = parts[0] if parts else Partition(str(_HERE))
-    plan = lower(program, part, backend, sends_by_reference=True, shared=shared)
+    plan = lower(program, part, backend, sends_by_reference=True, shared=shared, kept=len(function.outputs))
     return CompiledPlan(plan, backend, state), entries

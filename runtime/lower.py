@@ -66,17 +66,23 @@ class Draft:
 
 
 def lower(
-    program: Program, part: Partition, backend: Backend, sends_by_reference: bool, shared: frozenset[int] | None = None
+    program: Program,
+    part: Partition,
+    backend: Backend,
+    sends_by_reference: bool,
+    shared: frozenset[int] | None = None,
+    kept: int | None = None,
 ) -> Plan:
     """The plan of one device.
 
     `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
     `shared`: of a plan inside another one, the feeds whose memory the fetches may lie in; they may also share memory.
+    The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too.
     """
     draft = _Drafting(program, part, backend, sends_by_reference).draft
     protect_reads(draft)
     arena_bytes = assign_buffers(draft)
-    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared)), arena_bytes)
+    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept)), arena_bytes)
 
 
 class _Drafting:
@@ -190,10 +196,13 @@ def _with_frees(draft: Draft) -> list[Instruction]:
     return result
 
 
-def _fetches(draft: Draft, shared: frozenset[int] | None) -> list[Instruction]:
+def _fetches(draft: Draft, shared: frozenset[int] | None, kept: int | None) -> list[Instruction]:
     """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
-    own = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
-    own = {slot for slot in own if draft.slots[slot].kind == "result"}
+    made = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
+    tapes = {
+        slot for i in draft.instructions if isinstance(i, Run) and i.definition.type == "TapeRead" for slot in i.outputs
+    }
+    own = {slot for slot in made if draft.slots[slot].kind == "result"} - tapes
     if shared is not None:
         own |= {i.slot for i in draft.instructions if isinstance(i, Load)}
         own |= {i.slot for i in draft.instructions if isinstance(i, TakeFeed) and i.index in shared}
@@ -201,7 +210,8 @@ def _fetches(draft: Draft, shared: frozenset[int] | None) -> list[Instruction]:
     result: list[Instruction] = []
     for index, slot in draft.fetches.items():
         memory = draft.slots[slot].memory
-        copied = not (own.issuperset(memory) and draft.slots[slot].row_major) or not seen.isdisjoint(memory)
+        allowed = own if kept is None or index < kept else own | made
+        copied = not (allowed.issuperset(memory) and draft.slots[slot].row_major) or not seen.isdisjoint(memory)
         if shared is None:
             seen.update(memory)
         result.append(Fetch(slot, index, copied))

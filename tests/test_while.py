@@ -287,6 +287,72 @@ def test_memory_of_a_thousand_steps() -> None:
     assert 8_000_000 < peaks["gradient"] < 9_500_000
 
 
+def test_a_variable_that_a_loop_only_reads_is_kept_once() -> None:
+    v = wf.Variable(np.ones(100_000, np.float32))
+    x = wf.placeholder(wf.float32, [])
+    grad = wf.gradients(wf.reduce_sum(repeat(50, lambda a: a * wf.reduce_mean(v * a), x)), x)[0]
+    with wf.Session() as session:
+        session.run(v.initializer)
+        session.run(grad, {x: 1.0})
+        gc.collect()
+        tracemalloc.start()
+        session.run(grad, {x: 1.0})
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2_000_000  # a copy an iteration would be 20 MB
+
+
+def test_what_is_kept_of_a_variable_is_its_value_then() -> None:
+    v = wf.Variable([1.0, 2.0])
+    x = wf.constant([1.0, 1.0])
+
+    def body(i: Any, a: Any) -> Any:
+        now = v.read_value()
+        product = a * now
+        with wf.control_dependencies([product]), wf.control_dependencies([v.assign_add([1.0, 1.0])]):
+            return i + 1, wf.identity(product)
+
+    y = wf.while_loop(lambda i, _: i < 3, body, (0, x))[1]
+    with wf.control_dependencies([y]), wf.control_dependencies([v.assign([9.0, 9.0])]):
+        grad = wf.identity(wf.gradients(y, x)[0])
+    with wf.Session() as session:
+        session.run(v.initializer)
+        assert [value.tolist() for value in session.run([y, grad])] == [[6.0, 24.0], [6.0, 24.0]]
+        assert session.run(v).tolist() == [9.0, 9.0]
+
+
+@pytest.mark.parametrize("how", ["branch", "loop"])
+def test_what_was_kept_of_a_variable_is_handed_out_as_a_copy(how: str) -> None:
+    v = wf.Variable([1.0, 2.0])
+
+    @wf.custom_gradient
+    def f(x: Any) -> Any:
+        now = v.read_value()
+        return x + now, lambda dy, variables=None: (now, [None]) if variables else now
+
+    x = wf.constant([1.0, 1.0])
+    y = wf.cond(wf.constant(value=True), lambda: f(x), lambda: x) if how == "branch" else repeat(2, f, x)
+    grad = wf.gradients(y, x)[0]
+    with wf.Session() as session:
+        session.run(v.initializer)
+        found = session.run(grad)
+        assert found.tolist() == [1.0, 2.0]
+        found += 100.0
+        assert session.run(v).tolist() == [1.0, 2.0]
+
+
+def test_a_failure_on_the_way_back_names_the_operation() -> None:
+    @wf.custom_gradient
+    def f(x: Any) -> Any:
+        return x * 2.0, lambda dy: wf.check_numerics(dy / 0.0, "on the way back")
+
+    x = wf.constant(1.0)
+    grad = wf.gradients(repeat(3, f, x), x)[0]
+    with pytest.raises(wf.errors.InvalidArgumentError, match="on the way back") as caught:
+        run(grad)
+    assert caught.value.op.name.endswith("CheckNumerics")
+
+
 # effects
 
 

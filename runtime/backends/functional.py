@@ -16,6 +16,7 @@ from ...graph.state import OpState
 from ...graph.tape import Tape
 from ..inline import compile_function
 from ..interrupt import Stopper, current_stopper
+from .countdown import countdown, counting_down
 from .kernels import Backend, Kernel
 
 Run = Callable[..., Any]
@@ -52,6 +53,9 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
     """The kernel of a While."""
     count, saves = definition.count, definition.saves
     specs = [*definition.settled(inputs), *inputs[count:]]
+    down = countdown(definition)
+    if down is not None:
+        return counting_down(backend, definition, down, specs)
 
     def bind(state: OpState) -> Run:
         everything = frozenset(range(len(specs)))
