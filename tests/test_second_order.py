@@ -235,7 +235,9 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-@pytest.mark.parametrize("dims", [[2, 3], [None, 3], None], ids=str)
+@pytest.mark.parametrize(
+    ("way", "dims"), [(second_order.UNROLLED, [2, 3]), (-1, [2, 3]), (-1, None)], indirect=["way"], ids=str
+)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_known_and_unknown_shapes_of_every_kind_of_function(name: str, dims: Any) -> None:
     """The second order against central differences of the first, and the third against those of the second."""
