@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from case import Case, floats, ints
 from weft.graph.ir import Tensor
-from weft.graph.ops import arithmetic, cast, complex, math, scan, special, transcendental
+from weft.graph.ops import arithmetic, cast, complex, from_value, math, scan, special, transcendental
 
 X, Y, ROW = floats(2, 3), floats(2, 3, seed=1), floats(3)
 POSITIVE, OTHER = floats(2, 3, low=0.5), floats(2, 3, seed=1, low=0.5)
@@ -94,6 +94,9 @@ CASES = [
     Case("Atan2", transcendental.atan2, (X, ROW), expected=lambda y, x: np.angle(x + 1j * y)),
     Case("TanhGrad", lambda y, dy: transcendental.TanhGrad()(y, dy), (X, Y), expected=lambda y, dy: dy * (1 - y * y)),
     Case("SigmoidGrad", lambda y, dy: special.SigmoidGrad()(y, dy), (X, Y), expected=lambda y, dy: dy * y * (1 - y)),
+    Case("SqrtGrad", lambda y, dy: from_value.SqrtGrad()(y, dy), (OTHER, X), expected=lambda y, dy: dy / y / 2),
+    Case("RsqrtGrad", lambda y, dy: from_value.RsqrtGrad()(y, dy), (OTHER, X), expected=lambda y, dy: -dy / 2 * y**3),
+    Case("ReciprocalGrad", lambda y, dy: from_value.ReciprocalGrad()(y, dy), (OTHER, X), expected=lambda y, dy: -dy * y * y),
     Case("Sigmoid", special.sigmoid, (X,), expected=lambda x: (1 + np.tanh(x / 2)) / 2),
     Case("Sigmoid", special.sigmoid, (np.array([-800.0, 800.0]),), label="far", expected=lambda x: np.array([0, 1])),
     Case("Erf", special.erf, (2 * X,), expected=elementwise(std.erf)),

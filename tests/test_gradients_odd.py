@@ -239,3 +239,18 @@ def test_lists_of_lists_of_ys_are_stacked() -> None:
         assert [session.run(dx, {x: [5.0]}).tolist() for (dx,) in found] == [[2.0], [5.0], [8.0]]
     with pytest.raises(ValueError, match="not compatible"):
         wf.gradients([[x * 2, 1.0]], x)
+
+
+def test_a_gradient_of_zero_passes_roots_at_zero() -> None:
+    """A gradient of 0 is 0 through the infinite slopes of roots and reciprocals at 0, so what a mask hides stays hidden."""
+    x = wf.placeholder(wf.float32, [3])
+    for function, slope in ((wf.sqrt, 0.25), (wf.rsqrt, -0.0625), (wf.reciprocal, -0.0625)):
+        hidden = wf.where(x > 1, function(x), x)
+        with wf.Session() as session:
+            np.testing.assert_allclose(session.run(wf.gradients(hidden, x)[0], {x: [0, 1, 4]}), [1, 1, slope])
+
+
+def test_the_gradient_of_an_average_norm_at_zero() -> None:
+    x = wf.placeholder(wf.float32, [2])
+    with wf.Session() as session:
+        assert session.run(wf.gradients(wf.clip_by_average_norm(x, 1.0), x)[0], {x: [0, 0]}).tolist() == [1, 1]

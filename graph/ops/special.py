@@ -14,7 +14,8 @@ from ..ir import Operation, Tensor
 from ..op import op
 from .arithmetic import Mul, Neg, chain, conj, floating, number
 from .convert import convert_to_tensor
-from .transcendental import Exp, FromValue, Smooth, Square, one_minus
+from .from_value import FromValue
+from .transcendental import Exp, Smooth, Square, one_minus
 
 Array = np.ndarray[Any, Any]
 

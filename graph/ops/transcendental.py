@@ -12,6 +12,7 @@ from ..op import op
 from .arithmetic import AddV2, Binary, Mul, Neg, RealDiv, Sub, Unary, chain, conj, floating, inexact, number, numeric
 from .broadcasting import sum_to
 from .convert import convert_to_tensor, same_dtype
+from .from_value import FromValue, ReciprocalGrad, RsqrtGrad, SqrtGrad
 
 
 class Smooth(Unary):
@@ -63,13 +64,13 @@ class Square(Smooth):
 
 
 @op
-class Sqrt(SmoothInverse):
+class Sqrt(Smooth):
     """The square root."""
 
     ufunc = np.sqrt
 
-    def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        return Mul()(number(2, x), y)
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [SqrtGrad()(operation.outputs[0], dy)]
 
 
 @op
@@ -78,8 +79,8 @@ class Reciprocal(Smooth):
 
     ufunc = np.reciprocal
 
-    def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        return Neg()(Square()(y))
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [ReciprocalGrad()(operation.outputs[0], dy)]
 
 
 @op
@@ -89,8 +90,8 @@ class Rsqrt(Smooth):
     def compute(self, x: Any) -> Any:
         return np.reciprocal(np.sqrt(x))
 
-    def slope(self, x: Tensor, y: Tensor) -> Tensor:
-        return Mul()(number(-0.5, x), Mul()(y, Square()(y)))
+    def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
+        return [RsqrtGrad()(operation.outputs[0], dy)]
 
 
 @op
@@ -221,15 +222,6 @@ class Tanh(Smooth):
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [TanhGrad()(operation.outputs[0], dy)]
-
-
-class FromValue(Binary):
-    """Base of gradients that follow from the function's own value y: inputs y and dy, of one type."""
-
-    __slots__ = ()
-
-    def result_dtype(self, dtype: DType) -> DType:
-        return inexact(self.type, dtype)
 
 
 @op
