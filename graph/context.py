@@ -108,8 +108,11 @@ def _remove_last(stack: list[Any], item: Any) -> None:
 
 
 def executing_eagerly() -> bool:
-    """Whether operations compute at once."""
-    return _eager
+    """Whether operations compute at once: not inside of `with graph.as_default()`, where they are added to the graph.
+
+    The thread's own graph is no such graph: under eager execution it only keeps scopes and collections.
+    """
+    return _eager and (not _defaults.graphs or _defaults.graphs[-1] is _defaults.bottom)
 
 
 def set_eager(value: bool) -> None:

@@ -62,6 +62,11 @@ class EagerTensor(ir.Tensor):
 
     @property
     def op(self) -> Any:  # type: ignore[override]
+        if not context.executing_eagerly():
+            raise RuntimeError(
+                "Attempting to capture an EagerTensor without building a function: it is no part of the graph that is being "
+                f"built, but feeding or a constant of its value are: {self!r}"
+            )
         raise AttributeError("Tensor.op is undefined when eager execution is enabled.")
 
     @property
@@ -70,7 +75,10 @@ class EagerTensor(ir.Tensor):
 
 
 def enable_eager_execution() -> None:
-    """From here on operations compute at once, in the whole process. Raises ValueError once a graph was built."""
+    """From here on operations compute at once, in the whole process, but for those inside of `with graph.as_default()`.
+
+    Source: `tf.enable_eager_execution`. Raises ValueError once a graph was built.
+    """
     if context.has_default_graph():
         raise ValueError("enable_eager_execution must be called at program startup.")
     context.set_eager(True)
@@ -83,7 +91,12 @@ def executing_eagerly() -> bool:
 
 @np.errstate(all="ignore")
 def compute(definition: OpDef, inputs: Sequence[EagerTensor]) -> tuple[EagerTensor, ...]:
-    """Run one operation now."""
+    """Run one operation now. Raises TypeError for a tensor of a graph."""
+    for tensor in inputs:
+        if not isinstance(tensor, EagerTensor):
+            raise TypeError(
+                f"{tensor!r} is out of scope and cannot be used here: it belongs to a graph, which a session runs."
+            )
     inferred = definition.infer(*inputs)
     specs = (inferred,) if isinstance(inferred, Spec) else inferred
     arrays = [tensor._value for tensor in inputs]

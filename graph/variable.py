@@ -11,6 +11,7 @@ import numpy as np
 from . import context, shapes
 from .collections import GraphKeys
 from .dtypes import DType, as_dtype
+from .eager import EagerTensor
 from .ir import Graph, Operation, Tensor, get_default_graph
 from .operators import Operators
 from .ops import variable_rows, variables
@@ -266,7 +267,8 @@ class Variable(Writes):
         raise NotImplementedError(f"Cannot convert variable {self.name} to a numpy array: run it in a session.")
 
     def __repr__(self) -> str:
-        value = f" numpy={self.numpy()!r}" if context.executing_eagerly() else ""
+        known = context.executing_eagerly() and isinstance(self.handle, EagerTensor)
+        value = f" numpy={self.numpy()!r}" if known else ""
         return f"<wf.Variable '{self.name}' shape={self.shape} dtype={self.dtype.name}{value}>"
 
 
