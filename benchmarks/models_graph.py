@@ -142,7 +142,8 @@ def build(tf: Any, name: str, case: Case, mode: str, threads: int) -> Callable[.
         }
         fetches = [globals()[MODELS.get(name, name)](tf, variables, case, *feeds)]
         if case.optimizer:
-            fetches.append(getattr(tf.train, OPTIMIZERS[case.optimizer])(case.rate).minimize(fetches[0]))
+            with tf.control_dependencies(fetches):  # the loss before the update, in either system
+                fetches.append(getattr(tf.train, OPTIMIZERS[case.optimizer])(case.rate).minimize(fetches[0]))
         config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
         session = tf.Session(config=config)
         session.run(tf.global_variables_initializer())

@@ -96,8 +96,8 @@ def _statistics(
     batch = moments(x, [dimension for dimension in range(len(x.dims or ())) if dimension != at])
     count = cast(size(x), x.dtype) / float((x.dims or ())[at] or 1)
     moved = (batch[0], batch[1] * (count / maximum(count - 1.0, 1.0)) if corrected else batch[1])
-    for average, value in zip(averages, moved, strict=True):
-        step = (average - value) * (1.0 - momentum)
+    for average, now, value in zip(averages, kept, moved, strict=True):
+        step = (now - value) * (1.0 - momentum)  # of the value that is read for inference too: so that comes before
         step = step if known is not None else where_v2(chosen, step, zeros_like(step))
         update = average.assign_sub(step, read_value=False)
         if not context.executing_eagerly():

@@ -195,6 +195,7 @@ def test_control_dependencies_from_around_and_inside() -> None:
     assert run(y) == (10.0, 11.0)
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_reads_come_before_unordered_writes_of_a_branch() -> None:
     v = wf.Variable(1.0)
     written = wf.cond(pred(), lambda: v.assign(5.0), lambda: wf.constant(0.0))

@@ -98,6 +98,7 @@ def test_writes_whose_reads_wait_for_each_other_go_on() -> None:
     assert sorted(found) == ["early", "first", "late", "second"]
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_a_step_reads_what_it_writes_later() -> None:
     v = wf.Variable(1.0)
     w = v.assign_add(1.0)
@@ -138,6 +139,7 @@ def test_random_orders_differ() -> None:
     assert len({tuple(order(program, seed)) for seed in range(10)}) > 5
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_a_schedule_seed_shows_a_race() -> None:
     v = wf.Variable(1.0)
     racing = [v.assign(2.0).op, wf.identity(read(v, "late"))]

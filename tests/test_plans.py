@@ -184,6 +184,7 @@ def test_a_read_is_copied_exactly_where_a_later_write_would_show() -> None:
     assert list(reads(plan_of(read)).values()) == [False]
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_a_view_of_a_read_is_protected_too() -> None:
     v = wf.Variable([1.0, 2.0])
     view = wf.reverse(v.read_value(), [0])

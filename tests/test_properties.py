@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import programs
+import pytest
 import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import Built, build, recipes, runs, same_bits
@@ -45,6 +46,7 @@ def test_three_devices_one_device_and_the_interpreter_give_the_same_bits(
     assert same_bits(found, runs(build(recipe, known, devices=False), config()))
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 @bounded
 @given(recipes())
 def test_without_an_order_of_reads_and_writes_placements_still_agree(recipe: list[programs.Step]) -> None:

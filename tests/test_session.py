@@ -124,6 +124,7 @@ def test_another_graphs_tensor_raises_value_error(sess: wf.Session) -> None:
 # what comes back belongs to the caller
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_fetched_arrays_stay_as_they_are_in_later_steps(sess: wf.Session) -> None:
     x, v = rows(), wf.Variable([[1.0, 2.0, 3.0]])
     y = wf.nn.relu(x) * 2.0
@@ -538,6 +539,7 @@ def test_updates_from_threads_are_not_lost(sess: wf.Session) -> None:
     assert sess.run(v).tolist() == [200.0] * 1000
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_a_read_that_nothing_orders_after_a_write_gives_the_value_before_it(sess: wf.Session) -> None:
     step = wf.train.get_or_create_global_step()
     w = wf.Variable(1.0)

@@ -95,6 +95,7 @@ def test_a_part_is_a_tensor_with_a_gradient_and_refuses_what_does_not_fit() -> N
 # one write after another
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_what_a_write_returns_can_be_written_to(session: wf.Session) -> None:
     v = wf.Variable([1.0, 2.0])
     chain = v.assign([5.0, 5.0]).assign_add([1.0, 2.0]).assign_sub([3.0, 3.0])

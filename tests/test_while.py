@@ -387,6 +387,7 @@ def test_a_condition_over_a_variable_alone() -> None:
         assert session.run(v) == 5
 
 
+@pytest.mark.filterwarnings("ignore::weft.RaceWarning")
 def test_reads_come_before_an_unordered_loop_that_writes_and_what_was_read_stays() -> None:
     v = wf.Variable(np.ones(3, np.float32))
 
