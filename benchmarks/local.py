@@ -109,15 +109,17 @@ class Runner:
         return max(FEWEST, min(MOST, int(self.turn / step)))
 
     def _cold(self, workload: str, contenders: list[Contender]) -> dict[Contender, dict[str, Any]]:
-        """The first steps of new processes, in turns."""
+        """The first steps of new processes, in turns. Those of a round before are not counted: files come from the disk."""
         found: dict[Contender, dict[str, Any]] = {}
         seconds: dict[Contender, list[float]] = {contender: [] for contender in contenders}
-        for _ in range(self.rounds):
+        for turn in range(self.rounds + 1):
             for contender in contenders:
                 if "error" in found.get(contender, {}):
                     continue
                 try:
                     worker = self._start(workload, contender)
+                    if turn == 1:
+                        seconds[contender].clear()
                     seconds[contender].append(worker.first_step[self.clock])
                     found[contender] = summary(worker, workload, contender, seconds[contender], worker.turn(1)["peak"])
                     worker.close()

@@ -18,8 +18,21 @@ WORKER = Path(__file__).with_name("local_worker.py")
 START_LIMIT = 120.0
 TURN_LIMIT = 120.0
 
-#: What a shell may have set for one library (a kind of processor, a size of caches) is no part of the comparison.
-TUNING = ("OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "TF_", "XLA_", "JAX_", "TORCH")
+#: What a shell may have set for one library (a kind of processor, a size of caches) is no part of the comparison; nor
+#: that a checkout, unlike what pip has installed, must be compiled at each import.
+TUNING = (
+    "PYTHONDONTWRITEBYTECODE",
+    "OPENBLAS_",
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "ONEDNN_",
+    "TF_",
+    "XLA_",
+    "JAX_",
+    "TORCH",
+)
 
 #: Read by the libraries at import. Their thread pools are set by the models, too, where there is a way.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
