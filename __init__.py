@@ -6,7 +6,7 @@ This file is the public face: names only. Each is defined in the file that its i
 import importlib as _importlib
 import typing as _typing
 
-from . import nn as nn, train as train
+from . import contrib as contrib, nn as nn, train as train
 from .autodiff import testing as _test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
@@ -43,6 +43,7 @@ from .graph.defaults import (
     device as device,
     get_collection as get_collection,
     get_collection_ref as get_collection_ref,
+    init_scope as init_scope,
     is_tensor as is_tensor,
     name_scope as name_scope,
 )

@@ -31,6 +31,13 @@ def control_dependencies(control_inputs: Any) -> AbstractContextManager[None]:
     return get_default_graph().control_dependencies(control_inputs)
 
 
+def init_scope() -> AbstractContextManager[None]:
+    """What is made inside waits for nothing and stands around all branches and loops, as variables do; names keep their
+    scope. What uses a tensor of a branch or a loop stays there. Source: `tf.init_scope`.
+    """
+    return control_dependencies(None)
+
+
 def name_scope(name: str | None, default_name: str | None = None, values: Any = None) -> AbstractContextManager[str]:
     """Names of operations made inside begin with this scope; yields it with a trailing slash. Source: `tf.name_scope`.
 

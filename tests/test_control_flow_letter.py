@@ -154,6 +154,8 @@ def test_without_control_dependencies_one_is_outside_of_all_bodies() -> None:
     )
     assert made[0].graph is wf.get_default_graph()
     assert made[0].name == "loop/cond/far/seven:0"
+    with wf.control_dependencies([done]), wf.init_scope():
+        assert wf.constant(1.0).op.control_inputs == ()
     assert run([done, made[0] + 1]) == [21, 8]
     assert wf.constant(1.0).op.control_inputs == ()
 

@@ -51,7 +51,7 @@ NAMES = [
     "UnconnectedGradients", "VariableScope", "as_dtype", "assign_sub", "broadcast_static_shape", "broadcast_to",
     "colocate_with", "complex", "cumprod", "cumsum", "depth_to_space", "dimension_value", "disable_eager_execution",
     "dynamic_partition", "dynamic_stitch", "erf", "executing_eagerly", "eye", "floor_div", "floormod",
-    "get_collection_ref", "get_local_variable", "get_seed", "get_static_value", "invert_permutation", "is_finite",
+    "get_collection_ref", "get_local_variable", "get_seed", "get_static_value", "init_scope", "invert_permutation", "is_finite",
     "is_inf", "is_nan", "is_tensor", "lin_space", "matrix_diag", "matrix_diag_part", "matrix_set_diag", "meshgrid",
     "norm", "rank", "realdiv", "reduce_any", "reduce_logsumexp", "reduce_prod", "reverse", "reverse_sequence",
     "reverse_v2", "roll", "rsqrt", "saturate_cast", "scatter_add", "scatter_nd", "scatter_update", "segment_sum",
