@@ -212,7 +212,7 @@ class Variable(Writes):
         if context.executing_eagerly():
             return gather(self.handle, tensor)
         with self._on_its_device():
-            return gather(self.handle, tensor, name=name)
+            return gather(self.handle, tensor, name=name or "Gather")
 
     def initialized_value(self) -> Tensor:
         """The value, or the initial value where it has none yet: for the initial values of other variables."""

@@ -367,8 +367,9 @@ def test_slices_go_back_through_what_changes_no_row_by_another(build: Any, value
 def test_slices_become_dense_for_a_term_that_was_broadcast_or_may_have_been() -> None:
     bias, unknown = wf.constant([1.0, 2.0]), wf.placeholder_with_default(np.zeros((3, 2), np.float32), [None, 2])
     (by_bias,) = wf.gradients(wf.gather(wf.ones([3, 2]) - bias, [1, 1]), bias)
-    (by_unknown,) = wf.gradients(wf.gather(unknown + wf.ones([3, 2]), [1, 1]), unknown)
-    assert run(by_bias, by_unknown) == [[-2.0, -2.0], [[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]]]
+    ones = wf.ones([3, 2])
+    by_both = wf.gradients(wf.gather(unknown + ones, [1, 1]), [unknown, ones])
+    assert run(by_bias, *by_both) == [[-2.0, -2.0], *[[[0.0, 0.0], [2.0, 2.0], [0.0, 0.0]]] * 2]
 
 
 def test_slices_become_dense_where_tensors_are_joined() -> None:

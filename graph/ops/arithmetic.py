@@ -116,8 +116,11 @@ class Sub(Binary):
 
 
 def _rows_to(dy: IndexedSlices, x: Tensor, operation: Operation) -> Any:
-    """The gradient of an x that the operation may broadcast: the rows themselves where the shapes are known to agree."""
-    if x.dims == operation.outputs[0].dims and shapes.is_full(x.dims):
+    """The gradient of an x that the operation may broadcast: the rows themselves where all shapes are known and it does not.
+
+    With another input of unknown shape the rows could stay, too, but become dense in TensorFlow.
+    """
+    if x.dims == operation.outputs[0].dims and all(shapes.is_full(tensor.dims) for tensor in operation.inputs):
         return dy
     return sum_to(convert_to_tensor(dy), x)
 
