@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 import weft as wf
+from hypothesis import HealthCheck, given, settings, strategies as st
+from weft.graph.context import reset_default_graph
 from weft.graph.ir import Tensor, get_default_graph
+
+Body = Callable[[Tensor], Tensor]
 
 
 def explained(y: Any, x: Any) -> str:
@@ -265,3 +269,67 @@ def test_the_same_tensor_as_variable_and_from_around(x: Tensor) -> None:
         lambda i, a, b: i < 3, lambda i, a, b: (i + 1, a * 2.0, wf.multiply(b, x, name="inner")), (0, x, x)
     )[2]
     assert list(told(explained(y, x))) == ["while", "inner"]
+
+
+# any program
+
+
+def larger(smaller: Any) -> Any:
+    one = st.sampled_from(["sin", "stop", "floor", "int", "slope", "map"])
+    two = st.sampled_from(["mul", "zeros", "cond", "while", "pair"])
+    return st.one_of(st.tuples(one, smaller), st.tuples(two, smaller, smaller))
+
+
+PROGRAMS = st.recursive(st.tuples(st.just("leaf"), st.integers(0, 3)), larger, max_leaves=6)
+
+UNARY: dict[str, Body] = {
+    "sin": wf.sin,
+    "stop": wf.stop_gradient,
+    "floor": wf.floor,
+    "int": lambda a: wf.cast(wf.cast(a, "int32"), "float32"),
+    "map": lambda a: wf.map_fn(lambda row: row * row, a),
+}
+
+
+def built(program: Any, values: list[Tensor]) -> Any:
+    """The result of a program from the values in reach, the innermost last."""
+    kind, first, *rest = program
+    if kind == "leaf":
+        return values[-1 - first % len(values)]
+    if kind in UNARY:
+        return UNARY[kind](built(first, values))
+    if kind == "slope":
+        slope = wf.gradients(built(first, values), values[-1])[0]
+        return wf.zeros([2]) if slope is None else wf.convert_to_tensor(slope)
+    (second,) = rest
+    if kind == "cond":
+        pred = wf.placeholder_with_default(True, [])
+        return wf.cond(pred, lambda: built(first, values), lambda: built(second, values))
+    if kind == "while":
+        return looped(lambda a: built(second, [*values, a]), built(first, values))
+    if kind == "pair":
+        return wf.while_loop(
+            lambda i, a, b: i < 2,
+            lambda i, a, b: (i + 1, built(first, [*values, a, b]), built(second, [*values, b])),
+            (0, wf.ones([2]), built(first, values)),
+        )[1]
+    left, right = built(first, values), built(second, values)
+    return left * right if kind == "mul" else left + wf.zeros_like(right)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+@given(PROGRAMS)
+def test_it_agrees_with_gradients_of_any_program(program: Any) -> None:
+    reset_default_graph()
+    leaves = [wf.placeholder("float32", [2], name=f"leaf{index}") for index in range(3)]
+    try:
+        y = built(program, leaves)
+    except ValueError as error:
+        if "Cannot compute gradient inside while loop" not in str(error):
+            raise
+        return
+    for leaf in leaves:
+        if y is not leaf:
+            explained(y, leaf)
