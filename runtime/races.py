@@ -20,7 +20,7 @@ from .program import Program, touched_variables, variable_key
 from .prune import prune, unfed_placeholders
 
 #: So many accesses are followed through the program at once, a bit each.
-AT_ONCE = 512
+AT_ONCE = 4096
 
 #: How many races a warning or an error spells out.
 SPELLED_OUT = 5
@@ -67,8 +67,11 @@ def races(program: Program, names: Mapping[str, str] | None = None) -> list[Race
     Linear in the program for each `AT_ONCE` accesses to variables that are written at all.
     """
     found = _inside_of_functions(program, names or {})
-    for group in _groups(_accesses(program, names or {})):
-        found += [_race(program, *pair) for pair in _unordered(program, group)]
+    accesses = _accesses(program, names or {})
+    if accesses:
+        needs = [(*(node for node, _ in each.inputs), *each.controls) for each in program.nodes]
+        for group in _groups(accesses):
+            found += [_race(program, *pair) for pair in _unordered(needs, group)]
     return found
 
 
@@ -143,8 +146,8 @@ def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[list[_Access
         yield group
 
 
-def _unordered(program: Program, group: Sequence[list[_Access]]) -> Iterator[tuple[_Access, _Access]]:
-    """The pairs of accesses, at least one a write, of which neither depends on the other."""
+def _unordered(needs: Sequence[Sequence[int]], group: Sequence[list[_Access]]) -> Iterator[tuple[_Access, _Access]]:
+    """The pairs of accesses, at least one a write, of which neither depends on the other. `needs`: the nodes each waits for."""
     own: dict[int, list[tuple[int, list[_Access]]]] = {}  # at a node: the bit of its access, and those before it
     bit = 0
     for accesses in group:
@@ -154,11 +157,11 @@ def _unordered(program: Program, group: Sequence[list[_Access]]) -> Iterator[tup
     start = min(own)
     before: list[int] = []  # which accesses each node depends on, or is
     for position in range(start, max(own) + 1):
-        node = program.nodes[position]
         bits = 0
-        for needed in (*(ref.node for ref in node.inputs), *node.controls):
-            if needed >= start:
-                bits |= before[needed - start]
+        for needed in needs[position]:
+            if needed >= start and (more := before[needed - start]) is not bits:
+                both = bits | more
+                bits = more if both == more else both  # the same object where it can be: most nodes add nothing
         for bit, (*earlier, access) in own.get(position, ()):
             for back, other in enumerate(reversed(earlier), 1):
                 if "write" in (other.kind, access.kind) and not bits >> (bit - back) & 1:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import weft as wf
 from hypothesis import given, strategies as st
-from weft.runtime import pipeline
+from weft.runtime import pipeline, races as races_module
 from weft.runtime.program import Program
-from weft.runtime.races import AT_ONCE, races
+from weft.runtime.races import races
 
 
 def kinds(*fetches: object) -> list[tuple[str, tuple[str, str]]]:
@@ -199,8 +199,9 @@ def test_what_is_found_is_what_a_search_for_each_pair_finds(
         assert {frozenset(race.operations) for race in races(program)} == expected
 
 
-def test_many_variables_are_followed_in_groups() -> None:
-    count = AT_ONCE
+def test_many_variables_are_followed_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(races_module, "AT_ONCE", 8)
+    count = 30
     variables = [wf.Variable(0.0, name=f"v{i}") for i in range(count)]
     ordered, racing = [], variables[count // 2]
     for v in variables:
