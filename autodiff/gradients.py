@@ -16,6 +16,7 @@ from ..graph.ops.backward import GradientGraph
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.neutral import zeros_for
 from ..graph.ops.segments import flat
+from ..graph.sparse_tensor import SparseTensor
 from ..graph.structure import flatten
 from .reach import between
 from .seeds import seeds
@@ -146,7 +147,10 @@ def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Gradient], xs: Sequence[Tens
 
 
 def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(item, SparseTensor) for item in values):
+        raise ValueError("Type SparseTensor is not supported as a gradient source or gradient target: name its values.")
+    return values
 
 
 def _unconnected(value: Any) -> UnconnectedGradients:

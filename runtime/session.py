@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import weakref
 from collections import OrderedDict
@@ -24,6 +23,7 @@ from .feeds import fed_tensors, feed_array, flatten_feeds, parts_of
 from .fetches import Fetches
 from .partial import PartialStep
 from .pipeline import Request
+from .placements import Placements
 from .plan import StepPlan
 from .program import Program
 from .prune import unfed_placeholders
@@ -31,8 +31,6 @@ from .races import CHOICES, check as check_races
 from .threads import limit_kernel_threads
 from .tracing import Tracer
 from .whole_graph import WholeGraph
-
-_log = logging.getLogger("weft")
 
 #: A request runs with plans made for the very shapes of its feeds, for this many different shapes; then, with one
 #: plan for any shape, which is slower but made once.
@@ -61,6 +59,7 @@ class Session:
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
+        self._placements = Placements()
         self._timeout = _seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
         self._prepared: OrderedDict[Request, Prepared] = OrderedDict()
@@ -108,8 +107,9 @@ class Session:
         """Run what `fetches` need and return their values in the same structure; operations give None.
 
         `fetches`: a Tensor, Operation, Variable, IndexedSlices, SparseTensor, a name, or any nesting of lists, tuples,
-        dicts, dataclasses and classes of attrs of these. `feed_dict`: values by tensor. Source: `tf.Session.run`. Raises RuntimeError when closed,
-        TypeError and ValueError for fetches and feeds that do not fit the graph, errors.OpError when the run fails.
+        dicts, dataclasses and classes of attrs of these. `feed_dict`: values by tensor. Source: `tf.Session.run`.
+        Raises RuntimeError when closed, TypeError and ValueError for fetches and feeds that do not fit the graph,
+        errors.OpError when the run fails.
         """
         if self._closed:
             raise RuntimeError(_CLOSED)
@@ -214,7 +214,7 @@ class Session:
         config = self._config
         plan = pipeline.make_plan(program, dims, self._engine, config.allow_soft_placement, config.schedule_seed)
         if config.log_device_placement:
-            _log.info("%s", plan)
+            self._placements.tell(plan)
         return plan
 
     def plan(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> StepPlan:

@@ -235,7 +235,7 @@ def test_gradients_go_where_the_forward_operations_are() -> None:
 
 
 def test_a_program_over_several_devices_computes() -> None:
-    config = wf.ConfigProto(device_count={"CPU": 3}, log_device_placement=True)
+    config = wf.ConfigProto(device_count={"CPU": 3})
     with wf.device("/cpu:1"):
         v = wf.Variable([1.0, 2.0])
     with wf.device("/cpu:2"):
@@ -248,6 +248,21 @@ def test_a_program_over_several_devices_computes() -> None:
         assert sess.run([y, update])[0] == 5.0
         assert sess.run(v).tolist() == [0.0, 0.0]
         assert len(sess.plan(y).plans) == 2
+
+
+def test_placements_are_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with wf.device("/cpu:1"):
+        x = wf.random_uniform([2], name="x")
+    y = wf.exp(x, name="y")
+    config = wf.ConfigProto(device_count={"CPU": 2}, log_device_placement=True)
+    with wf.Session(config=config) as sess:
+        sess.run(x)
+        sess.run(y)
+    told = capfd.readouterr().err.splitlines()
+    where = "/job:localhost/replica:0/task:0/device:CPU:"
+    assert told.count("x/RandomUniform: (RandomUniform): " + where + "1") == 1
+    assert told.count("y: (Exp): " + where + "0") == 1
+    assert len(told) == len(set(told))
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,15 @@ def test_gradients_flow_through_the_values() -> None:
     assert run(wf.gradients(y, values)[0]).tolist() == [9.0, 6.0]
 
 
+def test_gradients_are_those_of_the_values() -> None:
+    x, y = sparse(), wf.constant(1.0)
+    for ys, xs, grad_ys in ((y, [x], None), (x, y, None), (y, y, [x])):
+        with pytest.raises(
+            ValueError, match="Type SparseTensor is not supported as a gradient source or gradient target"
+        ):
+            wf.gradients(ys, xs, grad_ys)
+
+
 # embeddings
 
 TABLE = np.arange(10, dtype=np.float32).reshape(5, 2)

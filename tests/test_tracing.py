@@ -69,6 +69,8 @@ def test_several_outputs_and_none(sess: wf.Session) -> None:
     found = nodes(traced(sess, v.assign_add(parts[0] * parts[1], name="add"), {x: np.ones(4)}))
     assert [output.tensor_description.shape for output in found["parts"].output] == [(2,), (2,)]
     assert all(node.all_end_rel_nanos >= 0 for node in found.values())
+    times = [(node.op_start_rel_micros, node.op_end_rel_micros, node.op_end_rel_nanos) for node in found.values()]
+    assert times == [(0, node.all_end_rel_micros, node.all_end_rel_nanos) for node in found.values()]
 
 
 def test_each_device_and_what_crosses(sess: wf.Session) -> None:

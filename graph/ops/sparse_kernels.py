@@ -120,7 +120,7 @@ class SparseTensorDenseMatMul(Op):
         if b.dtype is not values.dtype:
             raise TypeError(
                 f"Input 'b' of 'SparseTensorDenseMatMul' Op has type {b.dtype.name} that does not match type "
-                f"{values.dtype.name} of argument 'a_values'."
+                f"{values.dtype.name} of argument 'a_values'"
             )
         checked_parts(indices, values, dense_shape)
         left, right = _matrix(known_dims(dense_shape), self.adjoint_a), _matrix(b.dims, self.adjoint_b)
