@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import shapes
+from ..graph import context, shapes
 from ..graph.ir import Tensor
 from ..graph.ops.arithmetic import add
 from ..graph.ops.array import concat
@@ -64,6 +64,7 @@ def jacobian(ys: Any, xs: Any, unconnected_gradients: Any = UnconnectedGradients
     ys is a list, a list of such lists. Shapes need not be known; for a y of many elements the graph grows by one gradient,
     in a loop over them. Raises as `gradients`.
     """
+    _needs_a_graph("jacobian")
     if isinstance(ys, (list, tuple)):
         return [jacobian(y, xs, unconnected_gradients, name) for y in ys]
     return _jacobian(convert_to_tensor(ys), _as_list(xs), unconnected_gradients, name, {})
@@ -77,6 +78,7 @@ def per_example_gradients(
     None where the losses do not depend on x (zeros with `unconnected_gradients="zero"`). The batch may be of any length,
     as in `jacobian`. Raises ValueError for losses that are no vector; otherwise as `gradients`.
     """
+    _needs_a_graph("per_example_gradients")
     tensor = convert_to_tensor(losses)
     if tensor.dims is None or len(tensor.dims) != 1:
         raise ValueError(f"per_example_gradients takes a vector of losses, one for each example, not {tensor}")
@@ -108,6 +110,11 @@ def _direction(vector: Any, slope: Tensor) -> Tensor:
     if not shapes.compatible(tensor.dims, slope.dims):
         raise ValueError(f"a vector has the shape of its x, {slope.shape}, not {tensor.shape}")
     return tensor
+
+
+def _needs_a_graph(what: str) -> None:
+    if context.executing_eagerly():
+        raise RuntimeError(f"{what} is not supported when eager execution is enabled: build a graph instead.")
 
 
 def _as_list(value: Any) -> list[Any]:

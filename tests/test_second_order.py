@@ -400,3 +400,11 @@ def test_the_cost_of_a_hessian_vector_product_does_not_grow_with_x() -> None:
             wf.hessian_vector_product(network(w, w), w, np.ones((width, width)))
             sizes.append(graph.version)
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("function", [wf.hessians, wf.jacobian, wf.per_example_gradients])
+def test_eager_execution_is_refused(function: Any) -> None:
+    wf.enable_eager_execution()
+    x = wf.constant([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="not supported when eager execution is enabled"):
+        function(x, x)
