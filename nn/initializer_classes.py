@@ -19,7 +19,7 @@ from ..graph.ops.reshaping import reshape, transpose
 from ..graph.shapes import as_dims
 
 #: The standard deviation of a normal distribution cut off at two standard deviations.
-_TRUNCATED_STDDEV = 0.87962566103423978
+TRUNCATED_STDDEV = 0.87962566103423978
 
 
 class Initializer:
@@ -154,7 +154,7 @@ class VarianceScaling(Initializer):
             return random_uniform(shape, -limit, limit, kind, self.seed)
         if self.distribution == "untruncated_normal":
             return random_normal(shape, 0.0, math.sqrt(variance), kind, self.seed)
-        return truncated_normal(shape, 0.0, math.sqrt(variance) / _TRUNCATED_STDDEV, kind, self.seed)
+        return truncated_normal(shape, 0.0, math.sqrt(variance) / TRUNCATED_STDDEV, kind, self.seed)
 
     def _units(self, dims: Sequence[int]) -> float:
         inputs, outputs = _fans(dims)
