@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, FunctionType, TracebackType
 from typing import Any, Protocol
@@ -34,6 +34,9 @@ _FIRST_LINE = 2
 #: The function of a plan, bound to buffers: it takes the feeds, `send` and `receive`, and returns the fetched values.
 Frame = Callable[[Any, Any, Any], tuple[Any, ...]]
 
+#: What to call instead of an instruction's kernel.
+Change = Callable[[Run, Callable[..., Any]], Callable[..., Any]]
+
 
 class Channel(Protocol):
     """How a step's plan reaches the other plans of the step."""
@@ -52,13 +55,11 @@ class CompiledPlan:
 
     def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
         self.plan = plan
+        self._backend, self._state = backend, state
         writer = _Writer(plan, backend, state)
         self._lines = writer.lines
         self._bound, self._live = writer.bound, writer.live
-        self._make: Callable[..., Frame] = writer.function()
-        self._constants = writer.constants
-        self._kernels = writer.kernels
-        self._buffers = list(writer.buffers)
+        self._make = writer.function()
         self._frames: list[Frame] = []
         self._made: weakref.WeakSet[Frame] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -78,7 +79,7 @@ class CompiledPlan:
         with self._lock:
             frame = self._frames.pop() if self._frames else None
         if frame is None:
-            frame = self._make(*self._constants, *_allocate(self.plan.arena_bytes, self._buffers))
+            frame = self._make()
             with self._lock:
                 self._made.add(frame)
         return frame
@@ -95,13 +96,9 @@ class CompiledPlan:
         for frame in made:
             interrupt(frame, error)
 
-    def with_kernels(self, change: Callable[[Run, Callable[..., Any]], Callable[..., Any]]) -> Frame:
-        """The plan's function over new buffers, with other kernels: `change(instruction, kernel)`."""
-        constants = [
-            change(self._kernels[at], constant) if at in self._kernels else constant
-            for at, constant in enumerate(self._constants)
-        ]
-        return self._make(*constants, *_allocate(self.plan.arena_bytes, self._buffers))
+    def with_kernels(self, change: Change) -> Frame:
+        """The plan's function over new buffers, with other kernels. It is compiled for this."""
+        return _Writer(self.plan, self._backend, self._state, change).function()()
 
     def failure(self, error: Exception) -> Exception:
         """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""
@@ -157,66 +154,54 @@ def _allocate(size: int, buffers: Sequence[Buffer]) -> list[np.ndarray[Any, Any]
     return arrays
 
 
-@dataclass(slots=True)
-class _Text:
-    """The lines of a piece of the step, and which instruction each comes from."""
-
-    body: list[str] = field(default_factory=list)
-    lines: list[Instruction] = field(default_factory=list)
-
-    def code(self, file: str, inputs: str, results: Sequence[str]) -> CodeType:
-        """The code of the piece. What is bound, it takes for globals: Python compiles those faster than a closure."""
-        result = "".join(f"{each}, " for each in results)
-        text = "\n ".join([f"def step({inputs}):", *self.body, f"return ({result})"])
-        module: CodeType = compile(text, file, "exec")
-        return next(constant for constant in module.co_consts if isinstance(constant, CodeType))
-
-
 class _Writer:
     """Writes the function's text: one line an instruction, so that a line number tells what failed.
 
     Names: `c0` a constant or kernel, `b0` a buffer, `v0` a slot, `live[0]` one that is used in several pieces.
     """
 
-    def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
+    def __init__(self, plan: Plan, backend: Backend, state: State, change: Change | None = None) -> None:
         self.backend = backend
         self.state = state
+        self.change = change
+        self.arena_bytes = plan.arena_bytes
         self.constants: list[Any] = []
-        #: The constants that are the kernels of instructions.
-        self.kernels: dict[int, Run] = {}
+        #: The constants that are kernels, by identity: many instructions may have the same one.
+        self.kernels: dict[int, str] = {}
         self.buffers: dict[Buffer, str] = {}
         #: The slots that are constants or lie in a buffer: always the same array.
         self.bound: dict[int, str] = {}
         self.results: list[str] = []
-        self.texts: list[_Text] = []
         ends = piece_ends(plan.instructions)
         self.live = crossing_places(plan.instructions, ends)
+        self.codes: list[CodeType] = []
+        #: For each file of code, the instruction of each line.
+        self.lines: dict[str, list[Instruction]] = {}
+        inputs = "feeds, send, receive" if len(ends) == 1 else "feeds, send, receive, live"
         for start, end in zip([0, *ends], ends, strict=False):
-            self.texts.append(_Text())
-            for instruction in plan.instructions[start:end]:
-                self._add(instruction, self.texts[-1])
-        self.lines = {_FILE.format(piece): text.lines for piece, text in enumerate(self.texts)}
+            self._write(plan.instructions[start:end], inputs)
 
-    def _add(self, instruction: Instruction, text: _Text) -> None:
-        line = self._line(instruction)
-        if line:
-            text.body.append(line)
-            text.lines.append(instruction)
+    def _write(self, instructions: Sequence[Instruction], inputs: str) -> None:
+        """One piece. What is bound, it takes for globals: Python compiles those faster than a closure."""
+        lines = [(line, instruction) for instruction in instructions if (line := self._line(instruction))]
+        result = "".join(f"{each}, " for each in self.results)
+        file = _FILE.format(len(self.codes))
+        text = "\n ".join([f"def step({inputs}):", *(line for line, _ in lines), f"return ({result})"])
+        module: CodeType = compile(text, file, "exec")
+        self.codes.append(next(constant for constant in module.co_consts if isinstance(constant, CodeType)))
+        self.lines[file] = [instruction for _, instruction in lines]
 
-    def function(self) -> Callable[..., Frame]:
-        """The function that takes constants and buffers and returns the step function."""
-        names = [f"c{i}" for i in range(len(self.constants))] + list(self.buffers.values())
-        inputs = "feeds, send, receive" if len(self.texts) == 1 else "feeds, send, receive, live"
-        codes = [
-            text.code(_FILE.format(number), inputs, self.results if text is self.texts[-1] else [])
-            for number, text in enumerate(self.texts)
-        ]
+    def function(self) -> Callable[[], Frame]:
+        """The function that makes the step's function over buffers of its own."""
         places = max(self.live.values(), default=-1) + 1
+        constants = {**_HELPERS, **{f"c{i}": constant for i, constant in enumerate(self.constants)}}
+        codes, buffers, size, copied = self.codes, self.buffers, self.arena_bytes, itertools.count()
 
-        def make(*values: Any) -> Frame:
-            bound = {**_HELPERS, **dict(zip(names, values, strict=True))}
-            # Each function has its own copy of the code, because Python notes in code where globals are found.
-            pieces = [FunctionType(code.replace(), {name: bound[name] for name in code.co_names}) for code in codes]
+        def make() -> Frame:
+            bound = constants | dict(zip(buffers.values(), _allocate(size, list(buffers)), strict=True))
+            # Python notes in code where globals were found, so functions with other globals have a copy of it.
+            own = [code.replace() for code in codes] if next(copied) else codes
+            pieces = [FunctionType(code, {name: bound[name] for name in code.co_names}) for code in own]
             return pieces[0] if len(pieces) == 1 else Chain(pieces, places)
 
         return make
@@ -224,6 +209,10 @@ class _Writer:
     def _constant(self, value: Any) -> str:
         self.constants.append(value)
         return f"c{len(self.constants) - 1}"
+
+    def _kernel_constant(self, function: Callable[..., Any]) -> str:
+        name = self.kernels[id(function)] = self._constant(function)
+        return name
 
     def _buffer(self, buffer: Buffer) -> str:
         return self.buffers.setdefault(buffer, f"b{len(self.buffers)}")
@@ -266,8 +255,9 @@ class _Writer:
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self.bound[run.outputs[0]] = self._constant(_handle(run, function))
             return ""
-        self.kernels[len(self.constants)] = run
-        return self._call(run, kernel, self._constant(function))
+        if self.change is not None:
+            function = self.change(run, function)
+        return self._call(run, kernel, self.kernels.get(id(function)) or self._kernel_constant(function))
 
     def _kernel(self, run: Run) -> Kernel:
         # A kernel might broadcast what does not fit; those of variables check for themselves, and know the variable's name.

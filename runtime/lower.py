@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..graph.opdef import OpDef
 from ..graph.ops.constant import Const
@@ -26,6 +27,12 @@ def _is_row_major(program: Program, ref: Ref) -> bool:
     while isinstance(node.definition, _KEEP_ORDER):
         node = program.nodes[node.inputs[0].node]
     return not node.definition.view
+
+
+@lru_cache(maxsize=64)
+def _none(count: int) -> tuple[bool, ...]:
+    """False for each of so many inputs; most instructions have the same few of these."""
+    return (False,) * count
 
 
 @dataclass(slots=True)
@@ -144,7 +151,8 @@ class _Drafting:
         slots = [self.draft.slots[slot] for slot in inputs]
         view = definition.view
         relaxed = kernel.exact or view
-        strided = tuple([not relaxed and not slot.row_major for slot in slots])
+        row_majors = [slot.row_major for slot in slots]
+        strided = _none(len(slots)) if relaxed or all(row_majors) else tuple([not each for each in row_majors])
         memory = tuple(dict.fromkeys([root for slot in slots for root in slot.memory])) if view else None
         row_major = not view or (isinstance(definition, _KEEP_ORDER) and all(slot.row_major for slot in slots))
         kind = self._note_access(at, definition, node) if definition.stateful else "result"
