@@ -43,6 +43,7 @@ from .graph.defaults import (
     device as device,
     get_collection as get_collection,
     get_collection_ref as get_collection_ref,
+    init_scope as init_scope,
     is_tensor as is_tensor,
     name_scope as name_scope,
 )
