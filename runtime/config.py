@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from ..graph.ir import Graph
+from .races import CHOICES
 from .tracing import StepStats
 
 
@@ -148,3 +150,14 @@ class DeviceAttributes:
     name: str
     device_type: str
     memory_limit_bytes: int = 0
+
+
+def check_arguments(target: Any, graph: Any, config: Any) -> None:
+    """The arguments of a session. Raises TypeError, ValueError."""
+    hint = ' Did you do "Session(config)" for "Session(config=config)"?' if isinstance(target, ConfigProto) else ""
+    for name, value, kind in (("target", target, str), ("graph", graph, Graph), ("config", config, ConfigProto)):
+        if not isinstance(value, kind):
+            what = "a string" if kind is str else f"a wf.{kind.__name__}"
+            raise TypeError(f"{name} must be {what}, but got {type(value).__name__}.{hint}")
+    if config.race_check not in CHOICES:
+        raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")

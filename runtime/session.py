@@ -16,7 +16,7 @@ from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
-from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions
+from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments
 from .engine import engine_for, scheme_of
 from .failures import StepFailure, public_error
 from .feeds import fed_tensors, feed_array, flatten_feeds, parts_of
@@ -27,7 +27,7 @@ from .placements import Placements
 from .plan import StepPlan
 from .program import Program
 from .prune import unfed_placeholders
-from .races import CHOICES, check as check_races
+from .races import check as check_races
 from .threads import limit_kernel_threads
 from .tracing import Tracer
 from .whole_graph import WholeGraph
@@ -55,7 +55,7 @@ class Session:
         self._graph = get_default_graph() if graph is None else graph
         self._config = ConfigProto() if config is None else config
         self._target = target
-        _check_arguments(target, self._graph, self._config)
+        check_arguments(target, self._graph, self._config)
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
@@ -387,17 +387,6 @@ def open_sessions() -> list[Session]:
     """Those of this process that are not closed."""
     with _opening:
         return [session for session in _open if not session._closed]
-
-
-def _check_arguments(target: Any, graph: Any, config: Any) -> None:
-    """Raises TypeError, ValueError."""
-    hint = ' Did you do "Session(config)" for "Session(config=config)"?' if isinstance(target, ConfigProto) else ""
-    for name, value, kind in (("target", target, str), ("graph", graph, Graph), ("config", config, ConfigProto)):
-        if not isinstance(value, kind):
-            what = "a string" if kind is str else f"a wf.{kind.__name__}"
-            raise TypeError(f"{name} must be {what}, but got {type(value).__name__}.{hint}")
-    if config.race_check not in CHOICES:
-        raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")
 
 
 def _seconds(milliseconds: int) -> float | None:
