@@ -203,6 +203,42 @@ def test_an_unchanged_variable_is_not_kept_on_the_tape() -> None:
     assert [definition.saves for definition in runs if isinstance(definition, While)] == [(), None]
 
 
+def test_a_loop_of_the_user_that_counts_down() -> None:
+    start = wf.placeholder(wf.int32, ())
+    x = wf.constant(2.0)
+
+    def body(i: Any, seen: Any, y: Any) -> Any:
+        return i + -1, seen * 10 + i, y * x
+
+    found = wf.while_loop(lambda i, *_: i >= 0, body, (start, 0, x))
+    grad = wf.gradients(found[2], x)[0]
+    with wf.Session() as session:
+        assert session.run([*found, grad], {start: 2}) == [-1, 210, 16.0, 32.0]
+        assert session.run(found, {start: 2}) == (-1, 210, 16.0)
+        assert session.run(found, {start: -5}) == (-5, 0, 2.0)
+        assert session.run(found[0], {start: 3}) == -1
+
+
+def test_the_deadline_ends_a_loop_that_counts_down() -> None:
+    start, x = wf.placeholder(wf.int32, ()), wf.constant(1.0)
+    y = wf.while_loop(lambda i, _: i >= 0, lambda i, y: (i + -1, wf.sin(y)), (start, x))[1]
+    with wf.Session() as session:
+        with pytest.raises(wf.errors.DeadlineExceededError):
+            session.run(y, {start: 2**31 - 1}, options=wf.RunOptions(timeout_in_ms=200))
+        assert session.run(y, {start: 0}) == np.sin(np.float32(1.0))
+
+
+def test_many_iterations_of_rows() -> None:
+    table, times = wf.Variable(np.ones((4, 2))), 20_000
+    y = loop(times, lambda i, a: [a + wf.reduce_sum(wf.gather(table, [i % 4]))], wf.constant(0.0, wf.float64))[0]
+    grad = wf.gradients(y, table)[0]
+    with wf.Session() as session:
+        session.run(table.initializer)
+        values, total = session.run([grad.values, wf.convert_to_tensor(grad)])
+    assert values.shape == (times, 2)
+    assert total.tolist() == [[times / 4] * 2] * 4
+
+
 def test_rows_over_devices() -> None:
     with wf.device("/cpu:0"):
         table = wf.Variable(np.arange(12.0).reshape(6, 2))

@@ -97,7 +97,7 @@ def counting_down(backend: Backend, definition: While, down: Countdown, specs: l
                     step,
                     arguments[1:count],
                     arguments[count:],
-                    [np.array(at, np.int32) for at in numbers] if 0 in used else numbers,
+                    (np.array(at, np.int32) for at in numbers) if 0 in used else numbers,
                     zip(*columns, strict=True) if columns else repeat((), len(numbers)),
                 )
             except Exception as error:
