@@ -35,6 +35,11 @@ class Initializer:
         config = {key: value for key, value in vars(self).items() if key != "dtype"}
         return {**config, "dtype": self.dtype.name}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Initializer:
+        """The initializer with these arguments, which `get_config` gave."""
+        return cls(**config)
+
     def _type(self, dtype: Any) -> DType:
         return self.dtype if dtype is None else as_dtype(dtype)
 

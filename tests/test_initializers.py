@@ -116,3 +116,10 @@ def test_uniform_unit_scaling_fills_its_range(session: wf.Session) -> None:
     limit = 2 * np.sqrt(3 / 12)
     assert 0.99 * limit < np.abs(numbers).max() <= limit
     assert wf.initializers.uniform_unit_scaling(2.0).get_config() == {"factor": 2.0, "seed": None, "dtype": "float32"}
+
+
+def test_a_configuration_makes_an_equal_initializer(session: wf.Session) -> None:
+    for initializer in (wf.random_normal_initializer(1.0, 2.0, seed=3), wf.glorot_uniform_initializer(seed=3)):
+        again = type(initializer).from_config(initializer.get_config())
+        assert again.get_config() == initializer.get_config()
+        np.testing.assert_array_equal(values(session, again([2, 3])), values(session, initializer([2, 3])))
