@@ -102,7 +102,7 @@ def type_of(nodes: dict[str, Any], text: str) -> int | None:
 
 def test_constants_stand_for_attributes_under_the_names_that_tensorflow_gives_them() -> None:
     arguments = {static.argument for row in BY_DEFINITION.values() for static in row.statics}
-    assert arguments == {"axis", "dim", "dimension", "perm", "reduction_indices", "split_dim"}
+    assert arguments == {"axis", "dim", "dimension", "perm", "reduction_axes", "reduction_indices", "split_dim"}
     wf.reduce_sum(wf.placeholder(wf.float32, [2, 3]), 1, name="total")
     nodes = exported()
     assert list(nodes["total"].input) == ["Placeholder", "total/reduction_indices"]
