@@ -151,6 +151,10 @@ class Operation:
             raise ValueError(f"Operation '{self.name}' has no attr named '{name}'.")
         return getattr(self.definition, name)
 
+    def values(self) -> tuple[Tensor, ...]:
+        """The outputs."""
+        return tuple(self.outputs)
+
     def colocation_groups(self) -> list[bytes]:
         """The groups whose members share a device, as TF spells them: `loc:@name`."""
         return [f"loc:@{name}".encode() for name in (self.colocation or (self.name,))]

@@ -107,3 +107,8 @@ def test_callables_from_options() -> None:
         options.feed[1] = "nothing:0"
         with pytest.raises(KeyError, match="refers to a Tensor which does not exist"):
             sess._make_callable_from_options(options)
+
+
+def test_the_values_of_operations() -> None:
+    x, y = wf.split(wf.constant([1.0, 2.0], name="both"), 2)
+    assert (x.op.values(), wf.no_op().values()) == ((x, y), ())
