@@ -91,5 +91,5 @@ def fetches_key(fetches: Any) -> Any:
 
 
 def are_plain_keys(keys: Collection[Any]) -> bool:
-    """Whether each key of a feed_dict stands for one tensor, always the same."""
-    return all(type(key) in _ELEMENTS for key in keys)
+    """Whether each key of a feed_dict stands for one tensor, always the same. A variable's reads become more."""
+    return all(type(key) in _ELEMENTS and type(key) is not Variable for key in keys)

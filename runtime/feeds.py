@@ -13,7 +13,9 @@ from ..graph.dtypes import float32, float64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.literal import fed_array
+from ..graph.ops.variables import ReadVariableOp
 from ..graph.sparse_tensor import SparseTensor
+from ..graph.variable import Variable
 
 #: Python floats below these are such a number, rounded, and need no further checks: most feeds of single numbers.
 _FLOATS = {float32: 3.4e38, float64: math.inf}
@@ -37,7 +39,7 @@ def flatten_feeds(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[Ten
 
 def _expand(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
     if isinstance(key, (IndexedSlices, SparseTensor)):
-        return list(zip(fed_tensors(graph, key), parts_of(key, value), strict=False))
+        return list(zip(fed_tensors(graph, key), parts_of(key, value, 3), strict=False))
     if isinstance(key, tuple) and isinstance(value, (tuple, list)):
         if len(key) != len(value):
             raise ValueError(f"A key of {len(key)} tensors is fed {len(value)} values: {key} and {_short(value)}")
@@ -45,15 +47,15 @@ def _expand(graph: Graph, key: Any, value: Any) -> list[tuple[Tensor, Any]]:
     return [(tensor, value) for tensor in fed_tensors(graph, key)]
 
 
-def parts_of(key: Any, value: Any) -> Any:
-    """What is fed for each tensor of a key. Raises TypeError for no sequence where the key stands for several."""
+def parts_of(key: Any, value: Any, count: int) -> Any:
+    """What is fed for each of the tensors that a key stands for. Raises TypeError for no sequence where they are parts."""
     if not isinstance(key, (IndexedSlices, SparseTensor)):
-        return (value,)
+        return (value,) * count
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{type(key).__name__} is fed a tuple or {type(key).__name__}Value, not {_short(value)}")
     if isinstance(key, SparseTensor) and len(value) != 3:
         raise ValueError(f"SparseTensor is fed indices, values and dense shape, not {len(value)} values")
-    return value
+    return value[:count]  # a value may have a dense shape where the key has none
 
 
 def fed_tensors(graph: Graph, key: Any) -> list[Tensor]:
@@ -62,6 +64,8 @@ def fed_tensors(graph: Graph, key: Any) -> list[Tensor]:
         return [key.values, key.indices] + ([] if key.dense_shape is None else [key.dense_shape])
     if isinstance(key, SparseTensor):
         return list(key._parts())
+    if isinstance(key, Variable) and key.graph is graph:  # all that is read from it: each use is a read of its own
+        return [user.outputs[0] for user in key.handle.consumers() if isinstance(user.definition, ReadVariableOp)]
     try:
         element = graph.as_graph_element(key, allow_operation=False)
     except (KeyError, ValueError, TypeError) as error:

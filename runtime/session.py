@@ -244,17 +244,18 @@ class Session:
         if feed_list is not None and not isinstance(feed_list, (list, tuple)):
             raise TypeError(f"Argument `feed_list` must be a list or tuple. Received: feed_list={feed_list}")
         keys = list(feed_list or ())
-        call = Call(self._graph, fetches, [tensor for key in keys for tensor in fed_tensors(self._graph, key)])
-        fed = call.fed
-        composed = len(keys) != len(fed)
+        tensors = [fed_tensors(self._graph, key) for key in keys]
+        call = Call(self._graph, fetches, [tensor for several in tensors for tensor in several])
+        fed, counts = call.fed, [len(several) for several in tensors]
 
         def run(*values: Any, options: RunOptions | None = None, run_metadata: RunMetadata | None = None) -> Any:
             if len(values) != len(keys):
                 raise TypeError(f"this callable takes {len(keys)} feeds, got {len(values)}")
             if self._closed:
                 raise RuntimeError(_CLOSED)
-            if composed:
-                values = tuple(part for key, value in zip(keys, values, strict=True) for part in parts_of(key, value))
+            if len(keys) != len(fed):
+                parts = (parts_of(*each) for each in zip(keys, values, counts, strict=True))
+                values = tuple(part for several in parts for part in several)
             feeds = [feed_array(tensor, value) for tensor, value in zip(fed, values, strict=True)]
             return self._finish(call, feeds, options, run_metadata)
 

@@ -82,7 +82,10 @@ def test_callables_take_slices_as_one_value() -> None:
     with wf.Session() as sess:
         call = sess.make_callable(slices, [slices])
         value = call(wf.IndexedSlicesValue([[1.0]], [4], [9, 1]))
+        without = wf.IndexedSlices(slices.values, slices.indices)
+        rows = sess.make_callable(without, [without])(([[2.0]], [5], None))
     assert [part.tolist() for part in value] == [[[1.0]], [4], [9, 1]]
+    assert (rows.values.tolist(), rows.indices.tolist(), rows.dense_shape) == ([[2.0]], [5], None)
 
 
 def test_callables_from_options() -> None:
@@ -112,3 +115,20 @@ def test_callables_from_options() -> None:
 def test_the_values_of_operations() -> None:
     x, y = wf.split(wf.constant([1.0, 2.0], name="both"), 2)
     assert (x.op.values(), wf.no_op().values()) == ((x, y), ())
+
+
+def test_a_fed_variable_is_fed_to_all_that_reads_it() -> None:
+    rate = wf.Variable(1.0)
+    w = wf.Variable(4.0)
+    step = wf.train.GradientDescentOptimizer(rate).minimize(w * 2.0)
+    early = rate * 10.0
+    with wf.Session() as sess:
+        assert sess.run([rate, early], {rate: 3.0}) == [3.0, 30.0]  # not initialized, not needed
+        sess.run(wf.global_variables_initializer())
+        sess.run(step, {rate: 0.5})
+        assert sess.run(w) == 3.0
+        assert sess.run([early, rate + 1.0], {rate: 2.0}) == [20.0, 3.0]
+        assert sess.run(rate) == 1.0
+        assert sess.make_callable([rate, early], [rate])(5.0) == [5.0, 50.0]
+        handle = sess.partial_run_setup([early], [rate])
+        assert sess.partial_run(handle, early, {rate: 6.0}) == 60.0
