@@ -34,10 +34,13 @@ class WholeGraph:
     def look(self) -> None:
         """Look at what was added. Raises InvalidArgumentError as `place`."""
         with self._lock:
-            for operation in self._graph.operations_from(self.seen):
-                if operation.device or operation.colocation:
+            start, fits = self.seen, self._fits
+            added = self._graph.operations_from(start)
+            for position, operation in enumerate(added, start):
+                if operation.colocation or not fits.get(operation.device):
+                    self.seen = position
                     self._look_at(operation)
-                self.seen += 1
+            self.seen = start + len(added)
 
     def _look_at(self, operation: Operation) -> None:
         if any(tensor.dtype is resource for tensor in operation.inputs):
