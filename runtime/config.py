@@ -67,8 +67,8 @@ class ConfigProto:
     `intra_op_parallelism_threads`: threads that kernels may use. That is one budget for all sessions and devices of the
     process, BLAS's threads and weft's own, and the session made last sets it; 0 leaves it as it is, at first what the
     machine has or what `WEFT_NUM_THREADS` (or `OPENBLAS_NUM_THREADS`, `OMP_NUM_THREADS`, `MKL_NUM_THREADS`) says. The same
-    number on every machine is what makes results agree bit for bit. `inter_op_parallelism_threads` is accepted: each device has one thread, which runs its
-    plan in a fixed order. `log_device_placement`: write to stderr where operations go.
+    number on every machine is what makes results agree bit for bit. `inter_op_parallelism_threads` is accepted: each
+    device has one thread, which runs its plan in a fixed order. `log_device_placement`: write to stderr where operations go.
     `schedule_seed`: run operations in a random order among those the graph allows. `race_check`: what a session does when
     nothing orders two accesses to a variable (`wf.find_races`): "warn" (RaceWarning), "error" (InvalidArgumentError) or "off".
     `graph_options.place_pruned_graph`: look only at what runs need for devices that are not there, not at the whole graph.
