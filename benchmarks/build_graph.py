@@ -34,10 +34,10 @@ class Measurer:
         self._command = command
         self.versions: Figures = self._answer()
 
-    def measure(self, operations: int) -> Figures:
-        """The cost of one graph of that many operations."""
+    def measure(self, operations: int, run: bool = False) -> Figures:
+        """The cost of one graph of that many operations, which is also run where that is asked for."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{operations}\n")
+        self._process.stdin.write(f"{'run ' if run else ''}{operations}\n")
         self._process.stdin.flush()
         return self._answer()
 

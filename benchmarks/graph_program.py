@@ -1,7 +1,7 @@
-"""The program whose building build_graph.py measures: it runs under weft or under TensorFlow, and needs nothing else.
+"""The program that build_graph.py and plan.py measure: it runs under weft or under TensorFlow, and needs nothing else.
 
 Run as `python graph_program.py MODULE`: for each number of operations that comes in on standard input, a line of JSON with
-CPU seconds and bytes goes out.
+CPU seconds and bytes goes out. After `run` and a number, the graph is also run, twice.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import gc
 import importlib
 import json
 import os
+import resource
 import sys
 import time
 from typing import Any
+
+import numpy as np
 
 
 def memory() -> int:
@@ -28,8 +31,8 @@ def forward(tf: Any, x: Any, w: Any, operations: int) -> Any:
     return x
 
 
-def measure(tf: Any, operations: int) -> dict[str, float]:
-    """What one graph of that many operations, and its gradients, cost to build."""
+def measure(tf: Any, operations: int, run: bool) -> dict[str, float]:
+    """What one graph of that many operations, and its gradients, cost to build; and to run, for the first time and again."""
     gc.collect()
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [8, 8])
@@ -41,7 +44,7 @@ def measure(tf: Any, operations: int) -> dict[str, float]:
         grown = memory() - held
         before = len(graph.get_operations())
         start = time.process_time()
-        tf.gradients(y, [x, w])
+        gradients = tf.gradients(y, [x, w])
         end = time.process_time()
         return {
             "operations": operations,
@@ -49,7 +52,21 @@ def measure(tf: Any, operations: int) -> dict[str, float]:
             "gradients": end - start,
             "gradient_operations": len(graph.get_operations()) - before,
             "bytes": grown,
+            **(runs(tf, [y, *gradients], x, w) if run else {}),
         }
+
+
+def runs(tf: Any, fetches: list[Any], x: Any, w: Any) -> dict[str, float]:
+    """What the first and the second run of a new session cost, and how much memory the process has held at most."""
+    feeds = {x: np.eye(8) / 2, w: np.eye(8) / 2}
+    with tf.Session() as session:
+        start = time.process_time()
+        session.run(fetches, feeds)
+        first = time.process_time()
+        session.run(fetches, feeds)
+        second = time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"first": first - start, "second": second - first, "peak": peak}
 
 
 def main() -> None:
@@ -58,7 +75,8 @@ def main() -> None:
         tf.disable_v2_behavior()
     print(json.dumps({"version": tf.__version__, "python": sys.version.split()[0]}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(measure(tf, int(line))), flush=True)
+        *run, operations = line.split()
+        print(json.dumps(measure(tf, int(operations), bool(run))), flush=True)
 
 
 if __name__ == "__main__":
