@@ -26,8 +26,13 @@ def age(made: int, size: int) -> None:
     time that building a large graph takes. Does nothing while the collector is off, or where the program has frozen
     objects (`gc.freeze`), which this would undo.
     """
+    if gc.isenabled():
+        _age(made, size)
+
+
+def _age(made: int, size: int) -> None:
     global _unseen
-    if not gc.isenabled() or gc.get_freeze_count():
+    if gc.get_freeze_count():
         return
     _unseen += made
     if _unseen >= max(ROUND, size // 2):
@@ -40,13 +45,13 @@ def age(made: int, size: int) -> None:
 
 @contextmanager
 def uncollected(size: Callable[[], int] = lambda: 0) -> Iterator[None]:
-    """A block that makes many objects and no garbage: the collector is off. `size` tells how large the graph is that grows."""
+    """A block that makes many objects and no garbage: the collector is off. `size` tells how large the graph or plan is."""
     before, enabled = size(), gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
+            if size() >= LARGE:  # before the collector is on again: it would look at all that was made here at once
+                _age(size() - before, size())
             gc.enable()
-            if size() >= LARGE:
-                age(size() - before, size())

@@ -115,7 +115,7 @@ class LocalEngine:
         return CPU
 
     def load(self, step: StepPlan, timeout: float | None = None) -> _Loaded:
-        with uncollected():
+        with uncollected(lambda: sum(len(plan.instructions) for plan in step.plans)):
             plans = tuple(
                 CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
             )

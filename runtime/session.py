@@ -174,7 +174,7 @@ class Session:
 
     def _prepare(self, request: Request) -> Prepared:
         """The place for a request's plans, made at its first run."""
-        with self._lock, uncollected():
+        with self._lock, uncollected(lambda: self._graph.version):
             prepared = self._prepared.get(request)
             if prepared is None:
                 prepared = self._prepared[request] = Prepared(request, self._cut(request))
@@ -198,7 +198,7 @@ class Session:
             if dims not in prepared.loaded and len(prepared.loaded) >= SHAPES_A_REQUEST:
                 dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
-                with self._lock, uncollected():
+                with self._lock, uncollected(lambda: self._graph.version):
                     plan = self._make_plan(prepared.program, dims)
                 prepared.loaded[dims] = plan, self._engine.load(plan, timeout)
             return prepared.loaded[dims]
