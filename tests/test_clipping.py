@@ -204,3 +204,15 @@ def test_clipped_gradients_train(session: wf.Session) -> None:
     session.run(train)
     np.testing.assert_allclose(session.run(x), [27.0], rtol=1e-6)
     np.testing.assert_allclose(session.run(table), [[40.0], [36.0]], rtol=1e-6)
+
+
+# by value
+
+
+def test_by_value_limits_the_rows_of_slices(session: wf.Session) -> None:
+    clipped = wf.clip_by_value(slices([[3.0, -4.0], [0.5, NAN]]), -1.0, 2.0)
+    assert isinstance(clipped, wf.IndexedSlices)
+    found = session.run(clipped)
+    np.testing.assert_array_equal(found.values, [[2.0, -1.0], [0.5, NAN]])
+    np.testing.assert_array_equal(found.indices, [0, 2])
+    np.testing.assert_array_equal(found.dense_shape, [4, 2])

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import DType, as_dtype
 from ..errors import InvalidArgumentError
+from ..indexed_slices import IndexedSlices
 from ..ir import Operation, Tensor
 from ..op import op
 from ..operators import operator
@@ -249,11 +250,14 @@ def rint(x: Any, name: str | None = None) -> Tensor:
     return Rint()(convert_to_tensor(x), name=name)
 
 
-def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Tensor:
+def clip_by_value(t: Any, clip_value_min: Any, clip_value_max: Any, name: str | None = None) -> Any:
     """`t` limited to [clip_value_min, clip_value_max], which broadcast to it. Source: `tf.clip_by_value`.
 
-    Raises ValueError where a limit would give another shape than that of `t`.
+    Of IndexedSlices the rows that they hold are limited, and they stay IndexedSlices. Raises ValueError where a limit
+    would give another shape than that of `t`.
     """
+    if isinstance(t, IndexedSlices):
+        return IndexedSlices(clip_by_value(t.values, clip_value_min, clip_value_max, name), t.indices, t.dense_shape)
     tensor = convert_to_tensor(t)
     limited = minimum(tensor, clip_value_max)
     clipped = maximum(limited, clip_value_min, name=name or "clip_by_value")
