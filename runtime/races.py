@@ -69,10 +69,28 @@ def races(program: Program, names: Mapping[str, str] | None = None) -> list[Race
     found = _inside_of_functions(program, names or {})
     accesses = _accesses(program, names or {})
     if accesses:
-        needs = [(*(node for node, _ in each.inputs), *each.controls) for each in program.nodes]
+        needs = _needs(program)
         for group in _groups(accesses):
             found += [_race(program, *pair) for pair in _unordered(needs, group)]
     return found
+
+
+def ordered_before(program: Program, changed: Program) -> list[tuple[int, int]]:
+    """The accesses to one variable, at least one a write, that a program orders and one of fewer dependencies does not.
+
+    The nodes of both are the same but for their inputs and controls.
+    """
+    found = []
+    for group in _groups(_accesses(program, {})):
+        before, now = ([*_unordered(_needs(each), group)] for each in (program, changed))
+        known = set(before)
+        found += [(first.node, then.node) for first, then in now if (first, then) not in known]
+    return found
+
+
+def _needs(program: Program) -> list[tuple[int, ...]]:
+    """The nodes that each waits for."""
+    return [(*[node for node, _ in each.inputs], *each.controls) for each in program.nodes]
 
 
 def find_races(fetches: Any, feeds: Sequence[Any] = (), graph: Graph | None = None) -> list[Race]:

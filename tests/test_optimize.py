@@ -1,42 +1,12 @@
 """optimize: each rewrite does what it says, touches nothing with effects, and keeps every value bit for bit."""
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import weft as wf
-from weft.graph.devices import DeviceSpec
+from optimizing import check_bits, optimized, types
 from weft.graph.ops.sizes import Shape
-from weft.runtime import pipeline
-from weft.runtime.interpret import interpret
-from weft.runtime.optimize import FOLD_LIMIT_BYTES, optimize
-from weft.runtime.place import place
-from weft.runtime.program import Program, on_devices
-from weft.runtime.specialize import specialize
-
-DEVICES = [DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(2)]
-
-
-def optimized(*fetches: Any, feeds: dict[wf.Tensor, tuple[int, ...]] | None = None) -> Program:
-    """The program for fetches and targets, its feeds of these shapes."""
-    feeds = feeds or {}
-    tensors = tuple(fetch for fetch in fetches if isinstance(fetch, wf.Tensor))
-    targets = tuple(fetch for fetch in fetches if isinstance(fetch, wf.Operation))
-    program = pipeline.cut(pipeline.Request(tensors, targets, tuple(feeds)))
-    program = specialize(program, list(feeds.values()))
-    return optimize(on_devices(program, place(program, DEVICES, DEVICES[0], soft=False, local=True)))
-
-
-def types(program: Program) -> list[str]:
-    return [node.definition.type for node in program.nodes]
-
-
-def check_bits(*fetches: wf.Tensor, feeds: dict[wf.Tensor, Any] | None = None) -> None:
-    """A session, which optimizes, gives the bits of the interpreter, which does not."""
-    with wf.Session() as sess:
-        found = sess.run(list(fetches), feeds)
-    for value, wanted in zip(found, interpret(fetches, feeds or {}), strict=True):
-        assert np.asarray(value).tobytes() == np.asarray(wanted).tobytes()
+from weft.runtime.rewrites.constants import FOLD_LIMIT_BYTES
 
 
 def vector() -> wf.Tensor:
