@@ -163,7 +163,7 @@ def test_rows_of_order_0_have_no_gradient(case: Case) -> None:
     try:
         assert gradients(ys, by) == [None] * len(by)
     except LookupError as error:
-        assert case.op in str(error)  # noqa: PT017
+        assert case.op in str(error) or "Gradient explicitly disabled" in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
