@@ -201,7 +201,7 @@ def test_a_transposed_matrix_reaches_blas_as_a_view(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(np, "matmul", lambda *operands: seen.extend(operands))
     a, b = np.ones((3, 2)), np.ones((4, 3))
     linalg.MatMul(True, True).compute(a, b)
-    assert [operand.shape for operand in seen] == [(2, 3), (3, 4)]
+    assert [operand.shape for operand in seen[:2]] == [(2, 3), (3, 4)]
     assert np.shares_memory(seen[0], a)
     assert np.shares_memory(seen[1], b)
 

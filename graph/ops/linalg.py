@@ -17,6 +17,7 @@ from ..shapes import Dims, normal_axis
 from .arithmetic import Mul, Neg, conj, inexact, numeric
 from .broadcasting import sum_to
 from .convert import convert_to_tensor, same_dtype
+from .products import matrix_product, product
 from .reshaping import ExpandDims, Transpose, reshape
 
 
@@ -35,11 +36,15 @@ class MatMul(Op):
         return Spec(dtype, _matrix_dims(a.dims, b.dims, self.transpose_a, self.transpose_b))
 
     def compute(self, a: Any, b: Any) -> Any:
-        # A transposed view, not a copy: BLAS reads it as it is.
-        return product(np.transpose(a) if self.transpose_a else a, np.transpose(b) if self.transpose_b else b)
+        return matrix_product(a, b, self.transpose_a, self.transpose_b)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
-        a, b = (conj(tensor) for tensor in operation.inputs)
+        a, b = operation.inputs
+        return self.gradients(a, b, dy)
+
+    def gradients(self, a: Tensor, b: Tensor, dy: Tensor) -> list[Tensor]:
+        """The gradients by `a` and `b`, from that by their product."""
+        a, b = conj(a), conj(b)
         across_a, across_b = self.transpose_a, self.transpose_b
         da = MatMul(across_b, True)(b, dy) if across_a else MatMul(False, not across_b)(dy, b)
         db = MatMul(True, across_a)(dy, a) if across_b else MatMul(not across_a, False)(a, dy)
@@ -65,7 +70,7 @@ class BatchMatMulV2(Op):
         return Spec(dtype, None if batch is None else (*batch, *matrix))
 
     def compute(self, x: Any, y: Any) -> Any:
-        return product(_adjoint(x) if self.adj_x else x, _adjoint(y) if self.adj_y else y)
+        return product(adjoint(x) if self.adj_x else x, adjoint(y) if self.adj_y else y)
 
     def grad(self, operation: Operation, dz: Tensor) -> list[Tensor]:
         x, y = operation.inputs
@@ -89,21 +94,8 @@ def _matrix_dims(a: Dims, b: Dims, across_a: bool, across_b: bool) -> tuple[int 
     return rows, columns
 
 
-def product(a: Any, b: Any) -> Any:
-    """A matrix product; 2-byte floats go through float32, which BLAS has."""
-    dtype = np.asarray(a).dtype
-    if dtype.itemsize == 2 and dtype.kind not in "iu":
-        return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)).astype(dtype)
-    return np.matmul(a, apart(b, a))
-
-
-def apart(b: Any, a: Any) -> Any:
-    """`b`, copied if it lies in the memory of `a`: for a matrix and its own transpose NumPy takes another BLAS routine,
-    and the bits of a product must not depend on whether two equal matrices are one."""
-    return np.array(b) if np.may_share_memory(a, b) else b
-
-
-def _adjoint(x: Any) -> Any:
+def adjoint(x: Any) -> Any:
+    """Each matrix transposed and conjugated; of real numbers a view."""
     swapped = np.swapaxes(x, -1, -2)
     return np.conjugate(swapped) if swapped.dtype.kind == "c" else swapped
 
@@ -126,7 +118,7 @@ class MatrixInverse(Op):
 
     def compute(self, x: Any) -> Any:
         try:
-            return np.linalg.inv(np.ascontiguousarray(_adjoint(x)) if self.adjoint else x)
+            return np.linalg.inv(np.ascontiguousarray(adjoint(x)) if self.adjoint else x)
         except np.linalg.LinAlgError:
             raise InvalidArgumentError(None, None, "Input is not invertible.") from None
 

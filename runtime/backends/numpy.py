@@ -13,7 +13,8 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
 from ...graph.ops.arithmetic import AddN
 from ...graph.ops.broadcasting import Sum, SumTo
-from ...graph.ops.linalg import MatMul, apart
+from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
+from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.training import BLOCK, ResourceApplyGradientDescent
@@ -75,18 +76,22 @@ def _ufunc_kernel(ufunc: Any, inputs: tuple[np.dtype[Any], ...], output: np.dtyp
 
 @kernel_of(MatMul)
 def matmul(definition: MatMul, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """BLAS through np.matmul; a transposition is a view, which BLAS takes as it is."""
-    if outputs[0].dtype.size == 2:  # through float32, as the definition does it
+    """BLAS through np.matmul, in the form that suits the shapes: chosen once, where they are known."""
+    dtype, (a, b) = outputs[0].dtype.np, [spec.dims for spec in inputs]
+    return Kernel(form_of(dtype, a, b, definition.transpose_a, definition.transpose_b), takes_out=not is_half(dtype))
+
+
+@kernel_of(BatchMatMulV2)
+def batch_matmul(definition: BatchMatMulV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """As its definition does it, into the buffer."""
+    if is_half(outputs[0].dtype.np):
         return Kernel(definition.compute)
-    return Kernel(_MATMUL[definition.transpose_a, definition.transpose_b], takes_out=True)
+    adj_x, adj_y = definition.adj_x, definition.adj_y
 
+    def run(x: Any, y: Any, out: Any = None) -> Any:
+        return product(adjoint(x) if adj_x else x, adjoint(y) if adj_y else y, out)
 
-_MATMUL: dict[tuple[bool, bool], Callable[..., Any]] = {
-    (False, False): np.matmul,
-    (True, False): lambda x, y, out=None: np.matmul(x.T, apart(y, x), out),
-    (False, True): lambda x, y, out=None: np.matmul(x, apart(y.T, x), out),
-    (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
-}
+    return Kernel(run, takes_out=True)
 
 
 @kernel_of(Sum)

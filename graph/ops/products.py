@@ -1,0 +1,140 @@
+"""How matrix products are computed: the form of a product in which BLAS is fast, chosen by types and shapes alone.
+
+Why these forms, with figures: docs/decisions (matrix products).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import shapes
+from ..shapes import Dims
+
+#: Computes a product of two matrices, row-major and not yet transposed, into `out` or a new array.
+Form = Callable[..., Any]
+
+#: A float32 product `x @ w.T` of so many rows of x is computed as `(w @ x.T).T`, where w is large.
+FEW_ROWS = range(8, 65)
+LARGE = 1 << 14
+
+#: More memory than this is given back after each use.
+KEPT_BYTES = 1 << 24
+
+
+class Room(threading.local):
+    """Memory of a thread for what a kernel computes on the way. What lies in it is lost when it is asked for again."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+        count = math.prod(shape) * dtype.itemsize
+        memory = self._memory
+        if memory.size < count:
+            memory = np.empty(count, np.uint8)
+            if count <= KEPT_BYTES:
+                self._memory = memory
+        return memory[:count].view(dtype).reshape(shape)
+
+
+_room = Room()
+
+
+def product(a: Any, b: Any, out: Any = None) -> Any:
+    """The products of the matrices in the last two dimensions; 2-byte floats go through float32, which BLAS has."""
+    dtype = np.asarray(a).dtype
+    if is_half(dtype):
+        return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)).astype(dtype)
+    return np.matmul(a, _apart(b, a), out)
+
+
+def is_half(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a float of two bytes, whose products are not written in place."""
+    return dtype.itemsize == 2 and dtype.kind not in "iu"
+
+
+def matrix_product(a: Any, b: Any, across_a: bool, across_b: bool, out: Any = None) -> Any:
+    """The product of two matrices, `a` transposed first if `across_a`, `b` if `across_b`."""
+    return form_of(np.asarray(a).dtype, np.shape(a), np.shape(b), across_a, across_b)(a, b, out)
+
+
+def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bool) -> Form:
+    """The function for products of these types and shapes: one that looks at the arrays first, where more is unknown."""
+    if is_half(dtype):
+        return _HALF[across_a, across_b]
+    if a is None or b is None or not shapes.is_full(a) or not shapes.is_full(b):
+        return lambda x, y, out=None: matrix_product(x, y, across_a, across_b, out)
+    if len(a) == len(b) == 2 and dtype.kind == "f":
+        sides = a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]
+        if form := _special(dtype, [side or 0 for side in sides], across_a, across_b):
+            return form
+    return _PLAIN[across_a, across_b]
+
+
+def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form | None:
+    """A better form than BLAS on the matrices as they are, if there is one."""
+    rows, inner, inner_b, columns = sides
+    if inner != inner_b:
+        return None
+    if inner == 1 < min(rows, columns):
+        return _OUTER[across_a, across_b]
+    if dtype.itemsize == 4 and (across_a, across_b) == (False, True) and rows in FEW_ROWS:
+        return _reversed if 4 * rows <= min(inner, columns) and inner * columns >= LARGE else None
+    return None
+
+
+def _apart(b: Any, a: Any) -> Any:
+    """`b`, copied if it lies in the memory of `a`: for a matrix and its own transpose NumPy takes another BLAS routine,
+    and the bits of a product must not depend on whether two equal matrices are one."""
+    return np.array(b) if np.may_share_memory(a, b) else b
+
+
+#: A transposed view, not a copy: BLAS reads it as it is.
+_PLAIN: dict[tuple[bool, bool], Form] = {
+    (False, False): np.matmul,
+    (True, False): lambda x, y, out=None: np.matmul(np.transpose(x), _apart(y, x), out),
+    (False, True): lambda x, y, out=None: np.matmul(x, _apart(np.transpose(y), x), out),
+    (True, True): lambda x, y, out=None: np.matmul(np.transpose(x), np.transpose(y), out),
+}
+
+_HALF: dict[tuple[bool, bool], Form] = {
+    (False, False): product,
+    (True, False): lambda x, y, out=None: product(np.transpose(x), y),
+    (False, True): lambda x, y, out=None: product(x, np.transpose(y)),
+    (True, True): lambda x, y, out=None: product(np.transpose(x), np.transpose(y)),
+}
+
+
+def _reversed(x: Any, w: Any, out: Any = None) -> Any:
+    """`x @ w.T`, as the transpose of `w @ x.T`."""
+    across = np.matmul(w, np.transpose(x), _room.array((len(w), len(x)), x.dtype))
+    if out is None:
+        return np.array(across.T, order="C")
+    np.copyto(out, across.T)
+    return out
+
+
+def _outer(x: Any, y: Any, out: Any = None) -> Any:
+    """A column times a row, both of them with zeros beside them: NumPy has BLAS only for an inner dimension above one.
+
+    Zero is added to each product in either case, so that none is -0.
+    """
+    rows, columns = len(x), y.shape[1]
+    room = _room.array((2 * (rows + columns),), x.dtype)
+    left, right = room[: 2 * rows].reshape(rows, 2), room[2 * rows :].reshape(2, columns)
+    left[:, :1], left[:, 1:] = x, 0
+    right[:1], right[1:] = y, 0
+    return np.matmul(left, right, out)
+
+
+_OUTER: dict[tuple[bool, bool], Form] = {
+    (False, False): _outer,
+    (True, False): lambda x, y, out=None: _outer(np.transpose(x), y, out),
+    (False, True): lambda x, y, out=None: _outer(x, np.transpose(y), out),
+    (True, True): lambda x, y, out=None: _outer(np.transpose(x), np.transpose(y), out),
+}

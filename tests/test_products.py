@@ -1,0 +1,104 @@
+"""Forms of matrix products: which shapes have which, that all give the product, and the bits that a form promises."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from weft.graph.ops import products
+
+FLAGS = [(False, False), (True, False), (False, True), (True, True)]
+SIDES = {
+    "plain": (12, 7, 9),
+    "outer": (6, 1, 5),
+    "reversed": (8, 128, 160),
+    "none": (0, 3, 2),
+    "nothing to sum": (3, 0, 2),
+}
+
+
+def matrices(sides: tuple[int, int, int], across_a: bool, across_b: bool, dtype: Any = np.float32) -> tuple[Any, Any]:
+    rows, inner, columns = sides
+    random = np.random.default_rng(0)
+    a = random.standard_normal((inner, rows) if across_a else (rows, inner))
+    b = random.standard_normal((columns, inner) if across_b else (inner, columns))
+    return a.astype(dtype), b.astype(dtype)
+
+
+def naive(a: Any, b: Any, across_a: bool, across_b: bool) -> Any:
+    return np.einsum(
+        "ij,jk", *[np.asarray(x.T if across else x, np.float64) for x, across in ((a, across_a), (b, across_b))]
+    )
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_every_form_gives_the_product(sides: tuple[int, int, int], flags: tuple[bool, bool], dtype: Any) -> None:
+    a, b = matrices(sides, *flags, dtype)
+    expected, known = naive(a, b, *flags), products.form_of(a.dtype, a.shape, b.shape, *flags)
+    for form in (known, products.form_of(a.dtype, None, b.shape, *flags)):
+        got = form(a, b)
+        np.testing.assert_array_equal(got, known(a, b))
+        assert got.dtype == dtype
+        assert got.flags.c_contiguous
+        np.testing.assert_allclose(got, expected, rtol=2e-3 if dtype == np.float16 else 1e-4, atol=1e-4)
+        if dtype != np.float16:
+            out = np.full_like(got, np.nan)
+            assert form(a, b, out) is out
+            np.testing.assert_array_equal(out, got)
+
+
+def test_shapes_choose_the_form() -> None:
+    def form(a: tuple[int, ...], b: tuple[int, ...], *flags: bool, dtype: Any = np.float32) -> Any:
+        return products.form_of(np.dtype(dtype), a, b, *flags)
+
+    reversed_ = form((32, 512), (256, 512), False, True)
+    assert reversed_ is form((8, 128), (128, 128), False, True)
+    plain = form((256, 512), (256, 512), False, True)
+    assert plain is not reversed_
+    for a, b in [
+        ((4, 512), (256, 512)),
+        ((65, 512), (512, 512)),
+        ((32, 512), (64, 512)),
+        ((8, 64), (64, 64)),
+        ((2, 3), (4, 5)),
+    ]:
+        assert form(a, b, False, True) is plain
+    assert form((32, 512), (256, 512), False, True, dtype=np.float64) is plain
+    assert form((5, 1), (4, 1), False, True) is not plain
+    assert form((1, 1), (4, 1), False, True) is plain
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_a_column_times_a_row_has_the_bits_of_a_sum_from_zero(flags: tuple[bool, bool]) -> None:
+    column = np.array([-0.0, 0.0, 1.5, -2.25, np.inf, 1e-30, -1e-30, 3e38], np.float32)
+    row = np.array([-1.0, 0.0, -0.0, 7.125, 1e-30, 3e38], np.float32)
+    a, b = np.reshape(column, (1, -1) if flags[0] else (-1, 1)), np.reshape(row, (-1, 1) if flags[1] else (1, -1))
+    with np.errstate(all="ignore"):
+        got = products.matrix_product(a, b, *flags)
+        expected = np.outer(column, row) + np.float32(0)
+    np.testing.assert_array_equal(got, expected)
+    numbers = ~np.isnan(expected)
+    np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(expected)[numbers])
+
+
+@pytest.mark.parametrize("sides", [SIDES["outer"], SIDES["reversed"]])
+def test_many_threads_compute_products_at_once(sides: tuple[int, int, int]) -> None:
+    pairs = []
+    for seed in range(8):
+        a, b = matrices(sides, False, True)
+        pairs.append((a + np.float32(seed), b))
+    alone = [products.matrix_product(a, b, False, True) for a, b in pairs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda pair: products.matrix_product(*pair, False, True), pairs * 20))
+    for got, expected in zip(together, alone * 20, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_memory_on_the_way_is_used_again_and_not_kept_where_it_is_large() -> None:
+    room = products.Room()
+    first = room.array((3, 4), np.dtype(np.float32))
+    assert np.shares_memory(first, room.array((2,), np.dtype(np.float64)))
+    large = room.array((products.KEPT_BYTES + 1,), np.dtype(np.uint8))
+    assert not np.shares_memory(large, room.array((8,), np.dtype(np.uint8)))
