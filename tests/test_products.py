@@ -91,7 +91,7 @@ def test_many_threads_compute_products_at_once(sides: tuple[int, int, int]) -> N
         pairs.append((a + np.float32(seed), b))
     alone = [products.matrix_product(a, b, False, True) for a, b in pairs]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda pair: products.matrix_product(*pair, False, True), pairs * 20))
+        together = list(pool.map(lambda pair: products.matrix_product(pair[0], pair[1], False, True), pairs * 20))
     for got, expected in zip(together, alone * 20, strict=True):
         np.testing.assert_array_equal(got, expected)
 
