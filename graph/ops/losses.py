@@ -108,12 +108,15 @@ class SparseSoftmaxCrossEntropyWithLogits(Op):
     def compute(self, logits: Any, labels: Any) -> Any:
         _check_labels(logits.shape, labels)
         shifted, exponentials, total = parts(logits, -1)
-        rows = np.size(labels), logits.shape[-1]
-        chosen = np.arange(rows[0]), np.ravel(labels)
-        loss = np.log(total).reshape(rows[0]) - shifted.reshape(rows)[chosen]
-        back = np.divide(exponentials, total, out=exponentials)
-        back.reshape(rows)[chosen] -= 1
-        return loss.reshape(labels.shape).astype(logits.dtype), back.astype(logits.dtype, copy=False)
+        # where in a flat vector the classes that are asked for lie
+        chosen = np.arange(labels.size) * logits.shape[-1]
+        np.add(chosen, labels.reshape(-1), chosen)
+        loss = np.log(total).reshape(labels.shape)
+        np.subtract(loss, shifted.reshape(-1).take(chosen).reshape(labels.shape), loss)
+        back = np.divide(exponentials, total, exponentials)
+        flat = back.reshape(-1, copy=False)
+        flat[chosen] = flat.take(chosen) - flat.dtype.type(1)
+        return loss.astype(logits.dtype, copy=False), back.astype(logits.dtype, copy=False)
 
     def grad(self, operation: Operation, dloss: Tensor, dback: Tensor) -> list[Tensor | None]:
         return [_by_logits(operation, ExpandDims(-1)(dloss), dback), None]
@@ -133,8 +136,9 @@ def _check_labels(logits: tuple[int, ...], labels: Any) -> None:
         raise errors.InvalidArgumentError(
             None, None, f"labels of shape {list(labels.shape)} do not fit logits of shape {list(logits)}"
         )
-    wrong = (labels < 0) | (labels >= logits[-1])
-    if np.any(wrong):
+    # as unsigned numbers, negative ones are the largest
+    if labels.size and np.maximum.reduce(labels.view(f"u{labels.dtype.itemsize}"), axis=None) >= logits[-1]:
+        wrong = (labels < 0) | (labels >= logits[-1])
         first = np.asarray(labels)[wrong].flat[0]
         raise errors.InvalidArgumentError(
             None, None, f"Received a label value of {first} which is outside the valid range of [0, {logits[-1]})."

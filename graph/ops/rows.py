@@ -1,4 +1,4 @@
-"""Kernels on rows that gathers, scatters and segment sums share: checked indices, and adding rows in a fixed order."""
+"""Kernels on rows that gathers, scatters and segment sums share: checked indices, and combining rows in a fixed order."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
+from .scratch import BLOCK, scratch
+
+Array = np.ndarray[Any, Any]
+
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+#: Rows of fewer elements than this are combined element by element.
+_NARROW = 16
+
+#: Up to how many repeated rows of a block are combined one after the other.
+_FEW = 16
 
 
 def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0) -> None:
     """Raises InvalidArgumentError that names the first index outside of [0, limit), as TF words it; `lowest` allows more."""
-    if indices.size and (indices.min() < lowest or indices.max() >= limit):
+    if not indices.size:
+        return
+    if lowest == 0:  # as unsigned numbers, negative ones are the largest
+        fine = np.maximum.reduce(indices.view(_UNSIGNED[indices.dtype.itemsize]), axis=None) < limit
+    else:
+        fine = indices.min() >= lowest and indices.max() < limit
+    if not fine:
         place = np.argwhere((indices < lowest) | (indices >= limit))[0]
         where = f"[{','.join(str(i) for i in place)}]" if place.size else ""
         raise InvalidArgumentError(
@@ -19,19 +36,88 @@ def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0
         )
 
 
-def add_rows(out: Any, ids: Any, rows: Any) -> Any:
-    """`out[ids[i]] += rows[i]` for i = 0, 1, …, in that order, in place; `ids` is a vector of rows of a contiguous `out`.
+def sorted_order(ids: Array) -> tuple[Array, Array]:
+    """The places of a vector of integers in the order of their values, equal ones as they come; and where a new value begins.
 
-    The elements are added as one flat vector, for which NumPy's `add.at` has a fast loop: 0.13 ms for 1,024 rows of 64
-    floats, where rows take 0.73 ms, and sorting the ids and summing runs 0.43 ms (0.08 ms where few ids repeat often).
+    The second is True at each place of that order that holds another value than the one before it.
     """
-    width = int(np.prod(out.shape[1:], dtype=np.int64))
+    bits = max(ids.size - 1, 0).bit_length()
+    starts = np.empty(ids.size, np.bool_)
+    starts[:1] = True
+    if ids.dtype.itemsize > 4 and ids.size and max(abs(int(ids.min())), abs(int(ids.max()))) >> (62 - bits):
+        order = np.argsort(ids, kind="stable")
+        in_order = ids[order]
+    else:  # value and place in one number each: sorting numbers is several times as fast as finding their order
+        order = ids.astype(np.int64)
+        np.left_shift(order, bits, out=order)
+        np.bitwise_or(order, np.arange(ids.size), out=order)
+        order.sort()
+        in_order = np.right_shift(order, bits)
+        np.bitwise_and(order, (1 << bits) - 1, out=order)
+    np.not_equal(in_order[1:], in_order[:-1], out=starts[1:])
+    return order, starts
+
+
+def take_rows(table: Array, ids: Array, out: Array) -> Array:
+    """The rows of a contiguous `table` that a vector of ids names, into `out`. The ids have been checked."""
+    return np.take(table, ids, axis=0, out=out, mode="clip")  # the other modes copy once more
+
+
+def put_rows(table: Array, ids: Array, rows: Array) -> None:
+    """The inverse, with contiguous `rows`: of equal ids the last one wins."""
+    if rows.size:
+        whole = np.dtype((np.void, rows.nbytes // len(rows)))  # twice as fast as an assignment to rows of elements
+        np.put(table.reshape(-1, copy=False).view(whole), ids, rows.reshape(-1).view(whole), mode="clip")
+
+
+def combine_in_turn(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
+    """`table[ids[i]] = ufunc(table[ids[i]], rows[i])` for i = 0, 1, ..., in that order, in place, in a contiguous `table`.
+
+    `rows` may be a broadcast view. 1,024 rows of 64 floats take 0.04 ms, where elements one by one (`ufunc.at`) take
+    0.16 ms; the part of the rows whose id came before takes that still.
+    """
+    width = int(np.prod(table.shape[1:], dtype=np.int64))
     if ids.size == 0 or width == 0:
-        return out
-    positions = ids.astype(np.int64, copy=False)
+        return
+    table, rows = table.reshape(-1, width, copy=False), rows.reshape(-1, width)
+    if width < _NARROW:
+        _one_by_one(ufunc, table, ids, rows)
+        return
+    count = max(1, BLOCK // width)
+    for start in range(0, ids.size, count):
+        _combine_block(ufunc, table, ids[start : start + count], rows[start : start + count])
+
+
+def _combine_block(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
+    """Rows are worked on where they are copied to; one whose id came before takes up the result of that."""
+    (work,) = scratch(table.dtype, rows.size, 1)
+    work = work.reshape(rows.shape)
+    ufunc(take_rows(table, ids, work), rows, out=work)
+    order, starts = sorted_order(ids)
+    repeated = np.flatnonzero(~starts)
+    if len(repeated) <= _FEW:
+        for before, again in zip(order[repeated - 1].tolist(), order[repeated].tolist(), strict=True):
+            ufunc(work[before], rows[again], out=work[again])
+    else:  # all where the id comes first, and then all have its result
+        again = order[repeated]
+        first = order[starts][np.cumsum(starts)[repeated] - 1]
+        _one_by_one(ufunc, work, first, rows[again])
+        work[again] = work[first]
+    put_rows(table, ids, work)
+
+
+def _one_by_one(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
+    """Element by element: as one flat vector, for which NumPy has a fast loop."""
+    width = table.shape[1]
+    places = ids.astype(np.int64, copy=False)
     if width > 1:
-        positions = (positions[:, None] * width + np.arange(width)).reshape(-1)
-    np.add.at(out.reshape(-1), positions, rows.reshape(-1))
+        places = (places[:, None] * width + np.arange(width)).reshape(-1)
+    ufunc.at(table.reshape(-1, copy=False), places, rows.reshape(-1))
+
+
+def add_rows(out: Array, ids: Array, rows: Array) -> Array:
+    """`out[ids[i]] += rows[i]` for i = 0, 1, …, in that order, in place; `ids` is a vector of rows of a contiguous `out`."""
+    combine_in_turn(np.add, out, ids, rows)
     return out
 
 

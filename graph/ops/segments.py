@@ -19,7 +19,7 @@ from .constant import constant_value
 from .convert import convert_to_tensor
 from .gathering import gather, index_type
 from .getitem import getitem
-from .rows import check_range, summed_rows
+from .rows import check_range, sorted_order, summed_rows
 from .sizes import shape
 
 #: From how many elements on TensorFlow warns that sparse gradients become dense.
@@ -112,6 +112,23 @@ class SegmentSum(Op):
 
 def _distinct(x: Any, dtype: DType) -> tuple[Any, Any, Any]:
     """The distinct values in the order they first occur, the number of each element's value, and how often each occurs."""
+    if x.dtype.kind not in "iu" or x.dtype == np.uint64:
+        return _distinct_any(x, dtype)
+    order, starts = sorted_order(x)
+    begins = np.flatnonzero(starts)
+    first = np.zeros(x.size, np.bool_)
+    first[order[begins]] = True
+    number = np.cumsum(first, dtype=dtype.np)  # from 1 on
+    inverse, in_order = np.empty(x.size, dtype.np), np.subtract(number, 1)[order[begins]]
+    counts = np.diff(begins, append=x.size)
+    inverse[order] = np.repeat(in_order, counts)
+    times = np.empty(begins.size, dtype.np)
+    times[in_order] = counts
+    return x[first], inverse, times
+
+
+def _distinct_any(x: Any, dtype: DType) -> tuple[Any, Any, Any]:
+    """The same for other than integers."""
     values, first, inverse, counts = np.unique(x, return_index=True, return_inverse=True, return_counts=True)
     order = np.argsort(first, kind="stable")
     place = np.empty_like(order)

@@ -62,9 +62,9 @@ def parts(logits: Any, axis: int) -> tuple[Any, Any, Any]:
         empty = np.zeros(logits.shape, np.float32 if logits.dtype.itemsize == 2 else logits.dtype)
         return empty, empty.copy(), np.ones((), empty.dtype)
     wide = logits.astype(np.float32) if logits.dtype.itemsize == 2 else logits
-    shifted = wide - wide.max(axis=axis, keepdims=True)
+    shifted = np.subtract(wide, np.maximum.reduce(wide, axis, keepdims=True))
     exponentials = np.exp(shifted)
-    return shifted, exponentials, exponentials.sum(axis=axis, keepdims=True)
+    return shifted, exponentials, np.add.reduce(exponentials, axis, keepdims=True)
 
 
 def through_softmax(dy: Tensor, y: Tensor, axis: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,38 @@ from .. import shapes
 from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..parallel import for_blocks
 from ..shapes import Dims
+from .scratch import BLOCK, Array, scratch
 from .variables import check_handle, updatable
 
-Array = np.ndarray[Any, Any]
-
-#: How many elements an update works on at a time: what a step needs of them stays in the cache.
-BLOCK = 32_768
+#: A step of an optimizer on arrays of one form, in place: the variable and its slots, the gradient, and memory to work in.
+Step = Callable[..., None]
 
 
-def blocks(slots: tuple[Any, ...], grad: Any) -> Iterator[tuple[Array, ...]]:
-    """The variables and the gradient cut into the same flat blocks; those of variables are their own memory.
+def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 0) -> None:
+    """`step(*slots, grad, *work)` on equal flat blocks of the variables, of the gradient (if any) and of `work` arrays.
 
+    Blocks go to as many threads as there are, so an element's result must not depend on where in a block it lies.
     Raises FailedPreconditionError for an uninitialized variable, InvalidArgumentError for a gradient of another shape.
     """
-    flat = [updatable(slot, grad).reshape(-1, copy=False) for slot in slots]
-    # A gradient that is a view of the variable itself must not change under the update.
-    grad = np.array(grad) if any(np.may_share_memory(grad, target) for target in flat) else grad
-    flat.append(np.reshape(grad, -1))
-    for start in range(0, flat[0].size, BLOCK):
-        yield tuple(array[start : start + BLOCK] for array in flat)
+    shaped = slots[0].read() if grad is None else grad
+    flat = [updatable(slot, shaped).reshape(-1, copy=False) for slot in slots]
+    if grad is not None:
+        for target in flat:
+            if np.may_share_memory(grad, target):  # a view of the variable itself must not change under the update
+                grad = np.array(grad)
+        flat.append(grad.reshape(-1))
+    size, dtype = flat[0].size, flat[0].dtype
+    if size <= BLOCK:
+        step(*flat, *scratch(dtype, size, work))
+        return
+
+    def block(index: int, thread: int) -> None:
+        parts = [array[index * BLOCK : (index + 1) * BLOCK] for array in flat]
+        step(*parts, *scratch(dtype, parts[0].size, work))
+
+    for_blocks(block, -(-size // BLOCK))
 
 
 def update_inputs(
@@ -69,8 +81,11 @@ class ResourceApplyGradientDescent(Op):
         return dense_inputs(self, (var,), (alpha,), delta)
 
     def compute(self, state: Any, var: Any, alpha: Any, delta: Any) -> None:
-        for value, grad in blocks((var,), delta):
-            np.subtract(value, alpha * grad, out=value)
+        def step(value: Array, grad: Array, work: Array) -> None:
+            np.multiply(alpha, grad, out=work)
+            np.subtract(value, work, out=value)
+
+        on_blocks(step, (var,), delta, 1)
 
 
 @op
@@ -89,16 +104,24 @@ class ResourceApplyMomentum(Op):
         return dense_inputs(self, (var, accum), (lr, momentum), grad)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, momentum: Any) -> None:
-        for value, total, dy in blocks((var, accum), grad):
-            momentum_step(value, total, dy, lr, momentum, self.use_nesterov)
+        on_blocks(momentum_step(lr, momentum, self.use_nesterov), (var, accum), grad, 1)
 
 
-def momentum_step(value: Array, total: Array, grad: Array, lr: Any, momentum: Any, nesterov: bool) -> None:
-    """One step of momentum on arrays, in place."""
-    np.multiply(total, momentum, out=total)
-    np.add(total, grad, out=total)
-    step = total * momentum + grad if nesterov else total
-    np.subtract(value, step * lr, out=value)
+def momentum_step(lr: Any, momentum: Any, nesterov: bool) -> Step:
+    """A step of momentum on the variable and its accumulator."""
+
+    def step(value: Array, total: Array, grad: Array, work: Array) -> None:
+        np.multiply(total, momentum, out=total)
+        np.add(total, grad, out=total)
+        if nesterov:
+            np.multiply(total, momentum, out=work)
+            np.add(work, grad, out=work)
+            np.multiply(work, lr, out=work)
+        else:
+            np.multiply(total, lr, out=work)
+        np.subtract(value, work, out=value)
+
+    return step
 
 
 @op
@@ -125,27 +148,33 @@ class ResourceApplyAdam(Op):
         epsilon: Any, grad: Any,
     ) -> None:  # fmt: skip
         rate = adam_rate(lr, beta1_power, beta2_power)
-        for value, mean, square, dy in blocks((var, m, v), grad):
-            work = (1 - beta1) * dy
-            np.multiply(mean, beta1, out=mean)
-            np.add(mean, work, out=mean)
-            step = mean * beta1 + work if self.use_nesterov else mean
-            np.multiply(dy, dy, out=work)
-            np.multiply(work, 1 - beta2, out=work)
-            np.multiply(square, beta2, out=square)
-            np.add(square, work, out=square)
-            adam_step(value, step, square, rate, epsilon)
+        rest1, rest2, nesterov = 1 - beta1[()], 1 - beta2[()], self.use_nesterov
+
+        def step(value: Array, mean: Array, square: Array, dy: Array, work: Array, scale: Array) -> None:
+            np.multiply(dy, dy, work)
+            np.multiply(work, rest2, work)
+            np.multiply(square, beta2, square)
+            np.add(square, work, square)
+            np.multiply(rest1, dy, work)
+            np.multiply(mean, beta1, mean)
+            np.add(mean, work, mean)
+            if nesterov:
+                np.multiply(mean, beta1, scale)
+                np.add(scale, work, work)
+            adam_step(value, work if nesterov else mean, square, rate, epsilon, work, scale)
+
+        on_blocks(step, (var, m, v), grad, 2)
 
 
 def adam_rate(lr: Any, beta1_power: Any, beta2_power: Any) -> Any:
     """Adam's learning rate with the correction of the first steps' bias."""
-    return lr * np.sqrt(1 - beta2_power) / (1 - beta1_power)
+    return lr[()] * np.sqrt(1 - beta2_power[()]) / (1 - beta1_power[()])
 
 
-def adam_step(value: Array, mean: Array, square: Array, rate: Any, epsilon: Any) -> None:
-    """value -= rate * mean / (sqrt(square) + epsilon), in place."""
-    scale = np.sqrt(square)
-    np.add(scale, epsilon, out=scale)
-    step = rate * mean
-    np.divide(step, scale, out=step)
-    np.subtract(value, step, out=value)
+def adam_step(value: Array, mean: Array, square: Array, rate: Any, epsilon: Any, work: Array, scale: Array) -> None:
+    """value -= rate * mean / (sqrt(square) + epsilon), in place. `mean` may be `work`."""
+    np.sqrt(square, scale)
+    np.add(scale, epsilon, scale)
+    np.multiply(rate, mean, work)
+    np.divide(work, scale, work)
+    np.subtract(value, work, value)

@@ -10,7 +10,8 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .training import Array, blocks, dense_inputs
+from .scratch import Array
+from .training import Step, dense_inputs, on_blocks
 from .training_sparse import on_rows, sparse_inputs
 
 
@@ -35,8 +36,7 @@ class ResourceApplyAdadelta(Op):
     def compute(
         self, state: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any
     ) -> None:
-        for value, total, moved, dy in blocks((var, accum, accum_update), grad):
-            adadelta_step(value, total, moved, dy, (lr, rho, epsilon))
+        on_blocks(adadelta_step(lr, rho, epsilon), (var, accum, accum_update), grad, 2)
 
 
 @op
@@ -57,19 +57,29 @@ class ResourceSparseApplyAdadelta(Op):
     def compute(
         self, state: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any, indices: Any
     ) -> None:  # fmt: skip
-        def step(value: Array, total: Array, moved: Array, dy: Array) -> None:
-            adadelta_step(value, total, moved, dy, (lr, rho, epsilon))
-
-        on_rows(step, (var, accum, accum_update), indices, grad)
+        on_rows(adadelta_step(lr, rho, epsilon), (var, accum, accum_update), indices, grad, 2)
 
 
-def adadelta_step(value: Array, total: Array, moved: Array, grad: Array, rates: tuple[Any, Any, Any]) -> None:
-    """One step of Adadelta on arrays, in place."""
-    lr, rho, epsilon = rates
-    np.multiply(total, rho, out=total)
-    np.add(total, (1 - rho) * (grad * grad), out=total)
-    step = np.sqrt(moved + epsilon) / np.sqrt(total + epsilon)
-    np.multiply(step, grad, out=step)
-    np.subtract(value, lr * step, out=value)
-    np.multiply(moved, rho, out=moved)
-    np.add(moved, (1 - rho) * (step * step), out=moved)
+def adadelta_step(lr: Any, rho: Any, epsilon: Any) -> Step:
+    """A step of Adadelta on the variable, the mean square of gradients and that of steps."""
+    rest = 1 - rho[()]
+
+    def step(value: Array, total: Array, moved: Array, grad: Array, work: Array, scale: Array) -> None:
+        np.multiply(total, rho, total)
+        np.multiply(grad, grad, work)
+        np.multiply(rest, work, work)
+        np.add(total, work, total)
+        np.add(moved, epsilon, work)
+        np.sqrt(work, work)
+        np.add(total, epsilon, scale)
+        np.sqrt(scale, scale)
+        np.divide(work, scale, work)
+        np.multiply(work, grad, work)
+        np.multiply(lr, work, scale)
+        np.subtract(value, scale, value)
+        np.multiply(work, work, work)
+        np.multiply(rest, work, work)
+        np.multiply(moved, rho, moved)
+        np.add(moved, work, moved)
+
+    return step

@@ -11,7 +11,8 @@ from ..dtypes import DType, int64
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .training import Array, blocks, dense_inputs
+from .scratch import Array
+from .training import dense_inputs, on_blocks
 from .training_proximal import thresholded
 from .training_sparse import on_rows, sparse_inputs
 
@@ -41,8 +42,8 @@ class ResourceApplyAdagradDA(Op):
         l1: Any, l2: Any, global_step: Any,
     ) -> None:  # fmt: skip
         rates = (lr, l1, l2, np.asarray(global_step, self.dtype.np))
-        for value, total, squares, dy in blocks((var, gradient_accumulator, gradient_squared_accumulator), grad):
-            adagrad_da_step(value, total, squares, dy, rates)
+        slots = (var, gradient_accumulator, gradient_squared_accumulator)
+        on_blocks(lambda value, total, squares, dy: adagrad_da_step(value, total, squares, dy, rates), slots, grad)
 
 
 @op

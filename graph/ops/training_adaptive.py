@@ -11,7 +11,8 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .training import Array, blocks, update_inputs
+from .scratch import Array
+from .training import Step, on_blocks, update_inputs
 
 
 @op
@@ -29,16 +30,21 @@ class ResourceApplyAdagrad(Op):
         return ()
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any) -> None:
-        for value, total, dy in blocks((var, accum), grad):
-            adagrad_step(value, total, dy, lr)
+        on_blocks(adagrad_step(lr), (var, accum), grad, 2)
 
 
-def adagrad_step(value: Array, total: Array, grad: Array, lr: Any) -> None:
-    """One step of Adagrad on arrays, in place."""
-    np.add(total, grad * grad, out=total)
-    step = lr * grad
-    np.divide(step, np.sqrt(total), out=step)
-    np.subtract(value, step, out=value)
+def adagrad_step(lr: Any) -> Step:
+    """A step of Adagrad on the variable and its accumulator."""
+
+    def step(value: Array, total: Array, grad: Array, work: Array, scale: Array) -> None:
+        np.multiply(grad, grad, work)
+        np.add(total, work, total)
+        np.multiply(lr, grad, work)
+        np.sqrt(total, scale)
+        np.divide(work, scale, work)
+        np.subtract(value, work, value)
+
+    return step
 
 
 @op
@@ -61,8 +67,7 @@ class ResourceApplyRMSProp(Op):
     def compute(
         self, state: Any, var: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any
     ) -> None:
-        for value, square, moment, dy in blocks((var, ms, mom), grad):
-            rmsprop_step(value, (None, square, moment), dy, (lr, rho, momentum, epsilon))
+        on_blocks(rmsprop_step(lr, rho, momentum, epsilon), (var, ms, mom), grad, 2)
 
 
 @op
@@ -85,23 +90,52 @@ class ResourceApplyCenteredRMSProp(Op):
     def compute(
         self, state: Any, var: Any, mg: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any
     ) -> None:  # fmt: skip
-        for value, mean, square, moment, dy in blocks((var, mg, ms, mom), grad):
-            rmsprop_step(value, (mean, square, moment), dy, (lr, rho, momentum, epsilon))
+        on_blocks(centered_rmsprop_step(lr, rho, momentum, epsilon), (var, mg, ms, mom), grad, 2)
 
 
-def rmsprop_step(
-    value: Array, slots: tuple[Array | None, Array, Array], grad: Array, rates: tuple[Any, Any, Any, Any]
-) -> None:
-    """One step of RMSProp on arrays, in place; with a mean gradient among the slots it is centered."""
-    mean, square, moment = slots
-    lr, rho, momentum, epsilon = rates
-    np.multiply(square, rho, out=square)
-    np.add(square, (1 - rho) * (grad * grad), out=square)
-    spread = square + epsilon
-    if mean is not None:
-        np.multiply(mean, rho, out=mean)
-        np.add(mean, (1 - rho) * grad, out=mean)
-        np.subtract(spread, mean * mean, out=spread)
-    np.multiply(moment, momentum, out=moment)
-    np.add(moment, lr * grad / np.sqrt(spread), out=moment)
-    np.subtract(value, moment, out=value)
+def rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:
+    """A step of RMSProp on the variable, the mean square and the momentum."""
+    rest = 1 - rho[()]
+
+    def step(value: Array, square: Array, moment: Array, grad: Array, work: Array, spread: Array) -> None:
+        _spread(square, grad, (rho, rest, epsilon), work, spread)
+        _moved(value, moment, grad, (lr, momentum), work, spread)
+
+    return step
+
+
+def centered_rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:
+    """A step of centered RMSProp on the variable, the mean, the mean square and the momentum."""
+    rest = 1 - rho[()]
+
+    def step(value: Array, mean: Array, square: Array, moment: Array, grad: Array, work: Array, spread: Array) -> None:
+        _spread(square, grad, (rho, rest, epsilon), work, spread)
+        np.multiply(mean, rho, mean)
+        np.multiply(rest, grad, work)
+        np.add(mean, work, mean)
+        np.multiply(mean, mean, work)
+        np.subtract(spread, work, spread)
+        _moved(value, moment, grad, (lr, momentum), work, spread)
+
+    return step
+
+
+def _spread(square: Array, grad: Array, rates: tuple[Any, Any, Any], work: Array, spread: Array) -> None:
+    """square = rho square + (1 - rho) grad^2, spread = square + epsilon."""
+    rho, rest, epsilon = rates
+    np.multiply(square, rho, square)
+    np.multiply(grad, grad, work)
+    np.multiply(rest, work, work)
+    np.add(square, work, square)
+    np.add(square, epsilon, spread)
+
+
+def _moved(value: Array, moment: Array, grad: Array, rates: tuple[Any, Any], work: Array, spread: Array) -> None:
+    """moment = momentum moment + lr grad / sqrt(spread), value -= moment."""
+    lr, momentum = rates
+    np.multiply(moment, momentum, moment)
+    np.multiply(lr, grad, work)
+    np.sqrt(spread, spread)
+    np.divide(work, spread, work)
+    np.add(moment, work, moment)
+    np.subtract(value, moment, value)

@@ -11,7 +11,8 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .branchless import keep
-from .training import Array, blocks, dense_inputs
+from .scratch import Array
+from .training import Step, dense_inputs, on_blocks
 from .training_proximal import check_rates
 from .training_sparse import on_rows, sparse_inputs
 
@@ -29,8 +30,7 @@ class DenseFtrl(Op):
 
     def compute(self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, *rates: Any) -> None:
         check_rates(*rates[:3])
-        for value, total, line, dy in blocks((var, accum, linear), grad):
-            ftrl_step(value, total, line, dy, rates)
+        on_blocks(ftrl_step(rates), (var, accum, linear), grad)
 
 
 class SparseFtrl(Op):
@@ -47,11 +47,7 @@ class SparseFtrl(Op):
 
     def compute(self, state: Any, var: Any, accum: Any, linear: Any, grad: Any, indices: Any, *rates: Any) -> None:
         check_rates(*rates[:3])
-
-        def step(value: Array, total: Array, line: Array, dy: Array) -> None:
-            ftrl_step(value, total, line, dy, rates)
-
-        on_rows(step, (var, accum, linear), indices, grad)
+        on_rows(ftrl_step(rates), (var, accum, linear), indices, grad)
 
 
 def _check_count(definition: Any, rates: tuple[TensorLike, ...]) -> None:
@@ -107,17 +103,21 @@ class ResourceSparseApplyFtrlV2(SparseFtrl):
     rates = 5
 
 
-def ftrl_step(value: Array, total: Array, linear: Array, grad: Array, rates: tuple[Any, ...]) -> None:
-    """One step of Ftrl on arrays, in place; without shrinkage among the rates, of the first version."""
+def ftrl_step(rates: tuple[Any, ...]) -> Step:
+    """A step of Ftrl on the variable and its slots; without shrinkage among the rates, of the first version."""
     lr, l1, l2, *shrinkage, lr_power = rates
-    before = _to_the(total, -lr_power)
-    np.add(total, grad * grad, out=total)
-    after = _to_the(total, -lr_power)
-    if shrinkage:
-        grad = grad + 2 * shrinkage[0] * value
-    np.add(linear, grad - (after - before) / lr * value, out=linear)
-    leader = (l1 * np.sign(linear) - linear) / (after / lr + 2 * l2)
-    value[...] = keep(np.abs(linear) > l1, leader)
+
+    def step(value: Array, total: Array, linear: Array, grad: Array) -> None:
+        before = _to_the(total, -lr_power)
+        np.add(total, grad * grad, out=total)
+        after = _to_the(total, -lr_power)
+        if shrinkage:
+            grad = grad + 2 * shrinkage[0] * value
+        np.add(linear, grad - (after - before) / lr * value, out=linear)
+        leader = (l1 * np.sign(linear) - linear) / (after / lr + 2 * l2)
+        value[...] = keep(np.abs(linear) > l1, leader)
+
+    return step
 
 
 def _to_the(x: Array, power: Any) -> Array:

@@ -11,7 +11,8 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .training import Array, blocks, dense_inputs
+from .scratch import Array
+from .training import dense_inputs, on_blocks
 from .training_sparse import on_rows, sparse_inputs
 
 
@@ -30,8 +31,7 @@ class ResourceApplyProximalGradientDescent(Op):
         return dense_inputs(self, (var,), (alpha, l1, l2), delta)
 
     def compute(self, state: Any, var: Any, alpha: Any, l1: Any, l2: Any, delta: Any) -> None:
-        for value, dy in blocks((var,), delta):
-            proximal_step(value, dy, alpha, l1, l2)
+        on_blocks(lambda value, dy: proximal_step(value, dy, alpha, l1, l2), (var,), delta)
 
 
 @op
@@ -71,8 +71,7 @@ class ResourceApplyProximalAdagrad(Op):
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, l1: Any, l2: Any, grad: Any) -> None:
         check_rates(lr, l1, l2)
-        for value, total, dy in blocks((var, accum), grad):
-            proximal_adagrad_step(value, total, dy, lr, l1, l2)
+        on_blocks(lambda value, total, dy: proximal_adagrad_step(value, total, dy, lr, l1, l2), (var, accum), grad)
 
 
 @op

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .training import BLOCK, Array, adam_rate, adam_step, momentum_step, update_inputs
-from .training_adaptive import adagrad_step, rmsprop_step
+from .rows import add_rows, put_rows, take_rows
+from .scratch import BLOCK, Array, scratch
+from .training import Step, adam_rate, adam_step, momentum_step, on_blocks, update_inputs
+from .training_adaptive import adagrad_step, centered_rmsprop_step, rmsprop_step
 from .variable_rows import check_indices, check_rows
 
 
@@ -30,23 +31,49 @@ def sparse_inputs(
     return ()
 
 
-def _distinct(indices: Array, targets: list[Array]) -> Array:
-    """The indices, checked. Raises InvalidArgumentError out of range or where one repeats."""
+def _row_targets(slots: tuple[Any, ...], indices: Array, grad: Array) -> list[Array]:
+    """The slots' memory. Raises InvalidArgumentError for another shape of one or of the gradient, and for indices that are
+    out of range or repeat."""
+    targets: list[Array] = [slot.read() for slot in slots]
+    whole = targets[0].shape
+    for slot, target in zip(slots, targets, strict=True):
+        if target.shape != whole:
+            message = f"variable {slot.name} has shape {shapes.text(target.shape)}, not {shapes.text(whole)}"
+            raise errors.InvalidArgumentError(None, None, message)
+    if grad.shape != indices.shape + whole[1:]:
+        message = (
+            f"a gradient of shape {shapes.text(grad.shape)} does not fit {indices.size} rows of {shapes.text(whole)}"
+        )
+        raise errors.InvalidArgumentError(None, None, message)
     check_rows(indices, targets[0])
-    ordered = np.sort(indices)
+    ordered = np.sort(indices, axis=None)
     if (ordered[1:] == ordered[:-1]).any():
         raise errors.InvalidArgumentError(None, None, "the indices of a sparse update must be distinct: sum equal ones")
-    return indices
+    return targets
 
 
-def on_rows(step: Callable[..., None], slots: tuple[Any, ...], indices: Array, grad: Array) -> None:
-    """`step(*rows of the slots, rows of the gradient)` in place."""
-    targets = [slot.read() for slot in slots]
-    chosen = _distinct(indices, targets)
-    rows = [target[chosen] for target in targets]
-    step(*rows, grad)
-    for target, row in zip(targets, rows, strict=True):
-        target[chosen] = row
+def on_rows(step: Step, slots: tuple[Any, ...], indices: Array, grad: Array, work: int = 0) -> None:
+    """`step(*rows of the slots, rows of the gradient, *work)` in place, on as many rows at a time as make a block.
+
+    The rows come as flat arrays. `work`: how many arrays of memory the step takes.
+    """
+    targets = _row_targets(slots, indices, grad)
+    if not grad.size:
+        return
+    # A gradient that is a view of a slot itself must not change under the update.
+    grad = np.array(grad) if any(np.may_share_memory(grad, target) for target in targets) else grad
+    ids, flat, width = indices.reshape(-1), grad.reshape(-1), grad.size // indices.size
+    tables = [target.reshape(-1, width, copy=False) for target in targets]
+    count = max(1, BLOCK // width)
+    for start in range(0, ids.size, count):
+        chosen, part = ids[start : start + count], flat[start * width : (start + count) * width]
+        arrays = scratch(tables[0].dtype, part.size, len(tables) + work)
+        rows = [array.reshape(-1, width) for array in arrays[: len(tables)]]
+        for table, copied in zip(tables, rows, strict=True):
+            take_rows(table, chosen, copied)
+        step(*arrays[: len(tables)], part, *arrays[len(tables) :])
+        for table, changed in zip(tables, rows, strict=True):
+            put_rows(table, chosen, changed)
 
 
 @op
@@ -65,10 +92,7 @@ class ResourceSparseApplyMomentum(Op):
         return sparse_inputs(self, (var, accum), (lr, momentum), grad, indices)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, indices: Any, momentum: Any) -> None:
-        def step(value: Array, total: Array, dy: Array) -> None:
-            momentum_step(value, total, dy, lr, momentum, self.use_nesterov)
-
-        on_rows(step, (var, accum), indices, grad)
+        on_rows(momentum_step(lr, momentum, self.use_nesterov), (var, accum), indices, grad, 1)
 
 
 @op
@@ -86,7 +110,7 @@ class ResourceSparseApplyAdagrad(Op):
         return sparse_inputs(self, (var, accum), (lr,), grad, indices)
 
     def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, indices: Any) -> None:
-        on_rows(lambda value, total, dy: adagrad_step(value, total, dy, lr), (var, accum), indices, grad)
+        on_rows(adagrad_step(lr), (var, accum), indices, grad, 2)
 
 
 @op
@@ -108,10 +132,7 @@ class ResourceSparseApplyRMSProp(Op):
         self, state: Any, var: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any,
         indices: Any,
     ) -> None:  # fmt: skip
-        def step(value: Array, square: Array, moment: Array, dy: Array) -> None:
-            rmsprop_step(value, (None, square, moment), dy, (lr, rho, momentum, epsilon))
-
-        on_rows(step, (var, ms, mom), indices, grad)
+        on_rows(rmsprop_step(lr, rho, momentum, epsilon), (var, ms, mom), indices, grad, 2)
 
 
 @op
@@ -133,10 +154,8 @@ class ResourceSparseApplyCenteredRMSProp(Op):
         self, state: Any, var: Any, mg: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any,
         grad: Any, indices: Any,
     ) -> None:  # fmt: skip
-        def step(value: Array, mean: Array, square: Array, moment: Array, dy: Array) -> None:
-            rmsprop_step(value, (mean, square, moment), dy, (lr, rho, momentum, epsilon))
-
-        on_rows(step, (var, mg, ms, mom), indices, grad)
+        step = centered_rmsprop_step(lr, rho, momentum, epsilon)
+        on_rows(step, (var, mg, ms, mom), indices, grad, 2)
 
 
 @op
@@ -158,14 +177,19 @@ class ResourceSparseApplyAdam(Op):
         self, state: Any, var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,
         epsilon: Any, grad: Any, indices: Any,
     ) -> None:  # fmt: skip
-        value, mean, square = (slot.read() for slot in (var, m, v))
-        chosen = _distinct(indices, [value, mean, square])
-        np.multiply(mean, beta1, out=mean)
-        mean[chosen] += (1 - beta1) * grad
-        np.multiply(square, beta2, out=square)
-        square[chosen] += (1 - beta2) * (grad * grad)
+        mean, square = _row_targets((var, m, v), indices, grad)[1:]
+        rest1, rest2, ids = 1 - beta1[()], 1 - beta2[()], indices.reshape(-1)
+        moved, spread = (change.reshape(ids.size, *mean.shape[1:]) for change in (rest1 * grad, rest2 * (grad * grad)))
+
+        def decay(mean: Array, square: Array) -> None:
+            np.multiply(mean, beta1, mean)
+            np.multiply(square, beta2, square)
+
+        def step(value: Array, mean: Array, square: Array, work: Array, scale: Array) -> None:
+            adam_step(value, mean, square, rate, epsilon, work, scale)
+
         rate = adam_rate(lr, beta1_power, beta2_power)
-        rows = max(1, BLOCK // max(1, value[:1].size))
-        for start in range(0, len(value), rows):
-            part = slice(start, start + rows)
-            adam_step(value[part], mean[part], square[part], rate, epsilon)
+        on_blocks(decay, (m, v))
+        add_rows(mean, ids, moved)
+        add_rows(square, ids, spread)
+        on_blocks(step, (var, m, v), None, 2)

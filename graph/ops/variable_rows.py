@@ -17,14 +17,11 @@ from ..shapes import Dims
 from .arithmetic import numeric
 from .constant import const
 from .reshaping import Reshape, reshape
-from .rows import check_range
+from .rows import check_range, combine_in_turn
 from .sizes import shape
 from .variables import VariableShape, check_handle
 
 Array = np.ndarray[Any, Any]
-
-#: Up to how often one row may repeat for its updates to go in vectorised rounds, one repetition a round.
-_ROUNDS = 16
 
 
 def check_rows(indices: Array, target: Array) -> None:
@@ -38,21 +35,9 @@ def combine_rows(ufunc: Callable[..., Any], target: Array, indices: Array, updat
     flat = np.reshape(indices, -1)
     # Updates that are a view of the variable itself must not change under the update.
     updates = np.array(updates) if np.may_share_memory(updates, target) else updates
-    rows = np.broadcast_to(updates, (*np.shape(indices), *target.shape[1:])).reshape(flat.size, *target.shape[1:])
-    if not flat.size:
-        return
-    order = np.argsort(flat, kind="stable")
-    in_order = flat[order]
-    starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]]))
-    repeats = np.diff(np.append(starts, flat.size))
-    if len(starts) == flat.size:
-        target[flat] = ufunc(target[flat], rows)
-    elif repeats.max() > _ROUNDS:
-        ufunc.at(target, flat, rows)  # type: ignore[attr-defined]
-    else:
-        for repetition in range(int(repeats.max())):
-            chosen = order[starts[repeats > repetition] + repetition]
-            target[flat[chosen]] = ufunc(target[flat[chosen]], rows[chosen])
+    if updates.shape != (*indices.shape, *target.shape[1:]):
+        updates = np.broadcast_to(updates, (*indices.shape, *target.shape[1:]))
+    combine_in_turn(ufunc, target, flat, updates.reshape(flat.size, *target.shape[1:]))
 
 
 @op

@@ -16,8 +16,9 @@ from ...graph.ops.broadcasting import Sum, SumTo
 from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
+from ...graph.ops.scratch import BLOCK
 from ...graph.ops.special import SigmoidGrad
-from ...graph.ops.training import BLOCK, ResourceApplyGradientDescent
+from ...graph.ops.training import ResourceApplyGradientDescent
 from ...graph.ops.transcendental import TanhGrad
 from ...graph.ops.variables import updatable
 from .kernels import Kernel
