@@ -60,10 +60,10 @@ class Conv2D(Convolution):
         dtype = self.same_type(x, w)
         return Spec(dtype, self.out_dims(rank_four("Conv2D input", x), rank_four("Conv2D filter", w)))
 
-    def compute(self, x: Any, w: Any) -> Any:
+    def compute(self, x: Any, w: Any, out: Any = None) -> Any:
         check_run("Conv2D: filter channels", w.shape[2:3], x.shape[3:4])
         axes = self.layout.axes(x.shape, w.shape)
-        return kernels.forward(kernels.wide(x), kernels.wide(w), *axes).astype(x.dtype, copy=False)
+        return kernels.forward(kernels.wide(x), kernels.wide(w), *axes, out).astype(x.dtype, copy=False)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         x, w = operation.inputs
@@ -88,11 +88,11 @@ class Conv2DBackpropInput(Convolution):
         batch = given[0] if dims[0] is None else dims[0]
         return Spec(dtype, (batch, dims[1], dims[2], filters[2] if dims[3] is None else dims[3]))
 
-    def compute(self, sizes: Any, w: Any, dy: Any) -> Any:
+    def compute(self, sizes: Any, w: Any, dy: Any, out: Any = None) -> Any:
         dims = tuple(int(size) for size in sizes)
         self.check(dims, w.shape, dy.shape)
         axes = self.layout.axes(dims, w.shape)
-        return kernels.input_gradient(kernels.wide(w), kernels.wide(dy), *axes).astype(w.dtype, copy=False)
+        return kernels.input_gradient(kernels.wide(w), kernels.wide(dy), *axes, out).astype(w.dtype, copy=False)
 
     def grad(self, operation: Operation, dx: Tensor) -> list[Tensor | None]:
         _, w, dy = operation.inputs
@@ -113,11 +113,11 @@ class Conv2DBackpropFilter(Convolution):
         must_agree("Conv2DBackpropFilter: the size of out_backprop", given, self.out_dims(images, dims))
         return Spec(dtype, (dims[0], dims[1], images[3] if dims[2] is None else dims[2], dims[3] or given[3]))
 
-    def compute(self, x: Any, sizes: Any, dy: Any) -> Any:
+    def compute(self, x: Any, sizes: Any, dy: Any, out: Any = None) -> Any:
         dims = tuple(int(size) for size in sizes)
         self.check(x.shape, dims, dy.shape)
         axes = self.layout.axes(x.shape, dims)
-        return kernels.filter_gradient(kernels.wide(x), kernels.wide(dy), *axes).astype(x.dtype, copy=False)
+        return kernels.filter_gradient(kernels.wide(x), kernels.wide(dy), *axes, out).astype(x.dtype, copy=False)
 
     def grad(self, operation: Operation, dw: Tensor) -> list[Tensor | None]:
         x, _, dy = operation.inputs

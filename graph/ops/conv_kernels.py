@@ -1,21 +1,35 @@
-"""NumPy kernels of the 2-D convolution and its two adjoints: windows copied into a matrix, then matrix products."""
+"""NumPy kernels of the 2-D convolution and its two adjoints: windows copied into matrices, block by block, then products.
+
+What a block is follows from the shapes alone, and sums are added in the order of the blocks: so the bits are the same
+however many threads there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..parallel import for_blocks
+from .rooms import BLOCK, CALL
+from .tiles import DEPTH, add_products, part_length, pieces, room_for
 from .windows import Axis
 
 Array = np.ndarray[Any, Any]
 
-#: About how many bytes of windows are in the making at a time: they should still be in the cache when multiplied.
-BLOCK_BYTES = 4 << 20
+#: At most about so many bytes of windows are in a block: they should still be in the cache when multiplied.
+BLOCK_BYTES = 5 << 18
+#: Where the bytes do not ask for more, there are at most so many blocks, each of at least so many multiplications: a block
+#: has its cost, and those that run at the same time wait for each other between NumPy's calls.
+BLOCKS, LEAST_WORK = 8, 8_000_000
 #: With fewer channels than this a window's rows are so short that copying along the image's rows is faster.
 NARROW = 4
+#: With fewer numbers than this in a row of a window, all rows are multiplied at once.
+SHORT = 32
+#: How many parts of the filters' gradient are summed apart and then added, and of how many bytes, at most.
+GROUPS, GROUP_BYTES = 8, 16 << 20
 
 
 def wide(array: Any) -> Array:
@@ -23,33 +37,82 @@ def wide(array: Any) -> Array:
     return np.asarray(array, np.float32) if array.dtype.itemsize == 2 else np.asarray(array)
 
 
-def forward(x: Array, w: Array, rows: Axis, cols: Axis) -> Array:
+def forward(x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
     """Images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O]."""
-    windows = _Windows(x, rows, cols)
-    filters = w.reshape(-1, w.shape[3])
-    out = np.empty((x.shape[0], rows.out, cols.out, w.shape[3]), x.dtype)
-    for images, lines in windows.blocks():
-        np.matmul(windows.matrix(images, lines), filters, out=out[images, lines].reshape(-1, w.shape[3]))
-    return out
+    outputs = w.shape[3]
+    result = np.empty((x.shape[0], rows.out, cols.out, outputs), x.dtype) if out is None else out
+    windows = _Windows(x, rows, cols, outputs)
+    filters = np.ascontiguousarray(w).reshape(windows.parts, -1, outputs)
+    blocks = windows.blocks()
+
+    def run(index: int, thread: int) -> None:
+        BLOCK.clear()
+        images, lines = blocks[index]
+        target = result[images, lines]
+        turned = windows.turns(target)
+        total = BLOCK.take((target.size // outputs, outputs), x.dtype) if turned else target.reshape(-1, outputs)
+        room = BLOCK.take((room_for(windows.parts, total.shape, x.itemsize),), x.dtype)
+        begun = False
+        for part, matrices in windows.matrices(images, lines):
+            for start, end in pieces(matrices.shape[2], DEPTH):
+                add_products(matrices[:, :, start:end], filters[part, start:end], total, room, begun)
+                begun = True
+        if turned:
+            np.copyto(target.transpose(1, 0, 2, 3), total.reshape(_turned_shape(target)))
+
+    if not w.size:
+        result.fill(0)
+    for_blocks(run, len(blocks) if result.size and w.size else 0)
+    return result
 
 
-def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis) -> Array:
+def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
     """The gradient [kh, kw, C, O] of the filters, from that of the outputs."""
-    windows = _Windows(x, rows, cols)
     channels, outputs = x.shape[3], dy.shape[3]
-    total = np.zeros((rows.kernel * cols.kernel * channels, outputs), x.dtype)
-    for images, lines in windows.blocks():
-        total += windows.matrix(images, lines).T @ dy[images, lines].reshape(-1, outputs)
-    return total.reshape(rows.kernel, cols.kernel, channels, outputs)
+    result = np.empty((rows.kernel, cols.kernel, channels, outputs), x.dtype) if out is None else out
+    if not dy.size or not result.size:
+        result.fill(0)
+        return result
+    windows = _Windows(x, rows, cols, outputs)
+    blocks = windows.blocks()
+    groups = pieces(len(blocks), -(-len(blocks) // max(2, min(GROUPS, GROUP_BYTES // result.nbytes))))
+    shape = (windows.parts, result.size // outputs // windows.parts, outputs)
+    CALL.clear()
+    totals = [result.reshape(shape), *(CALL.take(shape, x.dtype) for _ in groups[1:])]
+
+    def run(index: int, thread: int) -> None:
+        for number in range(*groups[index]):
+            BLOCK.clear()
+            images, lines = blocks[number]
+            given = dy[images, lines]
+            if windows.turns(given):
+                given = _copied(given.transpose(1, 0, 2, 3))
+            count = given.size // outputs
+            length = part_length(count, DEPTH)
+            parts = given.reshape(-1, 1, length, outputs)
+            room = BLOCK.take((room_for(len(parts), shape, x.itemsize),), x.dtype)
+            for part, matrices in windows.matrices(images, lines):
+                terms = matrices.reshape(len(matrices), -1, length, shape[1]).transpose(1, 0, 3, 2)
+                add_products(terms, parts, totals[index][part], room, number > groups[index][0])
+
+    for_blocks(run, len(groups))
+    for total in totals[1:]:
+        np.add(totals[0], total, totals[0])
+    return result
 
 
-def input_gradient(w: Array, dy: Array, rows: Axis, cols: Axis) -> Array:
+def input_gradient(w: Array, dy: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
     """The gradient [N, H, W, C] of the images, from that of the outputs."""
     channels, outputs = w.shape[2:]
     turned = _turned(rows), _turned(cols)
     if rows.stride == cols.stride == 1 and outputs <= 8 * channels and min(_margins(*turned)) >= 0:
-        return forward(dy, np.ascontiguousarray(w[::-1, ::-1].transpose(0, 1, 3, 2)), *turned)
-    return _scattered(w, dy, rows, cols)
+        CALL.clear()
+        filters = CALL.take((rows.kernel, cols.kernel, outputs, channels), w.dtype)
+        np.copyto(filters, w[::-1, ::-1].transpose(0, 1, 3, 2))
+        return forward(dy, filters, *turned, out)
+    result = np.empty((dy.shape[0], rows.size, cols.size, channels), dy.dtype) if out is None else out
+    _scattered(w, dy, rows, cols, result)
+    return result
 
 
 def _turned(axis: Axis) -> Axis:
@@ -58,84 +121,162 @@ def _turned(axis: Axis) -> Axis:
     return Axis(axis.out, axis.kernel, 1, axis.dilation, extent - axis.before, extent - axis.after, axis.size)
 
 
+def _turned_shape(block: Array) -> tuple[int, ...]:
+    """Lines before images: the order of a block's windows where each row of a window is apart."""
+    return (block.shape[1], block.shape[0], *block.shape[2:])
+
+
 def _margins(*axes: Axis) -> list[int]:
     return [number for axis in axes for number in (axis.before, axis.after)]
 
 
-def _scattered(w: Array, dy: Array, rows: Axis, cols: Axis) -> Array:
+def _scattered(w: Array, dy: Array, rows: Axis, cols: Axis, dx: Array) -> None:
     """The images' gradient for any stride: each window's gradient added where the window was."""
     kh, kw, channels, outputs = w.shape
-    filters = w.reshape(-1, outputs).T
+    filters = w.reshape(-1, outputs)
     height, width = (axis.before + axis.size + axis.after for axis in (rows, cols))
-    padded = np.zeros((dy.shape[0], height, width, channels), dy.dtype)
-    for images, lines in _blocks(dy.shape[0], rows.out, cols.out * filters.shape[1] * dy.itemsize):
-        block = dy[images, lines]
-        windows = (block.reshape(-1, outputs) @ filters).reshape(*block.shape[:3], kh, kw, channels)
-        for i in range(kh):
-            down = _steps(lines.start * rows.stride + i * rows.dilation, block.shape[1], rows.stride)
-            for j in range(kw):
-                padded[images, down, _steps(j * cols.dilation, cols.out, cols.stride)] += windows[:, :, :, i, j]
-    return np.ascontiguousarray(padded[:, rows.before : rows.before + rows.size, cols.before : cols.before + cols.size])
+    line_bytes = cols.out * len(filters) * dy.itemsize
+    blocks = _images(dy.shape[0], rows.out * line_bytes, dy.size * len(filters))
+    steps = pieces(rows.out, max(1, BLOCK_BYTES // max(1, line_bytes)))
+    narrow = channels < NARROW
+
+    def run(index: int, thread: int) -> None:
+        BLOCK.clear()
+        images = slice(*blocks[index])
+        padded = BLOCK.take((images.stop - images.start, height, width, channels), dy.dtype)
+        padded.fill(0)
+        for first, last in steps:
+            block = dy[images, first:last]
+            spread = _spread(filters, block, narrow).reshape(
+                (kh, kw, channels, *block.shape[:3]) if narrow else (*block.shape[:3], kh, kw, channels)
+            )
+            spread = spread.transpose(3, 4, 5, 0, 1, 2) if narrow else spread
+            for i in range(kh):
+                down = _steps(first * rows.stride + i * rows.dilation, last - first, rows.stride)
+                for j in range(kw):
+                    part = padded[:, down, _steps(j * cols.dilation, cols.out, cols.stride)]
+                    np.add(part, spread[:, :, :, i, j], part)
+        inside = padded[:, rows.before : rows.before + rows.size, cols.before : cols.before + cols.size]
+        np.copyto(dx[images], inside)
+
+    for_blocks(run, len(blocks))
+
+
+def _spread(filters: Array, block: Array, narrow: bool) -> Array:
+    """The windows' gradients: a row a window, or where few channels would make short rows a column a window."""
+    given = block.reshape(-1, filters.shape[1])
+    size = (len(filters), len(given)) if narrow else (len(given), len(filters))
+    result = BLOCK.take(size, block.dtype)
+    by_windows = result.T if narrow else result
+    parts = pieces(filters.shape[1], DEPTH)
+    room = BLOCK.take((room_for(1, by_windows.shape, result.itemsize) if len(parts) > 1 else 0,), result.dtype)
+    if not parts:
+        result.fill(0)
+    for start, end in parts:
+        add_products(given[None, :, start:end], filters.T[None, start:end], by_windows, room, start > 0)
+    return result
 
 
 def _steps(start: int, count: int, step: int) -> slice:
     return slice(start, start + (count - 1) * step + 1, step) if count else slice(0, 0)
 
 
-def _blocks(images: int, lines: int, line_bytes: int) -> Iterator[tuple[slice, slice]]:
-    """Images, or output rows of one image, that are worked on together: about BLOCK_BYTES of windows."""
-    image_bytes = max(1, lines * line_bytes)
-    if image_bytes <= BLOCK_BYTES:
-        step = BLOCK_BYTES // image_bytes
-        for start in range(0, images, step):
-            yield slice(start, min(start + step, images)), slice(0, lines)
-        return
-    step = max(1, BLOCK_BYTES // line_bytes)
-    for image in range(images):
-        for start in range(0, lines, step):
-            yield slice(image, image + 1), slice(start, min(start + step, lines))
-
-
-def _padded(x: Array, rows: Axis, cols: Axis) -> Array:
-    if not any(_margins(rows, cols)):
-        return np.ascontiguousarray(x)
-    height, width = (axis.before + axis.size + axis.after for axis in (rows, cols))
-    padded = np.zeros((x.shape[0], height, width, x.shape[3]), x.dtype)
-    padded[:, rows.before : rows.before + rows.size, cols.before : cols.before + cols.size] = x
-    return padded
+def _images(count: int, image_bytes: int, work: int) -> list[tuple[int, int]]:
+    """Which images a block has. `work`: the multiplications for all of them."""
+    if not count:
+        return []
+    blocks = max(1, min(BLOCKS, work // LEAST_WORK))
+    return pieces(count, max(1, min(-(-count // blocks), BLOCK_BYTES // max(1, image_bytes))))
 
 
 class _Windows:
-    """All windows of a batch of images, handed out block by block as a matrix with a row a window."""
+    """All windows of a batch of images, handed out block by block as matrices with a row a window.
 
-    def __init__(self, x: Array, rows: Axis, cols: Axis) -> None:
-        x = _padded(x, rows, cols)
-        image, line, column, channel = x.strides
-        shape = (x.shape[0], rows.out, cols.out, rows.kernel, cols.kernel, x.shape[3])
+    With enough channels there is a matrix for each row of the windows. The matrices of one block then are parts of one
+    that holds every line of the images once, not as often as windows have rows; and its windows are in the order of
+    lines, images, columns. Else there is one matrix, with windows in the order of images, lines, columns.
+    """
+
+    def __init__(self, x: Array, rows: Axis, cols: Axis, outputs: int) -> None:
+        self._x, self._rows, self._cols, self._outputs = x, rows, cols, outputs
+        row = cols.kernel * x.shape[3]
+        self.parts = rows.kernel if row >= SHORT else 1
+        self._extent = (rows.kernel - 1) * rows.dilation + 1
+
+    def blocks(self) -> list[tuple[slice, slice]]:
+        """Which images and output rows go together: whole images, or some rows of one."""
+        (images, _, _, channels), rows, cols = self._x.shape, self._rows, self._cols
+        lines = (rows.out - 1) * rows.stride + self._extent if self.parts > 1 else rows.out * rows.kernel
+        needed = max(0, lines) * cols.out * cols.kernel * channels * self._x.itemsize
+        if needed <= 2 * BLOCK_BYTES:
+            work = images * rows.out * cols.out * rows.kernel * cols.kernel * channels * self._outputs
+            return [(slice(*part), slice(0, rows.out)) for part in _images(images, needed, work)]
+        step = max(1, rows.out * BLOCK_BYTES // needed)
+        return [(slice(n, n + 1), slice(*part)) for n in range(images) for part in pieces(rows.out, step)]
+
+    def turns(self, block: Array) -> bool:
+        """Whether the windows of a block of the outputs are not in the order of the outputs."""
+        return self.parts > 1 and len(block) > 1
+
+    def matrices(self, images: slice, lines: slice) -> list[tuple[slice, Array]]:
+        """The windows of a block, for some of the parts at a time: which, and their matrices as [parts, windows, row].
+
+        Valid until the block's memory is cleared.
+        """
+        count = lines.stop - lines.start
+        start = lines.start * self._rows.stride
+        source = self._padded(images, start, start + (count - 1) * self._rows.stride + self._extent)
+        return self._by_rows(source, count) if self.parts > 1 else [(slice(0, 1), self._whole(source, count)[None])]
+
+    def _padded(self, images: slice, start: int, stop: int) -> Array:
+        """Those lines of the images, counted with the padding."""
+        rows, cols, x = self._rows, self._cols, self._x[images]
+        first, last = max(start - rows.before, 0), max(0, min(stop - rows.before, rows.size))
+        if not (cols.before or cols.after) and stop - start == last - first:
+            return x[:, first:last]
+        width = cols.before + cols.size + cols.after
+        padded = BLOCK.take((x.shape[0], stop - start, width, x.shape[3]), x.dtype)
+        padded.fill(0)
+        if first < last:
+            above = first + rows.before - start
+            np.copyto(padded[:, above : above + last - first, cols.before : cols.before + cols.size], x[:, first:last])
+        return padded
+
+    def _whole(self, source: Array, lines: int) -> Array:
+        rows, cols = self._rows, self._cols
+        image, line, column, channel = source.strides
+        shape = (source.shape[0], lines, cols.out, rows.kernel, cols.kernel, source.shape[3])
         moves = (image, line * rows.stride, column * cols.stride)
-        self._view = as_strided(x, shape, (*moves, line * rows.dilation, column * cols.dilation, channel))
-        self._length: int = rows.kernel * cols.kernel * x.shape[3]
-        self._narrow = x.shape[3] < NARROW
-        self._buffer = np.empty(0, x.dtype)
-
-    def blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Which images and output rows go together."""
-        images, lines, columns = self._view.shape[:3]
-        return _blocks(images, lines, columns * self._length * self._view.itemsize)
-
-    def matrix(self, images: slice, lines: slice) -> Array:
-        """The windows of a block; valid until the next one is asked for."""
-        view = self._view[images, lines]
+        view = as_strided(source, shape, (*moves, line * rows.dilation, column * cols.dilation, channel))
+        length = rows.kernel * cols.kernel * source.shape[3]
         if view.flags.c_contiguous:
-            return view.reshape(-1, self._length)
-        if self._narrow:
-            view = view.transpose(3, 4, 5, 0, 1, 2)
-        copied = self._room(view.shape)
-        np.copyto(copied, view)
-        return copied.reshape(self._length, -1).T if self._narrow else copied.reshape(-1, self._length)
+            return view.reshape(-1, length)
+        if source.shape[3] < NARROW:
+            return _copied(view.transpose(3, 4, 5, 0, 1, 2)).reshape(length, -1).T
+        return _copied(view).reshape(-1, length)
 
-    def _room(self, shape: Sequence[int]) -> Array:
-        size = int(np.prod(shape))
-        if self._buffer.size < size:
-            self._buffer = np.empty(size, self._buffer.dtype)
-        return self._buffer[:size].reshape(shape)
+    def _by_rows(self, source: Array, lines: int) -> list[tuple[slice, Array]]:
+        """Rows of windows that meet the same of every `stride` lines are taken together."""
+        rows, cols = self._rows, self._cols
+        image, line, column, channel = source.strides
+        length = cols.kernel * source.shape[3]
+        step = rows.stride // math.gcd(rows.stride, rows.dilation)
+        found = []
+        for first in range(min(step, rows.kernel)):
+            shift, phase = divmod(first * rows.dilation, rows.stride)
+            start, apart = shift * rows.stride + phase, step * rows.dilation // rows.stride
+            parts = len(range(first, rows.kernel, step))
+            shape = (lines + (parts - 1) * apart, source.shape[0], cols.out, cols.kernel, source.shape[3])
+            moves = (line * rows.stride, image, column * cols.stride, column * cols.dilation, channel)
+            copied = _copied(as_strided(source[:, start:], shape, moves))
+            move = copied.strides[0]
+            windows = lines * source.shape[0] * cols.out
+            view = as_strided(copied, (parts, windows, length), (apart * move, copied.strides[2], copied.itemsize))
+            found.append((slice(first, None, step), view))
+        return found
+
+
+def _copied(view: Array) -> Array:
+    copied = BLOCK.take(view.shape, view.dtype)
+    np.copyto(copied, view)
+    return copied

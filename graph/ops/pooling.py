@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..parallel import for_blocks
 from ..shapes import merge
 from .branchless import keep
 from .constant import known_dims
@@ -19,10 +20,17 @@ from .conv_kernels import wide
 from .convert import convert_to_tensor
 from .fills import zeros_like
 from .reshaping import transpose
+from .rooms import BLOCK
 from .sizes import shape
+from .tiles import pieces
 from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, per_dimension, rank_four
 
 Part = tuple[slice, slice, slice]
+
+#: About how many elements of the images are worked on at a time, in one thread.
+BLOCK_SIZE = 1 << 18
+
+_BOOL = np.dtype(np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +60,31 @@ class Pooling(Op):
                 (down, from_down), (across, from_across) = rows.reach(i), cols.reach(j)
                 yield (slice(None), down, across), (slice(None), from_down, from_across)
 
-    def firsts(self, x: Any, y: Any) -> Iterator[tuple[Part, Part, Any]]:
-        """For each place in the window: outputs, inputs, and a mask of where the maximum stands there first."""
+    def maxima(self, x: Any, y: Any) -> tuple[Axis, Axis]:
+        """How the windows lie in a run with the images and their maxima. Raises InvalidArgumentError for other sizes."""
         rows, cols = self.axes(x.shape)
         check_run(f"{self.type}: the size of orig_output", y.shape, (x.shape[0], rows.out, cols.out, x.shape[3]))
-        taken = np.zeros(y.shape, np.bool_)
-        for out, inside in self.offsets(rows, cols):
-            here = x[inside] == y[out]
+        return rows, cols
+
+    def firsts(self, x: Any, y: Any) -> Iterator[tuple[Part, Part, Any]]:
+        """For each place in the window: outputs, inputs, and a mask of where the maximum stands there first.
+
+        The mask lies in the thread's memory for blocks, and is overwritten by the next one.
+        """
+        BLOCK.clear()
+        taken, mask = BLOCK.take(y.shape, _BOOL), BLOCK.take(y.shape, _BOOL)
+        taken.fill(False)
+        for out, inside in self.offsets(*self.axes(x.shape)):
+            here = np.equal(x[inside], y[out], out=mask[out])
             np.greater(here, taken[out], out=here)
-            taken[out] |= here
+            np.logical_or(taken[out], here, out=taken[out])
             yield out, inside, here
+
+
+def _for_images(function: Callable[[slice], None], images: Any) -> None:
+    """The function for some images at a time, in several threads."""
+    blocks = pieces(len(images), max(1, BLOCK_SIZE * len(images) // max(1, images.size)))
+    for_blocks(lambda index, thread: function(slice(*blocks[index])), len(blocks))
 
 
 @op
@@ -71,12 +94,19 @@ class MaxPool(Pooling):
     def infer(self, x: TensorLike) -> Spec:
         return Spec(x.dtype, self.pooled(x))
 
-    def compute(self, x: Any) -> Any:
+    def compute(self, x: Any, out: Any = None) -> Any:
         rows, cols = self.axes(x.shape)
+        result = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), x.dtype) if out is None else out
         lowest = np.array(-np.inf).astype(x.dtype) if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
-        result = np.full((x.shape[0], rows.out, cols.out, x.shape[3]), lowest, x.dtype)
-        for out, inside in self.offsets(rows, cols):
-            np.maximum(result[out], x[inside], out=result[out])
+        offsets = list(self.offsets(rows, cols))
+
+        def run(images: slice) -> None:
+            source, target = x[images], result[images]
+            target.fill(lowest)
+            for place, inside in offsets:
+                np.maximum(target[place], source[inside], out=target[place])
+
+        _for_images(run, x)
         return result
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
@@ -91,11 +121,25 @@ class MaxPoolGrad(Pooling):
         must_agree("MaxPoolGrad: the gradient", merge(y.dims, dy.dims), self.pooled(x))
         return Spec(dy.dtype, x.dims)
 
-    def compute(self, x: Any, y: Any, dy: Any) -> Any:
+    def compute(self, x: Any, y: Any, dy: Any, out: Any = None) -> Any:
         check_run("MaxPoolGrad: the gradient", dy.shape, y.shape)
-        dx = np.zeros(x.shape, dy.dtype)
-        for out, inside, here in self.firsts(x, y):
-            dx[inside] += keep(here, dy[out])
+        axes = self.maxima(x, y)
+        dx = np.empty(x.shape, dy.dtype) if out is None else out
+        apart = all(axis.stride >= axis.kernel for axis in axes)
+        tiled = apart and all(axis.stride == axis.kernel and axis.out * axis.kernel >= axis.size for axis in axes)
+        bits = np.dtype(f"i{dy.dtype.itemsize}")
+
+        def run(images: slice) -> None:
+            given, found = dy[images], dx[images]
+            if not tiled:
+                found.fill(0)
+            for place, inside, here in self.firsts(x[images], y[images]):
+                if apart:  # the bits times 1 or 0
+                    np.multiply(given[place].view(bits), here, out=found[inside].view(bits))
+                else:
+                    found[inside] += keep(here, given[place])
+
+        _for_images(run, x)
         return dx
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor]:
@@ -114,6 +158,7 @@ class MaxPoolGradGrad(Pooling):
 
     def compute(self, x: Any, y: Any, elements: Any) -> Any:
         check_run("MaxPoolGradGrad: the elements", elements.shape, x.shape)
+        self.maxima(x, y)
         picked = np.zeros(y.shape, elements.dtype)
         for out, inside, here in self.firsts(x, y):
             picked[out] += keep(here, elements[inside])
@@ -134,13 +179,21 @@ class AvgPool(Pooling):
             raise TypeError(f"AvgPool takes floats, got {x.dtype.name}")
         return Spec(x.dtype, self.pooled(x))
 
-    def compute(self, x: Any) -> Any:
+    def compute(self, x: Any, out: Any = None) -> Any:
         rows, cols = self.axes(x.shape)
         source = wide(x)
-        total = np.zeros((x.shape[0], rows.out, cols.out, x.shape[3]), source.dtype)
-        for out, inside in self.offsets(rows, cols):
-            total[out] += source[inside]
-        total /= _counts(rows, cols, total.dtype)
+        total = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), source.dtype) if out is None else out
+        counts = _counts(rows, cols, total.dtype)
+        offsets = list(self.offsets(rows, cols))
+
+        def run(images: slice) -> None:
+            summed = total[images]
+            summed.fill(0)
+            for place, inside in offsets:
+                summed[place] += source[images][inside]
+            summed /= counts
+
+        _for_images(run, x)
         return total.astype(x.dtype, copy=False)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
@@ -156,15 +209,24 @@ class AvgPoolGrad(Pooling):
         must_agree("AvgPoolGrad: the gradient", dy.dims, self.pooled(Spec(dy.dtype, dims)))
         return Spec(dy.dtype, dims)
 
-    def compute(self, sizes: Any, dy: Any) -> Any:
+    def compute(self, sizes: Any, dy: Any, out: Any = None) -> Any:
         dims = tuple(int(size) for size in sizes)
         rows, cols = self.axes(dims)
         check_run("AvgPoolGrad: the gradient", dy.shape, (dims[0], rows.out, cols.out, dims[3]))
         source = wide(dy)
-        share = source / _counts(rows, cols, source.dtype)
-        dx = np.zeros(dims, source.dtype)
-        for out, inside in self.offsets(rows, cols):
-            dx[inside] += share[out]
+        counts = _counts(rows, cols, source.dtype)
+        dx = np.empty(dims, source.dtype) if out is None else out
+        offsets = list(self.offsets(rows, cols))
+
+        def run(images: slice) -> None:
+            BLOCK.clear()
+            given, found = source[images], dx[images]
+            share = np.divide(given, counts, out=BLOCK.take(given.shape, given.dtype))
+            found.fill(0)
+            for place, inside in offsets:
+                found[inside] += share[place]
+
+        _for_images(run, dx)
         return dx.astype(dy.dtype, copy=False)
 
     def grad(self, operation: Operation, ddx: Tensor) -> list[Tensor | None]:

@@ -13,7 +13,9 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
 from ...graph.ops.arithmetic import AddN
 from ...graph.ops.broadcasting import Sum, SumTo
+from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput
 from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
+from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
 from ...graph.ops.scratch import BLOCK
@@ -181,7 +183,7 @@ def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
 
 @kernel_of(ReluGrad)
 def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """A mask of all bits where x is positive, made and applied in the buffer."""
+    """The bits of dy times 1 where x is positive, else times 0, in the buffer."""
     zero = outputs[0].dtype.np.type(0)
     bits = np.dtype(f"i{outputs[0].dtype.size}")
 
@@ -189,12 +191,17 @@ def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spe
         if out is None:
             return definition.compute(dy, x)
         mask = out.view(bits)
-        np.copyto(mask, np.greater(x, zero))
-        np.negative(mask, out=mask)
-        np.bitwise_and(mask, dy.view(bits), out=mask)
+        np.greater(x, zero, out=mask)
+        np.multiply(mask, dy.view(bits), out=mask)
         return out
 
     return Kernel(run, takes_out=True)
+
+
+@kernel_of(Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, MaxPool, MaxPoolGrad, AvgPool, AvgPoolGrad)
+def into_buffer(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The definition's own, which takes `out`; 16-bit floats go through float32."""
+    return Kernel(definition.compute, takes_out=outputs[0].dtype.size > 2)
 
 
 @kernel_of(TanhGrad, SigmoidGrad)
