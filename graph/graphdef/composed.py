@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..dtypes import float32
 from ..ir import Tensor
 from ..ops import conv, depthwise, diagonal, math, normalization, pooling, reshaping, selecting
 from ..ops.arithmetic import RealDiv, add, conj, multiply, subtract
+from ..ops.array_tapes import (
+    TensorArrayGatherV3,
+    TensorArrayReadV3,
+    TensorArrayScatterV3,
+    TensorArrayV3,
+    TensorArrayWriteV3,
+)
 from ..ops.cast import cast
 from ..ops.constant import constant, static_int
+from ..ops.tapes import TapeLength
 from ..ops.transcendental import rsqrt
 from ..ops.windows import channels_first
+from ..shapes import TensorShape
 from .attributes import kind_of
 from .rows import Node
 
@@ -177,3 +187,48 @@ def _matrix_set_diag(node: Node) -> Sequence[Tensor]:
     x, diag, k = _inputs(node, 3)
     _main_diagonal(node, k)
     return (diagonal.matrix_set_diag(x, diag),)
+
+
+# lists of tensors: TensorFlow 1 has a handle and a flow, which orders what is done to it; here the flow is the list
+
+
+@_reads(
+    "TensorArrayV3",
+    attrs="dtype element_shape dynamic_size clear_after_read identical_element_shapes tensor_array_name",
+)
+def _array(node: Node) -> Sequence[Tensor]:
+    (size,) = _inputs(node, 1)
+    made = TensorArrayV3()(size)
+    return made, made
+
+
+@_reads("TensorArrayReadV3", attrs="dtype")
+def _array_read(node: Node) -> Sequence[Tensor]:
+    _, index, flow = _inputs(node, 3)
+    return (TensorArrayReadV3(_attr(node, "dtype", float32))(flow, index),)
+
+
+@_reads("TensorArrayWriteV3")
+def _array_write(node: Node) -> Sequence[Tensor]:
+    """Whether it may grow, the node that makes it says: here it may."""
+    _, index, value, flow = _inputs(node, 4)
+    return (TensorArrayWriteV3(dynamic=True)(flow, index, value),)
+
+
+@_reads("TensorArrayGatherV3", attrs="dtype element_shape")
+def _array_gather(node: Node) -> Sequence[Tensor]:
+    _, indices, flow = _inputs(node, 3)
+    shape = _attr(node, "element_shape", TensorShape(None))
+    return (TensorArrayGatherV3(_attr(node, "dtype", float32), shape.as_tuple())(flow, indices),)
+
+
+@_reads("TensorArrayScatterV3")
+def _array_scatter(node: Node) -> Sequence[Tensor]:
+    _, indices, value, flow = _inputs(node, 4)
+    return (TensorArrayScatterV3(once=True, dynamic=True)(value, indices, flow),)
+
+
+@_reads("TensorArraySizeV3")
+def _array_size(node: Node) -> Sequence[Tensor]:
+    _, flow = _inputs(node, 2)
+    return (TapeLength()(flow),)

@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import context
 from ..errors import NotFoundError
 from ..ir import Graph, Operation, Tensor, get_default_graph
 from ..ops.convert import convert_to_tensor
-from ..ops.identity import identity
-from ..ops.padding import MirrorPad, MirrorPadGrad, Pad, PadV2
-from ..ops.reshaping import reshape
-from ..shapes import TensorShape
-from ..wire import in_order
 from . import composed
-from .attributes import definition_fields, read_value
+from .attributes import read_value
+from .dataflow import MARKS, MERGES, Entry, Flow
 from .protos import as_graph_def
-from .rows import Attr, Node, Of, Row
-from .tables import BY_TYPE, definition_named
+from .reading import Reader, row_of, source_of
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9_.\\/>-]+")
-
-
-class _Source(NamedTuple):
-    """What an input refers to: an output of a node; -1: the node itself, as a control input."""
-
-    name: str
-    output: int
-
-    def __str__(self) -> str:
-        return f"^{self.name}" if self.output < 0 else f"{self.name}:{self.output}"
-
-
-class _Entry(NamedTuple):
-    """A node as it stands in the GraphDef, with its inputs taken apart."""
-
-    proto: Any
-    inputs: tuple[_Source, ...]
-    controls: tuple[_Source, ...]
-    attrs: dict[str, Any]
-    colocation: tuple[str, ...]
 
 
 def import_graph_def(
@@ -65,20 +40,21 @@ def import_graph_def(
     proto = as_graph_def(graph_def)
     mapped, wanted = _check_map(input_map), _check_names(return_elements)
     entries = _entries(proto)
-    order = in_order({key: _needs(entry, mapped) for key, entry in entries.items()})
+    flow = Flow(entries, {key: _needs(entry, mapped) for key, entry in entries.items()})
     for text in mapped:
-        if _source(text).name not in entries:
+        if source_of(text).name not in entries:
             raise ValueError(f"Attempted to map inputs that were not found in graph_def: [{text}]")
     for text in wanted or ():
-        if _source(text).name not in entries:
-            raise ValueError(f"Requested return node '{_source(text).name}' not found in graph def")
+        if source_of(text).name not in entries:
+            raise ValueError(f"Requested return node '{source_of(text).name}' not found in graph def")
     graph = get_default_graph()
     if name == "" and not all(isinstance(value, Tensor | Operation) for value in mapped.values()):
         raise ValueError("import_graph_def() requires a non-empty `name` if `input_map` contains non-Tensor values.")
     with graph.name_scope("import" if name is None else name) as scope:
-        reader = _Reader(graph, scope, entries, _tensors(graph, mapped))
-        for key in order:
-            reader.add(key)
+        reader = Reader(graph, scope, flow, _tensors(graph, mapped))
+        for key in flow.order:
+            if not flow.contexts[key]:
+                reader.add(key)
         reader.colocate()
     return None if wanted is None else [reader.element(text) for text in wanted]
 
@@ -93,7 +69,7 @@ def _check_map(input_map: Any) -> dict[str, Any]:
         raise TypeError(f"Argument `input_map` must be a dictionary. Obtained {type(input_map).__name__}")
     if not all(isinstance(key, str) for key in input_map):
         raise TypeError(f"All keys for argument `input_map` must be strings. Obtained keys: {list(input_map)}")
-    return {str(_source(key)): value for key, value in input_map.items()}
+    return {str(source_of(key)): value for key, value in input_map.items()}
 
 
 def _check_names(return_elements: Any) -> tuple[str, ...] | None:
@@ -105,17 +81,8 @@ def _check_names(return_elements: Any) -> tuple[str, ...] | None:
     return elements
 
 
-def _source(text: str) -> _Source:
-    if text.startswith("^"):
-        return _Source(text[1:], -1)
-    name, _, index = text.rpartition(":")
-    if name and index.isascii() and index.isdigit() and len(index) < 10:
-        return _Source(name, int(index))
-    return _Source(text, 0)
-
-
-def _entries(proto: Any) -> dict[str, _Entry]:
-    entries: dict[str, _Entry] = {}
+def _entries(proto: Any) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
     for node in proto.node:
         if node.name in entries:
             raise ValueError(f"Node '{node.name}' is not unique")
@@ -135,8 +102,8 @@ def _entries(proto: Any) -> dict[str, _Entry]:
     return entries
 
 
-def _entry(node: Any) -> _Entry:
-    sources = [_source(text) for text in node.input]
+def _entry(node: Any) -> Entry:
+    sources = [source_of(text) for text in node.input]
     count = sum(source.output >= 0 for source in sources)
     if any(source.output < 0 for source in sources[:count]):
         raise ValueError("Control dependencies must come after regular dependencies")
@@ -148,9 +115,9 @@ def _entry(node: Any) -> _Entry:
             if name.startswith("_"):
                 continue  # what other programs note on their nodes need not be something that weft has
             raise ValueError(f"attr '{name}': {error}") from None
-    if composed.builder_for(node.op, attrs) is None and _row(node.op) is None:
+    if composed.builder_for(node.op, attrs) is None and row_of(node.op) is None and node.op not in MARKS | MERGES:
         raise NotFoundError(None, None, f"Op type not registered '{node.op}' in weft (node '{node.name}').")
-    return _Entry(node, tuple(sources[:count]), tuple(sources[count:]), attrs, _colocation(attrs))
+    return Entry(node, tuple(sources[:count]), tuple(sources[count:]), attrs, _colocation(attrs))
 
 
 def _colocation(attrs: Mapping[str, Any]) -> tuple[str, ...]:
@@ -161,17 +128,7 @@ def _colocation(attrs: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(group[5:].decode(errors="replace") for group in groups if group.startswith(b"loc:@"))
 
 
-def _row(node_type: str) -> Row | None:
-    """How to read a node of that type, when it is one operation in weft."""
-    row = BY_TYPE.get(node_type)
-    own = definition_named(node_type)
-    if row is not None or own is None:
-        return row
-    attrs: dict[str, Attr] = {name: Of(name) for name in definition_fields(own)}
-    return Row(own, attrs)
-
-
-def _needs(entry: _Entry, mapped: Mapping[str, Any]) -> set[str]:
+def _needs(entry: Entry, mapped: Mapping[str, Any]) -> set[str]:
     return {source.name for source in (*entry.inputs, *entry.controls) if str(source) not in mapped}
 
 
@@ -183,98 +140,3 @@ def _tensors(graph: Graph, mapped: Mapping[str, Any]) -> dict[str, Any]:
             key: getattr(value, "op", value) if key.startswith("^") else convert_to_tensor(value)
             for key, value in mapped.items()
         }
-
-
-# adding
-
-
-class _Reader:
-    """A GraphDef that is being added to a graph."""
-
-    def __init__(self, graph: Graph, scope: str, entries: dict[str, _Entry], mapped: dict[str, Any]) -> None:
-        self.graph = graph
-        self.scope = scope
-        self.entries = entries
-        self.mapped = mapped
-        self.outputs: dict[str, Sequence[Tensor]] = {}
-        self.operations: dict[str, Operation] = {}
-
-    def add(self, name: str) -> None:
-        """Add a node, whose inputs are there. Raises ValueError."""
-        entry = self.entries[name]
-        inputs = tuple(self.tensor(name, source) for source in entry.inputs)
-        controls = [self.mapped.get(str(source)) or self.operations[source.name] for source in entry.controls]
-        device = entry.proto.device
-        node = Node(self.scope + name, entry.proto.op, inputs, entry.attrs)
-        try:
-            # A device of an inner scope goes before those outside, which fill in what it does not say.
-            with self.graph.control_dependencies(controls), self.graph.device(lambda _: device):
-                self.outputs[name], self.operations[name] = self.build(node)
-            self.note_shapes(name, entry.attrs.get("_output_shapes"))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"Node '{name}' ({node.type}): {error}") from error
-
-    def build(self, node: Node) -> tuple[Sequence[Tensor], Operation]:
-        path = f"{node.name}/"
-        key = composed.builder_for(node.type, node.attrs)
-        if key is not None:
-            with self.graph.as_default(), self.graph.name_scope(path):
-                outputs = composed.build(key, node)
-            first = identity(outputs[0], name=path)
-            return (first, *outputs[1:]), first.op
-        row = _row(node.type)
-        assert row is not None  # _entry looked
-        definition, inputs = row.build(node)
-        if isinstance(definition, Pad | PadV2 | MirrorPad | MirrorPadGrad):
-            inputs = (inputs[0], self.vector(inputs[1], f"{path}vector"), *inputs[2:])
-        operation = self.graph.create(definition, inputs, path)
-        override = node.attrs.get("_gradient_op_type")
-        if isinstance(override, bytes):
-            operation.gradient_override = override.decode()
-        return operation.outputs, operation
-
-    def vector(self, paddings: Tensor, path: str) -> Tensor:
-        """Paddings, which TF has as pairs, as the one vector that weft has. Raises ValueError for another rank."""
-        if paddings.dims is not None and len(paddings.dims) != 2:
-            raise ValueError(f"Shape must be rank 2 but is rank {len(paddings.dims)}: the paddings")
-        flat = [user.outputs[0] for user in paddings.consumers() if user.type == "Reshape"]
-        flat += paddings.op.inputs[:1] if paddings.op.type == "Reshape" else ()
-        for tensor in flat:
-            if tensor.dims is not None and len(tensor.dims) == 1:
-                return tensor
-        with self.graph.as_default():
-            return reshape(paddings, [-1], name=f"{path}/")
-
-    def note_shapes(self, name: str, shapes: Any) -> None:
-        """What the program that wrote the graph knew of the shapes."""
-        if isinstance(shapes, tuple) and all(isinstance(shape, TensorShape) for shape in shapes):
-            for tensor, shape in zip(self.outputs[name], shapes, strict=False):
-                tensor.set_shape(shape)
-
-    def colocate(self) -> None:
-        for name, entry in self.entries.items():
-            others = tuple(self.operations[other].name for other in entry.colocation if other != name)
-            self.operations[name].colocation = others
-
-    def tensor(self, name: str, source: _Source) -> Tensor:
-        if str(source) in self.mapped:
-            return self.mapped[str(source)]  # type: ignore[no-any-return]
-        outputs = self.outputs[source.name]
-        if source.output >= len(outputs):
-            raise ValueError(
-                f"Node '{name}': Connecting to invalid output {source.output} of source node {source.name} which has "
-                f"{len(outputs)} outputs."
-            )
-        return outputs[source.output]
-
-    def element(self, text: str) -> Tensor | Operation:
-        """What a return element names: a tensor with an index, an operation without."""
-        source = _source(text)
-        if ":" not in text:
-            return self.operations[source.name]
-        outputs = self.outputs[source.name]
-        if source.output >= len(outputs):
-            raise ValueError(
-                f"Invalid return output {source.output} of node '{source.name}', which has {len(outputs)} output(s)"
-            )
-        return outputs[source.output]

@@ -1,0 +1,136 @@
+"""Branches and loops of TensorFlow's graphs: they become weft's, give TensorFlow's values and have gradients."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import weft as wf
+from google.protobuf import text_format
+
+#: Written by TensorFlow 2.21 from conditions, loops, both inside of each other, map_fn, scan and foldl; what it computes
+#: of three feeds stands beside it, as `<feed>:in:<placeholder>` and `<feed>:out:<output>`.
+DATA = Path(__file__).parent / "data"
+WRITTEN = ["control_flow"]
+X = "node{name:'x' op:'Placeholder' attr{key:'dtype' value{type:DT_FLOAT}}}"
+P = "node{name:'p' op:'Placeholder' attr{key:'dtype' value{type:DT_BOOL}} attr{key:'shape' value{shape{}}}}"
+
+
+def written(name: str) -> tuple[Any, dict[str, Any]]:
+    with np.load(DATA / f"{name}.npz") as stored:
+        return wf.GraphDef.FromString((DATA / f"{name}.pb").read_bytes()), dict(stored)
+
+
+def values(arrays: dict[str, Any], feed: int, kind: str) -> dict[str, Any]:
+    start = f"{feed}:{kind}:"
+    return {key.removeprefix(start): value for key, value in arrays.items() if key.startswith(start)}
+
+
+def node(name: str, kind: str, *inputs: str, **attrs: str) -> str:
+    lines = [f"input:'{text}'" for text in inputs]
+    lines += [f"attr{{key:'{key}' value{{{value}}}}}" for key, value in attrs.items()]
+    return f"node{{name:'{name}' op:'{kind}' {' '.join(lines)}}}"
+
+
+def imported(text: str, *elements: str) -> list[Any]:
+    found = wf.import_graph_def(text_format.Parse(text, wf.GraphDef()), return_elements=elements, name="")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("scope", ["", "read"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_branches_and_loops_give_tensorflows_values(name: str, scope: str) -> None:
+    graph_def, arrays = written(name)
+    outputs = sorted(values(arrays, 0, "out"))
+    elements = wf.import_graph_def(graph_def, name=scope, return_elements=[f"{key}:0" for key in outputs])
+    start = f"{scope}/" if scope else ""
+    with wf.Session() as session:
+        for feed in range(3):
+            feeds = {f"{start}{key}:0": value for key, value in values(arrays, feed, "in").items()}
+            for key, value in zip(outputs, session.run(elements, feeds), strict=True):
+                np.testing.assert_allclose(
+                    value, arrays[f"{feed}:out:{key}"], rtol=1e-6, err_msg=f"{key} of feed {feed}"
+                )
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_was_read_is_differentiated(name: str) -> None:
+    """As the same loops are that are built here."""
+    graph_def, _ = written(name)
+    x, n, nested, scanned = (
+        wf.import_graph_def(graph_def, name="", return_elements=["x:0", "n:0", "out_nested_while:0", "out_scan:0"])
+        or [None] * 4
+    )
+
+    def body(i: Any, v: Any) -> Any:
+        inner = wf.while_loop(lambda j, w: j < i, lambda j, w: (j + 1, w + x * wf.cast(i, wf.float32)), [0, v])
+        return i + 1, inner[1]
+
+    same = wf.while_loop(lambda i, v: i < n, body, [0, x])[1]
+    also = wf.scan(lambda a, b: a * b + 1, x)
+    with wf.Session() as session:
+        found, wanted = session.run(
+            [wf.gradients([nested, scanned], x), wf.gradients([same, also], x)], {x: [0.5, -1.0, 2.0], n: 4}
+        )
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert np.ptp(found) > 0
+
+
+def test_they_become_operations_of_their_own() -> None:
+    graph_def, _ = written("control_flow")
+    wf.import_graph_def(graph_def, name="")
+    types = {operation.type for operation in wf.get_default_graph().get_operations()}
+    assert types >= {"If", "While"}
+    assert not types & {"Switch", "Merge", "Enter", "Exit", "NextIteration", "LoopCond"}
+
+
+ONE_BRANCH = "".join(
+    [
+        X,
+        P,
+        node("switch", "Switch", "x", "p", T="type:DT_FLOAT"),
+        node("wrong", "Log", "switch:0", T="type:DT_FLOAT"),
+        node("right", "Identity", "switch:1", T="type:DT_FLOAT"),
+        node("merge", "Merge", "wrong", "right", T="type:DT_FLOAT", N="i:2"),
+    ]
+)
+
+
+def test_only_the_chosen_branch_runs() -> None:
+    with wf.Session() as session:
+        (merged,) = imported(ONE_BRANCH, "merge:0")
+        checked = wf.check_numerics(merged, "it ran")
+        assert session.run(checked, {"x:0": -1.0, "p:0": True}) == -1.0
+        with pytest.raises(wf.errors.InvalidArgumentError, match="it ran"):
+            session.run(checked, {"x:0": -1.0, "p:0": False})
+
+
+def test_what_stands_in_a_branch_cannot_be_had() -> None:
+    with pytest.raises(ValueError, match="'wrong' stands in a branch or a loop"):
+        imported(ONE_BRANCH, "wrong")
+
+
+FLOAT, BOOL = "type:DT_FLOAT", "type:DT_BOOL"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (node("m", "Merge", "x", "x", T=FLOAT, N="i:2"), "'m' .Merge.: its inputs are not the two sides"),
+        (node("m", "Merge", "x", "x", "x", T=FLOAT, N="i:3"), "branches of two sides only, not 3"),
+        (node("e", "Exit", "x", T=FLOAT), "'e' .Exit. leaves no loop"),
+        (
+            node("in", "Enter", "x", T=FLOAT, frame_name="s:'f'") + node("m", "Merge", "in", "x", T=FLOAT),
+            "'m' .Merge.: the loop that it begins is not complete",
+        ),
+        (node("s", "Switch", "x", "p") + node("out", "Neg", "s:1", T=FLOAT) + node("y", "Neg", "s", T=FLOAT), None),
+    ],
+)
+def test_what_is_no_branch_and_no_loop_is_named(text: str, words: str | None) -> None:
+    if words is None:  # branches that nothing leaves are left out
+        imported(X + P + text)
+        assert [each.name for each in wf.get_default_graph().get_operations()] == ["x", "p"]
+        return
+    with pytest.raises(ValueError, match=words):
+        imported(X + P + node("other", "Switch", "x", "p", T=FLOAT) + text)
