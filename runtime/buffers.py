@@ -22,6 +22,7 @@ class DraftLike(Protocol):
     fetches: dict[int, int]
 
     def needed_until(self) -> list[int]: ...
+    def memory(self, slot: int) -> tuple[int, ...]: ...
 
 
 def assign_buffers(draft: DraftLike) -> int:
@@ -38,7 +39,7 @@ def assign_buffers(draft: DraftLike) -> int:
         if isinstance(instruction, Run) and _wants_buffer(instruction, draft.kernels[at], given_away):
             slot = instruction.outputs[0]
             spec = instruction.output_specs[0]
-            buffer = _in_place(instruction, draft.kernels[at], placed, last, at) or _fresh(arena, spec)
+            buffer = _in_place(draft, instruction, draft.kernels[at], placed, last, at) or _fresh(arena, spec)
             placed[slot] = buffer
             ending[max(last[slot], at)].append(slot)
             draft.instructions[at] = instruction._replace(buffer=buffer)
@@ -60,14 +61,25 @@ def _fresh(arena: Arena, spec: Spec) -> Buffer:
     return Buffer(arena.take(prod(dims) * spec.dtype.size), spec.dtype, dims)
 
 
-def _in_place(run: Run, kernel: Kernel, placed: dict[int, Buffer], last: list[int], at: int) -> Buffer | None:
-    """The buffer of an input that ends here and has the very form of the output: exact arithmetic may write over it."""
-    if not kernel.exact:
-        return None
+def _in_place(
+    draft: DraftLike, run: Run, kernel: Kernel, placed: dict[int, Buffer], last: list[int], at: int
+) -> Buffer | None:
+    """The buffer of an input that ends here, has the very form of the output and may be written over."""
     spec = run.output_specs[0]
-    for slot in run.inputs:
+    for slot in run.inputs if kernel.exact else _replaceable(draft, run, kernel):
         buffer = placed.get(slot)
         if buffer is not None and last[slot] == at and (buffer.dtype, buffer.dims) == (spec.dtype, spec.dims):
             del placed[slot]  # its memory lives on under the new slot
             return buffer
     return None
+
+
+def _replaceable(draft: DraftLike, run: Run, kernel: Kernel) -> list[int]:
+    """The inputs that a kernel may write over, unless another input lies in their memory."""
+    found = []
+    for index in kernel.may_replace:
+        slot = run.inputs[index]
+        others = run.inputs[:index] + run.inputs[index + 1 :]
+        if not any(slot in draft.memory(other) for other in others):
+            found.append(slot)
+    return found

@@ -63,6 +63,10 @@ class Draft:
     reads: dict[int, tuple[str, ...]]
     writes: dict[int, tuple[str, ...]]
 
+    def memory(self, slot: int) -> tuple[int, ...]:
+        """The slots whose memory a value may lie in."""
+        return self.slots[slot].memory
+
     def needed_until(self) -> list[int]:
         """For each slot, the last instruction that touches its memory, through whatever view."""
         last = [slot.last_use for slot in self.slots]

@@ -5,29 +5,67 @@ from __future__ import annotations
 import heapq
 import random
 
+from .lifetimes import Lifetimes
 from .program import Program, touched_variables
 
 
 def order(program: Program, seed: int | None = None) -> list[int]:
     """The positions of the nodes in the order they run.
 
-    As the graph was built, but a write waits until nothing else can run, so that every read that no dependency puts
-    after it comes before. With a `seed`, a random one among all orders that the dependencies allow.
+    As the graph was built, but what frees more memory than it takes runs as soon as it can, and a write as soon as
+    nothing reads its variable's memory any more. Where something does that cannot run before the write, the write waits
+    until nothing else can run, so that every read that no dependency puts after it comes before. With a `seed`, a
+    random one among all orders that the dependencies allow.
     """
     if seed is not None:
         return _any_order(program, random.Random(seed))
-    waiting = _Waiting(program)
-    ready: list[int] = []
-    writes: list[int] = []
-    done: list[int] = []
-    for position in waiting.free:
-        heapq.heappush(writes if waiting.writes(position) else ready, position)
-    while ready or writes:
-        position = heapq.heappop(ready) if ready else _next_write(writes, waiting)
-        done.append(position)
-        for freed in waiting.finish(position):
-            heapq.heappush(writes if waiting.writes(freed) else ready, freed)
-    return done
+    return _Queue(program).order()
+
+
+class _Queue:
+    """What can run now: what should at once, what as the graph was built, and writes when nothing else can."""
+
+    def __init__(self, program: Program) -> None:
+        self.waiting = _Waiting(program)
+        self.lifetimes = Lifetimes(program)
+        self.urgent: list[int] = []
+        self.ready: list[int] = []
+        self.writes: list[int] = []
+        self.done = [False] * len(program.nodes)
+
+    def order(self) -> list[int]:
+        waiting, lifetimes, done = self.waiting, self.lifetimes, self.done
+        urgent, ready, writes = self.urgent, self.ready, self.writes
+        found: list[int] = []
+        self.put(waiting.free)
+        while urgent or ready or writes:
+            if urgent:
+                position = heapq.heappop(urgent)
+            elif ready:
+                position = heapq.heappop(ready)
+            else:
+                position = _next_write(writes, waiting, done)
+            if done[position]:  # it was in two queues
+                continue
+            done[position] = True
+            found.append(position)
+            self.put(waiting.finish(position))
+            for last in lifetimes.finish(position):
+                if not waiting.left[last] and not done[last] and not waiting.written[last] and lifetimes.frees(last):
+                    heapq.heappush(urgent, last)
+            for write in waiting.undisturbed(position):
+                heapq.heappush(urgent, write)
+        return found
+
+    def put(self, freed: list[int]) -> None:
+        """Into its queue what can run from now on."""
+        for position in freed:
+            if self.waiting.written[position]:
+                heapq.heappush(self.writes, position)
+                if self.waiting.is_undisturbed(position):
+                    heapq.heappush(self.urgent, position)
+            else:
+                heapq.heappush(self.urgent if self.lifetimes.frees(position) else self.ready, position)
 
 
 def _any_order(program: Program, choose: random.Random) -> list[int]:
@@ -43,7 +81,7 @@ def _any_order(program: Program, choose: random.Random) -> list[int]:
 
 
 class _Waiting:
-    """Which nodes wait for how many others, and which reads of each variable are still to come."""
+    """Which nodes wait for how many others, and what still reads or writes each variable."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -60,9 +98,59 @@ class _Waiting:
         for position in range(len(program.nodes)):
             for variable in self.read[position]:
                 self.reads.setdefault(variable, set()).add(position)
+        self._writers = self._by_variable(self.written)
+        #: For each node, the variables that are written and whose memory it reads; for each of these, how many are left.
+        self._looks = self._looking()
+        self._lookers: dict[str, int] = {}
+        for variables in self._looks.values():
+            for variable in variables:
+                self._lookers[variable] = self._lookers.get(variable, 0) + 1
 
-    def writes(self, position: int) -> bool:
-        return bool(self.written[position])
+    @staticmethod
+    def _by_variable(touched: list[tuple[str, ...]]) -> dict[str, list[int]]:
+        """The nodes that touch each variable, the first last."""
+        found: dict[str, list[int]] = {}
+        for position in range(len(touched) - 1, -1, -1):
+            for variable in touched[position]:
+                found.setdefault(variable, []).append(position)
+        return found
+
+    def _looking(self) -> dict[int, set[str]]:
+        """The nodes that read variables which are written, or values that may lie in the memory of such."""
+        found: dict[int, set[str]] = {}
+        if not self._writers:
+            return found
+        inside: dict[int, set[str]] = {}
+        for position, node in enumerate(self.program.nodes):
+            mine = {variable for variable in self.read[position] if variable in self._writers}
+            for ref in node.inputs if inside else ():
+                mine |= inside.get(ref.node, mine)
+            mine -= set(self.written[position])
+            if mine:
+                found[position] = mine
+                if node.definition.view or self.read[position]:
+                    inside[position] = mine
+        return found
+
+    def is_undisturbed(self, write: int) -> bool:
+        """Whether no node that is to come reads what a write changes, and it is the first of those that write there."""
+        return all(self._writers[each][-1] == write and not self._lookers.get(each) for each in self.written[write])
+
+    def undisturbed(self, position: int) -> list[int]:
+        """A node has run: the writes that wait for nothing any more, and were waiting for it alone."""
+        touched = [*self._looks.get(position, ()), *self.written[position]] if self._writers else []
+        if not touched:
+            return []
+        for variable in self._looks.get(position, ()):
+            self._lookers[variable] -= 1
+        for variable in self.written[position]:
+            writers = self._writers[variable]
+            if writers[-1] == position:
+                writers.pop()
+            else:
+                writers.remove(position)
+        following = {self._writers[each][-1] for each in touched if self._writers[each]}
+        return [write for write in sorted(following) if not self.left[write] and self.is_undisturbed(write)]
 
     def finish(self, position: int) -> list[int]:
         """The nodes that waited for this one alone."""
@@ -91,13 +179,13 @@ class _Waiting:
         return False
 
 
-def _next_write(writes: list[int], waiting: _Waiting) -> int:
+def _next_write(writes: list[int], waiting: _Waiting, done: list[bool]) -> int:
     """The first write that no unordered read of its variable is still to come for; the first of all where none is."""
     passed: list[int] = []
     chosen = None
     while writes and chosen is None:
         position = heapq.heappop(writes)
-        if all(waiting.depends(read, position) for read in waiting.reads_to_come(position)):
+        if done[position] or all(waiting.depends(read, position) for read in waiting.reads_to_come(position)):
             chosen = position
         else:
             passed.append(position)

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import weft as wf
 from weft.graph.ops.variables import ReadVariableOp
@@ -149,3 +150,26 @@ def test_a_schedule_seed_shows_a_race() -> None:
             sess.run(v.initializer)
             seen.add(float(sess.run(racing)[1]))
     assert seen == {1.0, 2.0}
+
+
+def test_a_write_comes_as_soon_as_nothing_reads_the_variable_any_more() -> None:
+    v, x = wf.Variable(2.0), wf.random_uniform([64])
+    y = wf.multiply(x, v, name="first")
+    w = write(v, wf.reduce_sum(y), "write")
+    assert names(wf.exp(wf.sin(y), name="late"), w) == ["first", "write", "late"]
+
+
+def test_a_write_waits_for_who_still_looks_at_the_variable_through_a_view() -> None:
+    v = wf.Variable(np.ones([4, 6], np.float32))
+    view = wf.transpose(v.read_value())
+    w = v.assign(wf.random_uniform([4, 6]), name="write", read_value=False)
+    late = wf.sin(view + wf.random_uniform([6, 4]), name="late")
+    assert names(wf.add(view, late, name="other"), w) == ["late", "other", "write"]
+
+
+def test_what_frees_memory_comes_before_what_takes_it() -> None:
+    x = wf.random_uniform([64])
+    first, second = wf.exp(x), wf.sin(x)
+    early = wf.cos(x, name="early")
+    total = wf.reduce_sum(first + second, name="first")
+    assert names(early, total) == ["first", "early"]

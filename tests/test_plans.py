@@ -11,11 +11,15 @@ import weft as wf
 from audit import audit
 from hypothesis import HealthCheck, given, settings
 from programs import build, recipes, runs, same_bits
+from weft.graph.ops.activations import ReluGrad
+from weft.graph.ops.transcendental import TanhGrad
 from weft.graph.state import State
+from weft.runtime.interpret import interpret
 from weft.runtime.plan import Fetch, Free, Plan, Receive, Run, Send, StepPlan
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = wf.ConfigProto(device_count={"CPU": 3})
+SIDE = 16
 
 bounded = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -300,3 +304,19 @@ def frames(sess: wf.Session, request: Any) -> list[Any]:
     ((_, loaded),) = sess._prepared[request].loaded.values()
     (compiled,) = loaded.plans
     return list(compiled._frames)
+
+
+def test_a_kernel_that_may_replace_an_input_does_not_where_another_lies_in_its_memory() -> None:
+    x = wf.placeholder(wf.float32, [SIDE, SIDE])
+    feed = np.random.default_rng(2).normal(size=(SIDE, SIDE)).astype(np.float32)
+    h = wf.tanh(x)
+    for dy, same in ((wf.transpose(h), False), (wf.sin(x), True)):
+        for grad in (ReluGrad()(dy, h), TanhGrad()(h, dy), wf.add_n([h, h, dy])):
+            with wf.Session() as sess:
+                plan = sess.plan(wf.exp(grad), {x: feed})
+                (found,) = interpret([wf.exp(grad)], {x: feed})
+                assert same_bits(sess.run([wf.exp(grad)], {x: feed}), [found])
+            (run,) = [run for run in instructions(plan, Run) if run.name == grad.op.name]
+            buffers = {slot: made.buffer for made in instructions(plan, Run) for slot in made.outputs}
+            if run.definition.type != "AddN":
+                assert (run.buffer in [buffers[slot] for slot in run.inputs]) == same

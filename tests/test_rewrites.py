@@ -166,6 +166,13 @@ def test_a_product_with_a_vector_keeps_its_transposition() -> None:
     assert "Transpose" in types(optimized(y, feeds={x: (1, 4)}))
 
 
+def test_a_product_that_would_be_computed_in_another_form_keeps_its_transposition() -> None:
+    x, w = matrix(16, 128), matrix(160, 128)
+    y = wf.matmul(x, wf.transpose(w))
+    assert "Transpose" in types(optimized(y, feeds={x: (16, 128), w: (160, 128)}))
+    check_bits(y, feeds={x: numbers(16, 128), w: numbers(160, 128)})
+
+
 def test_arithmetic_repeats_its_inputs_by_itself() -> None:
     x, y = matrix(3, 1), matrix()
     z = wf.broadcast_to(x, [3, 4]) * y
@@ -280,6 +287,13 @@ def test_a_sum_of_large_terms_is_made_term_by_term(rows: Any, count: int) -> Non
     assert found.count("AddV2") == count - 1
     assert "AddN" not in found
     check_bits(total, feeds={x: rows})
+
+
+def test_a_long_sum_takes_the_memory_of_few_terms() -> None:
+    x = wf.placeholder(wf.float32, [64, 64])
+    total = wf.add_n([wf.exp(wf.sin(x) + float(index)) for index in range(30)])
+    with wf.Session() as sess:
+        assert sess.plan(total + 1.0).plans[0].arena_bytes <= 4 * 64 * 64 * 4
 
 
 def test_a_variable_minus_a_multiple_is_one_operation() -> None:

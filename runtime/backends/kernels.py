@@ -16,13 +16,15 @@ class Kernel:
 
     `takes_out`: it may be given the array to write the result into, as `out`. `exact`: elementwise arithmetic whose
     result does not depend on how the inputs lie in memory, so that they need not be row-major and the output may take
-    the place of an input. `needs_state`: its first argument is the operation's OpState. `bind`: makes the function for
+    the place of an input. `may_replace`: the inputs, by number, whose place the output of another kernel may take.
+    `needs_state`: its first argument is the operation's OpState. `bind`: makes the function for
     an OpState, once a plan, where that is worth doing before the first call.
     """
 
     function: Callable[..., Any]
     takes_out: bool = False
     exact: bool = False
+    may_replace: tuple[int, ...] = ()
     needs_state: bool = False
     bind: Callable[[OpState], Callable[..., Any]] | None = None
 

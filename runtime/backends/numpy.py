@@ -117,7 +117,7 @@ def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...])
             total = np.add(total, other, out)
         return total
 
-    return Kernel(run, takes_out=True)
+    return Kernel(run, takes_out=True, may_replace=(0, 1)[: len(inputs)])
 
 
 @kernel_of(Mean)
@@ -183,7 +183,7 @@ def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
 
 @kernel_of(ReluGrad)
 def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """The bits of dy times 1 where x is positive, else times 0, in the buffer."""
+    """The bits of dy times 1 where x is positive, else times 0, in the buffer, which may be that of x."""
     zero = outputs[0].dtype.np.type(0)
     bits = np.dtype(f"i{outputs[0].dtype.size}")
 
@@ -195,7 +195,7 @@ def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spe
         np.multiply(mask, dy.view(bits), out=mask)
         return out
 
-    return Kernel(run, takes_out=True)
+    return Kernel(run, takes_out=True, may_replace=(1,))
 
 
 @kernel_of(Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, MaxPool, MaxPoolGrad, AvgPool, AvgPoolGrad)
@@ -220,7 +220,7 @@ def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], out
             np.multiply(y, out, out=out)
         return np.multiply(dy, out, out=out)
 
-    return Kernel(run, takes_out=True)
+    return Kernel(run, takes_out=True, may_replace=(0,) if tanh else ())
 
 
 @kernel_of(ResourceApplyGradientDescent)

@@ -12,6 +12,7 @@ from ...graph.ops.broadcasting import BroadcastTo, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
+from ...graph.ops.products import is_plain
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze, Transpose
 from ..backends.numpy import EXACT
 from ..program import Node, Ref
@@ -78,23 +79,36 @@ def _perm(node: Node, rank: int) -> tuple[int, ...]:
 def transpose_in_products(node: Node, program: Rewriter) -> Node:
     """A product takes its inputs transposed by itself.
 
-    BLAS gives a matrix product the same bits either way, but not one of a vector.
+    BLAS gives a product of matrices the same bits either way; not so one of a vector, or one that is computed in another
+    form than as it is written.
     """
-    specs = [program.spec(ref) for ref in node.inputs]
-    for spec in (*specs, *node.specs):
-        dims = spec.dims
-        if spec.dtype not in (float32, float64) or dims is None or not all(dim and dim > 1 for dim in dims[-2:]):
-            return node
+    if not _is_plain_product(node, program):
+        return node
     definition, inputs = node.definition, list(node.inputs)
     for index in (0, 1):
         before = program.maker(inputs[index])
-        rank = len(specs[index].dims or ())
+        rank = len(program.spec(inputs[index]).dims or ())
         if not isinstance(before.definition, Transpose) or before.controls:
             continue
         if _perm(before, rank) == (*range(rank - 2), rank - 1, rank - 2):
             inputs[index] = before.inputs[0]
             definition = _flipped(cast("MatMul | BatchMatMulV2", definition), index)
-    return node if definition is node.definition else node._replace(definition=definition, inputs=tuple(inputs))
+    if definition is node.definition:
+        return node
+    made = node._replace(definition=definition, inputs=tuple(inputs))
+    return made if _is_plain_product(made, program) else node
+
+
+def _is_plain_product(node: Node, program: Rewriter) -> bool:
+    """Whether BLAS gets the matrices of a product as they are, and no vector."""
+    specs = [program.spec(ref) for ref in node.inputs]
+    for spec in (*specs, *node.specs):
+        if spec.dtype not in (float32, float64) or not all(dim and dim > 1 for dim in (spec.dims or (0,))[-2:]):
+            return False
+    if not isinstance(node.definition, MatMul):
+        return True
+    across = node.definition.transpose_a, node.definition.transpose_b
+    return is_plain(specs[0].dtype.np, specs[0].dims, specs[1].dims, *across)
 
 
 def _flipped(definition: MatMul | BatchMatMulV2, index: int) -> MatMul | BatchMatMulV2:

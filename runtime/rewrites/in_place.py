@@ -11,7 +11,7 @@ from ...graph.ops.variables import (
     AssignVariableOp,
     ReadVariableOp,
 )
-from ..program import Node, Program, Ref, touched_variables
+from ..program import Node, Program, Ref, touched_variables, variable_key
 from ..report import Report
 
 #: Sums of smaller terms are made at once: their memory is not worth an instruction a term.
@@ -24,10 +24,11 @@ def update_in_place(program: Program, report: Report) -> Program:
     if not writes:
         return program
     uses = _uses(program)
+    written = _written_once(program)
     nodes = list(program.nodes)
     for at in writes:
         node = nodes[at]
-        made = _descent(program, node, uses) or _addition(program, node, uses)
+        made = _descent(program, node, uses) or _addition(program, node, uses, written)
         if made is not None:
             report.rewrote("update in place", node, made)
             nodes[at] = made
@@ -71,7 +72,7 @@ def _descent(program: Program, node: Node, uses: list[int]) -> Node | None:
     return None
 
 
-def _addition(program: Program, node: Node, uses: list[int]) -> Node | None:
+def _addition(program: Program, node: Node, uses: list[int], written: set[str]) -> Node | None:
     """v = v + x and v = v - x as one operation, where nothing else writes to the variable in between."""
     if not isinstance(node.definition, AssignVariableOp):
         return None
@@ -84,21 +85,20 @@ def _addition(program: Program, node: Node, uses: list[int]) -> Node | None:
     if not isinstance(read.definition, ReadVariableOp) or uses[first.node] != 1 or read.inputs != (handle,):
         return None
     dims = node.definition.shape
-    if not shapes.is_full(dims) or program.spec(other).dims != dims or _written_twice(program, node):
+    if not shapes.is_full(dims) or program.spec(other).dims != dims or variable_key(program, handle) not in written:
         return None
     kind = AssignAddVariableOp if isinstance(made.definition, AddV2) else AssignSubVariableOp
     controls = tuple(dict.fromkeys((*node.controls, *made.controls, *read.controls)))
     return node._replace(definition=kind(node.definition.dtype, dims), inputs=(handle, other), controls=controls)
 
 
-def _written_twice(program: Program, node: Node) -> bool:
-    """Whether something else writes to the variable that a node writes to."""
-    (variable,) = touched_variables(program, node, "write")
-    return any(
-        each is not node and variable in touched_variables(program, each, "write")
-        for each in program.nodes
-        if each.definition.stateful
-    )
+def _written_once(program: Program) -> set[str]:
+    """The variables that one node alone writes to."""
+    counts: dict[str, int] = {}
+    for node in program.nodes:
+        for variable in touched_variables(program, node, "write"):
+            counts[variable] = counts.get(variable, 0) + 1
+    return {variable for variable, count in counts.items() if count == 1}
 
 
 def split_sums(program: Program, report: Report) -> Program:
