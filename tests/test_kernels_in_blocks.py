@@ -12,7 +12,7 @@ from weft.graph import errors, parallel
 from weft.graph.dtypes import float32, int32
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from weft.graph.ops.rows import check_range, combine_in_turn, sorted_order, summed_rows
-from weft.graph.ops.scratch import BLOCK, scratch
+from weft.graph.ops.scratch import BLOCK, CAPACITY, scratch
 from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
 from weft.graph.ops.training import ResourceApplyAdam, ResourceApplyMomentum
 from weft.graph.ops.training_sparse import ResourceSparseApplyAdagrad, ResourceSparseApplyAdam
@@ -60,7 +60,7 @@ def two_threads() -> Iterator[None]:
         (1, 20, 300),
         (5000, 32, 60),
         (9, 20_000, 5),
-        (4, BLOCK + 1, 6),
+        (4, CAPACITY + 1, 6),
         (7, 64, 0),
     ],
     ids=str,
@@ -171,7 +171,7 @@ def test_blocks_over_threads_and_one_block_give_the_same_bits() -> None:
 
 
 def test_a_gradient_that_is_the_variable_itself_is_read_before_the_update() -> None:
-    rows = 2 * BLOCK // 64 + 3
+    rows = 2 * CAPACITY // 64 + 3
     value = numbers(rows, 64)
     dense, sparse, scattered = slot_of(value), slot_of(value), slot_of(value)
     run(
@@ -246,7 +246,7 @@ def test_scratch_is_the_same_memory_each_time_and_never_twice_in_one_call() -> N
     again = scratch(np.dtype(np.float32), 20, 1)[0]
     assert np.shares_memory(first, again)
     assert not np.shares_memory(first, second)
-    assert scratch(np.dtype(np.float32), BLOCK + 1, 1)[0].size == BLOCK + 1
+    assert scratch(np.dtype(np.float32), CAPACITY + 1, 1)[0].size == CAPACITY + 1
 
 
 def test_segment_sums_of_a_known_count_and_dropped_ids() -> None:

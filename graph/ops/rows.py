@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .scratch import BLOCK, scratch
+from .scratch import CAPACITY, scratch
 
 Array = np.ndarray[Any, Any]
 
@@ -83,27 +83,33 @@ def combine_in_turn(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
     if width < _NARROW:
         _one_by_one(ufunc, table, ids, rows)
         return
-    count = max(1, BLOCK // width)
+    count = max(1, CAPACITY // width)
     for start in range(0, ids.size, count):
         _combine_block(ufunc, table, ids[start : start + count], rows[start : start + count])
 
 
 def _combine_block(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
-    """Rows are worked on where they are copied to; one whose id came before takes up the result of that."""
+    """Rows are worked on where they are copied to; a repeated one where its id comes first, and then all have its result."""
     (work,) = scratch(table.dtype, rows.size, 1)
     work = work.reshape(rows.shape)
     ufunc(take_rows(table, ids, work), rows, out=work)
     order, starts = sorted_order(ids)
     repeated = np.flatnonzero(~starts)
-    if len(repeated) <= _FEW:
-        for before, again in zip(order[repeated - 1].tolist(), order[repeated].tolist(), strict=True):
-            ufunc(work[before], rows[again], out=work[again])
-    else:  # all where the id comes first, and then all have its result
-        again = order[repeated]
-        first = order[starts][np.cumsum(starts)[repeated] - 1]
-        _one_by_one(ufunc, work, first, rows[again])
+    if len(repeated):
+        begins = np.flatnonzero(starts)
+        first, again = order[begins[np.searchsorted(begins, repeated) - 1]], order[repeated]
+        _combine_in_order(ufunc, work, first, rows, again)
         work[again] = work[first]
     put_rows(table, ids, work)
+
+
+def _combine_in_order(ufunc: Any, table: Array, places: Array, rows: Array, chosen: Array) -> None:
+    """`table[places[i]] = ufunc(table[places[i]], rows[chosen[i]])` for i = 0, 1, ..., in place; few in a loop."""
+    if len(places) > _FEW:
+        _one_by_one(ufunc, table, places, rows[chosen])
+        return
+    for place, row in zip(places.tolist(), chosen.tolist(), strict=True):
+        ufunc(table[place], rows[row], out=table[place])
 
 
 def _one_by_one(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
@@ -121,9 +127,26 @@ def add_rows(out: Array, ids: Array, rows: Array) -> Array:
     return out
 
 
-def summed_rows(count: int, ids: Any, rows: Any) -> Any:
-    """`count` rows, each the sum of the `rows` whose id it is."""
-    return add_rows(np.zeros((count, *rows.shape[1:]), rows.dtype), ids, rows)
+def summed_rows(count: int, ids: Array, rows: Array) -> Array:
+    """`count` rows, each the sum of the `rows` whose id it is, in their order."""
+    shape = (count, *rows.shape[1:])
+    width = int(np.prod(rows.shape[1:], dtype=np.int64))
+    if width < _NARROW or not ids.size:
+        return add_rows(np.zeros(shape, rows.dtype), ids, rows)
+    order, starts = sorted_order(ids)
+    begins = np.flatnonzero(starts)
+    first = order[begins]
+    sums = rows.take(first, axis=0)
+    np.add(sums, 0, out=sums, dtype=sums.dtype)  # -0 becomes 0, as in a sum that starts at 0
+    if len(begins) < len(ids):
+        repeated = np.flatnonzero(~starts)
+        places = np.searchsorted(begins, repeated) - 1
+        _combine_in_order(np.add, sums.reshape(-1, width), places, rows.reshape(-1, width), order[repeated])
+    if len(begins) == count:  # all of them, in order
+        return sums
+    out = np.zeros(shape, rows.dtype)
+    put_rows(out, ids[first], sums)
+    return out
 
 
 def flat_ids(indices: Any, dims: tuple[int, ...]) -> Any:

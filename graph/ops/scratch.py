@@ -12,10 +12,18 @@ Array = np.ndarray[Any, Any]
 #: How many elements a kernel works on at a time: what a step needs of them stays in the cache.
 BLOCK = 32_768
 
+#: How many elements of each array are kept: some kernels, which need only one, do better with larger blocks.
+CAPACITY = 2 * BLOCK
+
+
+#: How many forms of scratch a thread keeps at hand; they are views, so this is no memory to speak of.
+_FORMS = 256
+
 
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.blocks: dict[np.dtype[Any], list[Array]] = {}
+        self.views: dict[tuple[np.dtype[Any], int, int], list[Array]] = {}
 
 
 _kept = _Kept()
@@ -24,13 +32,17 @@ _kept = _Kept()
 def scratch(dtype: np.dtype[Any], size: int, count: int) -> list[Array]:
     """`count` vectors of `size` elements, for use until the kernel returns: it must not call another that takes some.
 
-    Up to BLOCK elements they are the same memory at each call in one thread; larger ones are new.
+    Up to CAPACITY elements they are the same memory at each call in one thread; larger ones are new.
     """
-    if size > BLOCK:
+    found = _kept.views.get((dtype, size, count))
+    if found is not None:
+        return found
+    if size > CAPACITY:
         return [np.empty(size, dtype) for _ in range(count)]
-    blocks = _kept.blocks.get(dtype)
-    if blocks is None:
-        blocks = _kept.blocks[dtype] = []
+    blocks = _kept.blocks.setdefault(dtype, [])
     while len(blocks) < count:
-        blocks.append(np.empty(BLOCK, dtype))
-    return [block[:size] for block in blocks[:count]]
+        blocks.append(np.empty(CAPACITY, dtype))
+    if len(_kept.views) >= _FORMS:
+        _kept.views.clear()
+    views = _kept.views[dtype, size, count] = [block[:size] for block in blocks[:count]]
+    return views

@@ -18,10 +18,12 @@ from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
+from ...graph.ops.rows import take_rows
 from ...graph.ops.scratch import BLOCK
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.training import ResourceApplyGradientDescent
 from ...graph.ops.transcendental import TanhGrad
+from ...graph.ops.variable_rows import ResourceGather, check_rows
 from ...graph.ops.variables import updatable
 from .kernels import Kernel
 
@@ -221,6 +223,20 @@ def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], out
         return np.multiply(dy, out, out=out)
 
     return Kernel(run, takes_out=True, may_replace=(0,) if tanh else ())
+
+
+@kernel_of(ResourceGather)
+def gather_rows(definition: ResourceGather, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The rows are taken into the buffer."""
+
+    def run(state: Any, slot: Any, indices: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(state, slot, indices)
+        target = slot.settled()
+        check_rows(indices, target)
+        return take_rows(target, indices, out)
+
+    return Kernel(run, takes_out=True, needs_state=True)
 
 
 @kernel_of(ResourceApplyGradientDescent)
