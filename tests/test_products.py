@@ -34,6 +34,7 @@ def naive(a: Any, b: Any, across_a: bool, across_b: bool) -> Any:
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("sides", SIDES.values(), ids=SIDES)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.usefixtures("any_bits")
 def test_every_form_gives_the_product(sides: tuple[int, int, int], flags: tuple[bool, bool], dtype: Any) -> None:
     a, b = matrices(sides, *flags, dtype)
     expected, known = naive(a, b, *flags), products.form_of(a.dtype, a.shape, b.shape, *flags)
@@ -49,14 +50,21 @@ def test_every_form_gives_the_product(sides: tuple[int, int, int], flags: tuple[
             np.testing.assert_array_equal(out, got)
 
 
-def test_shapes_choose_the_form() -> None:
-    def form(a: tuple[int, ...], b: tuple[int, ...], *flags: bool, dtype: Any = np.float32) -> Any:
-        return products.form_of(np.dtype(dtype), a, b, *flags)
+def form(a: tuple[int, ...], b: tuple[int, ...], *flags: bool, dtype: Any = np.float32) -> Any:
+    return products.form_of(np.dtype(dtype), a, b, *flags)
 
-    reversed_ = form((32, 512), (256, 512), False, True)
-    assert reversed_ is form((8, 128), (128, 128), False, True)
-    plain = form((256, 512), (256, 512), False, True)
+
+@pytest.fixture
+def any_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the forms whatever bits BLAS gives in them."""
+    monkeypatch.setattr(products, "_keeps_bits", lambda *_: True)
+
+
+@pytest.mark.usefixtures("any_bits")
+def test_shapes_choose_the_form_of_a_product_by_a_transposed_matrix() -> None:
+    reversed_, plain = form((32, 512), (256, 512), False, True), form((256, 512), (256, 512), False, True)
     assert plain is not reversed_
+    assert reversed_ is form((8, 128), (128, 128), False, True)
     for a, b in [
         ((4, 512), (256, 512)),
         ((65, 512), (512, 512)),
@@ -68,6 +76,40 @@ def test_shapes_choose_the_form() -> None:
     assert form((32, 512), (256, 512), False, True, dtype=np.float64) is plain
     assert form((5, 1), (4, 1), False, True) is not plain
     assert form((1, 1), (4, 1), False, True) is plain
+
+
+@pytest.mark.usefixtures("any_bits")
+def test_shapes_choose_the_form_of_a_product() -> None:
+    pieces, plain = form((32, 256), (256, 512), False, False), form((256, 256), (256, 256), False, False)
+    assert plain is not pieces
+    assert pieces is form((8, 256), (256, 128), False, False)
+    for a, b in [((4, 256), (256, 512)), ((64, 256), (256, 512)), ((32, 256), (256, 500)), ((32, 256), (256, 64))]:
+        assert form(a, b, False, False) is plain
+    assert form((32, 256), (256, 512), False, False, dtype=np.float64) is plain
+
+
+def test_a_form_that_would_change_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_keeps_bits", lambda *_: False)
+    assert form((32, 512), (256, 512), False, True) is form((256, 512), (256, 512), False, True)
+    assert form((32, 256), (256, 512), False, False) is form((256, 256), (256, 256), False, False)
+
+
+def test_whether_a_form_keeps_bits_is_found_by_trying_it() -> None:
+    def changed(x: Any, w: Any) -> Any:
+        product = np.matmul(x, w)
+        product[-1, -1] = np.nextafter(product[-1, -1], np.float32(np.inf))
+        return product
+
+    assert products._keeps_bits(np.matmul, False, 8, 128, 130, 1)
+    assert not products._keeps_bits(changed, False, 8, 128, 130, 1)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("sides", [*SIDES.values(), (32, 256, 300), (33, 1500, 133), (64, 300, 2500)])
+def test_no_form_changes_a_bit(sides: tuple[int, int, int], flags: tuple[bool, bool]) -> None:
+    a, b = matrices(sides, *flags)
+    plain = np.matmul(a.T if flags[0] else a, b.T if flags[1] else b)
+    np.testing.assert_array_equal(products.matrix_product(a, b, *flags), plain)
 
 
 @pytest.mark.parametrize("flags", FLAGS)
@@ -84,6 +126,7 @@ def test_a_column_times_a_row_has_the_bits_of_a_sum_from_zero(flags: tuple[bool,
 
 
 @pytest.mark.parametrize("sides", [SIDES["outer"], SIDES["reversed"]])
+@pytest.mark.usefixtures("any_bits")
 def test_many_threads_compute_products_at_once(sides: tuple[int, int, int]) -> None:
     pairs = []
     for seed in range(8):

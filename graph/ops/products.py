@@ -1,6 +1,6 @@
-"""How matrix products are computed: the form of a product in which BLAS is fast, chosen by types and shapes alone.
+"""How matrix products are computed: the form of a product in which BLAS is fast, chosen by types and shapes.
 
-Why these forms, with figures: docs/decisions (matrix products).
+No form changes a bit of the result. Why these forms, with figures: docs/decisions (matrix products).
 """
 
 from __future__ import annotations
@@ -8,19 +8,27 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .. import shapes
+from ..parallel import threads
 from ..shapes import Dims
 
 #: Computes a product of two matrices, row-major and not yet transposed, into `out` or a new array.
 Form = Callable[..., Any]
 
-#: A float32 product `x @ w.T` of so many rows of x is computed as `(w @ x.T).T`, where w is large.
+#: Of so many rows by a large matrix (of numbers) are the float32 products that have a form of their own: BLAS would
+#: spend its time on laying out the large matrix anew.
 FEW_ROWS = range(8, 65)
 LARGE = 1 << 14
+
+#: BLAS has kernels that leave both matrices where they are, for products of at most so many multiplications.
+SMALL_PRODUCT = 10**6
+#: How many columns a piece of a product has.
+PIECE = 64
 
 #: More memory than this is given back after each use.
 KEPT_BYTES = 1 << 24
@@ -88,9 +96,33 @@ def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: b
         return None
     if inner == 1 < min(rows, columns):
         return _OUTER[across_a, across_b]
-    if dtype.itemsize == 4 and (across_a, across_b) == (False, True) and rows in FEW_ROWS:
-        return _reversed if 4 * rows <= min(inner, columns) and inner * columns >= LARGE else None
-    return None
+    if dtype.itemsize != 4 or across_a or rows not in FEW_ROWS or inner * columns < LARGE:
+        return None
+    form = _better_reversed(rows, inner, columns) if across_b else _better_in_pieces(rows, inner, columns)
+    return form if form and _keeps_bits(form, across_b, rows, _tried(inner), _tried(columns), threads()) else None
+
+
+def _better_reversed(rows: int, inner: int, columns: int) -> Form | None:
+    return _reversed if 4 * rows <= min(inner, columns) else None
+
+
+def _better_in_pieces(rows: int, inner: int, columns: int) -> Form | None:
+    small = rows * inner * PIECE <= SMALL_PRODUCT
+    return _in_pieces if small and columns % PIECE == 0 and columns > PIECE else None
+
+
+def _tried(side: int) -> int:
+    """A smaller side that ends a block as the side does: BLAS cuts matrices at multiples of powers of two."""
+    return side if side <= 2048 else 1024 + side % 1024
+
+
+@lru_cache(maxsize=1024)
+def _keeps_bits(form: Form, across_b: bool, rows: int, inner: int, columns: int, threads: int) -> bool:
+    """Whether this machine's BLAS gives the same bits in a form as for the matrices as they are. It is tried once."""
+    numbers = (np.arange((rows + columns) * inner, dtype=np.uint32) * np.uint32(0x9E3779B1)).astype(np.float32) - 2**31
+    x, w = numbers[: rows * inner].reshape(rows, inner), numbers[rows * inner :]
+    w = w.reshape((columns, inner) if across_b else (inner, columns))
+    return bool(np.array_equal(form(x, w), _PLAIN[False, across_b](x, w)))
 
 
 def _apart(b: Any, a: Any) -> Any:
@@ -121,6 +153,16 @@ def _reversed(x: Any, w: Any, out: Any = None) -> Any:
     if out is None:
         return np.array(across.T, order="C")
     np.copyto(out, across.T)
+    return out
+
+
+def _in_pieces(x: Any, w: Any, out: Any = None) -> Any:
+    """`x @ w`, some columns of it at a time."""
+    rows, columns = len(x), w.shape[1]
+    if out is None:
+        out = np.empty((rows, columns), x.dtype)
+    pieces = [matrix.reshape(-1, columns // PIECE, PIECE).transpose(1, 0, 2) for matrix in (w, out)]
+    np.matmul(x, *pieces)
     return out
 
 
