@@ -10,8 +10,10 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.dtypes import as_dtype
+from ..graph.opdef import OpDef
 from ..graph.ops.literal import Literal
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
+from ..runtime.fused import Fused, Part
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 
 
@@ -53,12 +55,22 @@ def _encode(instruction: Instruction, arrays: Arrays) -> list[Any]:
 
 
 def _encode_run(run: Run, arrays: Arrays) -> list[Any]:
-    buffer = None if run.buffer is None else [run.buffer.offset, run.buffer.dtype.name, run.buffer.dims]
+    buffers = [None if each is None else [each.offset, each.dtype.name, each.dims] for each in run.buffers]
     return [
-        run.name, encode_definition(run.definition, arrays), run.inputs, run.outputs,
+        run.name, _encode_definition(run.definition, arrays), run.inputs, run.outputs,
         [encode_spec(spec) for spec in run.input_specs], [encode_spec(spec) for spec in run.output_specs],
-        buffer, run.contiguous, run.copied,
+        buffers, run.contiguous, run.copied,
     ]  # fmt: skip
+
+
+def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
+    if not isinstance(definition, Fused):
+        return encode_definition(definition, arrays)
+    parts = [
+        [part.name, encode_definition(part.definition, arrays), part.inputs, encode_spec(part.spec)]
+        for part in definition.parts
+    ]
+    return [Fused.type, parts, definition.results, definition.flat]
 
 
 def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
@@ -81,20 +93,45 @@ def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
 
 
 def _decode_run(row: list[Any], arrays: Sequence[Any]) -> Run:
-    name, definition, inputs, outputs, input_specs, output_specs, buffer, contiguous, copied = row
+    name, definition, inputs, outputs, input_specs, output_specs, buffers, contiguous, copied = row
     if not (isinstance(name, str) and isinstance(copied, bool) and all(isinstance(each, bool) for each in contiguous)):
         raise ValueError(f"no instruction: {str(row)[:100]}")
+    if buffers and len(buffers) != len(outputs):
+        raise ValueError(f"expected a buffer a result: {str(row)[:100]}")
     return Run(
         name,
-        decode_definition(definition, arrays),
+        _decode_definition(definition, len(inputs), arrays),
         _numbers(inputs),
         _numbers(outputs),
         tuple(decode_spec(spec) for spec in input_specs),
         tuple(decode_spec(spec) for spec in output_specs),
-        None if buffer is None else Buffer(_number(buffer[0]), as_dtype(buffer[1]), _numbers(buffer[2])),
+        tuple(None if each is None else _decode_buffer(each) for each in buffers),
         tuple(contiguous),
         copied,
     )
+
+
+def _decode_buffer(row: Any) -> Buffer:
+    offset, dtype, dims = row
+    return Buffer(_number(offset), as_dtype(dtype), _numbers(dims))
+
+
+def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
+    match row:
+        case [Fused.type, list(parts), list(results), bool(flat)]:
+            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat)
+            known = all(number < inputs + at for at, part in enumerate(found.parts) for number in part.inputs)
+            if not found.parts or not known or not found.results or max(found.results) >= len(parts):
+                raise ValueError(f"no operations that can run together: {str(row)[:100]}")
+            return found
+    return decode_definition(row, arrays)
+
+
+def _decode_part(row: Any, arrays: Sequence[Any]) -> Part:
+    name, definition, inputs, spec = row
+    if not isinstance(name, str):
+        raise ValueError(f"no operation: {str(row)[:100]}")
+    return Part(name, decode_definition(definition, arrays), _numbers(inputs), decode_spec(spec))
 
 
 def _numbers(values: Any) -> tuple[int, ...]:

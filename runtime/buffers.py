@@ -36,23 +36,30 @@ def assign_buffers(draft: DraftLike) -> int:
     ending: dict[int, list[int]] = defaultdict(list)
     given_away = set(draft.fetches.values())
     for at, instruction in enumerate(draft.instructions):
-        if isinstance(instruction, Run) and _wants_buffer(instruction, draft.kernels[at], given_away):
-            slot = instruction.outputs[0]
-            spec = instruction.output_specs[0]
-            buffer = _in_place(draft, instruction, draft.kernels[at], placed, last, at) or _fresh(arena, spec)
-            placed[slot] = buffer
-            ending[max(last[slot], at)].append(slot)
-            draft.instructions[at] = instruction._replace(buffer=buffer)
+        if isinstance(instruction, Run) and _writes(instruction, draft.kernels[at]):
+            buffers: list[Buffer | None] = []
+            for number, (slot, spec) in enumerate(zip(instruction.outputs, instruction.output_specs, strict=True)):
+                if slot in given_away or not _has_known_size(spec):
+                    buffers.append(None)
+                    continue
+                ended = _in_place(draft, instruction, at, number, placed, last)
+                buffer = placed[slot] = _fresh(arena, spec) if ended is None else placed.pop(ended)
+                ending[max(last[slot], at)].append(slot)
+                buffers.append(buffer)
+            if any(buffers):
+                draft.instructions[at] = instruction._replace(buffers=tuple(buffers))
         for slot in ending.pop(at, ()):
             if slot in placed:
                 arena.give_back(placed[slot].offset, placed[slot].nbytes)
     return arena.size
 
 
-def _wants_buffer(run: Run, kernel: Kernel, given_away: set[int]) -> bool:
-    if len(run.outputs) != 1 or run.outputs[0] in given_away or not (kernel.takes_out or run.copied):
-        return False
-    spec = run.output_specs[0]
+def _writes(run: Run, kernel: Kernel) -> bool:
+    """Whether results can be written into buffers."""
+    return (kernel.takes_out or run.copied) and (len(run.outputs) == 1 or kernel.takes_out)
+
+
+def _has_known_size(spec: Spec) -> bool:
     return shapes.is_full(spec.dims) and spec.dtype is not resource and spec.dtype is not string
 
 
@@ -62,22 +69,22 @@ def _fresh(arena: Arena, spec: Spec) -> Buffer:
 
 
 def _in_place(
-    draft: DraftLike, run: Run, kernel: Kernel, placed: dict[int, Buffer], last: list[int], at: int
-) -> Buffer | None:
-    """The buffer of an input that ends here, has the very form of the output and may be written over."""
-    spec = run.output_specs[0]
-    for slot in run.inputs if kernel.exact else _replaceable(draft, run, kernel):
+    draft: DraftLike, run: Run, at: int, number: int, placed: dict[int, Buffer], last: list[int]
+) -> int | None:
+    """An input in a buffer that ends here, has the very form of the result of that number and may be written over."""
+    kernel = draft.kernels[at]
+    spec = run.output_specs[number]
+    for slot in run.inputs if kernel.exact else _replaceable(draft, run, kernel, number):
         buffer = placed.get(slot)
         if buffer is not None and last[slot] == at and (buffer.dtype, buffer.dims) == (spec.dtype, spec.dims):
-            del placed[slot]  # its memory lives on under the new slot
-            return buffer
+            return slot
     return None
 
 
-def _replaceable(draft: DraftLike, run: Run, kernel: Kernel) -> list[int]:
+def _replaceable(draft: DraftLike, run: Run, kernel: Kernel, number: int) -> list[int]:
     """The inputs that a kernel may write over, unless another input lies in their memory."""
     found = []
-    for index in kernel.may_replace:
+    for index in kernel.may_replace[number] if kernel.may_replace else ():
         slot = run.inputs[index]
         others = run.inputs[:index] + run.inputs[index + 1 :]
         if not any(slot in draft.memory(other) for other in others):

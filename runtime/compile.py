@@ -16,6 +16,7 @@ import numpy as np
 
 from ..graph import errors, shapes
 from ..graph.dtypes import resource
+from ..graph.opdef import Spec
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
 from .arena import ALIGNMENT
@@ -26,6 +27,7 @@ from .pieces import Chain, crossing_places, piece_ends
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .quiet import quietly
 from .recycling import RECYCLER, SMALLEST
+from .workspace import Workspace
 
 _FILE = "<weft plan {}>"
 #: The line of a piece's first instruction: the one before says what the function takes.
@@ -169,6 +171,8 @@ class _Writer:
         #: The constants that are kernels, by identity: many instructions may have the same one.
         self.kernels: dict[int, str] = {}
         self.buffers: dict[Buffer, str] = {}
+        #: What makes the kernels that each frame has its own of.
+        self.framed: dict[str, Callable[[Workspace], Callable[..., Any]]] = {}
         #: The slots that are constants or lie in a buffer: always the same array.
         self.bound: dict[int, str] = {}
         self.results: list[str] = []
@@ -196,9 +200,12 @@ class _Writer:
         places = max(self.live.values(), default=-1) + 1
         constants = {**_HELPERS, **{f"c{i}": constant for i, constant in enumerate(self.constants)}}
         codes, buffers, size, copied = self.codes, self.buffers, self.arena_bytes, itertools.count()
+        framed = self.framed
 
         def make() -> Frame:
             bound = constants | dict(zip(buffers.values(), _allocate(size, list(buffers)), strict=True))
+            workspace = Workspace()
+            bound.update({name: in_frame(workspace) for name, in_frame in framed.items()})
             # Python notes in code where globals were found, so functions with other globals have a copy of it.
             own = [code.replace() for code in codes] if next(copied) else codes
             pieces = [FunctionType(code, {name: bound[name] for name in code.co_names}) for code in own]
@@ -255,9 +262,16 @@ class _Writer:
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self.bound[run.outputs[0]] = self._constant(_handle(run, function))
             return ""
+        if kernel.in_frame is not None:
+            return self._call(run, kernel, self._framed(run, kernel.in_frame))
         if self.change is not None:
             function = self.change(run, function)
         return self._call(run, kernel, self.kernels.get(id(function)) or self._kernel_constant(function))
+
+    def _framed(self, run: Run, in_frame: Callable[[Workspace], Callable[..., Any]]) -> str:
+        change, name = self.change, self._constant(None)
+        self.framed[name] = in_frame if change is None else lambda workspace: change(run, in_frame(workspace))
+        return name
 
     def _kernel(self, run: Run) -> Kernel:
         # A kernel might broadcast what does not fit; those of variables check for themselves, and know the variable's name.
@@ -269,29 +283,36 @@ class _Writer:
         return kernel
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
-        out = "None" if run.buffer is None else self._buffer(run.buffer)
         arguments = [self._value(slot) for slot in run.inputs]
         if True in run.contiguous:
             strided = zip(arguments, run.contiguous, strict=True)
             arguments = [f"row_major({value})" if row else value for value, row in strided]
-        if kernel.takes_out and run.buffer is not None:
+        out = self._out(run) if kernel.takes_out or run.copied else ""
+        if kernel.takes_out and out:
             arguments.append(f"out={out}")
-        elif kernel.takes_out and (memory := self._memory(run)):
-            arguments.append(f"out={memory}")
         elif kernel.exact:
             arguments.append("order='C'")  # whatever the order of the inputs
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
-            call = f"copy({call}, {out})"
-        if run.buffer is not None:
-            self.bound[run.outputs[0]] = out
+            call = f"copy({call}, {out or None})"
+        self.bound.update({slot: self._buffer(buffer) for slot, buffer in run.buffered.items()})
+        if not run.made:
             return call
-        left = ", ".join(self._slot(slot) for slot in run.outputs)
-        return f"{left} = {call}" if left else call
+        return f"{', '.join('_' if slot in self.bound else self._slot(slot) for slot in run.outputs)} = {call}"
 
-    def _memory(self, run: Run) -> str:
+    def _out(self, run: Run) -> str:
+        """The arrays that results are written into, where there are any: buffers, or memory that is given away."""
+        buffers = run.buffers or (None,) * len(run.outputs)
+        found = [
+            self._memory(spec) if buffer is None else self._buffer(buffer)
+            for buffer, spec in zip(buffers, run.output_specs, strict=True)
+        ]
+        if len(found) == 1:
+            return found[0]
+        return f"({', '.join(each or 'None' for each in found)})" if any(found) else ""
+
+    def _memory(self, spec: Spec) -> str:
         """The call that gets memory for a big result without a buffer; nothing for a small one or an unknown size."""
-        spec = run.output_specs[0]
         count = shapes.count(spec.dims)
         if count is None or count * spec.dtype.size < SMALLEST or spec.dtype.np.hasobject:
             return ""

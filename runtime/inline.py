@@ -10,6 +10,7 @@ from ..graph.opdef import Spec
 from ..graph.state import State
 from .backends.kernels import Backend
 from .compile import CompiledPlan
+from .fuse import fuse
 from .lower import lower
 from .order import order
 from .partition import Partition, partition
@@ -35,6 +36,6 @@ def compile_function(
     program, entries = inner_program(function, inputs, saves)
     program = on_devices(program, [_HERE] * len(program.nodes))
     parts = partition(program, order(program))
-    part = parts[0] if parts else Partition(str(_HERE))
+    part = fuse(program, parts[0], backend) if parts else Partition(str(_HERE))
     plan = lower(program, part, backend, sends_by_reference=True, shared=shared, kept=len(function.outputs))
     return CompiledPlan(plan, backend, state), entries

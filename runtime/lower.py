@@ -13,7 +13,7 @@ from ..graph.ops.placeholders import PlaceholderWithDefault
 from ..graph.ops.reshaping import ExpandDims, Reshape, Squeeze
 from .backends.kernels import Backend, Kernel
 from .buffers import assign_buffers
-from .partition import Item, Partition, ReceiveValue, RunNode, SendValue
+from .partition import Item, Partition, ReceiveValue, Region, RunNode, SendValue
 from .plan import Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .program import Feed, Node, Program, Ref, touched_variables
 
@@ -21,7 +21,7 @@ from .program import Feed, Node, Program, Ref, touched_variables
 _KEEP_ORDER = (Identity, StopGradient, Reshape, ExpandDims, Squeeze, PlaceholderWithDefault)
 
 
-def _is_row_major(program: Program, ref: Ref) -> bool:
+def is_row_major(program: Program, ref: Ref) -> bool:
     """Whether a value surely lies in memory as its shape is written, where it was computed: views may be strided."""
     node = program.nodes[ref.node]
     while isinstance(node.definition, _KEEP_ORDER):
@@ -123,13 +123,15 @@ class _Drafting:
         return self.numbers[ref]
 
     def _instruction(self, at: int, item: Item) -> Instruction:
+        if isinstance(item, Region):
+            return self._region(at, item)
         name = self.program.nodes[item.node if isinstance(item, RunNode) else item.ref.node].name
         match item:
             case SendValue(ref, edge, device):
                 last = at if self.send_lasts is None else self.send_lasts
                 return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name)
             case ReceiveValue(ref, edge, device):
-                row_major = not self.send_lasts or _is_row_major(self.program, ref)
+                row_major = not self.send_lasts or is_row_major(self.program, ref)
                 slot = self._new(ref, at, None, row_major, "outside") if ref.output >= 0 else None
                 return Receive(slot, edge, device, name)
             case RunNode(position):
@@ -154,14 +156,28 @@ class _Drafting:
         self.draft.kernels[at] = kernel
         slots = [self.draft.slots[slot] for slot in inputs]
         view = definition.view
-        relaxed = kernel.exact or view
+        relaxed = kernel.exact or kernel.strided or view
         row_majors = [slot.row_major for slot in slots]
         strided = _none(len(slots)) if relaxed or all(row_majors) else tuple([not each for each in row_majors])
         memory = tuple(dict.fromkeys([root for slot in slots for root in slot.memory])) if view else None
         row_major = not view or (isinstance(definition, _KEEP_ORDER) and all(slot.row_major for slot in slots))
         kind = self._note_access(at, definition, node) if definition.stateful else "result"
         outputs = tuple([self._new(Ref(position, o), at, memory, row_major, kind) for o in range(len(node.specs))])
-        return Run(node.name, definition, inputs, outputs, specs, node.specs, None, strided)
+        return Run(node.name, definition, inputs, outputs, specs, node.specs, (), strided)
+
+    def _region(self, at: int, region: Region) -> Run:
+        definition = region.definition
+        inputs = tuple([self._use(ref, at) for ref in region.inputs])
+        specs = tuple([self.program.spec(ref) for ref in region.inputs])
+        kernel = self.backend.kernel(definition, specs, definition.infer())
+        assert kernel is not None, "fusing asks for kernels first"
+        self.draft.kernels[at] = kernel
+        outputs = []
+        for first, *others in region.outputs:
+            outputs.append(self._new(first, at, None, row_major=True))
+            self.numbers.update(dict.fromkeys(others, outputs[-1]))
+        name = f"{definition.parts[0].name}...{definition.parts[-1].name}"
+        return Run(name, definition, inputs, tuple(outputs), specs, definition.infer(), (), _none(len(inputs)))
 
     def _note_access(self, at: int, definition: OpDef, node: Node) -> str:
         written = touched_variables(self.program, node, "write")
@@ -195,7 +211,7 @@ def _with_frees(draft: Draft) -> list[Instruction]:
 
     Only values in memory of their own are worth it: buffers stay, and feeds and constants belong to somebody else.
     """
-    buffered = {slot for i in draft.instructions if isinstance(i, Run) and i.buffer for slot in i.outputs}
+    buffered = {slot for i in draft.instructions if isinstance(i, Run) and i.buffers for slot in i.buffered}
     dying: dict[int, list[int]] = defaultdict(list)
     for number, slot in enumerate(draft.slots):
         if slot.kind != "outside" and buffered.isdisjoint(slot.memory):
@@ -210,7 +226,7 @@ def _with_frees(draft: Draft) -> list[Instruction]:
 
 def _fetches(draft: Draft, shared: frozenset[int] | None, kept: int | None) -> list[Instruction]:
     """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
-    made = {slot for i in draft.instructions if isinstance(i, Run) and not i.buffer for slot in i.outputs}
+    made = {slot for i in draft.instructions if isinstance(i, Run) for slot in i.made}
     tapes = {
         slot for i in draft.instructions if isinstance(i, Run) and i.definition.type == "TapeRead" for slot in i.outputs
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ops.constant import Const
+from .fused import Fused
 from .program import Feed, Program, Ref
 
 
@@ -34,7 +35,16 @@ class ReceiveValue:
     device: str
 
 
-Item = RunNode | SendValue | ReceiveValue
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Run several nodes as one. `outputs`: for each result of the definition, the values of the program that it is."""
+
+    definition: Fused
+    inputs: tuple[Ref, ...]
+    outputs: tuple[tuple[Ref, ...], ...]
+
+
+Item = RunNode | SendValue | ReceiveValue | Region
 
 
 @dataclass(slots=True)

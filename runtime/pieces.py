@@ -84,8 +84,8 @@ def _made(instruction: Instruction) -> tuple[int, ...]:
     match instruction:
         case TakeFeed(slot):
             return (slot,)
-        case Run(buffer=None):
-            return instruction.outputs
+        case Run():
+            return instruction.made
         case Receive(int(slot)):
             return (slot,)
     return ()  # what lies in a buffer is bound wherever it is used, as constants are

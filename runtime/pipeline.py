@@ -9,6 +9,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
 from .engine import Engine
+from .fuse import fuse
 from .lower import lower
 from .optimize import optimize
 from .order import order
@@ -43,9 +44,8 @@ def make_plan(
     program = specialize(program, feed_dims)
     program = on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
     program = record(optimize(program))
-    parts = partition(program, order(program, schedule_seed))
-    plans = [
-        lower(program, part, engine.backend(DeviceSpec.from_string(part.device)), engine.sends_by_reference)
-        for part in parts
-    ]
+    plans = []
+    for part in partition(program, order(program, schedule_seed)):
+        backend = engine.backend(DeviceSpec.from_string(part.device))
+        plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
     return StepPlan(tuple(plans), len(program.fetches))

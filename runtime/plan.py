@@ -10,6 +10,7 @@ from ..graph import shapes
 from ..graph.dtypes import DType
 from ..graph.opdef import OpDef, Spec
 from ..graph.ops.literal import Literal
+from .fused import Fused
 
 
 class Buffer(NamedTuple):
@@ -52,9 +53,10 @@ class Load:
 
 
 class Run(NamedTuple):
-    """Run an operation's kernel, into a buffer where one is given.
+    """Run an operation's kernel, into buffers where those are given.
 
-    `contiguous` marks the inputs that must be made row-major first, `copied` a read that a later write would change.
+    `buffers`: one for each result, or none at all. `contiguous` marks the inputs that must be made row-major first,
+    `copied` a read that a later write would change.
     """
 
     name: str
@@ -63,21 +65,36 @@ class Run(NamedTuple):
     outputs: tuple[int, ...]
     input_specs: tuple[Spec, ...]
     output_specs: tuple[Spec, ...]
-    buffer: Buffer | None = None
+    buffers: tuple[Buffer | None, ...] = ()
     contiguous: tuple[bool, ...] = ()
     copied: bool = False
+
+    @property
+    def buffered(self) -> dict[int, Buffer]:
+        """The results that are written into buffers."""
+        pairs = zip(self.outputs, self.buffers, strict=True) if self.buffers else ()
+        return {slot: buffer for slot, buffer in pairs if buffer is not None}
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """The results in memory of their own."""
+        if not self.buffers:
+            return self.outputs
+        return tuple([slot for slot, buffer in zip(self.outputs, self.buffers, strict=True) if buffer is None])
 
     def __str__(self) -> str:
         left = ", ".join(f"v{slot}" for slot in self.outputs)
         arguments = ", ".join(
             f"rowmajor(v{slot})" if row else f"v{slot}" for slot, row in zip(self.inputs, self.contiguous, strict=True)
         )
-        where = f" -> {self.buffer}" if self.buffer else ""
+        where = f" -> {', '.join(str(buffer or 'new') for buffer in self.buffers)}" if self.buffers else ""
         copied = " copied" if self.copied else ""
         kinds = " ".join(f"{spec.dtype.name}{shapes.text(spec.dims)}" for spec in self.output_specs)
-        return (
+        line = (
             f"{left + ' = ' if left else ''}{self.definition.type}({arguments}){where}{copied}  {kinds} ({self.name})"
         )
+        inner = self.definition.lines(self.inputs) if isinstance(self.definition, Fused) else ()
+        return "\n      ".join([line, *inner])
 
 
 @dataclass(frozen=True, slots=True)

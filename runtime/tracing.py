@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from .compile import Channel, CompiledPlan, Frame
+from .fused import Fused
 from .plan import Instruction, Load, Receive, Run, Send, TakeFeed
 
 
@@ -172,7 +173,8 @@ def _described(instruction: Instruction, names: Mapping[int, str]) -> tuple[str,
     """The name of what ran, its label, and its edge."""
     match instruction:
         case Run(name, definition, inputs):
-            return name, f"{name} = {definition.type}({', '.join(names[slot] for slot in inputs)})", None
+            inner = f" of {', '.join(part.name for part in definition.parts)}" if isinstance(definition, Fused) else ""
+            return name, f"{name} = {definition.type}({', '.join(names[slot] for slot in inputs)}){inner}", None
         case Send(_, edge, device, name):
             return name, f"{name} = _Send({name}) to {device}", edge
         case Receive(_, edge, device, name):

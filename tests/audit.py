@@ -6,6 +6,7 @@ import numpy as np
 from weft.graph.state import OpState, State
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.compile import _allocate
+from weft.runtime.fused import Fused
 from weft.runtime.plan import Fetch, Free, Load, Plan, Receive, Run, Send, StepPlan, TakeFeed
 
 
@@ -21,7 +22,8 @@ class Device:
         self.buffers = self._allocate()
 
     def _allocate(self) -> dict[int, Any]:
-        buffers = {i: run.buffer for i, run in enumerate(self.plan.instructions) if isinstance(run, Run) and run.buffer}
+        runs = [run for run in self.plan.instructions if isinstance(run, Run)]
+        buffers = {slot: buffer for run in runs for slot, buffer in run.buffered.items()}
         for buffer in buffers.values():
             assert 0 <= buffer.offset <= self.plan.arena_bytes - buffer.nbytes
         return dict(zip(buffers, _allocate(self.plan.arena_bytes, list(buffers.values())), strict=True))
@@ -38,18 +40,27 @@ class Device:
             np.testing.assert_array_equal(value, self.copies[slot], err_msg=f"slot {slot} of {self.plan}")
         return value
 
-    def run(self, run: Run, buffer: Any) -> None:
+    def run(self, run: Run) -> None:
+        buffers = [self.buffers.get(slot) for slot in run.outputs]
+        buffer = buffers[0] if len(buffers) == 1 else None if all(each is None for each in buffers) else tuple(buffers)
         kernel = CPU.kernel(run.definition, run.input_specs, run.output_specs)
         assert kernel is not None
         inputs = [self.use(slot) for slot in run.inputs]
         inputs = [np.asarray(x, order="C") if row else x for x, row in zip(inputs, run.contiguous, strict=True)]
         for x in inputs:
-            rows = kernel.exact or run.definition.view or not isinstance(x, np.ndarray) or x.flags.c_contiguous
+            rows = (
+                kernel.exact
+                or kernel.strided
+                or run.definition.view
+                or not isinstance(x, np.ndarray)
+                or x.flags.c_contiguous
+            )
+            rows = rows or isinstance(run.definition, Fused)  # its parts look after themselves
             assert rows, f"a strided input of {run}"
         state = [OpState(self.state, run.name)] if kernel.needs_state else []
         out = {"out": buffer} if kernel.takes_out and buffer is not None else {"order": "C"} if kernel.exact else {}
         result = kernel.function(*state, *inputs, **out)
-        if run.copied and buffer is not None:
+        if run.copied and isinstance(buffer, np.ndarray):
             np.copyto(buffer, result)
             result = buffer
         elif run.copied:
@@ -77,7 +88,7 @@ def audit(step: StepPlan, feeds: list[Any], state: State) -> list[Any]:
 def _advance(device: Device, feeds: list[Any], sent: dict[int, tuple[Device, int | None]], fetches: list[Any]) -> bool:
     """Run one device until it waits; whether it did anything."""
     start = device.at
-    for at, instruction in enumerate(device.plan.instructions[start:], start):
+    for instruction in device.plan.instructions[start:]:
         match instruction:
             case TakeFeed(slot, index):
                 device.make(slot, feeds[index])
@@ -99,6 +110,6 @@ def _advance(device: Device, feeds: list[Any], sent: dict[int, tuple[Device, int
             case Fetch(slot, index, copied):
                 fetches[index] = np.array(device.use(slot)) if copied else device.use(slot)
             case Run():
-                device.run(instruction, device.buffers.get(at))
+                device.run(instruction)
         device.at += 1
     return device.at > start

@@ -30,9 +30,17 @@ def plans() -> Iterator[Plan]:
         halves = wf.cast(wf.constant([[1.0, float("inf"), float("nan")]]), wf.bfloat16)
         complexes = wf.constant([1 + 2j], wf.complex64) * wf.complex(1.0, 2.0)
         random = wf.random_uniform([3, 3], seed=1)
+    big = wf.tanh(wf.ones([1 << 15]) * wf.random_uniform([1 << 15], seed=2)) + 1.0
     steps = wf.train.AdamOptimizer(0.1).minimize(wf.reduce_sum(wf.tanh(product)), var_list=[v])
     with wf.Session(config=THREE) as session:
-        for fetches in ([x], [product], [words, halves, complexes, random], [steps, update], [product, x[1:, ::2]]):
+        for fetches in (
+            [x],
+            [product],
+            [words, halves, complexes, random],
+            [steps, update],
+            [product, x[1:, ::2]],
+            [big],
+        ):
             for shape in ((2, 4), (None, 4)):
                 yield from session.plan(fetches, {x: np.ones((2, 4))} if shape[0] else None).plans
 
@@ -127,9 +135,14 @@ FLOAT = ["float32", None, None]
         ["load", 0, -1, "x"],
         ["fetch", 0, 0, 1],
         ["jump", 0],
-        ["run", "x", ["NoSuchOp"], [], [], [], [], None, [], False],
-        ["run", "x", ["Neg"], ["0); import os"], [1], [FLOAT], [FLOAT], None, [False], False],
-        ["run", "x", ["Neg"], [0], ["1 = 0; import os"], [FLOAT], [FLOAT], None, [False], False],
+        ["run", "x", ["NoSuchOp"], [], [], [], [], [], [], False],
+        ["run", "x", ["Neg"], ["0); import os"], [1], [FLOAT], [FLOAT], [], [False], False],
+        ["run", "x", ["Neg"], [0], ["1 = 0; import os"], [FLOAT], [FLOAT], [], [False], False],
+        ["run", "x", ["Neg"], [0], [1], [FLOAT], [FLOAT], [None, None], [False], False],
+        ["run", "x", ["Fused", [["x", ["Neg"], [1], FLOAT]], [0], True], [0], [1], [FLOAT], [FLOAT], [], [False], False],
+        ["run", "x", ["Fused", [["x", ["Neg"], [0], FLOAT]], [1], True], [0], [1], [FLOAT], [FLOAT], [], [False], False],
+        ["run", "x", ["Fused", [[7, ["Neg"], [0], FLOAT]], [0], True], [0], [1], [FLOAT], [FLOAT], [], [False], False],
+        ["run", "x", ["Fused", [], [], True], [0], [], [FLOAT], [], [], [False], False],
         "free",
         7,
         [],

@@ -8,25 +8,32 @@ from typing import Any, Protocol
 
 from ...graph.opdef import OpDef, Spec
 from ...graph.state import OpState
+from ..workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """A function of the inputs' arrays that gives the output (a tuple for several).
 
-    `takes_out`: it may be given the array to write the result into, as `out`. `exact`: elementwise arithmetic whose
-    result does not depend on how the inputs lie in memory, so that they need not be row-major and the output may take
-    the place of an input. `may_replace`: the inputs, by number, whose place the output of another kernel may take.
-    `needs_state`: its first argument is the operation's OpState. `bind`: makes the function for
-    an OpState, once a plan, where that is worth doing before the first call.
+    `takes_out`: it may be given the array to write the result into, as `out` (for several results a tuple, with None
+    for those that it makes itself). `strided`: the result does not depend on how the inputs lie in memory, so that they
+    need not be row-major. `exact`: that too, and the output may take the place of an input: elementwise arithmetic.
+    `may_replace`: for each result of another kernel, the inputs, by number, whose place it may take. `needs_state`: its
+    first argument is the operation's OpState. `bind`: makes the function for an OpState, once a plan, where that is
+    worth doing before the first call. `elementwise`: an element of the result depends on the same element of each input
+    alone, inputs broadcast as NumPy's do, so that any part may be computed by itself. `in_frame`: makes the function for
+    runs that do not overlap, with memory for what it computes on the way.
     """
 
     function: Callable[..., Any]
     takes_out: bool = False
     exact: bool = False
-    may_replace: tuple[int, ...] = ()
+    may_replace: tuple[tuple[int, ...], ...] = ()
     needs_state: bool = False
     bind: Callable[[OpState], Callable[..., Any]] | None = None
+    elementwise: bool = False
+    strided: bool = False
+    in_frame: Callable[[Workspace], Callable[..., Any]] | None = None
 
 
 class Backend(Protocol):

@@ -11,8 +11,10 @@ import numpy as np
 from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
-from ...graph.ops.arithmetic import AddN
+from ...graph.ops.arithmetic import AddN, Binary, Masked, Unary
 from ...graph.ops.broadcasting import Sum, SumTo
+from ...graph.ops.cast import Cast
+from ...graph.ops.compare import CheckNumerics
 from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput
 from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
@@ -20,10 +22,15 @@ from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
 from ...graph.ops.rows import take_rows
 from ...graph.ops.scratch import BLOCK
+from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.training import ResourceApplyGradientDescent
+<<<<<<< HEAD
+from ...graph.ops.transcendental import Rsqrt, TanhGrad
+=======
 from ...graph.ops.transcendental import TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
+>>>>>>> dacb96c92df9c8dd14d0f3969fe9d991624e0d58
 from ...graph.ops.variables import updatable
 from .kernels import Kernel
 
@@ -65,7 +72,8 @@ class NumpyBackend:
             kernel = _ufunc_kernel(ufunc, tuple([spec.dtype.np for spec in inputs]), outputs[0].dtype.np)
             if kernel is not None:
                 return kernel
-        return Kernel(definition.compute, needs_state=definition.stateful)
+        elementwise = isinstance(definition, (Unary, Binary)) and not isinstance(definition, CheckNumerics)
+        return Kernel(definition.compute, needs_state=definition.stateful, elementwise=elementwise)
 
 
 @lru_cache(maxsize=1024)
@@ -76,7 +84,7 @@ def _ufunc_kernel(ufunc: Any, inputs: tuple[np.dtype[Any], ...], output: np.dtyp
     except TypeError:
         same_loop = False
     exact = ufunc in EXACT and not any(kind.kind == "c" for kind in inputs)
-    return Kernel(ufunc, takes_out=True, exact=exact) if same_loop else None
+    return Kernel(ufunc, takes_out=True, exact=exact, elementwise=True) if same_loop else None
 
 
 @kernel_of(MatMul)
@@ -119,7 +127,7 @@ def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...])
             total = np.add(total, other, out)
         return total
 
-    return Kernel(run, takes_out=True, may_replace=(0, 1)[: len(inputs)])
+    return Kernel(run, takes_out=True, may_replace=((0, 1)[: len(inputs)],), elementwise=True)
 
 
 @kernel_of(Mean)
@@ -169,7 +177,7 @@ def bias_add(definition: BiasAdd, inputs: tuple[Spec, ...], outputs: tuple[Spec,
     """An addition, which broadcasts along the last dimension by itself."""
     if definition.data_format == "NCHW":
         return Kernel(definition.compute)
-    return Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex)
+    return Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex, elementwise=True)
 
 
 @kernel_of(Relu)
@@ -180,7 +188,7 @@ def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
     def run(x: Any, out: Any = None, order: Any = "C") -> Any:
         return np.maximum(x, zero, out=out, order=order)
 
-    return Kernel(run, takes_out=True, exact=True)
+    return Kernel(run, takes_out=True, exact=True, elementwise=True)
 
 
 @kernel_of(ReluGrad)
@@ -191,13 +199,13 @@ def relu_grad(definition: ReluGrad, inputs: tuple[Spec, ...], outputs: tuple[Spe
 
     def run(dy: Any, x: Any, out: Any = None) -> Any:
         if out is None:
-            return definition.compute(dy, x)
+            return np.asarray(definition.compute(dy, x), order="C")
         mask = out.view(bits)
         np.greater(x, zero, out=mask)
         np.multiply(mask, dy.view(bits), out=mask)
         return out
 
-    return Kernel(run, takes_out=True, may_replace=(1,))
+    return Kernel(run, takes_out=True, may_replace=((1,),), elementwise=True, strided=True)
 
 
 @kernel_of(Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, MaxPool, MaxPoolGrad, AvgPool, AvgPoolGrad)
@@ -216,13 +224,47 @@ def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], out
 
     def run(y: Any, dy: Any, out: Any = None) -> Any:
         if out is None:
-            return definition.compute(y, dy)
+            return np.asarray(definition.compute(y, dy), order="C")
         np.subtract(one, np.multiply(y, y, out=out) if tanh else y, out=out)
         if not tanh:
             np.multiply(y, out, out=out)
         return np.multiply(dy, out, out=out)
 
-    return Kernel(run, takes_out=True, may_replace=(0,) if tanh else ())
+    return Kernel(run, takes_out=True, may_replace=((0,) if tanh else (),), elementwise=True, strided=True)
+
+
+@kernel_of(Cast)
+def cast(definition: Cast, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """Copied into the buffer, where that is a change of type and nothing more."""
+    if inputs[0].dtype.is_complex:
+        return Kernel(definition.compute, elementwise=True)
+
+    def run(x: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(x)
+        np.copyto(out, x, casting="unsafe")
+        return out
+
+    return Kernel(run, takes_out=True, elementwise=True)
+
+
+@kernel_of(Rsqrt)
+def rsqrt(definition: Rsqrt, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The root and its reciprocal, both in the buffer."""
+    return Kernel(lambda x, out=None: np.reciprocal(np.sqrt(x, out=out), out=out), takes_out=True, elementwise=True)
+
+
+@kernel_of(Masked, SelectV2)
+def choice(definition: Masked | SelectV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """What the definition does: its inputs broadcast."""
+    return Kernel(definition.compute, elementwise=True)
+
+
+@kernel_of(Select)
+def select(definition: Select, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """What the definition does. A vector as the condition picks rows, which is no broadcast."""
+    one_form = all(spec.dims == outputs[0].dims for spec in inputs)
+    return Kernel(definition.compute, elementwise=one_form)
 
 
 @kernel_of(ResourceGather)

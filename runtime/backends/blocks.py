@@ -1,0 +1,247 @@
+"""The kernel of Fused: the kernels of its operations, called block by block, over the threads of the pool."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...graph.opdef import Spec
+from ...graph.parallel import for_blocks
+from ..arena import ALIGNMENT
+from ..failures import StepFailure
+from ..fused import STEP, Fused, Part, rows_of_block
+from ..workspace import Array, Workspace
+from .kernels import Backend, Kernel
+from .numpy import EXACT
+
+#: How much memory the blocks of one thread may have at a time, to stay in the caches near it.
+CACHE_BYTES = 1 << 21
+#: Fewer elements in a block would cost more in calls than they spare in memory.
+FEWEST, MOST = 1 << 12, 1 << 16
+#: Values are cut into at least so many blocks, for threads to share.
+BLOCKS = 4
+
+#: These take the output by its place, which is a good deal faster.
+_BY_PLACE = EXACT - {np.maximum, np.minimum} | {np.exp, np.log, np.tanh, np.sin, np.cos}
+
+_FILE = "<weft region>"
+
+
+def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The kernel of a region."""
+    kernels = [
+        backend.kernel(part.definition, tuple([_spec(definition, inputs, i) for i in part.inputs]), (part.spec,))
+        for part in definition.parts
+    ]
+    known = [kernel for kernel in kernels if kernel is not None]
+    assert len(known) == len(kernels), "fusing asks for kernels first"
+
+    def in_frame(workspace: Workspace) -> Callable[..., Any]:
+        return _Writer(definition, inputs, known).function(workspace)
+
+    def alone(*values: Any, out: Any = None) -> Any:
+        return in_frame(Workspace())(*values, out=out)
+
+    return Kernel(alone, takes_out=True, may_replace=_replaceable(definition, known, len(inputs)), in_frame=in_frame)
+
+
+def _spec(definition: Fused, inputs: Sequence[Spec], number: int) -> Spec:
+    return inputs[number] if number < len(inputs) else definition.parts[number - len(inputs)].spec
+
+
+def _last_uses(definition: Fused, inputs: int) -> list[int]:
+    """For each value, the last part that takes it; -1 for none."""
+    last = [-1] * (inputs + len(definition.parts))
+    for at, part in enumerate(definition.parts):
+        for number in part.inputs:
+            last[number] = at
+    return last
+
+
+def _overwritable(part: Part, kernel: Kernel) -> set[int]:
+    """The values, by number, that a part may write over while it reads them."""
+    if kernel.exact:
+        return {*part.inputs}
+    places = kernel.may_replace[0] if kernel.may_replace else ()
+    kept = {number for index, number in enumerate(part.inputs) if index not in places}
+    return {part.inputs[index] for index in places} - kept
+
+
+def _replaceable(definition: Fused, kernels: Sequence[Kernel], inputs: int) -> tuple[tuple[int, ...], ...]:
+    """For each result the inputs that were read for the last time when it is written."""
+    last = _last_uses(definition, inputs)
+    found = []
+    for at in definition.results:
+        same = _overwritable(definition.parts[at], kernels[at])
+        found.append(tuple([n for n in range(inputs) if last[n] < at or (last[n] == at and n in same)]))
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class _Scratch:
+    """Which parts' values share memory: each place is one block for a thread, with the types that are in it in turns."""
+
+    places: dict[int, int] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+
+
+def _scratch(definition: Fused, inputs: int, kernels: Sequence[Kernel]) -> _Scratch:
+    """Memory for the values that are no results and that kernels write where they are told."""
+    last, found = _last_uses(definition, inputs), _Scratch()
+    free: dict[int, list[int]] = defaultdict(list)
+    for at, (part, kernel) in enumerate(zip(definition.parts, kernels, strict=True)):
+        ending = {n for n in part.inputs if last[n] == at and n - inputs in found.places}
+        early = ending & _overwritable(part, kernel)
+        _give_back(definition, [n - inputs for n in sorted(early)], found, free)
+        if at not in definition.results and kernel.takes_out:
+            size = part.spec.dtype.size
+            if not free[size]:
+                free[size].append(len(found.sizes))
+                found.sizes.append(size)
+            found.places[at] = free[size].pop()
+        _give_back(definition, [n - inputs for n in sorted(ending - early)], found, free)
+    return found
+
+
+def _give_back(definition: Fused, ending: Sequence[int], found: _Scratch, free: dict[int, list[int]]) -> None:
+    for at in ending:
+        free[definition.parts[at].spec.dtype.size].append(found.places[at])
+
+
+class _Writer:
+    """Writes the function of a region: a line an operation, so that the line of a traceback tells which one failed."""
+
+    def __init__(self, definition: Fused, inputs: Sequence[Spec], kernels: Sequence[Kernel]) -> None:
+        self.definition, self.inputs, self.kernels = definition, inputs, kernels
+        dims = definition.parts[0].spec.dims
+        self.dims = tuple(dim or 0 for dim in dims or ())
+        self.scratch = _scratch(definition, len(inputs), kernels)
+        self.cut = [self._is_cut(spec) for spec in inputs]
+        self.length = self._block_length()
+        self.lines: dict[int, int] = {}
+
+    def _is_cut(self, spec: Spec) -> bool:
+        """Whether blocks have their own parts of an input, not all of it."""
+        if self.definition.flat:
+            return spec.dims != ()
+        return spec.dims is not None and len(spec.dims) == len(self.dims) and spec.dims[0] == self.dims[0]
+
+    def _block_length(self) -> int:
+        """How many elements, or rows, a block has."""
+        parts = self.definition.parts
+        width = sum(self.scratch.sizes) + sum(parts[result].spec.dtype.size for result in self.definition.results)
+        width += sum(spec.dtype.size for spec, cut in zip(self.inputs, self.cut, strict=True) if cut)
+        share = -(-prod(self.dims) // BLOCKS)
+        count = min(max(FEWEST, min(MOST, CACHE_BYTES // width)), max(FEWEST, share))
+        return -(-count // STEP) * STEP if self.definition.flat else rows_of_block(self.dims, count)
+
+    def function(self, workspace: Workspace) -> Callable[..., Any]:
+        """The function, with memory out of `workspace`."""
+        total = prod(self.dims) if self.definition.flat else self.dims[0]
+        slices = [slice(start, min(start + self.length, total)) for start in range(0, total, self.length)]
+        names: dict[str, Any] = {f"k{at}": kernel.function for at, kernel in enumerate(self.kernels)}
+        names |= {"slices": slices, "for_blocks": for_blocks, "copy": np.copyto, "empty": np.empty}
+        names |= {
+            f"d{index}": self.definition.parts[r].spec.dtype.np for index, r in enumerate(self.definition.results)
+        }
+        names |= {
+            "scratch": _Views(self, workspace, slices[-1].stop - slices[-1].start, len(slices) - 1).of,
+            "dims": self.dims,
+        }
+        exec(compile(self._text(len(slices)), _FILE, "exec"), names)
+        region, lines, parts = names["region"], self.lines, self.definition.parts
+
+        def run(*values: Any, out: Any = None) -> Any:
+            try:
+                return region(out, *values)
+            except Exception as error:
+                at = _line(error.__traceback__)
+                if at not in lines:
+                    raise
+                raise StepFailure(parts[lines[at]].name, error) from error
+
+        return run
+
+    def _text(self, blocks: int) -> str:
+        results = [f"o{index}" for index in range(len(self.definition.results))]
+        values = [f"a{index}" for index in range(len(self.inputs))]
+        lines = [f"def region({', '.join(['out', *values])}):"]
+        lines.append(f" {', '.join(results)} = out{' or (None,) * ' + str(len(results)) if len(results) > 1 else ''}")
+        lines += [f" if o{i} is None: o{i} = empty(dims, d{i})" for i in range(len(results))]
+        flat = ".reshape(-1)" if self.definition.flat else ""
+        lines += [f" r{index} = o{index}{flat}" for index in range(len(results))]
+        if flat:
+            lines += [f" a{index} = a{index}{flat}" for index, cut in enumerate(self.cut) if cut]
+        lines += [" def block(i, t):", "  at = slices[i]"]
+        lines += [f"  x{index} = a{index}{'[at]' if cut else ''}" for index, cut in enumerate(self.cut)]
+        lines += [f"  y{index} = r{index}[at]" for index in range(len(results))]
+        if self.scratch.places:
+            lines.append(f"  {''.join(f's{at}, ' for at in self.scratch.places)} = scratch(i, t)")
+        for at in range(len(self.definition.parts)):
+            lines.append(f"  {self._call(at)}")
+            self.lines[len(lines)] = at
+        lines += [f" for_blocks(block, {blocks})", f" return {', '.join(results)}"]
+        return "\n".join(lines)
+
+    def _call(self, at: int) -> str:
+        arguments = [self._value(number) for number in self.definition.parts[at].inputs]
+        name = self._value(len(self.inputs) + at)
+        if self.kernels[at].takes_out:
+            out = name if self.kernels[at].function in _BY_PLACE else f"out={name}"
+            return f"k{at}({', '.join(arguments)}, {out})"
+        call = f"k{at}({', '.join(arguments)})"
+        return f"copy({name}, {call})" if at in self.definition.results else f"{name} = {call}"
+
+    def _value(self, number: int) -> str:
+        at = number - len(self.inputs)
+        if at < 0:
+            return f"x{number}"
+        return f"y{self.definition.results.index(at)}" if at in self.definition.results else f"s{at}"
+
+
+class _Views:
+    """The blocks of memory for the values on the way, as arrays: of each thread, for whole blocks and for the last one."""
+
+    def __init__(self, writer: _Writer, workspace: Workspace, rest: int, last: int) -> None:
+        self._parts = [
+            (writer.definition.parts[at].spec.dtype.np, place) for at, place in writer.scratch.places.items()
+        ]
+        self._row = () if writer.definition.flat else writer.dims[1:]
+        self._lengths = writer.length, rest
+        self._last = last
+        self._workspace = workspace
+        self._starts, size = [], 0
+        for itemsize in writer.scratch.sizes:
+            self._starts.append(size)
+            size += -(-writer.length * prod(self._row) * itemsize // ALIGNMENT) * ALIGNMENT
+        workspace.reserve(size)
+        self._made: tuple[dict[int, list[Array]], dict[int, list[Array]]] = {}, {}
+
+    def of(self, block: int, thread: int) -> list[Array]:
+        """The arrays of a block."""
+        made = self._made[block == self._last]
+        return made.get(thread) or made.setdefault(thread, self._make(thread, self._lengths[block == self._last]))
+
+    def _make(self, thread: int, length: int) -> list[Array]:
+        dims = length, *self._row
+        piece, arrays = self._workspace.piece(thread), []
+        for dtype, place in self._parts:
+            start = self._starts[place]
+            arrays.append(piece[start : start + prod(dims) * dtype.itemsize].view(dtype).reshape(dims))
+        return arrays
+
+
+def _line(trace: TracebackType | None) -> int | None:
+    """The line of the region's text that a traceback passed last."""
+    found = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == _FILE:
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return found

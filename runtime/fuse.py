@@ -1,0 +1,176 @@
+"""fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
+
+A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
+receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from ..graph import shapes
+from ..graph.opdef import OpDef
+from ..graph.ops.identity import Identity, NoOp, StopGradient
+from ..graph.ops.variables import VarHandleOp
+from ..graph.shapes import Dims
+from .backends.kernels import Backend
+from .fused import Fused, Part, rows_of_block
+from .lower import is_row_major
+from .partition import Item, Partition, Region, RunNode, SendValue
+from .program import Node, Program, Ref
+
+#: Operations on fewer elements stay alone: a region costs what a dozen small kernels cost. See docs/decisions/0013.
+SMALLEST = 1 << 15
+#: An operation with no other to go with becomes a region for the sake of the threads, from here on.
+SMALLEST_ALONE = 1 << 17
+#: More operations in a region would need more blocks at once than the cache has room for.
+LONGEST = 100
+
+
+def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
+    """The partition with regions in the place of the operations that go together."""
+    nodes = program.nodes
+    fits: dict[int, bool] = {}
+    for item in part.items:
+        if isinstance(item, RunNode) and (flat := _fits(program, nodes[item.node], backend)) is not None:
+            fits[item.node] = flat
+    if not fits:
+        return part
+    items: list[Item | _Group] = []
+    segment: list[int] = []
+    for item in part.items:
+        if isinstance(item, RunNode) and not _has_effect(nodes[item.node].definition):
+            segment.append(item.node)
+        else:
+            items += [*_regrouped(program, segment, fits), item]
+            segment = []
+    items += _regrouped(program, segment, fits)
+    needed = _needed_outside(program, items) | set(part.fetches.values())
+    return replace(
+        part, items=[_region(program, item, fits, needed) if isinstance(item, _Group) else item for item in items]
+    )
+
+
+def _has_effect(definition: OpDef) -> bool:
+    """Whether it matters when it runs: a read must only stay between the writes around it."""
+    return definition.stateful and definition.access != "read" and not isinstance(definition, (NoOp, VarHandleOp))
+
+
+def _fits(program: Program, node: Node, backend: Backend) -> bool | None:
+    """Whether all inputs of a node are flat (see Fused); None for one that cannot be in a region."""
+    spec = node.specs[0] if len(node.specs) == 1 and node.inputs and not node.definition.stateful else None
+    count = None if spec is None else shapes.count(spec.dims)
+    if spec is None or count is None or count < SMALLEST or spec.dtype.np.hasobject:
+        return None
+    inputs = tuple([program.spec(ref) for ref in node.inputs])
+    kernel = (
+        backend.kernel(node.definition, inputs, node.specs) if all(shapes.is_full(i.dims) for i in inputs) else None
+    )
+    if kernel is None or not kernel.elementwise:
+        return None
+    rows = [is_row_major(program, ref) for ref in node.inputs]
+    if all(each.dims == () or (row and each.dims == spec.dims) for each, row in zip(inputs, rows, strict=True)):
+        return True
+    return False if (kernel.exact or kernel.strided or all(rows)) and rows_of_block(spec.dims, 1) else None
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """A region in the making: its members in order, and the identities that pass on the value of one of them."""
+
+    dims: Dims
+    members: list[int] = field(default_factory=list)
+    passing: dict[int, int] = field(default_factory=dict)
+
+
+def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) -> list[Item | _Group]:
+    """Nodes without effects, in groups where they go together."""
+    groups: dict[int, _Group] = {}
+    group = _Group(None)
+    after: set[int] = set()  # what needs a value of the group, without being in it
+    for position in segment:
+        node = program.nodes[position]
+        sources = [ref.node for ref in node.inputs]
+        if isinstance(node.definition, (Identity, StopGradient)) and groups.get(sources[0]) is group:
+            group.passing[position] = group.passing.get(sources[0], sources[0])
+            groups[position] = group
+        elif position in fits:
+            dims = node.specs[0].dims
+            if group.dims != dims or len(group.members) == LONGEST or not after.isdisjoint(sources):
+                group, after = _Group(dims), set()
+            group.members.append(position)
+            groups[position] = group
+        elif any(groups.get(source) is group or source in after for source in sources):
+            after.add(position)
+    return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
+
+
+def _is_worth_it(group: _Group) -> bool:
+    return len(group.members) > 1 or (shapes.count(group.dims) or 0) >= SMALLEST_ALONE
+
+
+def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:
+    """Each group at once, after all that its members need, and else in the order in which things are."""
+    if not groups:
+        return [RunNode(position) for position in segment]
+    heads = {position: groups[position].members[0] if position in groups else position for position in segment}
+    before: dict[int, set[int]] = {head: set() for head in heads.values()}
+    after: dict[int, list[int]] = {head: [] for head in before}
+    for position, head in heads.items():
+        before[head].update(
+            heads[ref.node] for ref in program.nodes[position].inputs if heads.get(ref.node, head) != head
+        )
+    for head, others in before.items():
+        for other in others:
+            after[other].append(head)
+    left = {head: len(others) for head, others in before.items()}
+    rank = {position: number for number, position in enumerate(segment)}
+    ready = [(rank[head], head) for head, count in left.items() if not count]
+    heapq.heapify(ready)
+    done: list[Item | _Group] = []
+    while ready:
+        _, head = heapq.heappop(ready)
+        done.append(groups.get(head) or RunNode(head))
+        for later in after[head]:
+            left[later] -= 1
+            if not left[later]:
+                heapq.heappush(ready, (rank[later], later))
+    return done
+
+
+def _needed_outside(program: Program, items: Sequence[Item | _Group]) -> set[Ref]:
+    """All values that something takes which is not in the value's own group."""
+    needed: set[Ref] = set()
+    for item in items:
+        if isinstance(item, _Group):
+            own = {*item.members, *item.passing}
+            taken = {ref for position in own for ref in program.nodes[position].inputs}
+            needed.update(ref for ref in taken if ref.node not in own)
+        elif isinstance(item, RunNode):
+            needed.update(program.nodes[item.node].inputs)
+        elif isinstance(item, SendValue):
+            needed.add(item.ref)
+    return needed
+
+
+def _region(program: Program, group: _Group, fits: dict[int, bool], needed: set[Ref]) -> Region:
+    own = {position: number for number, position in enumerate(group.members)}
+    own |= {position: own[member] for position, member in group.passing.items()}
+    taken = [ref for position in group.members for ref in program.nodes[position].inputs if ref.node not in own]
+    inputs = {ref: number for number, ref in enumerate(dict.fromkeys(taken))}
+    parts = []
+    for position in group.members:
+        node = program.nodes[position]
+        numbers = tuple(len(inputs) + own[ref.node] if ref.node in own else inputs[ref] for ref in node.inputs)
+        parts.append(Part(node.name, node.definition, numbers, node.specs[0]))
+    values: dict[int, list[Ref]] = {}
+    for position, number in own.items():
+        if Ref(position, 0) in needed:
+            values.setdefault(number, []).append(Ref(position, 0))
+    if not values:  # somebody only waits for it
+        values[len(parts) - 1] = [Ref(group.members[-1], 0)]
+    results = tuple(sorted(values))
+    flat = all(fits[position] for position in group.members)
+    return Region(Fused(tuple(parts), results, flat), tuple(inputs), tuple(tuple(values[result]) for result in results))
