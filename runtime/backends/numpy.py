@@ -25,12 +25,8 @@ from ...graph.ops.scratch import BLOCK
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.training import ResourceApplyGradientDescent
-<<<<<<< HEAD
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
-=======
-from ...graph.ops.transcendental import TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
->>>>>>> dacb96c92df9c8dd14d0f3969fe9d991624e0d58
 from ...graph.ops.variables import updatable
 from .kernels import Kernel
 
