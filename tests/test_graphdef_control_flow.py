@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import weft as wf
 from google.protobuf import text_format
+from weft.graph.graphdef.meta_protos import meta_protos
 
 #: Written by TensorFlow 2.21 from conditions, loops, both inside of each other, map_fn, scan and foldl; what it computes
-#: of three feeds stands beside it, as `<feed>:in:<placeholder>` and `<feed>:out:<output>`.
+#: of three feeds stands beside it, as `<feed>:in:<placeholder>` and `<feed>:out:<output>`. Once with Switch, Merge and
+#: Enter, once with functions.
 DATA = Path(__file__).parent / "data"
-WRITTEN = ["control_flow"]
+WRITTEN = ["control_flow", "control_flow_functions"]
 X = "node{name:'x' op:'Placeholder' attr{key:'dtype' value{type:DT_FLOAT}}}"
 P = "node{name:'p' op:'Placeholder' attr{key:'dtype' value{type:DT_BOOL}} attr{key:'shape' value{shape{}}}}"
 
@@ -77,8 +79,9 @@ def test_what_was_read_is_differentiated(name: str) -> None:
     assert np.ptp(found) > 0
 
 
-def test_they_become_operations_of_their_own() -> None:
-    graph_def, _ = written("control_flow")
+@pytest.mark.parametrize("name", WRITTEN)
+def test_they_become_operations_of_their_own(name: str) -> None:
+    graph_def, _ = written(name)
     wf.import_graph_def(graph_def, name="")
     types = {operation.type for operation in wf.get_default_graph().get_operations()}
     assert types >= {"If", "While"}
@@ -134,3 +137,65 @@ def test_what_is_no_branch_and_no_loop_is_named(text: str, words: str | None) ->
         return
     with pytest.raises(ValueError, match=words):
         imported(X + P + node("other", "Switch", "x", "p", T=FLOAT) + text)
+
+
+# functions
+
+
+def function(name: str, nodes: str, result: str) -> str:
+    """A function of one float, as an entry of a library."""
+    signature = f"signature{{name:'{name}' input_arg{{name:'a' type:1}} output_arg{{name:'b' type:1}}}}"
+    return f"function{{{signature} {nodes} ret{{key:'b' value:'{result}'}}}}"
+
+
+def with_functions(nodes: str, *functions: str) -> Any:
+    """A GraphDef with a library, of which its own message class knows nothing."""
+    found = text_format.Parse(f"library{{{' '.join(functions)}}}", meta_protos().WithLibrary())
+    graph_def = text_format.Parse(nodes, wf.GraphDef())
+    return wf.GraphDef.FromString(graph_def.SerializeToString() + found.SerializeToString())
+
+
+TOP = node("top", "TopKV2", "a", "k:output:0", T=FLOAT, sorted="b:true")
+TWO = "node_def{name:'k' op:'Const' attr{key:'dtype' value{type:DT_INT32}} "
+TWO += "attr{key:'value' value{tensor{dtype:DT_INT32 tensor_shape{} int_val:2}}}}"
+
+
+def test_outputs_by_name_in_a_function() -> None:
+    body = TWO + TOP.replace("node{", "node_def{") + "node_def{name:'f' op:'Cast' input:'top:indices:0' "
+    body += "attr{key:'SrcT' value{type:DT_INT32}} attr{key:'DstT' value{type:DT_FLOAT}}}"
+    call = node("call", "PartitionedCall", "x", f="func{name:'best'}")
+    graph_def = with_functions(X + call, function("best", body, "f:y:0"))
+    elements = wf.import_graph_def(graph_def, name="", return_elements=["call:0"])
+    assert elements is not None
+    with wf.Session() as session:
+        np.testing.assert_array_equal(session.run(elements[0], {"x:0": [3.0, 9.0, 5.0]}), [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (node("call", "PartitionedCall", "x", f="func{name:'other'}"), "the graph has no function 'other'"),
+        (node("call", "PartitionedCall", "x", "x", f="func{name:'same'}"), "'same' takes 1 arguments, not 2"),
+        (node("call", "PartitionedCall", "x", f="i:1"), "attr 'f' must be a function"),
+        (node("call", "PartitionedCall", "x", f="func{name:'broken'}"), "a result of the function 'broken'"),
+        (node("call", "StatelessCase", "x", "x", branches="i:1"), "'branches' must be a list of functions"),
+        (node("call", "PartitionedCall", "x", f="func{name:'strange'}"), "Op type not registered 'Strange'"),
+    ],
+)
+def test_calls_that_do_not_fit_are_named(call: str, words: str) -> None:
+    library = [
+        function("same", "", "a"),
+        function("broken", "", "nowhere:y:0"),
+        function("strange", "node_def{name:'s' op:'Strange' input:'a'}", "s:y:0"),
+    ]
+    with pytest.raises((ValueError, wf.errors.NotFoundError), match=words):
+        wf.import_graph_def(with_functions(X + call, *library), name="")
+
+
+def test_a_part_of_a_graph_keeps_its_functions() -> None:
+    graph_def, arrays = written("control_flow_functions")
+    part = wf.graph_util.extract_sub_graph(graph_def, ["out_while"])
+    (output,) = wf.import_graph_def(part, name="", return_elements=["out_while:0"]) or [None]
+    with wf.Session() as session:
+        feeds = {f"{key}:0": value for key, value in values(arrays, 0, "in").items()}
+        np.testing.assert_allclose(session.run(output, feeds), arrays["0:out:out_while"], rtol=1e-6)

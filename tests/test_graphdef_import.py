@@ -295,7 +295,7 @@ WRONG: list[tuple[str, str]] = [
     (node("Placeholder"), "attr 'dtype': it is missing"),
     (node("Placeholder", dtype="type:DT_QINT8"), "no data type number 11"),
     (node("Neg", "p", T=""), "attr 'T': it has no value"),
-    (node("Neg", "p", T="func{name:'f'}"), "it is a func, which weft does not have"),
+    (node("Neg", "p", T="func{name:'f'}"), "AttrValue had value with type 'func' when 'type' expected"),
     (node("Sum", "p", "q", **NEG) + inputs("q", dtype="DT_INT32"), "needs 'reduction_indices' to be a constant"),
     (node("Sum", "p", "p", **NEG), "'reduction_indices' must be of integers"),
     (node("ExpandDims", "p", "c", **NEG) + const("c", 0, 1), "'dim' must be one number"),

@@ -15,10 +15,17 @@ from ..shapes import TensorShape
 from .functions import pack_function, unpack_function
 from .tensors import read_dtype, read_tensor, write_tensor
 
+
+class FunctionName(str):
+    """The name of a function in a GraphDef's library."""
+
+    __slots__ = ()
+
+
 #: The words of errors for what an AttrValue holds.
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "bool"), (int, "int"), (float, "float"), (bytes, "string"), (DType, "type"), (TensorShape, "shape"),
-    (Literal, "tensor"), (tuple, "list"),
+    (Literal, "tensor"), (tuple, "list"), (FunctionName, "func"),
 )  # fmt: skip
 
 
@@ -86,6 +93,8 @@ def read_value(proto: Any) -> Any:
             return _read_shape(proto.shape)
         case "tensor":
             return Literal(read_tensor(proto.tensor)[0])
+        case "func":
+            return FunctionName(proto.func.name)
         case "list":
             return _read_list(proto.list)
         case other:
@@ -98,9 +107,10 @@ def _shortest(value: float) -> float:
 
 
 def _read_list(proto: Any) -> tuple[Any, ...]:
-    if proto.tensor or proto.func:
-        raise ValueError("it is a list of tensors or functions, which weft does not have")
+    if proto.tensor:
+        raise ValueError("it is a list of tensors, which weft does not have")
     return (
+        *(FunctionName(value.name) for value in proto.func),
         *proto.s, *proto.i, *(_shortest(value) for value in proto.f), *proto.b,
         *(read_dtype(value) for value in proto.type), *(_read_shape(value) for value in proto.shape),
     )  # fmt: skip

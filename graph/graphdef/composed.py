@@ -17,7 +17,10 @@ from ..ops.array_tapes import (
     TensorArrayWriteV3,
 )
 from ..ops.cast import cast
-from ..ops.constant import constant, static_int
+from ..ops.constant import constant, constant_value, static_int
+from ..ops.getitem import getitem
+from ..ops.ranges import range_
+from ..ops.sizes import shape
 from ..ops.tapes import TapeLength
 from ..ops.transcendental import rsqrt
 from ..ops.windows import channels_first
@@ -232,3 +235,48 @@ def _array_scatter(node: Node) -> Sequence[Tensor]:
 def _array_size(node: Node) -> Sequence[Tensor]:
     _, flow = _inputs(node, 2)
     return (TapeLength()(flow),)
+
+
+def _element_dims(shape: Tensor) -> Any:
+    """What a shape, -1 where a size or all of it is not known, says of the elements of a list."""
+    array = constant_value(shape)
+    if array is None or array.ndim != 1:
+        return None
+    return tuple(None if size < 0 else int(size) for size in array)
+
+
+@_reads("TensorListReserve", attrs="element_dtype shape_type")
+def _list_reserve(node: Node) -> Sequence[Tensor]:
+    _, size = _inputs(node, 2)
+    return (TensorArrayV3()(size),)
+
+
+@_reads("TensorListFromTensor", attrs="element_dtype shape_type")
+def _list_from_tensor(node: Node) -> Sequence[Tensor]:
+    value, _ = _inputs(node, 2)
+    return (TensorArrayScatterV3(once=True)(value, range_(getitem(shape(value), 0))),)
+
+
+@_reads("TensorListGetItem", attrs="element_dtype Tshape")
+def _list_get(node: Node) -> Sequence[Tensor]:
+    elements, index, dims = _inputs(node, 3)
+    return (TensorArrayReadV3(_attr(node, "element_dtype", float32), _element_dims(dims))(elements, index),)
+
+
+@_reads("TensorListSetItem", attrs="element_dtype resize_if_index_out_of_bounds")
+def _list_set(node: Node) -> Sequence[Tensor]:
+    """As here lists are made, each element is set once."""
+    elements, index, value = _inputs(node, 3)
+    return (TensorArrayWriteV3(_attr(node, "resize_if_index_out_of_bounds", False))(elements, index, value),)
+
+
+@_reads("TensorListStack", attrs="element_dtype num_elements Tshape")
+def _list_stack(node: Node) -> Sequence[Tensor]:
+    elements, dims = _inputs(node, 2)
+    stacked = TensorArrayGatherV3(_attr(node, "element_dtype", float32), _element_dims(dims))
+    return (stacked(elements, range_(TapeLength()(elements))),)
+
+
+@_reads("TensorListLength")
+def _list_length(node: Node) -> Sequence[Tensor]:
+    return (TapeLength()(*_inputs(node, 1)),)

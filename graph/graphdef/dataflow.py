@@ -73,12 +73,13 @@ class Choice(NamedTuple):
 class Flow:
     """What is known of a GraphDef's branches and loops; `order` has every node after those it needs."""
 
-    def __init__(self, entries: Mapping[str, Entry], needs: Mapping[str, set[str]]) -> None:
+    def __init__(self, entries: Mapping[str, Entry], needs: Mapping[str, set[str]], library: Any) -> None:
         self.entries = entries
+        self.library = library
         self.contexts: dict[str, Context] = {}
         self.loops: dict[str, Loop] = {}
         self.choices: dict[str, Choice] = {}
-        forward = {name: self._before(name, needed) for name, needed in needs.items()}
+        self._needs = forward = {name: self._before(name, needed) for name, needed in needs.items()}
         self.order = in_order(forward)
         if not any(kind(entry) in ("Switch", "Enter") for entry in entries.values()):
             self.contexts = dict.fromkeys(entries, frozenset())
@@ -94,7 +95,6 @@ class Flow:
             forward[name] |= {loop.condition.name}
         for name, choice in self.choices.items():
             forward[name] = forward[name] | {source.name for _, *sources in choice.merges for source in sources}
-        self._needs = forward
         self.order = in_order(forward)
 
     def _before(self, name: str, needed: set[str]) -> set[str]:

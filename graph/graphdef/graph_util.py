@@ -38,7 +38,9 @@ def extract_sub_graph(graph_def: Any, dest_nodes: Sequence[str]) -> Any:
             if name not in needed and name in nodes:
                 needed.add(name)
                 waiting.append(name)
-    part = protos().GraphDef(versions=source.versions)
+    part = protos().GraphDef()
+    part.CopyFrom(source)  # with its functions, which the message class does not know
+    del part.node[:]
     part.node.extend(node for node in source.node if node.name in needed)
     return part
 
@@ -63,7 +65,9 @@ def convert_variables_to_constants(
     types = {node.name: as_dtype(int(node.attr["dtype"].type)) for node in part.node if node.op == "VarHandleOp"}
     names = [name for name in types if _is_chosen(name, variable_names_whitelist, variable_names_blacklist)]
     values = sess.run({name: _read(sess.graph, name) for name in names}) if names else {}
-    frozen = protos().GraphDef(versions=part.versions)
+    frozen = protos().GraphDef()
+    frozen.CopyFrom(part)
+    del frozen.node[:]
     taken = {node.name for node in part.node}
     for node in part.node:
         users = [text for text in node.input if node_name(text) in values and not text.startswith("^")]

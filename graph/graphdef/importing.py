@@ -13,7 +13,9 @@ from ..ir import Graph, Operation, Tensor, get_default_graph
 from ..ops.convert import convert_to_tensor
 from . import composed
 from .attributes import read_value
+from .calling import CALLS
 from .dataflow import MARKS, MERGES, Entry, Flow
+from .library import Library
 from .protos import as_graph_def
 from .reading import Reader, row_of, source_of
 
@@ -40,7 +42,7 @@ def import_graph_def(
     proto = as_graph_def(graph_def)
     mapped, wanted = _check_map(input_map), _check_names(return_elements)
     entries = _entries(proto)
-    flow = Flow(entries, {key: _needs(entry, mapped) for key, entry in entries.items()})
+    flow = Flow(entries, {key: _needs(entry, mapped) for key, entry in entries.items()}, Library(proto, _entries))
     for text in mapped:
         if source_of(text).name not in entries:
             raise ValueError(f"Attempted to map inputs that were not found in graph_def: [{text}]")
@@ -115,7 +117,7 @@ def _entry(node: Any) -> Entry:
             if name.startswith("_"):
                 continue  # what other programs note on their nodes need not be something that weft has
             raise ValueError(f"attr '{name}': {error}") from None
-    if composed.builder_for(node.op, attrs) is None and row_of(node.op) is None and node.op not in MARKS | MERGES:
+    if not (composed.builder_for(node.op, attrs) or row_of(node.op) or node.op in MARKS | MERGES or node.op in CALLS):
         raise NotFoundError(None, None, f"Op type not registered '{node.op}' in weft (node '{node.name}').")
     return Entry(node, tuple(sources[:count]), tuple(sources[count:]), attrs, _colocation(attrs))
 

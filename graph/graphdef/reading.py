@@ -9,12 +9,12 @@ from ..dtypes import variant
 from ..ir import Graph, Operation, Tensor, get_default_graph
 from ..ops.conditions import cond
 from ..ops.identity import identity
-from ..ops.loops import while_loop
 from ..ops.padding import MirrorPad, MirrorPadGrad, Pad, PadV2
 from ..ops.reshaping import reshape
-from ..shapes import Dims, TensorShape
+from ..shapes import TensorShape
 from . import composed
 from .attributes import definition_fields
+from .calling import CALLS, grown_loop
 from .dataflow import MARKS, Choice, Context, Flow, Loop, Source, kind, prefix
 from .rows import Attr, Node, Of, Row
 from .tables import BY_TYPE, definition_named
@@ -38,14 +38,6 @@ def row_of(node_type: str) -> Row | None:
         return row
     attrs: dict[str, Attr] = {name: Of(name) for name in definition_fields(own)}
     return Row(own, attrs)
-
-
-class _Grown(Exception):
-    """The body of a loop gives variables of other shapes than it was built for: these hold for both."""
-
-    def __init__(self, dims: list[Dims]) -> None:
-        super().__init__(dims)
-        self.dims = dims
 
 
 class Reader:
@@ -97,6 +89,13 @@ class Reader:
                 outputs = composed.build(key, node)
             first = identity(outputs[0], name=path)
             return (first, *outputs[1:]), first.op
+        if node.type in CALLS:
+            with self.graph.as_default(), self.graph.name_scope(path):
+                outputs = CALLS[node.type](node, self.call, self.flow.library)
+            if not outputs:
+                raise ValueError("the function has no results")
+            first = identity(outputs[0], name=path)
+            return (first, *outputs[1:]), first.op
         row = row_of(node.type)
         assert row is not None  # importing looked
         if node.type == "Identity" and node.inputs and node.inputs[0].dtype is variant:
@@ -137,6 +136,20 @@ class Reader:
             inner.add(name)
         return [inner.tensor("", source) for source in targets]
 
+    def call(self, name: str, arguments: Sequence[Tensor]) -> list[Tensor]:
+        """The results of a function of the library, built in the default graph."""
+        function = self.flow.library.find(name)
+        if len(arguments) != len(function.arguments):
+            raise ValueError(f"function '{name}' takes {len(function.arguments)} arguments, not {len(arguments)}")
+        bound = {f"{argument}:0": tensor for argument, tensor in zip(function.arguments, arguments, strict=True)}
+        graph = get_default_graph()
+        with graph.name_scope("body") as scope:
+            inner = Reader(graph, scope, function.flow, bound)
+            for each in function.flow.inside(frozenset(), function.results):
+                if each not in function.arguments:
+                    inner.add(each)
+            return [inner.tensor("", source) for source in function.results]
+
     def choice(self, choice: Choice) -> None:
         """Add the If that the merges of one condition stand for."""
 
@@ -153,19 +166,6 @@ class Reader:
     def loop(self, loop: Loop) -> None:
         """Add the While that the nodes of a frame stand for."""
         start = [self.tensor(each.enter, self.entries[each.enter].inputs[0]) for each in loop.variables]
-        dims = [tensor.dims for tensor in start]
-        while True:
-            try:
-                found = self.attempt(loop, start, dims)
-                break
-            except _Grown as grown:
-                dims = grown.dims
-        leaving = [each.exit is not None for each in loop.variables]
-        names = [each.exit for each in loop.variables if each.exit is not None]
-        self.leave(names, [tensor for tensor, leaves in zip(found, leaving, strict=True) if leaves])
-
-    def attempt(self, loop: Loop, start: list[Tensor], dims: list[Dims]) -> list[Tensor]:
-        """The loop, with variables of these shapes. Raises _Grown where the body gives others."""
 
         def goes_on(*variables: Tensor) -> Tensor:
             bound = {f"{each.merge}:0": tensor for each, tensor in zip(loop.variables, variables, strict=True)}
@@ -173,16 +173,14 @@ class Reader:
 
         def step(*variables: Tensor) -> list[Tensor]:
             bound = {f"{each.switch}:1": tensor for each, tensor in zip(loop.variables, variables, strict=True)}
-            after = self.region(loop.context, [each.following for each in loop.variables], bound)
-            wider = [_both(a, tensor.dims) for a, tensor in zip(dims, after, strict=True)]
-            if wider != dims and not all(tensor.dtype is variant for tensor in after):
-                raise _Grown(wider)
-            return after
+            return self.region(loop.context, [each.following for each in loop.variables], bound)
 
-        name = f"{self.scope}{prefix(each.merge for each in loop.variables)}/"
         with self.graph.as_default():
-            invariants = [TensorShape(each) for each in dims]
-            return list(while_loop(goes_on, step, start, invariants, name=name, return_same_structure=True))
+            name = f"{self.scope}{prefix(each.merge for each in loop.variables)}/"
+            found = grown_loop(goes_on, step, start, name)
+        leaving = [each.exit is not None for each in loop.variables]
+        names = [each.exit for each in loop.variables if each.exit is not None]
+        self.leave(names, [tensor for tensor, leaves in zip(found, leaving, strict=True) if leaves])
 
     def leave(self, names: Sequence[str], values: Sequence[Tensor]) -> None:
         """Note the values that the nodes of these names bring out of a branch or a loop."""
@@ -244,10 +242,3 @@ def _at(outputs: Sequence[Tensor], name: str, source: Source) -> Tensor:
             f"{len(outputs)} outputs."
         )
     return outputs[source.output]
-
-
-def _both(one: Dims, other: Dims) -> Dims:
-    """The shape that holds for values of both shapes."""
-    if one is None or other is None or len(one) != len(other):
-        return None
-    return tuple(a if a == b else None for a, b in zip(one, other, strict=True))

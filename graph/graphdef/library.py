@@ -1,0 +1,98 @@
+"""The library of functions that a GraphDef carries: each as a graph of its own, taken apart when it is first called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from .dataflow import Entry, Flow, Source
+from .meta_protos import meta_protos
+from .protos import protos
+
+#: The outputs, in order, of nodes that have several by name: in a function they are referred to by these.
+_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "Merge": ("output", "value_index"),
+    "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
+    "SparseSoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
+    "Switch": ("output_false", "output_true"),
+    "TensorArrayV3": ("handle", "flow"),
+    "TopK": ("values", "indices"),
+    "TopKV2": ("values", "indices"),
+    "Unique": ("y", "idx"),
+    "UniqueWithCounts": ("y", "idx", "count"),
+    **dict.fromkeys(
+        ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"),
+        ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
+    ),
+}
+
+
+class Called(NamedTuple):
+    """A function: its nodes, the names of its arguments, and what its results are."""
+
+    flow: Flow
+    arguments: tuple[str, ...]
+    results: tuple[Source, ...]
+
+    def handed_on(self) -> set[int]:
+        """The places of the arguments that are the results at the same places."""
+        return {
+            at
+            for at, source in enumerate(self.results[: len(self.arguments)])
+            if self._root(source) == self.arguments[at]
+        }
+
+    def _root(self, source: Source) -> str:
+        entry = self.flow.entries[source.name]
+        while entry.proto.op == "Identity" and not entry.controls:
+            source = entry.inputs[0]
+            entry = self.flow.entries[source.name]
+        return source.name
+
+
+class Library:
+    """The functions of a GraphDef by name. `take_apart` makes entries of a GraphDef's nodes."""
+
+    def __init__(self, graph_def: Any, take_apart: Callable[[Any], dict[str, Entry]]) -> None:
+        found: Any = meta_protos().WithLibrary.FromString(graph_def.SerializeToString())
+        self._protos = {proto.signature.name: proto for proto in found.library.function}
+        self._take_apart = take_apart
+        self._found: dict[str, Called] = {}
+
+    def find(self, name: str) -> Called:
+        """The function of that name. Raises ValueError when there is none, or for nodes that do not fit."""
+        if name not in self._protos:
+            raise ValueError(f"the graph has no function '{name}'")
+        if name not in self._found:
+            self._found[name] = self._read(self._protos[name])
+        return self._found[name]
+
+    def handed_on(self, name: str) -> set[int]:
+        """See `Called.handed_on`."""
+        return self.find(name).handed_on()
+
+    def _read(self, proto: Any) -> Called:
+        graph_def: Any = protos().GraphDef()
+        arguments = tuple(str(each.name) for each in proto.signature.input_arg)
+        for each in proto.signature.input_arg:
+            graph_def.node.add(name=each.name, op="Placeholder").attr["dtype"].type = each.type
+        types = {node.name: node.op for node in proto.node_def}
+        for node in proto.node_def:
+            made = graph_def.node.add()
+            made.CopyFrom(protos().NodeDef.FromString(node.SerializeToString()))
+            made.input[:] = [text if text.startswith("^") else str(_flat(text, types)) for text in node.input]
+        entries = self._take_apart(graph_def)
+        needs = {name: {each.name for each in (*entry.inputs, *entry.controls)} for name, entry in entries.items()}
+        results = tuple(_flat(proto.ret[each.name], types) for each in proto.signature.output_arg)
+        if any(source.name not in entries for source in results):
+            raise ValueError(f"a result of the function '{proto.signature.name}' is none of its nodes")
+        return Called(Flow(entries, needs, self), arguments, results)
+
+
+def _flat(text: str, types: Mapping[str, str]) -> Source:
+    """An input in a function, `argument` or `node:output:index`, by the number of the output."""
+    name, *output = text.split(":")
+    if len(output) < 2:
+        return Source(name, 0)
+    named = _OUTPUTS.get(types.get(name, ""), ())
+    return Source(name, named.index(output[0]) if output[0] in named else int(output[1]))
