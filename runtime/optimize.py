@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from ..graph.ops.cast import Cast
 from ..graph.ops.constant import Const
+from ..graph.ops.identity import NoOp
 from ..graph.ops.reshaping import Transpose
 from .program import Node, Program, Ref
 from .report import Report
@@ -44,12 +48,9 @@ AT_EACH_NODE = (
 def optimize(program: Program, report: Report | None = None) -> Program:
     """All rewrites. What was done is noted in the report."""
     report = report or Report()
-    program = open_gates(program, report)
-    program = rewrite_nodes(program, report)
-    program = drop_dead(program, report)
-    program = update_in_place(program, report)
-    program = split_sums(program, report)
-    return drop_dead(program, report)
+    for _, change in PASSES:
+        program = change(program, report)
+    return program
 
 
 def rewrite_nodes(program: Program, report: Report) -> Program:
@@ -63,7 +64,7 @@ def rewrite_nodes(program: Program, report: Report) -> Program:
 
 
 def drop_dead(program: Program, report: Report | None = None) -> Program:
-    """Without nodes that neither fetches nor targets need. (Constants folded into others leave such nodes behind.)"""
+    """What neither fetches nor targets need is left out."""
     needed = [False] * len(program.nodes)
     for ref in program.fetches:
         needed[ref.node] = True
@@ -83,7 +84,7 @@ def drop_dead(program: Program, report: Report | None = None) -> Program:
     for position, wanted in enumerate(needed):
         new.append(count)
         count += wanted
-        if report is not None and not wanted and not isinstance(program.nodes[position].definition, Const):
+        if report is not None and not wanted and not isinstance(program.nodes[position].definition, (Const, NoOp)):
             report.note("drop dead", f"{program.nodes[position].name} ({program.nodes[position].definition.type})")
 
     def moved(node: Node) -> Node:
@@ -96,3 +97,23 @@ def drop_dead(program: Program, report: Report | None = None) -> Program:
         tuple(Ref(new[ref.node], ref.output) for ref in program.fetches),
         tuple(new[target] for target in program.targets),
     )
+
+
+#: What is done to the program as a whole, in this order.
+PASSES: tuple[tuple[str, Callable[[Program, Report], Program]], ...] = (
+    ("open gates", open_gates),
+    ("rewrite nodes", rewrite_nodes),
+    ("drop dead", drop_dead),
+    ("update in place", update_in_place),
+    ("split sums", split_sums),
+    ("drop dead", drop_dead),
+)
+
+
+def passes() -> Iterator[tuple[str, str]]:
+    """The names of all passes in their order, and what each is for."""
+    named: list[tuple[str, Callable[..., Any]]] = [(each.name, each.rewrite) for each in AT_EACH_NODE]
+    whole: dict[str, Callable[..., Any]] = dict(PASSES)
+    for name, change in whole.items():
+        for each, function in named if change is rewrite_nodes else [(name, change)]:
+            yield each, (function.__doc__ or "").partition("\n")[0]

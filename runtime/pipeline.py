@@ -9,6 +9,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
 from .engine import Engine
+from .explain import ExplainedPlan
 from .fuse import fuse
 from .lower import lower
 from .optimize import optimize
@@ -18,6 +19,7 @@ from .place import place
 from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
+from .report import Report
 from .specialize import specialize
 from .tapes import record
 
@@ -41,9 +43,27 @@ def make_plan(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
 ) -> StepPlan:
     """The plan of a pruned program for feeds of these shapes on an engine's devices."""
+    program = _placed(program, feed_dims, engine, soft)
+    return _lowered(optimize(program), engine, schedule_seed)
+
+
+def explained_plan(
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
+) -> ExplainedPlan:
+    """The same plan, with what was done to the program on the way, and the plan without it."""
+    program, report = _placed(program, feed_dims, engine, soft), Report()
+    before = _lowered(program, engine, schedule_seed)
+    plan = _lowered(optimize(program, report), engine, schedule_seed)
+    return ExplainedPlan(plan.plans, plan.fetches, before, report)
+
+
+def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool) -> Program:
     program = specialize(program, feed_dims)
-    program = on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
-    program = record(optimize(program))
+    return on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
+
+
+def _lowered(program: Program, engine: Engine, schedule_seed: int | None) -> StepPlan:
+    program = record(program)
     plans = []
     for part in partition(program, order(program, schedule_seed)):
         backend = engine.backend(DeviceSpec.from_string(part.device))

@@ -39,12 +39,11 @@ class Report:
         self.counts[name] = self.counts.get(name, 0) + 1
         known = self.examples.setdefault(name, [])
         if len(known) < EXAMPLES:
-            known.append(f"{_described(old)} is now {_described(new)}" if old.name == new.name else _replaced(old, new))
+            known.append(_became(old, new))
 
 
-def _described(node: NodeLike) -> str:
-    return f"{node.name} ({node.definition.type})"
-
-
-def _replaced(old: NodeLike, new: NodeLike) -> str:
-    return f"{_described(old)}: {_described(new)} is used instead"
+def _became(old: NodeLike, new: NodeLike) -> str:
+    kind, other = old.definition.type, new.definition.type
+    if old.name != new.name:
+        return f"{old.name} ({kind}) is {new.name} ({other})"
+    return f"{old.name} ({kind}) becomes {other}" if kind != other else f"{old.name} ({kind}) takes other inputs"

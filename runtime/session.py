@@ -18,6 +18,7 @@ from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments
 from .engine import engine_for, scheme_of
+from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
 from .feeds import fed_tensors, feed_array, flatten_feeds, parts_of
 from .fetches import Fetches
@@ -217,8 +218,8 @@ class Session:
             self._placements.tell(plan)
         return plan
 
-    def plan(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> StepPlan:
-        """The plan that `run(fetches, feed_dict)` follows; print it to read it.
+    def plan(self, fetches: Any, feed_dict: Mapping[Any, Any] | None = None) -> ExplainedPlan:
+        """The plan that `run(fetches, feed_dict)` follows; print it to read it, or what its `explain()` says of it.
 
         Placeholders that `feed_dict` does not mention count as fed, with what is known of their shapes.
         """
@@ -229,7 +230,11 @@ class Session:
             feeds[tensor] = tensor.dims
         tensors = tuple(tensor for tensor in wanted.tensors if tensor not in feeds)
         program = pipeline.cut(Request(tensors, tuple(wanted.operations), tuple(feeds)))
-        return self._make_plan(program, tuple(feeds.values()))
+        soft, seed = self._config.allow_soft_placement, self._config.schedule_seed
+        plan = pipeline.explained_plan(program, tuple(feeds.values()), self._engine, soft, seed)
+        if self._config.log_device_placement:
+            self._placements.tell(plan)
+        return plan
 
     def make_callable(
         self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False

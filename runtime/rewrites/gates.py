@@ -22,7 +22,7 @@ _UNORDERED = (NoOp, VarHandleOp, Random)
 
 
 def open_gates(program: Program, report: Report) -> Program:
-    """Without the gates (`wf.tuple`) behind which nothing but values is computed.
+    """A gate (`wf.tuple`) behind which only values are computed is left out, and what nothing but the gate needs.
 
     A value then no longer waits for its neighbours, and those that nobody needs are not computed at all. Only the order
     of effects could tell the difference, so: nothing changes where an effect lies behind the gate, a write still comes
@@ -42,7 +42,7 @@ def open_gates(program: Program, report: Report) -> Program:
             kept = tuple([control for control in node.controls if acting[control] or not alive[control]])
             if kept != node.controls:
                 nodes[at] = node._replace(controls=kept)
-                report.note("open gates", f"{node.name} ({node.definition.type}) waits for nothing")
+                report.note("open gates")
     lost = [at for at, node in enumerate(nodes) if not alive[at] and isinstance(node.definition, Random)]
     changed = Program(tuple(nodes), program.fetches, (*program.targets, *lost))
     return _as_ordered(program, changed, report)
