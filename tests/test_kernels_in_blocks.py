@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 from weft.graph import errors, parallel
 from weft.graph.dtypes import float32, int32
+from weft.graph.opdef import Spec
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from weft.graph.ops.rows import check_range, combine_in_turn, sorted_order, summed_rows
 from weft.graph.ops.scratch import BLOCK, CAPACITY, scratch
 from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
+from weft.graph.ops.special import SigmoidGrad
 from weft.graph.ops.training import ResourceApplyAdam, ResourceApplyMomentum
 from weft.graph.ops.training_sparse import ResourceSparseApplyAdagrad, ResourceSparseApplyAdam
+from weft.graph.ops.transcendental import TanhGrad
 from weft.graph.ops.variable_rows import ResourceScatterSub
 from weft.graph.state import VariableSlot
+from weft.runtime.backends.numpy import NumpyBackend
 
 Array = np.ndarray[Any, Any]
 UFUNCS = [np.add, np.subtract, np.multiply, np.divide, np.minimum, np.maximum]
@@ -254,3 +258,19 @@ def test_segment_sums_of_a_known_count_and_dropped_ids() -> None:
     total = UnsortedSegmentSum().compute(np.ones((2, 2, 40), np.float32), ids, np.int32(5))
     assert total[:, 0].tolist() == [1, 0, 0, 2, 0]
     assert Unique(int32).compute(ids.reshape(-1))[0].tolist() == [3, -1, 0]
+
+
+@pytest.mark.parametrize("kind", [TanhGrad, SigmoidGrad])
+@pytest.mark.parametrize("value", [0.0, -0.0, 0.3, 1.0, 1e30, np.inf, np.nan])
+def test_slopes_of_one_number_have_the_bits_of_slopes_of_many(kind: Any, value: float) -> None:
+    y, dy = (np.full((2,), number, np.float32) for number in (value, -0.7))
+    results = []
+    for dims in ((), (2,)):
+        spec = Spec(float32, dims)
+        kernel = NumpyBackend().kernel(kind(), (spec, spec), (spec,))
+        assert kernel is not None
+        out = np.empty(dims, np.float32)
+        with np.errstate(all="ignore"):
+            kernel.function(y if dims else y[0], dy if dims else dy[0], out=out)
+        results.append(out)
+    assert results[0].tobytes() == results[1][:1].tobytes()

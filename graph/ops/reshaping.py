@@ -68,7 +68,7 @@ class ExpandDims(Op):
         return Spec(x.dtype, (*x.dims[:axis], 1, *x.dims[axis:]), known)
 
     def compute(self, x: Any) -> Any:
-        return x[..., None] if self.axis == -1 else np.expand_dims(x, self.axis)  # a tenth of the time
+        return x[..., None] if self.axis in (-1, x.ndim) else np.expand_dims(x, self.axis)  # a tenth of the time
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [like(dy, operation.inputs[0])]
