@@ -56,7 +56,8 @@ def form(a: tuple[int, ...], b: tuple[int, ...], *flags: bool, dtype: Any = np.f
 
 @pytest.fixture
 def any_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the forms whatever bits BLAS gives in them."""
+    """Take the forms for one thread, whatever bits BLAS gives in them."""
+    monkeypatch.setattr(products, "threads", lambda: 1)
     monkeypatch.setattr(products, "_keeps_bits", lambda *_: True)
 
 
@@ -79,17 +80,22 @@ def test_shapes_choose_the_form_of_a_product_by_a_transposed_matrix() -> None:
 
 
 @pytest.mark.usefixtures("any_bits")
-def test_shapes_choose_the_form_of_a_product() -> None:
+def test_shapes_and_threads_choose_the_form_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "threads", lambda: 1)
     pieces, plain = form((32, 256), (256, 512), False, False), form((256, 256), (256, 256), False, False)
     assert plain is not pieces
-    assert pieces is form((8, 256), (256, 128), False, False)
-    for a, b in [((4, 256), (256, 512)), ((64, 256), (256, 512)), ((32, 256), (256, 500)), ((32, 256), (256, 64))]:
+    assert pieces is form((8, 1024), (1024, 128), False, False)
+    for a, b in [((4, 512), (512, 512)), ((64, 256), (256, 512)), ((32, 256), (256, 500)), ((32, 128), (128, 128))]:
         assert form(a, b, False, False) is plain
     assert form((32, 256), (256, 512), False, False, dtype=np.float64) is plain
+    monkeypatch.setattr(products, "threads", lambda: 2)
+    assert form((32, 256), (256, 512), False, False) is plain
+    assert form((16, 256), (256, 512), False, False) is pieces
 
 
 def test_a_form_that_would_change_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_keeps_bits", lambda *_: False)
+    monkeypatch.setattr(products, "threads", lambda: 1)
     assert form((32, 512), (256, 512), False, True) is form((256, 512), (256, 512), False, True)
     assert form((32, 256), (256, 512), False, False) is form((256, 256), (256, 256), False, False)
 

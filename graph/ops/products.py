@@ -107,8 +107,11 @@ def _better_reversed(rows: int, inner: int, columns: int) -> Form | None:
 
 
 def _better_in_pieces(rows: int, inner: int, columns: int) -> Form | None:
-    small = rows * inner * PIECE <= SMALL_PRODUCT
-    return _in_pieces if small and columns % PIECE == 0 and columns > PIECE else None
+    whole, piece = rows * inner * columns, rows * inner * PIECE
+    if columns % PIECE or piece > SMALL_PRODUCT or whole <= SMALL_PRODUCT:
+        return None
+    # A piece has one thread, where the whole could have several.
+    return _in_pieces if threads() == 1 or (rows <= 16 and whole <= 4 * SMALL_PRODUCT) else None
 
 
 def _tried(side: int) -> int:
