@@ -65,10 +65,11 @@ class ConfigProto:
     `device_count`: devices in this process by type, as `{"CPU": 3}`. `allow_soft_placement`: a requested device that is
     not there falls back to one that is. `operation_timeout_in_ms`: no step may take longer (0: no limit).
     `intra_op_parallelism_threads`: threads that kernels may use. That is one budget for all sessions and devices of the
-    process, BLAS's threads and weft's own, and the session made last sets it; 0 leaves it as it is, at first what the
-    machine has or what `WEFT_NUM_THREADS` (or `OPENBLAS_NUM_THREADS`, `OMP_NUM_THREADS`, `MKL_NUM_THREADS`) says. The same
-    number on every machine is what makes results agree bit for bit. `inter_op_parallelism_threads` is accepted: each
-    device has one thread, which runs its plan in a fixed order. `log_device_placement`: write to stderr where operations go.
+    process, and the session made last sets it; 0 leaves it as it is, at first what the machine has or what
+    `WEFT_NUM_THREADS` (or `OPENBLAS_NUM_THREADS`, `OMP_NUM_THREADS`, `MKL_NUM_THREADS`) says. Results do not depend on it.
+    They are weft's own threads: a session holds BLAS to one, for the whole process.
+    `inter_op_parallelism_threads` is accepted: each device has one thread, which runs its plan in a fixed order.
+    `log_device_placement`: write to stderr where operations go.
     `schedule_seed`: run operations in a random order among those the graph allows. `race_check`: what a session does when
     nothing orders two accesses to a variable (`wf.find_races`): "warn" (RaceWarning), "error" (InvalidArgumentError) or "off".
     `graph_options.place_pruned_graph`: look only at what runs need for devices that are not there, not at the whole graph.

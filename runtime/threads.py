@@ -1,6 +1,8 @@
-"""How many threads kernels may use in this process, BLAS's and weft's own: one setting, for one set of cores.
+"""How many threads kernels may use in this process: weft's own, for BLAS is held to one.
 
-With BLAS, results depend on it in the last bit.
+Kernels cut their work into blocks by shapes alone and let each thread call BLAS for its blocks. With BLAS's own threads
+results would depend on their number in the last bit; and for a while after each product these wait for the next one
+without sleeping, on the cores that blocks of other kernels need.
 """
 
 from __future__ import annotations
@@ -9,27 +11,29 @@ import os
 
 import threadpoolctl
 
-from ..graph.parallel import VARIABLES, limit_threads, threads_wanted
+from ..graph.parallel import VARIABLES, limit_threads, threads, threads_wanted
 
 _controller: threadpoolctl.ThreadpoolController | None = None
-#: BLAS reads the other variables itself.
 _asked = VARIABLES[0] in os.environ
 
 
 def limit_kernel_threads(count: int) -> None:
-    """Let kernels use `count` threads from now on, in the whole process; 0 changes nothing, but for what the environment asks."""
+    """Let kernels use `count` threads from now on, in the whole process, and BLAS one.
+
+    0 leaves the number as it is, but for what the environment asks.
+    """
     global _asked
     if not count and _asked:
         count = threads_wanted()
     _asked = False
+    _known().limit(limits=1)
     if count > 0:
-        _known().limit(limits=count)
         limit_threads(count)
 
 
 def kernel_threads() -> int:
-    """How many threads BLAS uses now; 0 where it does not say."""
-    return max((library["num_threads"] for library in _known().info() if library["user_api"] == "blas"), default=0)
+    """How many threads kernels may use now."""
+    return threads()
 
 
 def _known() -> threadpoolctl.ThreadpoolController:

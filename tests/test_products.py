@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from weft.graph.ops import products
+from weft.graph.ops import product_blocks, products
 
 FLAGS = [(False, False), (True, False), (False, True), (True, True)]
 SIDES = {
@@ -15,6 +15,12 @@ SIDES = {
     "none": (0, 3, 2),
     "nothing to sum": (3, 0, 2),
 }
+
+
+@pytest.fixture(autouse=True)
+def in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forms are those of one block; the blocks of big products are test_product_blocks.py's."""
+    monkeypatch.setattr(product_blocks, "LEAST_WORK", 1 << 60)
 
 
 def matrices(sides: tuple[int, int, int], across_a: bool, across_b: bool, dtype: Any = np.float32) -> tuple[Any, Any]:

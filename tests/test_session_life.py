@@ -479,7 +479,7 @@ def same_threads_afterwards() -> Iterator[int]:
     limit_kernel_threads(before)
 
 
-@pytest.mark.skipif(kernel_threads() < 2, reason="BLAS has one thread here")
+@pytest.mark.skipif(kernel_threads() < 2, reason="there is one core here")
 def test_the_limit_of_kernel_threads_is_the_processs(same_threads_afterwards: int) -> None:
     with wf.Session(config=wf.ConfigProto(intra_op_parallelism_threads=1)):
         assert kernel_threads() == 1

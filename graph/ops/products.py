@@ -16,6 +16,7 @@ import numpy as np
 from .. import shapes
 from ..parallel import threads
 from ..shapes import Dims
+from .product_blocks import InBlocks, block_sides, in_blocks
 
 #: Computes a product of two matrices, row-major and not yet transposed, into `out` or a new array.
 Form = Callable[..., Any]
@@ -78,15 +79,16 @@ def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bo
     if a is None or b is None or not shapes.is_full(a) or not shapes.is_full(b):
         return lambda x, y, out=None: matrix_product(x, y, across_a, across_b, out)
     if len(a) == len(b) == 2 and dtype.kind == "f":
-        sides = a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]
-        if form := _special(dtype, [side or 0 for side in sides], across_a, across_b):
-            return form
+        sides = [side or 0 for side in a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]]
+        form = _special(dtype, block_sides(sides), across_a, across_b) or _PLAIN[across_a, across_b]
+        return in_blocks(form, sides, across_a, across_b)
     return _PLAIN[across_a, across_b]
 
 
 def is_plain(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bool) -> bool:
-    """Whether a product of matrices of these known shapes is one call of BLAS on them as they are."""
-    return form_of(dtype, a, b, across_a, across_b) is _PLAIN[across_a, across_b]
+    """Whether a product of matrices of these known shapes is calls of BLAS on them, or on blocks of them, as they are."""
+    form = form_of(dtype, a, b, across_a, across_b)
+    return (form.form if isinstance(form, InBlocks) else form) is _PLAIN[across_a, across_b]
 
 
 def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form | None:
