@@ -7,7 +7,7 @@ from typing import Any
 
 
 class GraphKeys:
-    """The standard names of collections."""
+    """The standard names of collections. Source: `tf.GraphKeys`."""
 
     GLOBAL_VARIABLES = "variables"
     LOCAL_VARIABLES = "local_variables"

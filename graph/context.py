@@ -61,7 +61,7 @@ class as_default_graph:
 
 
 def reset_default_graph() -> None:
-    """Forget the thread's default graph. Raises AssertionError inside `with graph.as_default()`."""
+    """Forget the thread's default graph. Source: `tf.reset_default_graph`. Raises AssertionError inside of a graph's block."""
     if _defaults.graphs:
         raise AssertionError(
             "Do not use reset_default_graph() to clear nested graphs: leave `with graph.as_default()` first."
@@ -70,7 +70,7 @@ def reset_default_graph() -> None:
 
 
 def get_default_session() -> Any:
-    """The innermost session entered by `with session:` in this thread, or None."""
+    """The innermost session entered by `with session:` in this thread, or None. Source: `tf.get_default_session`."""
     return _defaults.sessions[-1] if _defaults.sessions else None
 
 
@@ -111,6 +111,7 @@ def executing_eagerly() -> bool:
     """Whether operations compute at once: not inside of `with graph.as_default()`, where they are added to the graph.
 
     The thread's own graph is no such graph: under eager execution it only keeps scopes and collections.
+    Source: `tf.executing_eagerly`.
     """
     return _eager and (not _defaults.graphs or _defaults.graphs[-1] is _defaults.bottom)
 

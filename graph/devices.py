@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DeviceSpec:
-    """A full or partial device name, as `/job:worker/replica:0/task:1/device:CPU:0`; None where nothing is said."""
+    """A full or partial device name, as `/job:worker/replica:0/task:1/device:CPU:0`; None where nothing is said.
+
+    Source: `tf.DeviceSpec`.
+    """
 
     job: str | None = None
     replica: int | None = None

@@ -9,7 +9,10 @@ import numpy as np
 
 
 class DType:
-    """The type of a tensor's elements. Interned: one object a type, so `is` compares; `==` also takes NumPy types."""
+    """The type of a tensor's elements. Interned: one object a type, so `is` compares; `==` also takes NumPy types.
+
+    Source: `tf.DType`.
+    """
 
     __slots__ = (
         "as_datatype_enum",
@@ -147,7 +150,8 @@ _BY_PYTHON: dict[type, DType] = {float: float32, bool: boolean, object: string}
 def as_dtype(type_value: Any) -> DType:
     """The DType of a name, a NumPy type, a TF enum value, or `float`, `bool` or `object`; a DType is returned as it is.
 
-    Raises TypeError for anything else: also for `int`, which is int32 to TensorFlow's literals and int64 to NumPy.
+    Source: `tf.as_dtype`. Raises TypeError for anything else: also for `int`, which is int32 to TensorFlow's literals and
+    int64 to NumPy.
     """
     if isinstance(type_value, DType):
         return type_value

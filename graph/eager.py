@@ -85,7 +85,7 @@ def enable_eager_execution() -> None:
 
 
 def executing_eagerly() -> bool:
-    """Whether operations compute at once."""
+    """Whether operations compute at once. Source: `tf.executing_eagerly`."""
     return context.executing_eagerly()
 
 

@@ -22,6 +22,7 @@ class IndexedSlices:
     """`values[i]` (shape [n, D1, …]) belongs to row `indices[i]` (int32 or int64, shape [n]) of a tensor of `dense_shape`.
 
     Repeated indices add up. The gradient of `gather` with respect to its params is such a value.
+    Source: `tf.IndexedSlices`.
     """
 
     __slots__ = ("_dense_shape", "_indices", "_values")

@@ -23,7 +23,7 @@ _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 class Tensor(Operators):
-    """One output of an operation: a value that a run computes. Its static shape may be partly unknown."""
+    """One output of an operation, which a run computes; its static shape may be partly unknown. Source: `tf.Tensor`."""
 
     __slots__ = ("_consumers", "dims", "dtype", "entries", "known", "op", "value_index")
 
@@ -87,7 +87,7 @@ class Tensor(Operators):
 
 
 class Operation:
-    """A node of the graph: a definition applied to tensors, after its control inputs, on a requested device."""
+    """A node: a definition applied to tensors, after its control inputs, on a requested device. Source: `tf.Operation`."""
 
     __slots__ = (
         "_code", "_instruction", "_outputs", "colocation", "control_inputs", "definition", "device",
@@ -168,7 +168,7 @@ class Operation:
 
 
 class Graph(Scopes, Collections, Portable):
-    """Operations in the order they were made, under unique names. Building is safe from several threads."""
+    """Operations in the order they were made, under unique names. Building is safe from several threads. Source: `tf.Graph`."""
 
     #: What it is in errors, of the graph of a branch or a loop: "the true branch of 'cond'".
     context = ""
@@ -382,7 +382,7 @@ def _string(name: Any, what: str) -> str:
 
 
 def get_default_graph() -> Graph:
-    """The thread's default graph: the innermost `with graph.as_default()`, else the thread's own."""
+    """The graph of the innermost `with graph.as_default()`, else the thread's own. Source: `tf.get_default_graph`."""
     return cast(Graph, context.default_graph(Graph))
 
 

@@ -89,7 +89,10 @@ def normal_axis(axis: int, rank: int) -> int:
 
 
 class Dimension:
-    """One dimension of a TensorShape: behaves as an int where it is known, and tells `None` by `.value`."""
+    """One dimension of a TensorShape: behaves as an int where it is known, and tells `None` by `.value`.
+
+    Source: `tf.Dimension`.
+    """
 
     __slots__ = ("value",)
 
@@ -190,7 +193,10 @@ class Dimension:
 
 
 class TensorShape:
-    """A static shape as the public API shows it; unknown ranks and dimensions allowed."""
+    """A static shape as the public API shows it; unknown ranks and dimensions allowed.
+
+    Source: `tf.TensorShape`. Raises TypeError, ValueError for what is no dimension.
+    """
 
     __slots__ = ("_dims",)
 

@@ -17,7 +17,10 @@ from .shapes import Dims, TensorShape
 
 
 class SparseTensorValue(NamedTuple):
-    """The value of a SparseTensor, as arrays: what fetching one gives, and what feeding one takes."""
+    """The value of a SparseTensor, as arrays: what fetching one gives, and what feeding one takes.
+
+    Source: `tf.SparseTensorValue`.
+    """
 
     indices: Any
     values: Any

@@ -21,7 +21,10 @@ Rebuild = Callable[[Values], Any]
 
 
 class IndexedSlicesValue(NamedTuple):
-    """The value of fetched IndexedSlices, as arrays; `dense_shape` is None where it is not known."""
+    """The value of fetched IndexedSlices, as arrays; `dense_shape` is None where it is not known.
+
+    Source: `tf.IndexedSlicesValue`.
+    """
 
     values: Any
     indices: Any

@@ -22,7 +22,10 @@ _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """The newest checkpoint of a folder and all that are kept, oldest first, by their prefixes."""
+    """The newest checkpoint of a folder and all that are kept, oldest first, by their prefixes.
+
+    Source: `tf.train.CheckpointState`.
+    """
 
     model_checkpoint_path: str
     all_model_checkpoint_paths: tuple[str, ...]

@@ -291,12 +291,12 @@ def add(x: Any, y: Any, name: str | None = None) -> Tensor:
 
 
 def subtract(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x - y, elementwise with broadcasting. Source: `tf.subtract`."""
+    """x - y, elementwise with broadcasting. Source: `tf.subtract`. Raises TypeError for two types, ValueError for shapes."""
     return Sub()(*same_dtype("Sub", x, y, name), name=name)
 
 
 def multiply(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x * y, elementwise with broadcasting. Source: `tf.multiply`."""
+    """x * y, elementwise with broadcasting. Source: `tf.multiply`. Raises TypeError for two types, ValueError for shapes."""
     return Mul()(*same_dtype("Mul", x, y, name), name=name)
 
 
@@ -321,13 +321,13 @@ def realdiv(x: Any, y: Any, name: str = "RealDiv") -> Tensor:
 
 
 def div(x: Any, y: Any, name: str = "div") -> Tensor:
-    """x / y with Python 2's meaning: of ints the floor. Source: `tf.div`."""
+    """x / y with Python 2's meaning: of ints the floor. Source: `tf.div`. Raises as `add`."""
     first, second = same_dtype("Div", x, y, name)
     return (FloorDiv() if first.dtype.is_integer else RealDiv())(first, second, name=name)
 
 
 def div_no_nan(x: Any, y: Any, name: str = "div_no_nan") -> Tensor:
-    """x / y, and 0 where y is 0. Source: `tf.div_no_nan`."""
+    """x / y, and 0 where y is 0, of floats and complex numbers. Source: `tf.div_no_nan`. Raises as `add`."""
     return DivNoNan()(*same_dtype("DivNoNan", x, y, name), name=name)
 
 
@@ -353,7 +353,7 @@ operator("mod")(partial(floormod, name="mod"))
 
 @operator("neg")
 def negative(x: Any, name: str | None = None) -> Tensor:
-    """-x. Source: `tf.negative`."""
+    """-x, of the shape and type of `x`. Source: `tf.negative`. Raises TypeError for bool and string."""
     return Neg()(convert_to_tensor(x), name=name)
 
 

@@ -224,36 +224,36 @@ class CheckNumerics(Unary):
 
 
 def equal(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x == y elementwise, a bool tensor. Source: `tf.equal`."""
+    """x == y elementwise with broadcasting, a bool tensor, of any one type. Source: `tf.equal`. Raises as `add`."""
     return Equal()(*same_dtype("Equal", x, y, name), name=name)
 
 
 def not_equal(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x != y elementwise, a bool tensor. Source: `tf.not_equal`."""
+    """x != y elementwise with broadcasting, a bool tensor, of any one type. Source: `tf.not_equal`. Raises as `add`."""
     return NotEqual()(*same_dtype("NotEqual", x, y, name), name=name)
 
 
 @operator("less")
 def less(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x < y of real numbers. Source: `tf.less`."""
+    """x < y elementwise with broadcasting, a bool tensor, of real numbers. Source: `tf.less`. Raises as `add`."""
     return Less()(*same_dtype("Less", x, y, name), name=name)
 
 
 @operator("less_equal")
 def less_equal(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x <= y of real numbers. Source: `tf.less_equal`."""
+    """x <= y elementwise with broadcasting, a bool tensor, of real numbers. Source: `tf.less_equal`. Raises as `add`."""
     return LessEqual()(*same_dtype("LessEqual", x, y, name), name=name)
 
 
 @operator("greater")
 def greater(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x > y of real numbers. Source: `tf.greater`."""
+    """x > y elementwise with broadcasting, a bool tensor, of real numbers. Source: `tf.greater`. Raises as `add`."""
     return Greater()(*same_dtype("Greater", x, y, name), name=name)
 
 
 @operator("greater_equal")
 def greater_equal(x: Any, y: Any, name: str | None = None) -> Tensor:
-    """x >= y of real numbers. Source: `tf.greater_equal`."""
+    """x >= y elementwise with broadcasting, a bool tensor, of real numbers. Source: `tf.greater_equal`. Raises as `add`."""
     return GreaterEqual()(*same_dtype("GreaterEqual", x, y, name), name=name)
 
 

@@ -71,7 +71,10 @@ def _fill_up(array: np.ndarray[Any, Any], dims: Dims, verify: bool) -> np.ndarra
 
 
 def constant_value(tensor: Tensor) -> Any:
-    """The value of a tensor that is known without a run (a constant, or integers that shape inference knows), else None."""
+    """The value of a tensor that is known without a run (a constant, or integers that shape inference knows), else None.
+
+    Source: `tf.get_static_value`.
+    """
     if isinstance(tensor, eager.EagerTensor):
         return tensor.numpy()
     definition = tensor.op.definition

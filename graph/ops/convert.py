@@ -190,7 +190,10 @@ def int_vector(value: Any, name: str | None = None) -> Tensor:
 
 
 def stack(values: Any, axis: int = 0, name: str = "stack") -> Tensor:
-    """Tensors of one shape and type stacked along a new `axis`. Source: `tf.stack`. Raises ValueError, TypeError."""
+    """N tensors of one shape [A, B] and type as one of [N, A, B], or with N at another `axis`. Source: `tf.stack`.
+
+    Raises ValueError for no tensors, shapes that differ and an axis out of range, TypeError for types that differ.
+    """
     if not isinstance(values, (list, tuple)):
         values = unstack(values)
     if not values:

@@ -69,12 +69,12 @@ def fill(dims: Any, value: Any, name: str | None = None) -> Tensor:
 
 
 def zeros(shape: Any, dtype: Any = "float32", name: str = "zeros") -> Tensor:
-    """Zeros of a shape. Source: `tf.zeros`."""
+    """Zeros of a shape (numbers or a 1-D integer tensor) and type; False of bool, "" of string. Source: `tf.zeros`."""
     return _filled(shape, as_dtype(dtype), 0, name)
 
 
 def ones(shape: Any, dtype: Any = "float32", name: str = "ones") -> Tensor:
-    """Ones of a shape. Source: `tf.ones`."""
+    """Ones of a shape (numbers or a 1-D integer tensor) and type. Source: `tf.ones`."""
     return _filled(shape, as_dtype(dtype), 1, name)
 
 

@@ -89,7 +89,7 @@ class NoOp(Op):
 
 
 def identity(input: Any, name: str | None = None) -> Tensor:
-    """The same value as a new tensor. Source: `tf.identity`."""
+    """The same value as a new tensor, of the same shape and type. Source: `tf.identity`."""
     return Identity()(convert_to_tensor(input), name=name)
 
 
