@@ -11,6 +11,7 @@ import pytest
 from weft.graph import errors, parallel
 from weft.graph.dtypes import float32, int32
 from weft.graph.opdef import Spec
+from weft.graph.ops.arithmetic import AddN
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from weft.graph.ops.rows import check_range, combine_in_turn, sorted_order, summed_rows
 from weft.graph.ops.scratch import BLOCK, CAPACITY, scratch
@@ -273,4 +274,17 @@ def test_slopes_of_one_number_have_the_bits_of_slopes_of_many(kind: Any, value: 
         with np.errstate(all="ignore"):
             kernel.function(y if dims else y[0], dy if dims else dy[0], out=out)
         results.append(out)
+    assert results[0].tobytes() == results[1][:1].tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_a_sum_of_numbers_has_the_bits_of_a_sum_of_vectors(count: int) -> None:
+    terms = [number.reshape(()) for number in numbers(count)]
+    vectors = [np.full((2,), term) for term in terms]
+    results = []
+    for values in (terms, vectors):
+        spec = Spec(float32, values[0].shape)
+        kernel = NumpyBackend().kernel(AddN(), (spec,) * count, (spec,))
+        assert kernel is not None
+        results.append(kernel.function(*values, out=np.empty(values[0].shape, np.float32)))
     assert results[0].tobytes() == results[1][:1].tobytes()
