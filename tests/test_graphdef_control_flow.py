@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import weft as wf
 from google.protobuf import text_format
+from hypothesis import given, settings, strategies as st
 from weft.graph.graphdef.meta_protos import meta_protos
 
 #: Written by TensorFlow 2.21 from conditions, loops, both inside of each other, map_fn, scan and foldl; what it computes
@@ -199,3 +200,61 @@ def test_a_part_of_a_graph_keeps_its_functions() -> None:
     with wf.Session() as session:
         feeds = {f"{key}:0": value for key, value in values(arrays, 0, "in").items()}
         np.testing.assert_allclose(session.run(output, feeds), arrays["0:out:out_while"], rtol=1e-6)
+
+
+def test_a_function_that_calls_itself_is_named() -> None:
+    again = function(
+        "again", node("c", "PartitionedCall", "a", f="func{name:'again'}").replace("node{", "node_def{"), "c:output:0"
+    )
+    with pytest.raises(ValueError, match="function 'again' calls itself"):
+        wf.import_graph_def(
+            with_functions(X + node("call", "PartitionedCall", "x", f="func{name:'again'}"), again), name=""
+        )
+
+
+# what something broke
+
+LOOP = "".join(
+    [
+        node("in", "Enter", "x", T=FLOAT, frame_name="s:'f'"),
+        node("limit", "Enter", "x", T=FLOAT, frame_name="s:'f'", is_constant="b:true"),
+        node("m", "Merge", "in", "next", T=FLOAT, N="i:2"),
+        node("less", "Less", "m", "limit", T=FLOAT),
+        node("go", "LoopCond", "less"),
+        node("s", "Switch", "m", "go", T=FLOAT),
+        node("add", "AddV2", "s:1", "limit", T=FLOAT),
+        node("next", "NextIteration", "add", T=FLOAT),
+        node("out", "Exit", "s", T=FLOAT),
+    ]
+)
+
+
+def test_a_loop_that_does_not_run() -> None:
+    with wf.Session() as session:
+        assert session.run(imported(X + LOOP, "out:0")[0], {"x:0": 2.0}) == 2.0
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_broken_branches_and_loops_end_in_a_graph_or_a_documented_error(data: st.DataObject) -> None:
+    graph_def = text_format.Parse(ONE_BRANCH + LOOP, wf.GraphDef())
+    names = [each.name for each in graph_def.node]
+    references = [*names, *(f"{name}:1" for name in names), *(f"^{name}" for name in names)]
+    for _ in range(data.draw(st.integers(1, 3))):
+        each = data.draw(st.sampled_from(list(graph_def.node)))
+        match data.draw(st.integers(0, 4)):
+            case 0 if each.input:
+                each.input[data.draw(st.integers(0, len(each.input) - 1))] = data.draw(st.sampled_from(references))
+            case 1 if each.input:
+                del each.input[data.draw(st.integers(0, len(each.input) - 1))]
+            case 2:
+                each.op = data.draw(st.sampled_from([other.op for other in graph_def.node]))
+            case 3 if each.attr:
+                del each.attr[data.draw(st.sampled_from(sorted(each.attr)))]
+            case _:
+                graph_def.node.remove(each)
+    with wf.Graph().as_default():
+        try:
+            wf.import_graph_def(graph_def)
+        except (ValueError, wf.errors.NotFoundError):
+            return

@@ -14,6 +14,8 @@ Context = frozenset[tuple[str, str, str]]
 MARKS = frozenset({"Enter", "LoopCond", "NextIteration", "Switch", "RefSwitch", "RefEnter", "RefNextIteration"})
 #: Nodes that leave one.
 MERGES = frozenset({"Merge", "RefMerge", "Exit", "RefExit"})
+#: How many inputs each has at least.
+_INPUTS = {"Switch": 2, "Merge": 2, "Enter": 1, "Exit": 1, "NextIteration": 1, "LoopCond": 1}
 _OLD = {
     "RefSwitch": "Switch",
     "RefEnter": "Enter",
@@ -79,6 +81,11 @@ class Flow:
         self.contexts: dict[str, Context] = {}
         self.loops: dict[str, Loop] = {}
         self.choices: dict[str, Choice] = {}
+        for name, entry in entries.items():
+            if len(entry.inputs) < _INPUTS.get(kind(entry), 0):
+                raise ValueError(
+                    f"Node '{name}' ({entry.proto.op}): NodeDef expected inputs do not match {len(entry.inputs)}"
+                )
         self._needs = forward = {name: self._before(name, needed) for name, needed in needs.items()}
         self.order = in_order(forward)
         if not any(kind(entry) in ("Switch", "Enter") for entry in entries.values()):
@@ -106,7 +113,8 @@ class Flow:
     def is_loop_merge(self, name: str) -> bool:
         """Whether a node is where a loop variable enters."""
         entry = self.entries[name]
-        return kind(entry) == "Merge" and any(kind(self.entries[each.name]) == "Enter" for each in entry.inputs)
+        kinds = {kind(self.entries[each.name]) for each in entry.inputs}
+        return kind(entry) == "Merge" and not kinds.isdisjoint(("Enter", "NextIteration"))
 
     def is_loop_switch(self, name: str) -> bool:
         """Whether a node sends a loop variable to the body or out of the loop."""
@@ -174,11 +182,10 @@ class Flow:
         frames: dict[str, list[Variable]] = {}
         for name in self.order:
             if self.is_loop_merge(name):
-                enter, back = sorted(
-                    self.entries[name].inputs, key=lambda each: kind(self.entries[each.name]) != "Enter"
-                )
-                if kind(self.entries[back.name]) != "NextIteration" or name not in switches:
+                sources = {kind(self.entries[each.name]): each for each in self.entries[name].inputs}
+                if set(sources) != {"Enter", "NextIteration"} or name not in switches:
                     raise ValueError(f"Node '{name}' (Merge): the loop that it begins is not complete")
+                enter, back = sources["Enter"], sources["NextIteration"]
                 switch = switches[name]
                 following = self.entries[back.name].inputs[0]
                 variable = Variable(enter.name, name, switch, following, exits.get(switch))

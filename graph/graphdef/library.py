@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .dataflow import Entry, Flow, Source
@@ -58,6 +59,8 @@ class Library:
         self._protos = {proto.signature.name: proto for proto in found.library.function}
         self._take_apart = take_apart
         self._found: dict[str, Called] = {}
+        #: The functions that are being built: none may call itself.
+        self.open: set[str] = set()
 
     def find(self, name: str) -> Called:
         """The function of that name. Raises ValueError when there is none, or for nodes that do not fit."""
@@ -66,6 +69,17 @@ class Library:
         if name not in self._found:
             self._found[name] = self._read(self._protos[name])
         return self._found[name]
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[None]:
+        """While a function is being built. Raises ValueError where it calls itself."""
+        if name in self.open:
+            raise ValueError(f"function '{name}' calls itself")
+        self.open.add(name)
+        try:
+            yield
+        finally:
+            self.open.discard(name)
 
     def handed_on(self, name: str) -> set[int]:
         """See `Called.handed_on`."""

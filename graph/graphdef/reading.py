@@ -143,7 +143,7 @@ class Reader:
             raise ValueError(f"function '{name}' takes {len(function.arguments)} arguments, not {len(arguments)}")
         bound = {f"{argument}:0": tensor for argument, tensor in zip(function.arguments, arguments, strict=True)}
         graph = get_default_graph()
-        with graph.name_scope("body") as scope:
+        with self.flow.library.opened(name), graph.name_scope("body") as scope:
             inner = Reader(graph, scope, function.flow, bound)
             for each in function.flow.inside(frozenset(), function.results):
                 if each not in function.arguments:
