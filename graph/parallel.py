@@ -80,9 +80,17 @@ class _Job:
         """Leave out the blocks that nobody has begun."""
         return len(list(self._left))
 
+    def forget(self) -> None:
+        """Let go of the function, and so of its arrays: a helper that came too late may hold the job for a while yet."""
+        self._function = _nothing
+
     def error(self) -> BaseException:
         """That of the first block that failed. All before it were begun, so there is no earlier one."""
         return min(self.failures, key=lambda failure: failure[0])[1]
+
+
+def _nothing(index: int, thread: int) -> None:
+    """In place of a function whose blocks are all done."""
 
 
 class _Pool:
@@ -108,6 +116,8 @@ class _Pool:
             job.skip()
             _wait(job, len(inboxes) - heard)
             raise
+        finally:
+            job.forget()
         if job.failures:
             raise job.error()
 

@@ -9,10 +9,13 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
 import weft as wf
+from weft.graph import parallel
 from weft.graph.parallel import for_blocks, limit_threads, threads
 from weft.runtime.threads import kernel_threads, limit_kernel_threads
 
@@ -189,3 +192,20 @@ def test_a_session_sets_the_budget() -> None:
         assert threads() == 1
     finally:
         limit_kernel_threads(before)
+
+
+def test_a_helper_that_comes_too_late_keeps_nothing_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox: SimpleQueue[Any] = SimpleQueue()  # nobody reads it
+    pool = parallel._Pool()
+    monkeypatch.setattr(pool, "_helpers", lambda count: [inbox])
+    done: list[int] = []
+
+    def function(index: int, thread: int) -> None:
+        done.append(index)
+
+    alive = weakref.ref(function)
+    pool.run(function, 3, 1)
+    del function
+    assert done == [0, 1, 2]
+    assert inbox.qsize() == 1
+    assert alive() is None

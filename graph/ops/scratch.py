@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 #: How many elements a kernel works on at a time: what a step needs of them stays in the cache.
 BLOCK = 32_768
 
-#: How many elements of each array are kept: some kernels, which need only one, do better with larger blocks.
+#: The most elements that are kept: some kernels, which need one array only, do better with larger blocks.
 CAPACITY = 2 * BLOCK
 
 
@@ -22,7 +22,7 @@ _FORMS = 256
 
 class _Kept(threading.local):
     def __init__(self) -> None:
-        self.blocks: dict[np.dtype[Any], list[Array]] = {}
+        self.blocks: dict[tuple[np.dtype[Any], int], list[Array]] = {}
         self.views: dict[tuple[np.dtype[Any], int, int], list[Array]] = {}
 
 
@@ -39,9 +39,10 @@ def scratch(dtype: np.dtype[Any], size: int, count: int) -> list[Array]:
         return found
     if size > CAPACITY:
         return [np.empty(size, dtype) for _ in range(count)]
-    blocks = _kept.blocks.setdefault(dtype, [])
+    capacity = BLOCK if size <= BLOCK else CAPACITY
+    blocks = _kept.blocks.setdefault((dtype, capacity), [])
     while len(blocks) < count:
-        blocks.append(np.empty(CAPACITY, dtype))
+        blocks.append(np.empty(capacity, dtype))
     if len(_kept.views) >= _FORMS:
         _kept.views.clear()
     views = _kept.views[dtype, size, count] = [block[:size] for block in blocks[:count]]
