@@ -27,6 +27,9 @@ SMALLEST = 1 << 15
 SMALLEST_ALONE = 1 << 17
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
+#: A region waits for so many big values that are made after its first operation could have run: meanwhile it holds on to
+#: all that it takes, and the terms of a long sum, say, are better added as they come.
+LATEST = 1
 
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
@@ -83,6 +86,14 @@ class _Group:
     dims: Dims
     members: list[int] = field(default_factory=list)
     passing: dict[int, int] = field(default_factory=dict)
+    #: Big values that others have made since the first member could run, and those of them that members take.
+    news: set[int] = field(default_factory=set)
+    late: set[int] = field(default_factory=set)
+
+    def has_room(self, dims: Dims, sources: Sequence[int]) -> bool:
+        """Whether an operation of that shape on the values of these nodes may still join."""
+        late = self.late.union(self.news.intersection(sources))
+        return self.dims == dims and len(self.members) < LONGEST and len(late) <= LATEST
 
 
 def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) -> list[Item | _Group]:
@@ -98,12 +109,16 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) 
             groups[position] = group
         elif position in fits:
             dims = node.specs[0].dims
-            if group.dims != dims or len(group.members) == LONGEST or not after.isdisjoint(sources):
+            if not group.has_room(dims, sources) or not after.isdisjoint(sources):
                 group, after = _Group(dims), set()
             group.members.append(position)
+            group.late |= group.news.intersection(sources)
             groups[position] = group
-        elif any(groups.get(source) is group or source in after for source in sources):
-            after.add(position)
+        else:
+            if any(groups.get(source) is group or source in after for source in sources):
+                after.add(position)
+            if any(spec.dims == group.dims for spec in node.specs):
+                group.news.add(position)
     return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
 
 

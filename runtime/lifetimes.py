@@ -39,14 +39,15 @@ class Lifetimes:
 
     def frees(self, at: int) -> bool:
         """Whether a node that can run now gives back more memory than it takes, or has nothing to do with memory."""
-        read = self.reads[at]
-        if not read:
-            return not self._bytes[at]
-        freed = 0
-        for root in read:
+        return self.freed(at) > self._bytes[at] if self.reads[at] else not self._bytes[at]
+
+    def freed(self, at: int) -> int:
+        """How much memory nobody else needs that a node reads which can run now."""
+        total = 0
+        for root in self.reads[at]:
             if self._left[root] == 1:
-                freed += self._bytes[root]
-        return freed > self._bytes[at]
+                total += self._bytes[root]
+        return total
 
     def finish(self, at: int) -> list[int]:
         """A node has run. Returns those that are now the only reader left of something."""

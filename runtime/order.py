@@ -8,14 +8,17 @@ import random
 from .lifetimes import Lifetimes
 from .program import Program, touched_variables
 
+#: A write that frees less waits for the others: what runs between two writes can be fused, what a write parts cannot.
+WORTH_A_WRITE = 1 << 16
+
 
 def order(program: Program, seed: int | None = None) -> list[int]:
     """The positions of the nodes in the order they run.
 
-    As the graph was built, but what frees more memory than it takes runs as soon as it can, and a write as soon as
-    nothing reads its variable's memory any more. Where something does that cannot run before the write, the write waits
-    until nothing else can run, so that every read that no dependency puts after it comes before. With a `seed`, a
-    random one among all orders that the dependencies allow.
+    As the graph was built, but what frees more memory than it takes runs as soon as it can, and a write that frees much
+    as soon as nothing reads its variable's memory any more. Where something does that cannot run before the write, the
+    write waits until nothing else can run, so that every read that no dependency puts after it comes before. With a
+    `seed`, a random one among all orders that the dependencies allow.
     """
     if seed is not None:
         return _any_order(program, random.Random(seed))
@@ -51,21 +54,28 @@ class _Queue:
             found.append(position)
             self.put(waiting.finish(position))
             for last in lifetimes.finish(position):
-                if not waiting.left[last] and not done[last] and not waiting.written[last] and lifetimes.frees(last):
+                if not waiting.left[last] and not done[last] and self.is_urgent(last):
                     heapq.heappush(urgent, last)
             for write in waiting.undisturbed(position):
-                heapq.heappush(urgent, write)
+                if lifetimes.freed(write) >= WORTH_A_WRITE:
+                    heapq.heappush(urgent, write)
         return found
+
+    def is_urgent(self, position: int) -> bool:
+        """Whether a node that can run should run at once, for the sake of memory."""
+        if self.waiting.written[position]:
+            return self.lifetimes.freed(position) >= WORTH_A_WRITE and self.waiting.is_undisturbed(position)
+        return self.lifetimes.frees(position)
 
     def put(self, freed: list[int]) -> None:
         """Into its queue what can run from now on."""
         for position in freed:
             if self.waiting.written[position]:
                 heapq.heappush(self.writes, position)
-                if self.waiting.is_undisturbed(position):
+                if self.is_urgent(position):
                     heapq.heappush(self.urgent, position)
             else:
-                heapq.heappush(self.urgent if self.lifetimes.frees(position) else self.ready, position)
+                heapq.heappush(self.urgent if self.is_urgent(position) else self.ready, position)
 
 
 def _any_order(program: Program, choose: random.Random) -> list[int]:

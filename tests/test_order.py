@@ -152,11 +152,13 @@ def test_a_schedule_seed_shows_a_race() -> None:
     assert seen == {1.0, 2.0}
 
 
-def test_a_write_comes_as_soon_as_nothing_reads_the_variable_any_more() -> None:
-    v, x = wf.Variable(2.0), wf.random_uniform([64])
-    y = wf.multiply(x, v, name="first")
-    w = write(v, wf.reduce_sum(y), "write")
-    assert names(wf.exp(wf.sin(y), name="late"), w) == ["first", "write", "late"]
+@pytest.mark.parametrize(("size", "found"), [(1 << 14, ["first", "write", "late"]), (64, ["first", "late", "write"])])
+def test_a_write_that_frees_much_comes_as_soon_as_nothing_reads_the_variable(size: int, found: list[str]) -> None:
+    v, x = wf.Variable(np.ones(size, np.float32)), wf.random_uniform([size])
+    y = wf.reduce_sum(wf.multiply(x, v), name="first")
+    w = v.assign(wf.random_uniform([size]) * y, name="write", read_value=False)
+    assert isinstance(w, wf.Operation)
+    assert names(wf.exp(wf.sin(wf.random_uniform([64])), name="late"), w) == found
 
 
 def test_a_write_waits_for_who_still_looks_at_the_variable_through_a_view() -> None:

@@ -166,11 +166,12 @@ def test_a_product_with_a_vector_keeps_its_transposition() -> None:
     assert "Transpose" in types(optimized(y, feeds={x: (1, 4)}))
 
 
-def test_a_product_that_would_be_computed_in_another_form_keeps_its_transposition() -> None:
-    x, w = matrix(16, 128), matrix(160, 128)
-    y = wf.matmul(x, wf.transpose(w))
-    assert "Transpose" in types(optimized(y, feeds={x: (16, 128), w: (160, 128)}))
-    check_bits(y, feeds={x: numbers(16, 128), w: numbers(160, 128)})
+@pytest.mark.parametrize("rows", [8, 16, 64])
+def test_products_of_few_rows_keep_their_bits_in_whatever_form_they_are_computed(rows: int) -> None:
+    x, w = matrix(rows, 256), matrix(320, 256)
+    plain, turned = wf.matmul(x, wf.transpose(w)), wf.matmul(x, w, transpose_b=True)
+    back = wf.matmul(turned, wf.transpose(wf.transpose(w)))
+    check_bits(plain, back, feeds={x: numbers(rows, 256), w: numbers(320, 256)})
 
 
 def test_arithmetic_repeats_its_inputs_by_itself() -> None:
