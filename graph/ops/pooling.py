@@ -28,7 +28,7 @@ from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, 
 Part = tuple[slice, slice, slice]
 
 #: About how many elements of the images are worked on at a time, in one thread.
-BLOCK_SIZE = 1 << 18
+BLOCK_SIZE = 1 << 19
 
 _BOOL = np.dtype(np.bool_)
 
