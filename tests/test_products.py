@@ -62,8 +62,7 @@ def form(a: tuple[int, ...], b: tuple[int, ...], *flags: bool, dtype: Any = np.f
 
 @pytest.fixture
 def any_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the forms for one thread, whatever bits BLAS gives in them."""
-    monkeypatch.setattr(products, "threads", lambda: 1)
+    """Take the forms whatever bits BLAS gives in them."""
     monkeypatch.setattr(products, "_keeps_bits", lambda *_: True)
 
 
@@ -86,22 +85,17 @@ def test_shapes_choose_the_form_of_a_product_by_a_transposed_matrix() -> None:
 
 
 @pytest.mark.usefixtures("any_bits")
-def test_shapes_and_threads_choose_the_form_of_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "threads", lambda: 1)
+def test_shapes_choose_the_form_of_a_product() -> None:
     pieces, plain = form((32, 256), (256, 512), False, False), form((256, 256), (256, 256), False, False)
     assert plain is not pieces
     assert pieces is form((8, 1024), (1024, 128), False, False)
     for a, b in [((4, 512), (512, 512)), ((64, 256), (256, 512)), ((32, 256), (256, 500)), ((32, 128), (128, 128))]:
         assert form(a, b, False, False) is plain
     assert form((32, 256), (256, 512), False, False, dtype=np.float64) is plain
-    monkeypatch.setattr(products, "threads", lambda: 2)
-    assert form((32, 256), (256, 512), False, False) is plain
-    assert form((16, 256), (256, 512), False, False) is pieces
 
 
 def test_a_form_that_would_change_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_keeps_bits", lambda *_: False)
-    monkeypatch.setattr(products, "threads", lambda: 1)
     assert form((32, 512), (256, 512), False, True) is form((256, 512), (256, 512), False, True)
     assert form((32, 256), (256, 512), False, False) is form((256, 256), (256, 256), False, False)
 
@@ -112,8 +106,8 @@ def test_whether_a_form_keeps_bits_is_found_by_trying_it() -> None:
         product[-1, -1] = np.nextafter(product[-1, -1], np.float32(np.inf))
         return product
 
-    assert products._keeps_bits(np.matmul, False, 8, 128, 130, 1)
-    assert not products._keeps_bits(changed, False, 8, 128, 130, 1)
+    assert products._keeps_bits(np.matmul, False, 8, 128, 130)
+    assert not products._keeps_bits(changed, False, 8, 128, 130)
 
 
 @pytest.mark.parametrize("flags", FLAGS)
@@ -157,3 +151,36 @@ def test_memory_on_the_way_is_used_again_and_not_kept_where_it_is_large() -> Non
     assert np.shares_memory(first, room.array((2,), np.dtype(np.float64)))
     large = room.array((products.KEPT_BYTES + 1,), np.dtype(np.uint8))
     assert not np.shares_memory(large, room.array((8,), np.dtype(np.uint8)))
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_one_thread_computes_a_product_whole_where_blocks_would_give_the_same_bits(
+    flags: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(product_blocks, "LEAST_WORK", 100_000)
+    plain, (a, b) = form((2, 3), (3, 2), False, False), matrices((90, 60, 200), *flags)
+
+    def chosen(threads: int, same: bool) -> Any:
+        monkeypatch.setattr(products, "threads", lambda: threads)
+        monkeypatch.setattr(products, "_blocks_keep_bits", lambda *_: same)
+        return form(a.shape, b.shape, *flags)
+
+    blocks = chosen(2, True)
+    assert isinstance(blocks, product_blocks.InBlocks)
+    assert chosen(1, False) == blocks
+    assert not isinstance(chosen(1, True), product_blocks.InBlocks)
+    assert flags != (False, False) or chosen(1, True) is plain
+
+
+def test_whether_blocks_keep_bits_is_found_by_trying_them() -> None:
+    def changed(x: Any, w: Any, out: Any) -> Any:
+        np.matmul(x, w, out)
+        out[-1, -1] = np.nextafter(out[-1, -1], out.dtype.type(np.inf))
+        return out
+
+    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        for by_columns in (False, True):
+            exact = product_blocks.InBlocks(np.matmul, (300, 300), 300, False, by_columns)
+            assert products._blocks_keep_bits(exact, dtype, 40, False, False)
+            other = product_blocks.InBlocks(changed, (300, 300), 64, False, by_columns)
+            assert not products._blocks_keep_bits(other, dtype, 40, False, False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -81,7 +82,14 @@ def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bo
     if len(a) == len(b) == 2 and dtype.kind == "f":
         sides = [side or 0 for side in a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]]
         form = _special(dtype, block_sides(sides), across_a, across_b) or _PLAIN[across_a, across_b]
-        return in_blocks(form, sides, across_a, across_b)
+        made = in_blocks(form, sides, across_a, across_b)
+        if (
+            isinstance(made, InBlocks)
+            and threads() == 1
+            and _blocks_keep_bits(made, dtype, sides[1], across_a, across_b)
+        ):
+            return _special(dtype, sides, across_a, across_b) or _PLAIN[across_a, across_b]
+        return made
     return _PLAIN[across_a, across_b]
 
 
@@ -101,7 +109,7 @@ def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: b
     if dtype.itemsize != 4 or across_a or rows not in FEW_ROWS or inner * columns < LARGE:
         return None
     form = _better_reversed(rows, inner, columns) if across_b else _better_in_pieces(rows, inner, columns)
-    return form if form and _keeps_bits(form, across_b, rows, _tried(inner), _tried(columns), threads()) else None
+    return form if form and _keeps_bits(form, across_b, rows, _tried(inner), _tried(columns)) else None
 
 
 def _better_reversed(rows: int, inner: int, columns: int) -> Form | None:
@@ -112,8 +120,7 @@ def _better_in_pieces(rows: int, inner: int, columns: int) -> Form | None:
     whole, piece = rows * inner * columns, rows * inner * PIECE
     if columns % PIECE or piece > SMALL_PRODUCT or whole <= SMALL_PRODUCT:
         return None
-    # A piece has one thread, where the whole could have several.
-    return _in_pieces if threads() == 1 or (rows <= 16 and whole <= 4 * SMALL_PRODUCT) else None
+    return _in_pieces
 
 
 def _tried(side: int) -> int:
@@ -122,12 +129,31 @@ def _tried(side: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _keeps_bits(form: Form, across_b: bool, rows: int, inner: int, columns: int, threads: int) -> bool:
+def _keeps_bits(form: Form, across_b: bool, rows: int, inner: int, columns: int) -> bool:
     """Whether this machine's BLAS gives the same bits in a form as for the matrices as they are. It is tried once."""
-    numbers = (np.arange((rows + columns) * inner, dtype=np.uint32) * np.uint32(0x9E3779B1)).astype(np.float32) - 2**31
-    x, w = numbers[: rows * inner].reshape(rows, inner), numbers[rows * inner :]
-    w = w.reshape((columns, inner) if across_b else (inner, columns))
+    x, w = _matrices(np.dtype(np.float32), rows, inner, columns, False, across_b)
     return bool(np.array_equal(form(x, w), _PLAIN[False, across_b](x, w)))
+
+
+@lru_cache(maxsize=1024)
+def _blocks_keep_bits(blocks: InBlocks, dtype: np.dtype[Any], inner: int, across_a: bool, across_b: bool) -> bool:
+    """Whether a product in blocks has the bits of the whole: then one thread computes the whole, which is faster."""
+    rows, columns = (
+        min(side, 2 * blocks.step + side % blocks.step) if cut else _tried(side)
+        for side, cut in zip(blocks.dims, (not blocks.by_columns, blocks.by_columns), strict=True)
+    )
+    x, w = _matrices(dtype, rows, _tried(inner), columns, across_a, across_b)
+    return bool(np.array_equal(replace(blocks, dims=(rows, columns))(x, w), _PLAIN[across_a, across_b](x, w)))
+
+
+def _matrices(dtype: np.dtype[Any], rows: int, inner: int, columns: int, across_a: bool, across_b: bool) -> list[Any]:
+    """Two matrices to try products with."""
+    numbers = (np.arange((rows + columns) * inner, dtype=np.uint32) * np.uint32(0x9E3779B1)).astype(dtype) - 2**31
+    a, b = numbers[: rows * inner], numbers[rows * inner :]
+    return [
+        a.reshape((inner, rows) if across_a else (rows, inner)),
+        b.reshape((columns, inner) if across_b else (inner, columns)),
+    ]
 
 
 def _apart(b: Any, a: Any) -> Any:
