@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
+from ...graph.ops.row_sums import is_sum_of_rows, sum_rows
 from ...graph.ops.rows import take_rows
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import SigmoidGrad
@@ -167,6 +168,8 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
         return Kernel(definition.compute)
     reduce: Any = np.add.reduce
     kind = outputs[0].dtype.np
+    if is_sum_of_rows(kind, axes, len(whole)):
+        return Kernel(partial(_sum_rows, kept[lead:]), takes_out=True)
 
     def run(x: Any, shape: Any, out: Any = None) -> Any:
         if out is None:
@@ -175,6 +178,13 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
         return out
 
     return Kernel(run, takes_out=True)
+
+
+def _sum_rows(dims: tuple[int, ...], x: Any, shape: Any, out: Any = None) -> Any:
+    if out is None:
+        return sum_rows(x).reshape(dims)
+    sum_rows(x, out.reshape(-1))
+    return out
 
 
 @kernel_of(BiasAdd)
