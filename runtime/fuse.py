@@ -21,10 +21,10 @@ from .lower import is_row_major
 from .partition import Item, Partition, Region, RunNode, SendValue
 from .program import Node, Program, Ref
 
-#: Operations on fewer elements stay alone: a region costs what a dozen small kernels cost. See docs/decisions/0013.
-SMALLEST = 1 << 15
-#: An operation with no other to go with becomes a region for the sake of the threads, from here on.
-SMALLEST_ALONE = 1 << 17
+#: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0013.
+SMALLEST = 1 << 17
+#: How many elements the operations of a region compute at least: less work is done before another thread has woken up.
+LEAST_WORK = 1 << 20
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
 #: A region waits for so many big values that are made after its first operation could have run: meanwhile it holds on to
@@ -123,7 +123,7 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) 
 
 
 def _is_worth_it(group: _Group) -> bool:
-    return len(group.members) > 1 or (shapes.count(group.dims) or 0) >= SMALLEST_ALONE
+    return len(group.members) * (shapes.count(group.dims) or 0) >= LEAST_WORK
 
 
 def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:

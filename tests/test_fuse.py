@@ -27,8 +27,12 @@ CONFIG = wf.ConfigProto(device_count={"CPU": 3})
 
 
 @pytest.fixture(autouse=True)
-def same_threads_afterwards() -> Iterator[None]:
+def smaller(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Smaller values are fused than would pay, over two threads."""
+    monkeypatch.setattr(fuse, "SMALLEST", 1 << 15)
+    monkeypatch.setattr(fuse, "LEAST_WORK", 1 << 17)
     before = threads()
+    limit_threads(2)
     yield
     limit_threads(before)
 
@@ -37,7 +41,7 @@ def same_threads_afterwards() -> Iterator[None]:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is fused, into blocks of a few elements, over three threads."""
     monkeypatch.setattr(fuse, "SMALLEST", 1)
-    monkeypatch.setattr(fuse, "SMALLEST_ALONE", 1)
+    monkeypatch.setattr(fuse, "LEAST_WORK", 1)
     monkeypatch.setattr(blocks, "FEWEST", STEP)
     limit_threads(3)
 
@@ -213,10 +217,10 @@ def test_forward_and_backward_are_one_region_where_the_loss_does_not_stand_betwe
 def test_small_values_and_single_operations_stay_alone() -> None:
     small = wf.placeholder(wf.float32, [fuse.SMALLEST - 1])
     assert regions(wf.tanh(small * 2.0) + small, {small: np.zeros(fuse.SMALLEST - 1)}) == []
-    single = wf.placeholder(wf.float32, [fuse.SMALLEST])
-    assert regions(wf.tanh(single), {single: np.zeros(fuse.SMALLEST)}) == []
-    big = wf.placeholder(wf.float32, [fuse.SMALLEST_ALONE])
-    assert len(regions(wf.tanh(big), {big: np.zeros(fuse.SMALLEST_ALONE)})) == 1
+    single = wf.placeholder(wf.float32, [fuse.LEAST_WORK - 1])
+    assert regions(wf.tanh(single), {single: np.zeros(fuse.LEAST_WORK - 1)}) == []
+    big = wf.placeholder(wf.float32, [fuse.LEAST_WORK])
+    assert len(regions(wf.tanh(big), {big: np.zeros(fuse.LEAST_WORK)})) == 1
 
 
 def test_shapes_that_no_run_has_told_are_not_fused() -> None:

@@ -30,7 +30,7 @@ def plans() -> Iterator[Plan]:
         halves = wf.cast(wf.constant([[1.0, float("inf"), float("nan")]]), wf.bfloat16)
         complexes = wf.constant([1 + 2j], wf.complex64) * wf.complex(1.0, 2.0)
         random = wf.random_uniform([3, 3], seed=1)
-    big = wf.tanh(wf.ones([1 << 15]) * wf.random_uniform([1 << 15], seed=2)) + 1.0
+    big = wf.tanh(wf.random_uniform([1 << 19], seed=2) * 2.0) + 1.0
     steps = wf.train.AdamOptimizer(0.1).minimize(wf.reduce_sum(wf.tanh(product)), var_list=[v])
     with wf.Session(config=THREE) as session:
         for fetches in (
