@@ -1,6 +1,6 @@
 """How matrix products are computed: the form of a product in which BLAS is fast, chosen by types and shapes.
 
-No form changes a bit of the result. Why these forms, with figures: docs/decisions (matrix products).
+No form changes a bit of the result. Why these forms, with figures: docs/decisions/0015-matrix-products.md.
 """
 
 from __future__ import annotations
