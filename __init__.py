@@ -13,6 +13,7 @@ from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_throu
 from .autodiff.explain import explain_gradient as explain_gradient
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
 from .autodiff.recompute import recompute_grad as recompute_grad
+from .autodiff.repeat import recompute as recompute
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,

@@ -7,14 +7,13 @@ from functools import partial, update_wrapper
 from typing import Any
 
 from ..graph import context
-from ..graph.function import Argument, functions_of
-from ..graph.ir import Graph, Operation, Tensor, building_graph, graph_of
-from ..graph.ops.constant import Const
+from ..graph.ir import Graph, Operation, Tensor, graph_of
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.identity import Identity
 from ..graph.structure import flatten, pack
 from .custom import overridden
 from .gradients import gradients
+from .repeat import before, repeatable, repeated
 
 
 def recompute_grad(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +49,7 @@ class _Part:
         while waiting:
             tensor = waiting.pop()
             operation = tensor.op
-            if operation.id < start or not _repeatable(operation):
+            if operation.id < start or not repeatable(operation):
                 entering[tensor] = None
             elif operation not in found:
                 found.add(operation)
@@ -63,34 +62,14 @@ class _Part:
         """The operations once more: their new results, and the tensors that now stand for the inputs."""
         inputs = [Identity()(tensor) for tensor in self.inputs]
         new = dict(zip(self.inputs, inputs, strict=True))
-        for operation in self.operations:
-            if not isinstance(operation.definition, Const):
-                new.update(zip(operation.outputs, _copy(operation, new).outputs, strict=True))
+        repeated(self.operations, new)
         return [new.get(tensor, tensor) for tensor in self.results], inputs
-
-
-def _repeatable(operation: Operation) -> bool:
-    """Whether it gives the same again: a branch or a loop does if all that it runs does."""
-    functions = functions_of(operation.definition)
-    if functions:
-        return all(_repeatable(inner) for function in functions for inner in function.operations)
-    return not operation.definition.stateful and not isinstance(operation.definition, Argument)
-
-
-def _copy(operation: Operation, new: dict[Tensor, Tensor]) -> Operation:
-    inputs = tuple(new.get(tensor, tensor) for tensor in operation.inputs)
-    copy = building_graph(operation.graph).create(operation.definition, inputs, operation.name.rpartition("/")[2])
-    copy.device, copy.colocation = operation.device, operation.colocation
-    copy.gradient_override = operation.gradient_override
-    return copy
 
 
 def _gradient(part: _Part, *dys: Any) -> list[Any]:
     """The gradients of the part's inputs, from a copy that is computed after the gradients of its results are there."""
     graph = graph_of(part.results)
-    # In the gradient of a branch or a loop, that has run as a whole before.
-    before = [tensor for tensor in (*dys, *part.results) if tensor is not None and tensor.graph is graph]
-    with graph.control_dependencies(before):
+    with graph.control_dependencies(before(graph, (*dys, *part.results))):
         results, inputs = part.again()
     pairs = [(result, dy) for result, dy in zip(results, dys, strict=True) if dy is not None]
     return gradients([result for result, _ in pairs], inputs, [dy for _, dy in pairs])

@@ -16,6 +16,7 @@ from .aggregate import aggregate, checked_method
 from .gate import gated
 from .reach import Between
 from .registry import GradientFunction, gradient_function, is_users
+from .repeat import Twins
 
 
 class Options(NamedTuple):
@@ -84,6 +85,7 @@ class _Step:
         self.scope = graph._scope
         self.outer = (self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original, self.scope.place)
         self.method = checked_method(options.aggregation_method)
+        self.twins = Twins(graph)
         #: Where `gradients` was called. Looking that up for each operation would take longer than to make it.
         self.place = self.scope.place = user_place()
 
@@ -126,7 +128,7 @@ class _Step:
         if is_users(operation):
             scope.place = None  # its operations are made at its own lines
         try:
-            returned = _call(function, operation, grads)
+            returned = _call(function, self.twins.of(operation, grads), grads)
             if self.options.gate:
                 returned = gated(self.graph, returned)
         finally:

@@ -135,7 +135,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 #: What TensorFlow 1 does not offer, or under no public name.
 OWN = {
     "explain_gradient", "hessian_vector_product", "jacobian", "per_example_gradients", "find_races", "Race",
-    "RaceWarning", "CallableOptions", "flags.Flag", "flags.Flags",
+    "RaceWarning", "CallableOptions", "flags.Flag", "flags.Flags", "recompute",
 }  # fmt: skip
 
 
