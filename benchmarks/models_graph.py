@@ -132,8 +132,11 @@ def null_step(tf: Any, p: Tensors, case: Case, x: Any) -> Any:
 OPTIMIZERS = {"sgd": "GradientDescentOptimizer", "adam": "AdamOptimizer", "adagrad": "AdagradOptimizer"}
 
 
-def build(tf: Any, name: str, case: Case, mode: str, threads: int) -> Callable[..., Any]:
-    """The step of a workload: a function from a batch to the loss, by Session.run or by make_callable."""
+def build(tf: Any, name: str, case: Case, mode: str, threads: int, **options: Any) -> Callable[..., Any]:
+    """The step of a workload: a function from a batch to the loss, by Session.run or by make_callable.
+
+    `options`: what else the session is configured with.
+    """
     with tf.Graph().as_default():
         feeds = [tf.placeholder(array.dtype.name, array.shape) for array in case.batches[0]]
         variables = {
@@ -144,7 +147,7 @@ def build(tf: Any, name: str, case: Case, mode: str, threads: int) -> Callable[.
         if case.optimizer:
             with tf.control_dependencies(fetches):  # the loss before the update, in either system
                 fetches.append(getattr(tf.train, OPTIMIZERS[case.optimizer])(case.rate).minimize(fetches[0]))
-        config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
+        config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, **options)
         session = tf.Session(config=config)
         session.run(tf.global_variables_initializer())
     for key, variable in variables.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..graph.devices import DeviceSpec
@@ -23,6 +23,9 @@ from .report import Report
 from .specialize import specialize
 from .tapes import record
 
+#: From a program and its order to another program with the same results, and its order.
+Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -40,20 +43,25 @@ def cut(request: Request) -> Program:
 
 
 def make_plan(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
-) -> StepPlan:
-    """The plan of a pruned program for feeds of these shapes on an engine's devices."""
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
+    gather: Gather | None = None,
+) -> StepPlan:  # fmt: skip
+    """The plan of a pruned program for feeds of these shapes on an engine's devices.
+
+    `gather`: makes compounds of what a compiler can take at once.
+    """
     program = _placed(program, feed_dims, engine, soft)
-    return _lowered(optimize(program), engine, schedule_seed)
+    return _lowered(optimize(program), engine, schedule_seed, gather)
 
 
 def explained_plan(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
-) -> ExplainedPlan:
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
+    gather: Gather | None = None,
+) -> ExplainedPlan:  # fmt: skip
     """The same plan, with what was done to the program on the way, and the plan without it."""
     program, report = _placed(program, feed_dims, engine, soft), Report()
     before = _lowered(program, engine, schedule_seed)
-    plan = _lowered(optimize(program, report), engine, schedule_seed)
+    plan = _lowered(optimize(program, report), engine, schedule_seed, gather)
     return ExplainedPlan(plan.plans, plan.fetches, before, report)
 
 
@@ -62,10 +70,13 @@ def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: b
     return on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
 
 
-def _lowered(program: Program, engine: Engine, schedule_seed: int | None) -> StepPlan:
+def _lowered(program: Program, engine: Engine, schedule_seed: int | None, gather: Gather | None = None) -> StepPlan:
     program = record(program)
+    positions = order(program, schedule_seed)
+    if gather is not None:
+        program, positions = gather(program, positions)
     plans = []
-    for part in partition(program, order(program, schedule_seed)):
+    for part in partition(program, positions):
         backend = engine.backend(DeviceSpec.from_string(part.device))
         plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
     return StepPlan(tuple(plans), len(program.fetches))

@@ -16,6 +16,7 @@ from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
+from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments
 from .engine import engine_for, scheme_of
 from .explain import ExplainedPlan
@@ -60,6 +61,7 @@ class Session:
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
+        self._planning = planning(self._config, self._engine)
         self._placements = Placements()
         self._timeout = _seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
@@ -212,9 +214,8 @@ class Session:
         return _seconds(options.timeout_in_ms) or self._timeout
 
     def _make_plan(self, program: Program, dims: tuple[Dims, ...]) -> StepPlan:
-        config = self._config
-        plan = pipeline.make_plan(program, dims, self._engine, config.allow_soft_placement, config.schedule_seed)
-        if config.log_device_placement:
+        plan = pipeline.make_plan(program, dims, self._engine, *self._planning)
+        if self._config.log_device_placement:
             self._placements.tell(plan)
         return plan
 
@@ -230,8 +231,7 @@ class Session:
             feeds[tensor] = tensor.dims
         tensors = tuple(tensor for tensor in wanted.tensors if tensor not in feeds)
         program = pipeline.cut(Request(tensors, tuple(wanted.operations), tuple(feeds)))
-        soft, seed = self._config.allow_soft_placement, self._config.schedule_seed
-        plan = pipeline.explained_plan(program, tuple(feeds.values()), self._engine, soft, seed)
+        plan = pipeline.explained_plan(program, tuple(feeds.values()), self._engine, *self._planning)
         if self._config.log_device_placement:
             self._placements.tell(plan)
         return plan

@@ -136,6 +136,7 @@ def _forked(results: multiprocessing.SimpleQueue[list[int]]) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.*JAX:RuntimeWarning")
 def test_a_fork_has_threads_of_its_own_even_when_it_was_made_inside_of_a_block() -> None:
     for_blocks(lambda block, thread: None, 10)
     context = multiprocessing.get_context("fork")

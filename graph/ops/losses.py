@@ -106,7 +106,7 @@ class SparseSoftmaxCrossEntropyWithLogits(Op):
         return Spec(dtype, batch), Spec(dtype, None if batch is None else (*batch, classes))
 
     def compute(self, logits: Any, labels: Any) -> Any:
-        _check_labels(logits.shape, labels)
+        check_labels(logits.shape, labels)
         shifted, exponentials, total = parts(logits, -1)
         # where in a flat vector the classes that are asked for lie
         chosen = np.arange(labels.size) * logits.shape[-1]
@@ -130,7 +130,7 @@ def _same_shape(logits: Any, labels: Any) -> None:
         )
 
 
-def _check_labels(logits: tuple[int, ...], labels: Any) -> None:
+def check_labels(logits: tuple[int, ...], labels: Any) -> None:
     """Raises InvalidArgumentError for a shape that does not fit, and for labels that are no class."""
     if labels.shape != logits[:-1]:
         raise errors.InvalidArgumentError(
