@@ -21,7 +21,7 @@ from .lower import is_row_major
 from .partition import Item, Partition, Region, RunNode, SendValue
 from .program import Node, Program, Ref
 
-#: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0013.
+#: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
 SMALLEST = 1 << 17
 #: How many elements the operations of a region compute at least: less work is done before another thread has woken up.
 LEAST_WORK = 1 << 20
