@@ -184,3 +184,9 @@ def test_whether_blocks_keep_bits_is_found_by_trying_them() -> None:
             assert products._blocks_keep_bits(exact, dtype, 40, False, False)
             other = product_blocks.InBlocks(changed, (300, 300), 64, False, by_columns)
             assert not products._blocks_keep_bits(other, dtype, 40, False, False)
+
+
+def test_what_takes_long_to_try_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "TRIED", 8 * 128 * 140 - 1)
+    assert not products._keeps_bits(np.matmul, False, 8, 128, 140)
+    assert products._keeps_bits(np.matmul, False, 8, 128, 139)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +30,9 @@ LARGE = 1 << 14
 SMALL_PRODUCT = 10**6
 #: How many columns a piece of a product has.
 PIECE = 64
+
+#: Products of more multiplications are not tried in other forms: these take some 20 ms.
+TRIED = 2 * 10**9
 
 #: More memory than this is given back after each use.
 KEPT_BYTES = 1 << 24
@@ -109,7 +111,7 @@ def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: b
     if dtype.itemsize != 4 or across_a or rows not in FEW_ROWS or inner * columns < LARGE:
         return None
     form = _better_reversed(rows, inner, columns) if across_b else _better_in_pieces(rows, inner, columns)
-    return form if form and _keeps_bits(form, across_b, rows, _tried(inner), _tried(columns)) else None
+    return form if form and _keeps_bits(form, across_b, rows, inner, columns) else None
 
 
 def _better_reversed(rows: int, inner: int, columns: int) -> Form | None:
@@ -123,37 +125,32 @@ def _better_in_pieces(rows: int, inner: int, columns: int) -> Form | None:
     return _in_pieces
 
 
-def _tried(side: int) -> int:
-    """A smaller side that ends a block as the side does: BLAS cuts matrices at multiples of powers of two."""
-    return side if side <= 2048 else 1024 + side % 1024
-
-
 @lru_cache(maxsize=1024)
 def _keeps_bits(form: Form, across_b: bool, rows: int, inner: int, columns: int) -> bool:
     """Whether this machine's BLAS gives the same bits in a form as for the matrices as they are. It is tried once."""
-    x, w = _matrices(np.dtype(np.float32), rows, inner, columns, False, across_b)
-    return bool(np.array_equal(form(x, w), _PLAIN[False, across_b](x, w)))
+    return _agree(form, np.dtype(np.float32), rows, inner, columns, False, across_b)
 
 
 @lru_cache(maxsize=1024)
 def _blocks_keep_bits(blocks: InBlocks, dtype: np.dtype[Any], inner: int, across_a: bool, across_b: bool) -> bool:
     """Whether a product in blocks has the bits of the whole: then one thread computes the whole, which is faster."""
-    rows, columns = (
-        min(side, 2 * blocks.step + side % blocks.step) if cut else _tried(side)
-        for side, cut in zip(blocks.dims, (not blocks.by_columns, blocks.by_columns), strict=True)
-    )
-    x, w = _matrices(dtype, rows, _tried(inner), columns, across_a, across_b)
-    return bool(np.array_equal(replace(blocks, dims=(rows, columns))(x, w), _PLAIN[across_a, across_b](x, w)))
+    return _agree(blocks, dtype, blocks.dims[0], inner, blocks.dims[1], across_a, across_b)
 
 
-def _matrices(dtype: np.dtype[Any], rows: int, inner: int, columns: int, across_a: bool, across_b: bool) -> list[Any]:
-    """Two matrices to try products with."""
-    numbers = (np.arange((rows + columns) * inner, dtype=np.uint32) * np.uint32(0x9E3779B1)).astype(dtype) - 2**31
-    a, b = numbers[: rows * inner], numbers[rows * inner :]
-    return [
-        a.reshape((inner, rows) if across_a else (rows, inner)),
-        b.reshape((columns, inner) if across_b else (inner, columns)),
-    ]
+def _agree(
+    form: Form, dtype: np.dtype[Any], rows: int, inner: int, columns: int, across_a: bool, across_b: bool
+) -> bool:
+    """Whether a form and the plain one give the same for matrices of these shapes: no, where it takes long to find out.
+
+    Smaller matrices would not tell: BLAS cuts large ones elsewhere.
+    """
+    if rows * inner * columns > TRIED:
+        return False
+    random = np.random.default_rng(0)
+    a, b = (random.standard_normal(count * inner).astype(dtype) for count in (rows, columns))
+    x = a.reshape((inner, rows) if across_a else (rows, inner))
+    w = b.reshape((columns, inner) if across_b else (inner, columns))
+    return bool(np.array_equal(form(x, w), _PLAIN[across_a, across_b](x, w)))
 
 
 def _apart(b: Any, a: Any) -> Any:
