@@ -38,6 +38,7 @@ from ..graph.ops.softmax import log_softmax as log_softmax, softmax as softmax
 from ..graph.ops.special import sigmoid as sigmoid
 from ..graph.ops.transcendental import tanh as tanh
 from . import rnn_cell as rnn_cell
+from .dynamic_rnn import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn, dynamic_rnn as dynamic_rnn
 from .embedding import embedding_lookup as embedding_lookup, embedding_lookup_sparse as embedding_lookup_sparse
 from .recurrent import static_rnn as static_rnn
 

@@ -12,11 +12,11 @@ from ..graph.ops.array import concat, split
 from ..graph.ops.convert import convert_to_tensor, stack
 from ..graph.ops.fills import zeros, zeros_like
 from ..graph.ops.linalg import matmul
-from ..graph.ops.reshaping import expand_dims
-from ..graph.ops.selecting import where_v2
+from ..graph.ops.selecting import where
 from ..graph.ops.sizes import shape
 from ..graph.ops.special import sigmoid
 from ..graph.ops.transcendental import tanh
+from ..graph.structure import flatten, pack
 from .initializer_classes import Ones, Zeros
 from .variable_scope import VariableScope, get_variable, variable_scope
 
@@ -256,17 +256,15 @@ def static_rnn(
         for time, tensor in enumerate(tensors):
             output, new = cell(tensor, state)
             if lengths is not None:
-                going = expand_dims(lengths > time, 1)
-                output = where_v2(going, output, zeros_like(output))
-                new = _chosen(going, new, state)
+                going = lengths > time
+                output = chosen(going, output, zeros_like(output))
+                new = chosen(going, new, state)
             outputs.append(output)
             state = new
     return outputs, state
 
 
-def _chosen(going: Tensor, new: Any, old: Any) -> Any:
-    """The new state in the rows that go on, the old one in the others."""
-    if isinstance(new, (tuple, list)):
-        parts = [_chosen(going, a, b) for a, b in zip(new, old, strict=True)]
-        return LSTMStateTuple(*parts) if isinstance(new, LSTMStateTuple) else tuple(parts)
-    return where_v2(going, new, old)
+def chosen(going: Tensor, new: Any, old: Any) -> Any:
+    """Structures of tensors: the new ones in the rows that go on (bool [batch]), the old ones in the others."""
+    pairs = zip(flatten(new), flatten(old), strict=True)
+    return pack(new, iter([where(going, after, before) for after, before in pairs]))

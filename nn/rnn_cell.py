@@ -8,3 +8,9 @@ from .recurrent import (
     MultiRNNCell as MultiRNNCell,
     RNNCell as RNNCell,
 )
+from .recurrent_wrappers import (
+    DeviceWrapper as DeviceWrapper,
+    DropoutWrapper as DropoutWrapper,
+    LSTMCell as LSTMCell,
+    ResidualWrapper as ResidualWrapper,
+)

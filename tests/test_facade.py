@@ -58,7 +58,7 @@ NAMES = [
     "reverse_v2", "roll", "rsqrt", "saturate_cast", "scatter_add", "scatter_nd", "scatter_update", "segment_sum",
     "sequence_mask", "size", "space_to_depth", "strided_slice", "tensordot", "trace", "tuple", "unique",
     "unsorted_segment_sum", "with_dependencies", "nn.depth_to_space", "nn.depthwise_conv2d", "nn.log_softmax",
-    "nn.selu", "nn.separable_conv2d", "nn.static_rnn",
+    "nn.selu", "nn.separable_conv2d", "nn.static_rnn", "nn.dynamic_rnn", "nn.bidirectional_dynamic_rnn",
 ]  # fmt: skip
 
 #: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.
@@ -91,7 +91,8 @@ EXACT = {
         sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy""",
     "sparse": """SparseTensor add concat from_dense matmul placeholder reduce_sum reorder retain sparse_dense_matmul to_dense
         transpose""",
-    "nn.rnn_cell": "BasicLSTMCell BasicRNNCell GRUCell LSTMStateTuple MultiRNNCell RNNCell",
+    "nn.rnn_cell": """BasicLSTMCell BasicRNNCell DeviceWrapper DropoutWrapper GRUCell LSTMCell LSTMStateTuple MultiRNNCell RNNCell
+        ResidualWrapper""",
     "test": "compute_gradient compute_gradient_error",
 }
 
