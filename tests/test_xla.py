@@ -11,6 +11,7 @@ import weft as wf
 from case import Case
 from hypothesis import HealthCheck, given, settings
 from programs import build, recipes, runs
+from weft.graph.state import VariableSlot
 from weft.runtime import compounds
 from weft.runtime.plan import Run
 
@@ -218,6 +219,15 @@ def test_steps_at_once_lose_no_update() -> None:
             thread.join()
         for value in session.run([v, w]):
             np.testing.assert_array_equal(value, np.full(64, 100, np.float32))
+
+
+def test_nobody_waits_for_a_variable_while_holding_another() -> None:
+    first, second = (VariableSlot(name, wf.float32, ()) for name in "ab")
+    with second.writing:
+        assert _locked_by_others([first, second]) == [second]
+        assert not first.writing.locked()
+    _lock([first, second])
+    assert first.writing.locked() and second.writing.locked()
 
 
 def test_errors_name_the_operation_and_the_line() -> None:

@@ -84,38 +84,37 @@ class _Running:
         slots, values = arguments[: self._variables], arguments[self._variables :]
         for guard in self._guards:
             guard(values)
-        taken: list[VariableSlot] = []
+        written = slots[: self._written]
         try:
-            for slot in slots[: self._written]:
-                slot.writing.acquire()
-                taken.append(slot)
-                slot.begin_change()
-            return self._run(slots, values)
+            # These are held until the compound is done, so that no other step changes them meanwhile.
+            read = [self._settled(slot) for slot in slots[self._written :]]
+            _lock(written)
+            try:
+                for slot in written:
+                    slot.begin_change()
+                return self._run(written, [memory.array for _, memory in read], values)
+            finally:
+                for slot in written:
+                    slot.changing = False
+                    slot.writing.release()
         except errors.FailedPreconditionError as error:
             empty = next((index for index, slot in enumerate(slots) if slot.value is None), 0)
             raise StepFailure(_first_user(self._compound, empty), error) from error
-        finally:
-            for slot in taken:
-                slot.changing = False
-                slot.writing.release()
 
-    def _run(self, slots: Sequence[VariableSlot], values: Sequence[Any]) -> Any:
-        changed = [self._own(slot) for slot in slots[: self._written]]
-        # These are held until the compound is done, so that no other step changes them meanwhile.
-        read = [self._settled(slot) for slot in slots[self._written :]]
+    def _run(self, written: Sequence[VariableSlot], read: Sequence[Any], values: Sequence[Any]) -> Any:
+        changed = [self._own(slot) for slot in written]
         try:
             with self._types():
-                held = [memory.array for memory in (*changed, *(memory for _, memory in read))]
-                found = self._function(*held, *values)
+                found = self._function(*[memory.array for memory in changed], *read, *values)
             if found:
                 found[0].block_until_ready()  # all of them are ready together
-            for slot, memory, array in zip(slots, changed, found):  # noqa: B905
+            for slot, memory, array in zip(written, changed, found):  # noqa: B905
                 if array.unsafe_buffer_pointer() == memory.pointer:
                     memory.array = array
                 else:
                     slot.value = _view(array)
         except BaseException:
-            for slot, memory in zip(slots, changed):  # noqa: B905
+            for slot, memory in zip(written, changed):  # noqa: B905
                 if slot.value is not None and _memory(slot.value) is memory and memory.array.is_deleted():
                     slot.value = None  # XLA has given the memory up
             raise
@@ -147,6 +146,28 @@ class _Running:
         with self._types():
             memory = _Memory(jax.device_put(value, _cpu(), may_alias=False).block_until_ready())
         return np.asarray(memory), memory
+
+
+def _lock(slots: Sequence[VariableSlot]) -> None:
+    """Take the locks of all slots. It never waits for one while it holds another: others take them in another order."""
+    waited = slots[:1]
+    while True:
+        for slot in waited:
+            with slot.writing:
+                pass
+        waited = _locked_by_others(slots)
+        if not waited:
+            return
+
+
+def _locked_by_others(slots: Sequence[VariableSlot]) -> Sequence[VariableSlot]:
+    """Take the locks of all slots, or none and say which one somebody else has."""
+    for index, slot in enumerate(slots):
+        if not slot.writing.acquire(blocking=False):
+            for other in slots[:index]:
+                other.writing.release()
+            return [slot]
+    return ()
 
 
 def _cpu() -> Any:
