@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...graph.opdef import Spec
-from ...graph.parallel import for_blocks
+from ...graph.parallel import for_blocks, threads
 from ..arena import ALIGNMENT
 from ..failures import StepFailure
 from ..fused import STEP, Fused, Part, rows_of_block
@@ -150,10 +150,8 @@ class _Writer:
         names |= {
             f"d{index}": self.definition.parts[r].spec.dtype.np for index, r in enumerate(self.definition.results)
         }
-        names |= {
-            "scratch": _Views(self, workspace, slices[-1].stop - slices[-1].start, len(slices) - 1).of,
-            "dims": self.dims,
-        }
+        views = _Views(self, workspace, slices[-1].stop - slices[-1].start, len(slices) - 1)
+        names |= {"scratch": views.of, "prepare": views.prepare, "dims": self.dims}
         exec(compile(self._text(len(slices)), _FILE, "exec"), names)
         region, lines, parts = names["region"], self.lines, self.definition.parts
 
@@ -186,7 +184,11 @@ class _Writer:
         for at in range(len(self.definition.parts)):
             lines.append(f"  {self._call(at)}")
             self.lines[len(lines)] = at
-        lines += [f" for_blocks(block, {blocks})", f" return {', '.join(results)}"]
+        lines += [
+            *([" prepare()"] if self.scratch.places else []),
+            f" for_blocks(block, {blocks})",
+            f" return {', '.join(results)}",
+        ]
         return "\n".join(lines)
 
     def _call(self, at: int) -> str:
@@ -222,6 +224,12 @@ class _Views:
             size += -(-writer.length * prod(self._row) * itemsize // ALIGNMENT) * ALIGNMENT
         workspace.reserve(size)
         self._made: tuple[dict[int, list[Array]], dict[int, list[Array]]] = {}, {}
+
+    def prepare(self) -> None:
+        """Make the arrays of all threads that there may be, so that a later step makes none."""
+        for thread in range(len(self._made[0]), threads()):
+            self.of(self._last, thread)
+            self.of(self._last - 1, thread)
 
     def of(self, block: int, thread: int) -> list[Array]:
         """The arrays of a block."""
