@@ -19,6 +19,7 @@ pytest.importorskip("jax", reason="the backend 'xla' needs JAX: pip install 'wef
 
 import jax
 from test_cases import TABLES, build as build_case
+from weft.runtime.backends.xla import _lock, _locked_by_others
 from weft.runtime.backends.xla_ops import ROWS
 
 XLA = wf.ConfigProto(backend="xla")
@@ -227,7 +228,8 @@ def test_nobody_waits_for_a_variable_while_holding_another() -> None:
         assert _locked_by_others([first, second]) == [second]
         assert not first.writing.locked()
     _lock([first, second])
-    assert first.writing.locked() and second.writing.locked()
+    assert first.writing.locked()
+    assert second.writing.locked()
 
 
 def test_errors_name_the_operation_and_the_line() -> None:
