@@ -7,18 +7,17 @@ import importlib as _importlib
 import typing as _typing
 
 from . import contrib as contrib, nn as nn, train as train
-from .autodiff import testing as _test
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .autodiff.explain import explain_gradient as explain_gradient
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
 from .autodiff.recompute import recompute_grad as recompute_grad
-from .autodiff.repeat import recompute as recompute
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
 )
+from .autodiff.repeat import recompute as recompute
 from .autodiff.second_order import (
     hessian_vector_product as hessian_vector_product,
     hessians as hessians,
@@ -33,6 +32,7 @@ from .compat.behavior import (
     disable_v2_tensorshape as disable_v2_tensorshape,
     enable_resource_variables as enable_resource_variables,
 )
+from .contrib import testing as _test
 from .graph import dtypes as dtypes, errors as errors, sparse as sparse
 from .graph.collections import GraphKeys as GraphKeys
 from .graph.context import get_default_session as get_default_session, reset_default_graph as reset_default_graph

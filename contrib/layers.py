@@ -1,4 +1,4 @@
-"""`wf.contrib.layers`: the initializers and regularizers of `tf.contrib.layers`."""
+"""`wf.contrib.layers`: the layers, initializers and regularizers of `tf.contrib.layers`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ from ..graph.ops.arithmetic import add_n
 from ..graph.ops.constant import constant
 from ..nn.initializer_classes import TRUNCATED_STDDEV, VarianceScaling
 from ..nn.regularization import l1_regularizer as l1_regularizer, l2_regularizer as l2_regularizer
+from .layer_functions import (
+    conv2d as conv2d,
+    flatten as flatten,
+    fully_connected as fully_connected,
+    max_pool2d as max_pool2d,
+)
 
 Regularizer = Callable[[Any], Any]
 
@@ -25,6 +31,7 @@ def xavier_initializer(uniform: bool = True, seed: int | None = None, dtype: Any
 
 
 xavier_initializer_conv2d = xavier_initializer
+convolution2d = conv2d
 
 
 def variance_scaling_initializer(

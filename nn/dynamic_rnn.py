@@ -155,7 +155,8 @@ def _lengths(sequence_length: Any, batch: Any) -> Tensor:
     there = shape(lengths)
     message = "Expected shape for Tensor sequence_length is "
     fits = reduce_all(equal(there, batch))
-    return with_dependencies([Assert(fits, [message, batch, " but saw shape: ", there])], lengths)
+    checked: Tensor = with_dependencies([Assert(fits, [message, batch, " but saw shape: ", there])], lengths)
+    return checked
 
 
 def _dims(size: Any) -> tuple[int | None, ...]:

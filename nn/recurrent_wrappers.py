@@ -165,7 +165,8 @@ class DropoutWrapper(_Wrapper):
         numbers = random_uniform(
             [1, *([size] if isinstance(size, int) else size)], 0, 1, dtype, self._seed_of(what, index)
         )
-        return floor(numbers + keep) / keep
+        mask: Tensor = floor(numbers + keep) / keep
+        return mask
 
     def _dropped(self, value: Any, what: str, where: Any = True) -> Any:
         if not self._is_dropped(what):
@@ -237,4 +238,5 @@ class DeviceWrapper(_Wrapper):
 
     def call(self, inputs: Any, state: Any) -> tuple[Any, Any]:
         with on_device(self._device):
-            return self._cell(inputs, state)
+            output, new = self._cell(inputs, state)
+        return output, new

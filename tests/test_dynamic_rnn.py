@@ -29,7 +29,7 @@ def unrolled(cell: Any, lengths: Any = None) -> tuple[Any, Any]:
 def test_gives_what_the_unrolled_cell_does_gradients_included(kind: Any, lengths: Any) -> None:
     cell = kind(3)
     with wf.variable_scope("both", reuse=wf.AUTO_REUSE):
-        looped, unlooped = (f(cell) for f in (lambda c: dynamic(c, lengths), lambda c: unrolled(c, lengths)))
+        looped, unlooped = dynamic(cell, lengths), unrolled(cell, lengths)
     pairs = []
     for outputs, state in (looped, unlooped):
         last = state.h if isinstance(state, rnn_cell.LSTMStateTuple) else state
@@ -130,8 +130,8 @@ def sigmoid(x: Any) -> Any:
 class Echo(rnn_cell.RNNCell):
     """Gives its inputs, and keeps a state of ones."""
 
-    state_size = rnn_cell.LSTMStateTuple(50, 50)  # type: ignore[assignment]
-    output_size = 50  # type: ignore[assignment]
+    state_size = rnn_cell.LSTMStateTuple(50, 50)
+    output_size = 50
 
     def call(self, inputs: Any, state: Any) -> tuple[Any, Any]:
         return inputs, rnn_cell.LSTMStateTuple(*[wf.ones_like(part) for part in state])
