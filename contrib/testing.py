@@ -1,6 +1,6 @@
 """`wf.test`: a unittest.TestCase with sessions, and checks of gradients. It stands on all the rest, as the programs do."""
 
-# ruff: noqa: PT009, PT027 (these assertions are the ones that programs use without pytest)
+# ruff: noqa: PT009, PT027, PT028 (these assertions are the ones that programs use without pytest)
 
 from __future__ import annotations
 
