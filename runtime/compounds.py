@@ -27,9 +27,12 @@ Place = tuple[str, int]
 _BUILT_IN = 256
 #: What it costs to call a compound, in microseconds: at all, and for each value that goes in or comes out.
 _CALL, _EACH = 8.0, 2.0
-#: What a node costs without one, in microseconds: at all, an optimizer's update, and for each element of its results. A
-#: product of matrices costs the same in either.
-_NODE, _UPDATE, _ELEMENT = 0.9, 4.0, 0.0002
+#: What a node costs without one, in microseconds: at all, an optimizer's update, and for each element of its results.
+_NODE, _UPDATE, _ELEMENT = 0.9, 4.0, 0.0001
+#: What a product of matrices costs more in one for each multiplication, in microseconds: where a side is at most that long.
+_THIN = ((1, 5e-4), (32, 2e-5))
+#: Fewer operations run as well in NumPy's blocks.
+_FEWEST = 10
 _FREE = (Const, Identity, NoOp, ReadVariableOp, StopGradient)
 
 
@@ -91,7 +94,7 @@ def gather(program: Program, order: Sequence[int], fits: Fits) -> tuple[Program,
 def _pays(program: Program, members: Sequence[int]) -> bool:
     """Whether a compound saves more than its call costs, guessed from the number of its nodes and the sizes of their results."""
     inside = set(members)
-    saved = 0.0
+    saved, count = 0.0, 0
     passed: set[Ref] = set()
     for position in members:
         node = program.nodes[position]
@@ -100,15 +103,19 @@ def _pays(program: Program, members: Sequence[int]) -> bool:
             if ref.node not in inside and not _is_built_in(source):
                 passed.add(source.inputs[0] if isinstance(source.definition, ReadVariableOp) else ref)
         if not isinstance(node.definition, _FREE):
-            saved += _saved(node)
-    return saved > _CALL + _EACH * len(passed)
+            saved += _saved(program, node)
+            count += 1
+    return count >= _FEWEST and saved > _CALL + _EACH * len(passed)
 
 
-def _saved(node: Node) -> float:
-    """What a node of a compound does not cost, in microseconds."""
+def _saved(program: Program, node: Node) -> float:
+    """What a node of a compound costs less than alone, in microseconds."""
     definition: Any = node.definition
     if isinstance(definition, (BatchMatMulV2, MatMul)):
-        return _NODE
+        out, first = node.specs[0].dims or (), program.spec(node.inputs[0]).dims or ()
+        inner = first[-2 if getattr(definition, "transpose_a", getattr(definition, "adj_x", False)) else -1] or 1
+        thin = min(inner, *(dim or 1 for dim in out[-2:]))
+        return _NODE - inner * (shapes.count(out) or 0) * next((cost for side, cost in _THIN if thin <= side), 0.0)
     dims = [definition.shape] if definition.access else [spec.dims for spec in node.specs]
     return (_UPDATE if definition.access else _NODE) + _ELEMENT * sum(shapes.count(each) or 0 for each in dims)
 

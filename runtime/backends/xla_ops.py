@@ -15,7 +15,7 @@ from ...graph.opdef import Spec
 from ...graph.ops.losses import check_labels
 from ..program import Node, Program
 
-# Rows of variables (gathers, scatters, sparse updates) are left out, too: NumPy's kernels are faster at them (decision 0017).
+# Rows of variables (gathers, scatters, sparse updates) are left out, too: NumPy's kernels are faster at them (decision 0018).
 
 #: Half precision is left out: XLA keeps more digits between two operations than there are.
 DTYPES = (boolean, int32, int64, float32, float64)
