@@ -13,6 +13,10 @@ from ..graph.ops.activations import (
     softsign as softsign,
     xw_plus_b as xw_plus_b,
 )
+from ..graph.ops.candidates import (
+    log_uniform_candidate_sampler as log_uniform_candidate_sampler,
+    uniform_candidate_sampler as uniform_candidate_sampler,
+)
 from ..graph.ops.conv import conv1d as conv1d, conv2d as conv2d, conv2d_transpose as conv2d_transpose
 from ..graph.ops.depthwise import depthwise_conv2d as depthwise_conv2d, separable_conv2d as separable_conv2d
 from ..graph.ops.dropout import dropout as dropout
@@ -41,6 +45,7 @@ from . import rnn_cell as rnn_cell
 from .dynamic_rnn import bidirectional_dynamic_rnn as bidirectional_dynamic_rnn, dynamic_rnn as dynamic_rnn
 from .embedding import embedding_lookup as embedding_lookup, embedding_lookup_sparse as embedding_lookup_sparse
 from .recurrent import static_rnn as static_rnn
+from .sampled_losses import nce_loss as nce_loss, sampled_softmax_loss as sampled_softmax_loss
 
 # A second name.
 lrn = local_response_normalization

@@ -22,6 +22,10 @@ _OUTPUTS: dict[str, tuple[str, ...]] = {
     "Unique": ("y", "idx"),
     "UniqueWithCounts": ("y", "idx", "count"),
     **dict.fromkeys(
+        ("LogUniformCandidateSampler", "UniformCandidateSampler"),
+        ("sampled_candidates", "true_expected_count", "sampled_expected_count"),
+    ),
+    **dict.fromkeys(
         ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"),
         ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
     ),

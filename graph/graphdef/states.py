@@ -6,6 +6,7 @@ from inspect import signature
 
 from ..opdef import OPS, OpDef
 from ..ops import (
+    candidates,
     constant,
     identity,
     placeholders,
@@ -27,6 +28,7 @@ from .rows import Attr, InputType, InputTypes, Of, Only, Row, SharedName
 
 _SEEDS = {"seed": Of("seed"), "seed2": Of("seed2")}
 _DRAWN = {"T": InputType(), "dtype": Of("dtype"), **_SEEDS}
+_SAMPLED = {what: Of(what) for what in ("num_true", "num_sampled", "unique", "range_max")} | _SEEDS
 _VALUE = {"dtype": Of("dtype")}
 _ROWS = {"dtype": Of("dtype"), "Tindices": InputType(1)}
 _SLICES = {"T": Of("dtype"), "Tindices": InputType(1), "use_locking": Attr(), "bad_indices_policy": Attr()}
@@ -82,6 +84,8 @@ ROWS = [
     Row(random.RandomUniformInt, {"T": InputType(), "Tout": InputType(1), **_SEEDS}),
     Row(random.RandomShuffle, {"T": InputType(), **_SEEDS}),
     Row(random.Multinomial, {"T": InputType(), "output_dtype": Of("output_dtype"), **_SEEDS}),
+    Row(candidates.LogUniformCandidateSampler, _SAMPLED),
+    Row(candidates.UniformCandidateSampler, _SAMPLED),
     # variables
     Row(variables.VarHandleOp, {
         "dtype": Of("dtype"), "shape": Of("shape"), "shared_name": SharedName(), "container": Attr(),
