@@ -14,13 +14,15 @@ from case import Case
 from google.protobuf import text_format
 from test_cases import COMPUTED, build
 from weft.graph.graphdef import protos as protos_module
+from weft.graph.graphdef.outputs import output_names
 from weft.graph.graphdef.rows import Static
 from weft.graph.graphdef.tables import BY_DEFINITION, OWN, PREFIX
 from weft.graph.ir import get_default_graph
 from weft.graph.opdef import OPS
 from weft.runtime.interpret import interpret
 
-#: For each node type: its inputs (an attribute that is their type, a type, `N*T`, `T[]`), and its attributes; `?`: has a default.
+#: For each node type: its inputs (an attribute that is their type, a type, `N*T`, `T[]`), its attributes; `?`: has a default; and
+#: the names of its outputs; `*`: of a list.
 TF_OPS: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "tf_ops.json").read_text())
 
 
@@ -33,7 +35,14 @@ def test_every_operation_is_translated_or_listed_with_the_reason() -> None:
     translated = {definition.type for definition in BY_DEFINITION}
     assert translated | set(OWN) == set(OPS)
     assert not translated & set(OWN)
-    assert set(TF_OPS) == translated
+    assert set(TF_OPS) == translated | {"If", "StatelessIf", "While", "StatelessWhile"}
+
+
+def test_outputs_have_tensorflows_names() -> None:
+    """By which nodes in functions refer to them."""
+    assert {kind: list(output_names(kind)) for kind, (*_, outputs) in TF_OPS.items() if outputs} == {
+        kind: outputs for kind, (*_, outputs) in TF_OPS.items() if outputs
+    }
 
 
 @pytest.mark.parametrize("case", COMPUTED, ids=str)
@@ -70,7 +79,7 @@ def test_nodes_are_as_tensorflow_defines_them(case: Case, known: str) -> None:
 
 def check_node(node: Any, type_of_input: Callable[[str], int | None]) -> None:
     """What TF checks when it reads a node: which attributes it has, and that the inputs have the types these say."""
-    inputs, attrs = TF_OPS[node.op]
+    inputs, attrs, _ = TF_OPS[node.op]
     for name, proto in node.attr.items():
         kind = attrs[name].removesuffix("?") if not name.startswith("_") else "any"
         field = proto.WhichOneof("value")

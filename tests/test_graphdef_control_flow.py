@@ -8,7 +8,6 @@ import pytest
 import weft as wf
 from google.protobuf import text_format
 from hypothesis import given, settings, strategies as st
-from weft.graph.graphdef.meta_protos import meta_protos
 
 #: Written by TensorFlow 2.21 from conditions, loops, both inside of each other, map_fn, scan and foldl; what it computes
 #: of three feeds stands beside it, as `<feed>:in:<placeholder>` and `<feed>:out:<output>`. Once with Switch, Merge and
@@ -150,10 +149,8 @@ def function(name: str, nodes: str, result: str) -> str:
 
 
 def with_functions(nodes: str, *functions: str) -> Any:
-    """A GraphDef with a library, of which its own message class knows nothing."""
-    found = text_format.Parse(f"library{{{' '.join(functions)}}}", meta_protos().WithLibrary())
-    graph_def = text_format.Parse(nodes, wf.GraphDef())
-    return wf.GraphDef.FromString(graph_def.SerializeToString() + found.SerializeToString())
+    """A GraphDef with a library."""
+    return text_format.Parse(f"{nodes} library{{{' '.join(functions)}}}", wf.GraphDef())
 
 
 TOP = node("top", "TopKV2", "a", "k:output:0", T=FLOAT, sorted="b:true")

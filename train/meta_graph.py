@@ -83,8 +83,9 @@ def export_meta_graph(
 
 
 def _clear_devices(graph_def: Any) -> None:
-    for node in graph_def.node:
-        node.device = ""
+    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        for node in nodes:
+            node.device = ""
 
 
 def _add_collection(meta: Any, key: str, items: list[Any]) -> None:
@@ -172,7 +173,7 @@ def _without_files(graph_def: Any) -> Any:
             if user not in left_out:
                 left_out.add(user)
                 waiting.append(user)
-    rest = protos().GraphDef(versions=graph_def.versions)
+    rest = protos().GraphDef(versions=graph_def.versions, library=graph_def.library)
     rest.node.extend(node for node in graph_def.node if node.name not in left_out)
     return rest
 

@@ -38,6 +38,8 @@ def write_value(proto: Any, value: Any) -> None:
             proto.i = value
         case float():
             proto.f = value
+        case FunctionName():
+            proto.func.name = value
         case str() | bytes():
             proto.s = value.encode() if isinstance(value, str) else value
         case DType():

@@ -15,6 +15,9 @@ from .attributes import FunctionName
 from .library import Library
 from .rows import Node
 
+#: Attributes of a loop that weft wrote: how many of its inputs are loop variables, and whether it has a gradient.
+LOOP_VARIABLES, BACK_PROP = "_loop_variables", "_back_prop"
+
 #: Builds the results of a function, by its name, of these arguments, in the default graph.
 Call = Callable[[str, Sequence[Tensor]], list[Tensor]]
 
@@ -28,7 +31,11 @@ class _Grown(Exception):
 
 
 def grown_loop(
-    goes_on: Callable[..., Tensor], body: Callable[..., Sequence[Tensor]], start: Sequence[Tensor], name: str
+    goes_on: Callable[..., Tensor],
+    body: Callable[..., Sequence[Tensor]],
+    start: Sequence[Tensor],
+    name: str,
+    back_prop: bool = True,
 ) -> list[Tensor]:
     """A while loop whose variables may change their shapes: it is built for those they begin with, then for wider ones."""
     dims = [tensor.dims for tensor in start]
@@ -46,7 +53,9 @@ def grown_loop(
     while True:
         try:
             invariants = [TensorShape(each) for each in dims]
-            return list(while_loop(goes_on, step, list(start), invariants, name=name, return_same_structure=True))
+            return list(
+                while_loop(goes_on, step, list(start), invariants, 10, back_prop, name=name, return_same_structure=True)
+            )
         except _Grown as grown:
             dims = grown.dims
 
@@ -68,15 +77,14 @@ def _function(node: Node, name: str) -> str:
 def _if(node: Node, call: Call, library: Library) -> list[Tensor]:
     predicate, *arguments = node.inputs
     then, orelse = (partial(call, _function(node, name), arguments) for name in ("then_branch", "else_branch"))
-    return list(cond(predicate, then, orelse, True, f"{node.name}/call/"))
+    return list(cond(predicate, then, orelse, True, f"{node.name}/"))
 
 
 def _while(node: Node, call: Call, library: Library) -> list[Tensor]:
     """What the body only hands on, a variable's handle among it, is no loop variable but used from around."""
     condition, body = _function(node, "cond"), _function(node, "body")
     results: list[Tensor] = list(node.inputs)
-    handed_on = library.handed_on(body)
-    moving = [at for at in range(len(results)) if at not in handed_on] or list(range(len(results)))
+    moving, back_prop = _moving(node, library.handed_on(body)), node.attrs.get(BACK_PROP) is not False
 
     def arguments(variables: Sequence[Tensor]) -> list[Tensor]:
         now = list(node.inputs)
@@ -91,10 +99,19 @@ def _while(node: Node, call: Call, library: Library) -> list[Tensor]:
         after = call(body, arguments(variables))
         return [after[at] for at in moving]
 
-    found = grown_loop(goes_on, step, [results[at] for at in moving], f"{node.name}/call/")
+    found = grown_loop(goes_on, step, [results[at] for at in moving], f"{node.name}/", back_prop)
     for at, tensor in zip(moving, found, strict=True):
         results[at] = tensor
     return results
+
+
+def _moving(node: Node, handed_on: set[int]) -> list[int]:
+    """The places of the loop variables among the inputs."""
+    every = list(range(len(node.inputs)))
+    told = node.attrs.get(LOOP_VARIABLES)
+    if isinstance(told, int) and 0 < told <= len(every) and handed_on.issuperset(every[told:]):
+        return every[:told]
+    return [at for at in every if at not in handed_on] or every
 
 
 def _case(node: Node, call: Call, library: Library) -> list[Tensor]:

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import int32
+from ..function import functions_of
 from ..ir import Graph, Operation, Tensor
+from ..ops.branching import If
 from ..ops.constant import Const
 from ..ops.literal import Literal
+from ..ops.looping import While
 from ..ops.padding import MirrorPad, MirrorPadGrad, Pad, PadV2
 from ..ops.softmax import LogSoftmax, Softmax
 from ..portable import exporter
 from ..shapes import TensorShape
 from .attributes import definition_fields, field_value, write_value
+from .functional import Functions, add_function, is_theirs, node_of, outputs_of, results_of
 from .protos import protos
 from .rows import OneType, Row, Static, all_axes
 from .tables import BY_DEFINITION, PREFIX
@@ -29,32 +33,37 @@ Attrs = dict[str, Any]
 @exporter
 def as_graph_def(graph: Graph, from_version: int | None = None, add_shapes: bool = False) -> Any:
     """The operations of a graph (those since `from_version`) as a GraphDef; see `Graph.as_graph_def`."""
-    return _Writer(graph, add_shapes).write(graph.get_operations()[from_version or 0 :])
+    proto = protos().GraphDef()
+    proto.versions.producer = PRODUCER
+    functions = Functions(proto.library, set())
+    _Writer(proto, functions, graph.get_operations(), add_shapes).write(graph.get_operations()[from_version or 0 :])
+    return proto
 
 
 class _Writer:
-    """A GraphDef that is being written."""
+    """A GraphDef that is being written, of a graph or a function with these operations."""
 
-    def __init__(self, graph: Graph, add_shapes: bool) -> None:
-        self.proto = protos().GraphDef()
-        self.proto.versions.producer = PRODUCER
+    def __init__(self, proto: Any, functions: Functions, operations: Iterable[Operation], add_shapes: bool) -> None:
+        self.proto = proto
+        self.functions = functions
         self.add_shapes = add_shapes
-        self.there = {operation.name: operation for operation in graph.get_operations()}
+        self.there = {operation.name: operation for operation in operations}
         self.names = set(self.there)
 
-    def write(self, operations: Iterable[Operation]) -> Any:
+    def write(self, operations: Iterable[Operation]) -> None:
         for operation in operations:
             try:
                 self.operation(operation)
             except ValueError as error:
                 error.args = (f"Operation '{operation.name}' ({operation.type}): {error}",)
                 raise
-        return self.proto
 
     def operation(self, operation: Operation) -> None:
         definition = operation.definition
         row = BY_DEFINITION.get(type(definition))
-        if row is None or not row.fits(operation):
+        if isinstance(definition, If | While) and is_theirs(operation):
+            self.functional(operation)
+        elif row is None or not row.fits(operation):
             self.own(operation)
         elif isinstance(definition, Softmax | LogSoftmax) and not _is_last(operation):
             self.softmax(operation)
@@ -82,6 +91,20 @@ class _Writer:
         self.node(operation, PREFIX + operation.type, [reference(tensor) for tensor in operation.inputs], attrs)
 
     # where TF has another form
+
+    def functional(self, operation: Operation) -> None:
+        """A branch or a loop, and its functions in the library: those inside of these first."""
+        names = []
+        for field, function in zip(
+            operation.definition.__match_args__, functions_of(operation.definition), strict=False
+        ):
+            inside = protos().GraphDef()
+            _Writer(inside, self.functions, function.operations, self.add_shapes).write(function.operations)
+            name = f"{operation.name.replace('/', '_')}_{field}"
+            results = results_of(operation, function)
+            names.append(add_function(self.functions, name, function, inside.node, results))
+        kind, attrs = node_of(operation, names)
+        self.node(operation, kind, [reference(tensor) for tensor in operation.inputs], attrs, outputs_of(operation))
 
     def softmax(self, operation: Operation) -> None:
         """A softmax along another axis than the last: TF has only that, so dimensions are exchanged before and after."""
@@ -150,8 +173,15 @@ class _Writer:
         self.add(path, kind, inputs, operation.device, attrs)
         return path
 
-    def node(self, operation: Operation, kind: str, inputs: Sequence[str], attrs: Attrs) -> None:
-        """The node that has the operation's name."""
+    def node(
+        self,
+        operation: Operation,
+        kind: str,
+        inputs: Sequence[str],
+        attrs: Attrs,
+        outputs: Sequence[Tensor] | None = None,
+    ) -> None:
+        """The node that has the operation's name; `outputs` where they are not the operation's."""
         controls = [f"^{control.name}" for control in operation.control_inputs]
         attrs = dict(attrs)
         if operation.colocation:
@@ -159,7 +189,7 @@ class _Writer:
         if isinstance(operation.gradient_override, str):
             attrs["_gradient_op_type"] = operation.gradient_override.encode()
         if self.add_shapes:
-            attrs["_output_shapes"] = tuple(TensorShape(tensor.dims) for tensor in operation.outputs)
+            attrs["_output_shapes"] = tuple(TensorShape(tensor.dims) for tensor in outputs or operation.outputs)
         self.add(operation.name, kind, [*inputs, *controls], operation.device, attrs)
 
     def add(self, name: str, kind: str, inputs: Sequence[str], device: str, attrs: Attrs) -> None:

@@ -7,29 +7,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from .dataflow import Entry, Flow, Source
-from .meta_protos import meta_protos
+from .outputs import output_index
 from .protos import protos
-
-#: The outputs, in order, of nodes that have several by name: in a function they are referred to by these.
-_OUTPUTS: dict[str, tuple[str, ...]] = {
-    "Merge": ("output", "value_index"),
-    "SoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
-    "SparseSoftmaxCrossEntropyWithLogits": ("loss", "backprop"),
-    "Switch": ("output_false", "output_true"),
-    "TensorArrayV3": ("handle", "flow"),
-    "TopK": ("values", "indices"),
-    "TopKV2": ("values", "indices"),
-    "Unique": ("y", "idx"),
-    "UniqueWithCounts": ("y", "idx", "count"),
-    **dict.fromkeys(
-        ("LogUniformCandidateSampler", "UniformCandidateSampler"),
-        ("sampled_candidates", "true_expected_count", "sampled_expected_count"),
-    ),
-    **dict.fromkeys(
-        ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"),
-        ("y", "batch_mean", "batch_variance", "reserve_space_1", "reserve_space_2", "reserve_space_3"),
-    ),
-}
 
 
 class Called(NamedTuple):
@@ -59,8 +38,7 @@ class Library:
     """The functions of a GraphDef by name. `take_apart` makes entries of a GraphDef's nodes."""
 
     def __init__(self, graph_def: Any, take_apart: Callable[[Any], dict[str, Entry]]) -> None:
-        found: Any = meta_protos().WithLibrary.FromString(graph_def.SerializeToString())
-        self._protos = {proto.signature.name: proto for proto in found.library.function}
+        self._protos = {proto.signature.name: proto for proto in graph_def.library.function}
         self._take_apart = take_apart
         self._found: dict[str, Called] = {}
         #: The functions that are being built: none may call itself.
@@ -97,7 +75,7 @@ class Library:
         types = {node.name: node.op for node in proto.node_def}
         for node in proto.node_def:
             made = graph_def.node.add()
-            made.CopyFrom(protos().NodeDef.FromString(node.SerializeToString()))
+            made.CopyFrom(node)
             made.input[:] = [text if text.startswith("^") else str(_flat(text, types)) for text in node.input]
         entries = self._take_apart(graph_def)
         needs = {name: {each.name for each in (*entry.inputs, *entry.controls)} for name, entry in entries.items()}
@@ -112,5 +90,4 @@ def _flat(text: str, types: Mapping[str, str]) -> Source:
     name, *output = text.split(":")
     if len(output) < 2:
         return Source(name, 0)
-    named = _OUTPUTS.get(types.get(name, ""), ())
-    return Source(name, named.index(output[0]) if output[0] in named else int(output[1]))
+    return Source(name, output_index(types.get(name, ""), output[0], int(output[1])))

@@ -94,6 +94,9 @@ class Reader:
                 outputs = CALLS[node.type](node, self.call, self.flow.library)
             if not outputs:
                 raise ValueError("the function has no results")
+            made = next((tensor.op for tensor in outputs if tensor.op.name == node.name), None)
+            if made is not None:
+                return outputs, made
             first = identity(outputs[0], name=path)
             return (first, *outputs[1:]), first.op
         row = row_of(node.type)

@@ -33,7 +33,9 @@ OWN: dict[str, str] = {
     "Recurrence": f"{_GRADIENT} of Cumprod",
     "InitializedValue": "a cond in TF",
     "Orthonormal": "composed of several nodes in TF (Qr, MatrixDiagPart, Sign)",
-    **dict.fromkeys(("If", "While"), "their functions are attributes here, and entries of the library in TF"),
+    **dict.fromkeys(
+        ("If", "While"), "TF's nodes where TF has all that is inside (`functional`); not where a tape is used"
+    ),
     **dict.fromkeys(
         ("EmptyTape", "TapeLength", "TapeRead", "TapeSum", "TapeWrite"), f"{_GRADIENT} of branches and loops"
     ),
