@@ -16,14 +16,12 @@ from .rewrites.constants import fold_constants
 from .rewrites.forms import (
     ELEMENTWISE,
     IDENTITIES,
-    PRODUCTS,
     RESHAPES,
     drop_identities,
     merge_casts,
     merge_reshapes,
     merge_transposes,
     narrow_broadcasts,
-    transpose_in_products,
 )
 from .rewrites.gates import open_gates
 from .rewrites.in_place import split_sums, update_in_place
@@ -39,7 +37,6 @@ AT_EACH_NODE = (
     Pass("drop identities", drop_identities, IDENTITIES),
     Pass("drop neutral arithmetic", drop_neutral, WITH_NEUTRAL),
     Pass("add two", add_two, SUMS),
-    Pass("transpose in products", transpose_in_products, PRODUCTS),
     Pass("narrow broadcasts", narrow_broadcasts, ELEMENTWISE),
     Pass("share equals", share_equals),
 )

@@ -135,35 +135,11 @@ def test_transpositions_of_transpositions_are_one_or_none() -> None:
     check_bits(turned, back, feeds={x: numbers(2, 3, 4)})
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.tuples(*[st.integers(1, 70)] * 3), st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans(),
-    st.sampled_from([np.float32, np.float64]),
-)  # fmt: skip
-def test_products_of_transposed_matrices_keep_their_bits(
-    sizes: tuple[int, int, int], turn_a: bool, turn_b: bool, flag_a: bool, flag_b: bool, batch: bool, dtype: Any
-) -> None:
-    wf.reset_default_graph()
-    m, k, n = sizes
-    lead = (2,) if batch else ()
-    values = []
-    for rows, columns, turned in ((m, k, turn_a != flag_a), (k, n, turn_b != flag_b)):
-        dims = (columns, rows) if turned else (rows, columns)
-        values.append(np.random.default_rng(rows).normal(size=(*lead, *dims)).astype(dtype))
-    feeds = [wf.placeholder(dtype, value.shape) for value in values]
-    perm = [0, 2, 1] if batch else [1, 0]
-    inputs = [wf.transpose(feed, perm) if turn else feed for feed, turn in zip(feeds, (turn_a, turn_b), strict=True)]
-    product = wf.matmul(inputs[0], inputs[1], transpose_a=flag_a, transpose_b=flag_b)
-    fed = dict(zip(feeds, values, strict=True))
-    if min(sizes) > 1:
-        assert "Transpose" not in types(optimized(product, feeds={feed: feed.dims for feed in feeds}))  # type: ignore[misc]
-    check_bits(product, feeds=fed)
-
-
-def test_a_product_with_a_vector_keeps_its_transposition() -> None:
-    x = matrix(1, 4)
-    y = wf.matmul(wf.transpose(x), wf.ones([1, 5]))
-    assert "Transpose" in types(optimized(y, feeds={x: (1, 4)}))
+def test_a_product_keeps_its_transposition() -> None:
+    """BLAS may give a product other bits when it is told to transpose than when it is given the transposed matrix."""
+    x = matrix(2, 4)
+    y = wf.matmul(wf.transpose(x), wf.ones([2, 5]))
+    assert "Transpose" in types(optimized(y, feeds={x: (2, 4)}))
 
 
 @pytest.mark.parametrize("rows", [8, 16, 64])

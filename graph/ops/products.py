@@ -95,12 +95,6 @@ def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bo
     return _PLAIN[across_a, across_b]
 
 
-def is_plain(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bool) -> bool:
-    """Whether a product of matrices of these known shapes is calls of BLAS on them, or on blocks of them, as they are."""
-    form = form_of(dtype, a, b, across_a, across_b)
-    return (form.form if isinstance(form, InBlocks) else form) is _PLAIN[across_a, across_b]
-
-
 def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form | None:
     """A better form than BLAS on the matrices as they are, if there is one."""
     rows, inner, inner_b, columns = sides

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import cast
 
 from ...graph import shapes
-from ...graph.dtypes import DType, float32, float64
+from ...graph.dtypes import DType
 from ...graph.opdef import Spec
 from ...graph.ops.arithmetic import Binary, Unary
 from ...graph.ops.broadcasting import BroadcastTo, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.identity import Identity, StopGradient
-from ...graph.ops.linalg import BatchMatMulV2, MatMul
-from ...graph.ops.products import is_plain
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze, Transpose
 from ..backends.numpy import EXACT
 from ..program import Node, Ref
@@ -74,51 +72,6 @@ def merge_transposes(node: Node, program: Rewriter) -> Node | Ref:
 def _perm(node: Node, rank: int) -> tuple[int, ...]:
     perm = cast(Transpose, node.definition).perm
     return tuple(reversed(range(rank))) if perm is None else perm
-
-
-def transpose_in_products(node: Node, program: Rewriter) -> Node:
-    """A product takes its inputs transposed by itself.
-
-    BLAS gives a product of matrices the same bits either way; not so one of a vector, or one that is computed in another
-    form than as it is written.
-    """
-    if not _is_plain_product(node, program):
-        return node
-    definition, inputs = node.definition, list(node.inputs)
-    for index in (0, 1):
-        before = program.maker(inputs[index])
-        rank = len(program.spec(inputs[index]).dims or ())
-        if not isinstance(before.definition, Transpose) or before.controls:
-            continue
-        if _perm(before, rank) == (*range(rank - 2), rank - 1, rank - 2):
-            inputs[index] = before.inputs[0]
-            definition = _flipped(cast("MatMul | BatchMatMulV2", definition), index)
-    if definition is node.definition:
-        return node
-    made = node._replace(definition=definition, inputs=tuple(inputs))
-    return made if _is_plain_product(made, program) else node
-
-
-def _is_plain_product(node: Node, program: Rewriter) -> bool:
-    """Whether BLAS gets the matrices of a product as they are, and no vector."""
-    specs = [program.spec(ref) for ref in node.inputs]
-    for spec in (*specs, *node.specs):
-        if spec.dtype not in (float32, float64) or not all(dim and dim > 1 for dim in (spec.dims or (0,))[-2:]):
-            return False
-    if not isinstance(node.definition, MatMul):
-        return True
-    across = node.definition.transpose_a, node.definition.transpose_b
-    return is_plain(specs[0].dtype.np, specs[0].dims, specs[1].dims, *across)
-
-
-def _flipped(definition: MatMul | BatchMatMulV2, index: int) -> MatMul | BatchMatMulV2:
-    if isinstance(definition, MatMul):
-        flags = [definition.transpose_a, definition.transpose_b]
-        flags[index] = not flags[index]
-        return MatMul(*flags)
-    flags = [definition.adj_x, definition.adj_y]
-    flags[index] = not flags[index]
-    return BatchMatMulV2(*flags)
 
 
 def narrow_broadcasts(node: Node, program: Rewriter) -> Node:
@@ -194,4 +147,3 @@ _WIDER_FLOATS = {
 ELEMENTWISE = (Unary, Binary)
 IDENTITIES = (Identity, StopGradient, *_RESHAPING)
 RESHAPES = _VIEWS_OF_ALL
-PRODUCTS = (MatMul, BatchMatMulV2)
