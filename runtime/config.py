@@ -106,8 +106,8 @@ class RunOptions:
     """How one run goes. Source: `tf.RunOptions`.
 
     `timeout_in_ms` limits it (0: the session's limit): DeadlineExceededError. `trace_level`: FULL_TRACE, or any other
-    trace, fills `RunMetadata.step_stats`; `output_partition_graphs` fills `RunMetadata.partition_graphs`. Without
-    these, neither costs anything. The other fields are accepted and say nothing to weft.
+    trace, fills `RunMetadata.step_stats`; `output_partition_graphs` fills `RunMetadata.partition_graphs`, which needs
+    tensorboardX (ImportError). Without these, neither costs anything. The other fields are accepted and say nothing to weft.
     """
 
     NO_TRACE: ClassVar[int] = 0
@@ -129,11 +129,13 @@ class RunMetadata:
     """What a run reports when its RunOptions ask for it. Source: `tf.RunMetadata`.
 
     `step_stats`: for each device, when which operation ran, for how long, and the dtypes and shapes of its results
-    (`weft.runtime.timeline.Timeline` draws it). `partition_graphs`: the plan of each device, as text.
+    (`weft.runtime.timeline.Timeline` draws it). `partition_graphs`: for each device a GraphDef of what it runs before
+    operations are fused (`Session.plan` is the text of what is run then): operations in their order, `_Send` and `_Recv` where values cross,
+    `_Arg` and `_Retval` for feeds and fetches. It is to be read, not to be imported.
     """
 
     step_stats: StepStats = field(default_factory=StepStats)
-    partition_graphs: list[str] = field(default_factory=list)
+    partition_graphs: list[Any] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -167,3 +169,10 @@ def check_arguments(target: Any, graph: Any, config: Any) -> None:
             raise TypeError(f"{name} must be {what}, but got {type(value).__name__}.{hint}")
     if config.race_check not in CHOICES:
         raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")
+
+
+def check_run_arguments(options: Any, metadata: Any) -> None:
+    """The options of a run and what it reports to. Raises TypeError."""
+    for name, given, kind in (("options", options, RunOptions), ("run_metadata", metadata, RunMetadata)):
+        if not isinstance(given, kind):
+            raise TypeError(f"{name} must be a wf.{kind.__name__}, but got {type(given).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
@@ -15,6 +16,7 @@ from .lower import lower
 from .optimize import optimize
 from .order import order
 from .partition import partition
+from .partition_graphs import graph_defs
 from .place import place
 from .plan import StepPlan
 from .program import Program, on_devices
@@ -63,6 +65,14 @@ def explained_plan(
     before = _lowered(program, engine, schedule_seed)
     plan = _lowered(optimize(program, report), engine, schedule_seed, gather)
     return ExplainedPlan(plan.plans, plan.fetches, before, report)
+
+
+def partition_graphs(
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
+) -> list[Any]:
+    """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
+    program = record(optimize(_placed(program, feed_dims, engine, soft)))
+    return graph_defs(program, partition(program, order(program, schedule_seed)))
 
 
 def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool) -> Program:

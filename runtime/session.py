@@ -17,7 +17,7 @@ from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
 from .compilers import planning
-from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments
+from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
 from .engine import engine_for, scheme_of
 from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
@@ -151,22 +151,21 @@ class Session:
         if self._whole is not None and self._whole.seen != self._graph.version:
             self._whole.look()
         try:
-            plan, handle = prepared.loaded.get(dims) or self._load(prepared, dims, options)
+            _, handle = prepared.loaded.get(dims) or self._load(prepared, dims, options)
             if options is None and metadata is None:
                 return self._engine.run(handle, feeds, self._timeout)
-            return self._watched(plan, handle, feeds, options or RunOptions(), metadata or RunMetadata())
+            options, metadata = options or RunOptions(), metadata or RunMetadata()
+            check_run_arguments(options, metadata)
+            if options.output_partition_graphs:
+                with self._lock:
+                    graphs = pipeline.partition_graphs(prepared.program, dims, self._engine, *self._planning[:2])
+                metadata.partition_graphs = graphs
+            return self._watched(handle, feeds, options, metadata)
         except StepFailure as failure:
             raise public_error(failure, self._graph) from failure.cause
 
-    def _watched(
-        self, plan: StepPlan, handle: Any, feeds: list[Any], options: RunOptions, metadata: RunMetadata
-    ) -> list[Any]:
+    def _watched(self, handle: Any, feeds: list[Any], options: RunOptions, metadata: RunMetadata) -> list[Any]:
         """A step with options."""
-        for name, given, kind in (("options", options, RunOptions), ("run_metadata", metadata, RunMetadata)):
-            if not isinstance(given, kind):
-                raise TypeError(f"{name} must be a wf.{kind.__name__}, but got {type(given).__name__}")
-        if options.output_partition_graphs:
-            metadata.partition_graphs = [str(part) for part in plan.plans]
         timeout = self._timeout_of(options)
         if not options.trace_level:
             return self._engine.run(handle, feeds, timeout)

@@ -1,6 +1,7 @@
 """Traces: what RunOptions ask of a run, what RunMetadata then tells, and the timeline drawn from it."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from tasks import session_of_tasks
+from weft.graph.graphdef.protos import protos
 from weft.runtime.timeline import Timeline
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, StepStats
 
@@ -115,12 +117,45 @@ def test_partition_graphs(sess: wf.Session) -> None:
     x, y = across()
     metadata = wf.RunMetadata()
     sess.run(y, {x: np.zeros((2, 3))}, wf.RunOptions(output_partition_graphs=True), metadata)
-    first, second = metadata.partition_graphs
-    assert "device:CPU:0" in first
-    assert "receive on edge" in first
-    assert "device:CPU:1" in second
-    assert "send v" in second
+    first, second = ({node.name: node for node in part.node} for part in metadata.partition_graphs)
+    assert [(node.op, list(node.input)) for node in second.values()] == [
+        ("_Arg", []), ("Exp", ["_arg_x_0_0"]), ("_Send", ["there"]),
+    ]  # fmt: skip
+    assert [(node.op, list(node.input)) for node in first.values()] == [
+        ("_Recv", []), ("Sum", ["there/_recv_0"]), ("_Retval", ["here"]),
+    ]  # fmt: skip
+    assert {node.device[-5:] for node in first.values()} == {"CPU:0"}
+    assert {node.device[-5:] for node in second.values()} == {"CPU:1"}
+    sent, received = second["there/_send_0"].attr, first["there/_recv_0"].attr
+    assert sent["tensor_name"].s == received["tensor_name"].s
+    assert received["send_device"].s.endswith(b"CPU:1")
     assert metadata.step_stats == StepStats()
+
+
+def test_partition_graphs_name_functions_and_signals(sess: wf.Session) -> None:
+    """A branch is one node with the names of its functions; what only waits for another device gets a signal."""
+    x = wf.placeholder(wf.float32, [], "x")
+    with wf.device("/cpu:1"):
+        v = wf.Variable(1.0, name="v")
+        ready = v.initializer
+    with wf.device("/cpu:0"), wf.control_dependencies([ready]):
+        y = wf.cond(x > 0.0, lambda: wf.exp(x), lambda: x, name="choice")
+    metadata = wf.RunMetadata()
+    assert sess.run(y, {x: -1.0}, wf.RunOptions(output_partition_graphs=True), metadata) == -1.0
+    first, second = ({node.name: node for node in part.node} for part in metadata.partition_graphs)
+    assert first["choice"].attr["then"].s == b"the true branch of 'choice'"
+    (received,) = [node for node in first.values() if node.op == "_Recv"]
+    assert f"^{received.name}" in first["Greater/y"].input
+    (sent,) = [node for node in second.values() if node.op == "_Send"]
+    assert list(sent.input) == ["^v/Assign"]
+
+
+def test_partition_graphs_need_tensorboardx(sess: wf.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    y = wf.random_uniform([])
+    protos.cache_clear()
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto", None)
+    with pytest.raises(ImportError, match="tensorboardX"):
+        sess.run(y, options=wf.RunOptions(output_partition_graphs=True))
 
 
 def test_callables_take_options_where_they_accept_them(sess: wf.Session) -> None:
@@ -148,7 +183,7 @@ def test_a_cluster_says_that_it_does_not_trace() -> None:
             sess.run(y, options=FULL)
         metadata = wf.RunMetadata()
         sess.run(y, options=wf.RunOptions(output_partition_graphs=True), run_metadata=metadata)
-        assert "/job:a" in metadata.partition_graphs[0]
+        assert metadata.partition_graphs[0].node[0].device.startswith("/job:a/")
 
 
 # the timeline
