@@ -98,6 +98,23 @@ from .graph.ops.arithmetic import (
     truediv as truediv,
 )
 from .graph.ops.array import concat as concat, meshgrid as meshgrid, split as split, tile as tile
+from .graph.ops.assertions import (
+    assert_equal as assert_equal,
+    assert_greater as assert_greater,
+    assert_greater_equal as assert_greater_equal,
+    assert_less as assert_less,
+    assert_less_equal as assert_less_equal,
+    assert_near as assert_near,
+    assert_negative as assert_negative,
+    assert_non_negative as assert_non_negative,
+    assert_non_positive as assert_non_positive,
+    assert_none_equal as assert_none_equal,
+    assert_positive as assert_positive,
+    assert_rank as assert_rank,
+    assert_rank_at_least as assert_rank_at_least,
+    assert_scalar as assert_scalar,
+    assert_type as assert_type,
+)
 from .graph.ops.broadcasting import broadcast_to as broadcast_to, reduce_sum as reduce_sum
 from .graph.ops.cast import (
     cast as cast,
@@ -193,6 +210,18 @@ from .graph.ops.ranges import (
     range_ as _range,
     sequence_mask as sequence_mask,
 )
+from .graph.ops.rearranging import (
+    argsort as argsort,
+    batch_to_space as batch_to_space,
+    batch_to_space_nd as batch_to_space_nd,
+    ensure_shape as ensure_shape,
+    extract_image_patches as extract_image_patches,
+    matrix_band_part as matrix_band_part,
+    scalar_mul as scalar_mul,
+    sort as sort,
+    space_to_batch as space_to_batch,
+    space_to_batch_nd as space_to_batch_nd,
+)
 from .graph.ops.reduction import (
     argmax as argmax,
     argmin as argmin,
@@ -219,6 +248,17 @@ from .graph.ops.reshaping import (
     transpose as transpose,
 )
 from .graph.ops.scan import cumprod as cumprod, cumsum as cumsum
+from .graph.ops.segment_extremes import (
+    segment_max as segment_max,
+    segment_mean as segment_mean,
+    segment_min as segment_min,
+    segment_prod as segment_prod,
+    unsorted_segment_max as unsorted_segment_max,
+    unsorted_segment_mean as unsorted_segment_mean,
+    unsorted_segment_min as unsorted_segment_min,
+    unsorted_segment_prod as unsorted_segment_prod,
+    unsorted_segment_sqrt_n as unsorted_segment_sqrt_n,
+)
 from .graph.ops.segments import (
     segment_sum as segment_sum,
     unique as unique,

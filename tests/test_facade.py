@@ -61,7 +61,9 @@ NAMES = [
     "sequence_mask", "size", "space_to_depth", "strided_slice", "tensordot", "trace", "tuple", "unique",
     "unsorted_segment_sum", "with_dependencies", "nn.depth_to_space", "nn.depthwise_conv2d", "nn.log_softmax",
     "nn.selu", "nn.separable_conv2d", "nn.static_rnn", "nn.dynamic_rnn", "nn.bidirectional_dynamic_rnn",
-    "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
+    "assert_equal", "assert_less", "assert_positive", "assert_rank", "sort", "argsort", "matrix_band_part", "scalar_mul",
+    "ensure_shape", "segment_max", "segment_mean", "unsorted_segment_max", "unsorted_segment_mean", "batch_to_space",
+    "space_to_batch", "extract_image_patches", "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
 ]  # fmt: skip
 
 #: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.

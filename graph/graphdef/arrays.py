@@ -14,10 +14,12 @@ from ..ops import (
     padding,
     partitioning,
     ranges,
+    rearranging,
     reduction,
     reordering,
     reshaping,
     scan,
+    segment_extremes,
     segments,
     selecting,
     sizes,
@@ -138,6 +140,15 @@ ROWS = [
     Row(selecting.InTopK, {"T": InputType(1), "k": Of("k")}),
     Row(selecting.InTopK, {"T": InputType(1)}, (Static(2, "k", "k"),), type="InTopKV2"),
     Row(segments.UnsortedSegmentSum, {"T": InputType(), "Tindices": InputType(1), "Tnumsegments": InputType(2)}),
+    *(
+        Row(definition, {"T": InputType(), "Tindices": InputType(1), "Tnumsegments": InputType(2)})
+        for definition in (
+            segment_extremes.UnsortedSegmentMax,
+            segment_extremes.UnsortedSegmentMin,
+            segment_extremes.UnsortedSegmentProd,
+        )
+    ),
+    Row(rearranging.EnsureShape, {"T": InputType(), "shape": Of("shape")}),
     Row(segments.SegmentSum, {"T": InputType(), "Tindices": InputType(1)}),
     Row(segments.Unique, _UNIQUE),
     Row(segments.UniqueWithCounts, _UNIQUE),
