@@ -130,8 +130,8 @@ class RunMetadata:
 
     `step_stats`: for each device, when which operation ran, for how long, and the dtypes and shapes of its results
     (`weft.runtime.timeline.Timeline` draws it). `partition_graphs`: for each device a GraphDef of what it runs before
-    operations are fused (`Session.plan` is the text of what is run then): operations in their order, `_Send` and `_Recv` where values cross,
-    `_Arg` and `_Retval` for feeds and fetches. It is to be read, not to be imported.
+    operations are fused (`Session.plan` is the text of what is run then): operations in their order, `_Send` and `_Recv`
+    where values cross, `_Arg` and `_Retval` for feeds and fetches. It is to be read, not to be imported.
     """
 
     step_stats: StepStats = field(default_factory=StepStats)

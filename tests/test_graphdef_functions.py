@@ -16,6 +16,7 @@ FEEDS.append({"x:0": [-1.0, -2.0, 0.5], "n:0": 3})
 def program() -> list[wf.Tensor]:
     """Branches and loops of all kinds, in each other, with variables, updates and shapes that grow."""
     x, n = wf.placeholder(wf.float32, [3], name="x"), wf.placeholder(wf.int32, [], name="n")
+    any_rank = wf.placeholder_with_default(x, None)
     v, counter = wf.Variable([1.0, 2.0, 3.0], name="v"), wf.Variable(0.0, name="counter")
     either = wf.cond(wf.reduce_sum(x) > 0, lambda: x * wf.reduce_max(x) + v, lambda: -x)
 
@@ -39,6 +40,7 @@ def program() -> list[wf.Tensor]:
             wf.cond(n > 2, counted, lambda: x),
             *wf.cond(n > 2, lambda: tuple(wf.nn.top_k(x, 2)), lambda: (wf.split(x, 3)[1], wf.constant([5, 6]))),
             wf.cond(n > 1, lambda: wf.constant(7.0, name="seven"), lambda: x[0]),
+            wf.cond(n > 1, lambda: wf.reduce_max(wf.transpose(any_rank)), lambda: wf.reduce_mean(any_rank)),
             wf.switch_case(n % 3, [lambda: x + 1.0, lambda: x * x, lambda: wf.unstack(x)[2] + x]),
         ]
     return [either, grown[1], *found]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dtypes import DType, int32
+from ..function import FunctionGraph
 from ..ir import Operation, Tensor
 from ..opdef import OpDef
 from ..ops.constant import constant_value
@@ -216,7 +217,9 @@ def all_axes(axes: Tensor, x: Tensor, backwards: bool) -> bool:
 
 
 def _is_rank(tensor: Tensor, x: Tensor) -> bool:
-    return tensor.op.type == "Rank" and tensor.op.inputs[0] is x
+    graph = tensor.op.graph
+    inside = graph.captures.get(x, x) if isinstance(graph, FunctionGraph) else x
+    return tensor.op.type == "Rank" and tensor.op.inputs[0] is inside
 
 
 def as_type(value: Any) -> DType:
