@@ -156,6 +156,7 @@ from .graph.ops.diagonal import (
     matrix_set_diag as matrix_set_diag,
     trace as trace,
 )
+from .graph.ops.einsum import einsum as einsum
 from .graph.ops.fills import (
     fill as fill,
     ones as ones,
@@ -357,7 +358,7 @@ from .graph.variable_kinds import (
     VariableAggregation as VariableAggregation,
     VariableSynchronization as VariableSynchronization,
 )
-from .nn import initializers as initializers, layers as layers, losses as losses
+from .nn import image as image, initializers as initializers, layers as layers, losses as losses
 from .nn.clipping import (
     clip_by_average_norm as clip_by_average_norm,
     clip_by_global_norm as clip_by_global_norm,

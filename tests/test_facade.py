@@ -63,7 +63,8 @@ NAMES = [
     "nn.selu", "nn.separable_conv2d", "nn.static_rnn", "nn.dynamic_rnn", "nn.bidirectional_dynamic_rnn",
     "assert_equal", "assert_less", "assert_positive", "assert_rank", "sort", "argsort", "matrix_band_part", "scalar_mul",
     "ensure_shape", "segment_max", "segment_mean", "unsorted_segment_max", "unsorted_segment_mean", "batch_to_space",
-    "space_to_batch", "extract_image_patches", "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
+    "space_to_batch", "extract_image_patches", "einsum", "image.resize_images",
+    "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
 ]  # fmt: skip
 
 #: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.
@@ -96,6 +97,10 @@ EXACT = {
         sigmoid_cross_entropy softmax_cross_entropy sparse_softmax_cross_entropy""",
     "sparse": """SparseTensor add concat from_dense matmul placeholder reduce_sum reorder retain sparse_dense_matmul to_dense
         transpose""",
+    "image": """ResizeMethod adjust_brightness adjust_contrast crop_to_bounding_box flip_left_right flip_up_down
+        grayscale_to_rgb pad_to_bounding_box per_image_standardization random_brightness random_contrast
+        random_flip_left_right random_flip_up_down resize_bilinear resize_image_with_crop_or_pad resize_images
+        resize_nearest_neighbor rgb_to_grayscale transpose_image""",
     "nn.rnn_cell": """BasicLSTMCell BasicRNNCell DeviceWrapper DropoutWrapper GRUCell LSTMCell LSTMStateTuple MultiRNNCell RNNCell
         ResidualWrapper""",
 }
