@@ -62,6 +62,29 @@ def test_the_cells_by_their_old_name() -> None:
     assert wf.contrib.rnn.static_rnn is wf.nn.static_rnn
 
 
+@pytest.mark.parametrize("over_time", [True, False])
+@pytest.mark.parametrize("over_batch", [True, False])
+def test_sequence_loss(over_time: bool, over_batch: bool) -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 3, 5))
+    targets, weights = np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1.0, 1, 0], [1, 0, 0]])
+    loss = wf.contrib.seq2seq.sequence_loss(logits, targets, weights, over_time, over_batch)
+    crossed = np.log(np.exp(logits).sum(2)) - np.take_along_axis(logits, targets[..., None], 2)[..., 0]
+    axes = (*((0,) if over_batch else ()), *((1,) if over_time else ()))
+    total = (crossed * weights).sum(axes) / (weights.sum(axes) + 1e-12) if axes else crossed * weights
+    np.testing.assert_allclose(run(loss), total)
+
+
+def test_sequence_loss_takes_another_loss_and_refuses_other_ranks() -> None:
+    logits, targets, weights = wf.zeros([2, 3, 5]), wf.zeros([2, 3], wf.int32), wf.ones([2, 3])
+    loss = wf.contrib.seq2seq.sequence_loss(
+        logits, targets, weights, softmax_loss_function=lambda labels, logits: wf.cast(labels, wf.float32) + 2
+    )
+    np.testing.assert_allclose(run(loss), 2)
+    for arguments in ((targets, targets, weights), (logits, logits, weights), (logits, targets, logits)):
+        with pytest.raises(ValueError, match=r"must be a [23]-dimensional"):
+            wf.contrib.seq2seq.sequence_loss(*arguments)
+
+
 class Inner(wf.test.TestCase):
     __test__ = False
 
