@@ -122,3 +122,8 @@ def test_windows_keep_the_size_with_padding() -> None:
     patches = run(wf.extract_image_patches(x, [1, 3, 3, 1], [1, 2, 2, 1], [1, 1, 1, 1], "SAME"))
     assert patches.shape == (1, 2, 2, 9)
     assert patches[0, 0, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 3, 4]
+
+
+def test_there_is_no_window_bigger_than_the_image() -> None:
+    patches = wf.extract_image_patches(wf.zeros([1, 5, 5, 1]), [1, 6, 1, 1], [1, 3, 1, 1], [1, 1, 1, 1], "VALID")
+    assert run(patches).shape == (1, 0, 5, 6)

@@ -231,6 +231,8 @@ def extract_image_patches(
     for row in range(height):
         for column in range(width):
             first = [0, row * rate_down, column * rate_right, 0]
-            end = [first[1] + (counts[0] - 1) * down + 1, first[2] + (counts[1] - 1) * right + 1]
+            # Without any window the end is the begin: before it, it would count from the back.
+            reach_down, reach_right = max(0, (counts[0] - 1) * down + 1), max(0, (counts[1] - 1) * right + 1)
+            end = [first[1] + reach_down, first[2] + reach_right]
             parts.append(strided_slice(padded, first, [0, *end, 0], [1, down, right, 1], begin_mask=9, end_mask=9))
     return concat(parts, 3, name=name or "ExtractImagePatches")
