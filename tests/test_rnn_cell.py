@@ -110,6 +110,7 @@ def test_rows_end_at_their_length(session: wf.Session) -> None:
 
 
 def test_a_cell_has_one_set_of_variables_and_learns(session: wf.Session) -> None:
+    wf.set_random_seed(1)
     cell = rnn_cell.GRUCell(4, name="mine")
     x = wf.placeholder(wf.float32, [None, 2])
     state = cell.zero_state(wf.shape(x)[0], wf.float32)
