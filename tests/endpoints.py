@@ -46,19 +46,24 @@ def open_files(kind: str = "") -> dict[int, str]:
     return {number: name for number, name in found.items() if name.startswith(kind)}
 
 
+def running_threads() -> set[threading.Thread]:
+    """The threads there are, but those that kernels share and that stay as long as the process."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith("weft-block")}
+
+
 @contextlib.contextmanager
 def nothing_left(kind: str = "") -> Iterator[None]:
     """A block after which no thread runs and no file is open (of a kind) that was not before.
 
     What other libraries of this process open and close for themselves meanwhile is given a while to go again.
     """
-    threads, files = set(threading.enumerate()), open_files(kind)
+    threads, files = running_threads(), open_files(kind)
     yield
     deadline = time.monotonic() + 5
     while len(after := open_files(kind)) > len(files) and time.monotonic() < deadline:
         gc.collect()  # errors hold frames, frames hold arrays, and arrays their segments
         time.sleep(0.02)
-    assert set(threading.enumerate()) <= threads, "a thread is left"
+    assert running_threads() <= threads, "a thread is left"
     assert len(after) <= len(files), f"left open: {dict(after.items() - files.items())}"
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import numpy as np
-from endpoints import SECRET, in_background, nothing_left
+from endpoints import SECRET, in_background, nothing_left, running_threads
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
@@ -43,9 +43,10 @@ HUGE = constant(np.ones(3_000_000))
 def nothing_left_soon() -> Iterator[None]:
     """A block that leaves nothing, but what a closed worker leaves to end by itself."""
     with nothing_left():
+        before = running_threads()
         yield
         deadline = time.monotonic() + 5
-        while any(thread.name.startswith("weft") for thread in threading.enumerate()) and time.monotonic() < deadline:
+        while not running_threads() <= before and time.monotonic() < deadline:
             time.sleep(0.01)
 
 

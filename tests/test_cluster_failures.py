@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import weft as wf
-from endpoints import in_background
+from endpoints import in_background, running_threads
 from weft.cluster import Cluster, transport
 
 PS, WORKER0, WORKER1 = (f"/job:{task}" for task in ("ps/task:0", "worker/task:0", "worker/task:1"))
@@ -209,11 +208,11 @@ def test_a_host_that_is_not_there(ray_stays: None) -> None:
 
 
 def test_an_error_in_the_block_ends_the_cluster(ray_stays: None) -> None:
-    threads = set(threading.enumerate())
+    threads = running_threads()
     cluster = wf.cluster.start({"worker": 1})
     with pytest.raises(ZeroDivisionError), cluster:
         _ = 1 / 0
-    assert set(threading.enumerate()) <= threads
+    assert running_threads() <= threads
     pid = cluster.tasks[0].pid
     wait_for(lambda: not Path(f"/proc/{pid}").exists())
     with pytest.raises(wf.errors.NotFoundError, match="No cluster of this process is running"):
