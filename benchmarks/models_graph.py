@@ -145,8 +145,10 @@ def build(tf: Any, name: str, case: Case, mode: str, threads: int, **options: An
         }
         fetches = [globals()[MODELS.get(name, name)](tf, variables, case, *feeds)]
         if case.optimizer:
+            optimizer = getattr(tf.train, OPTIMIZERS[case.optimizer])(case.rate)
+            gradients = optimizer.compute_gradients(fetches[0])
             with tf.control_dependencies(fetches):  # the loss before the update, in either system
-                fetches.append(getattr(tf.train, OPTIMIZERS[case.optimizer])(case.rate).minimize(fetches[0]))
+                fetches.append(optimizer.apply_gradients(gradients))
         config = tf.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, **options)
         session = tf.Session(config=config)
         session.run(tf.global_variables_initializer())

@@ -53,12 +53,15 @@ class Channel(Protocol):
 
 
 class CompiledPlan:
-    """A plan ready to run. Each run that overlaps another gets buffers of its own."""
+    """A plan ready to run. Each run that overlaps another gets buffers of its own.
 
-    def __init__(self, plan: Plan, backend: Backend, state: State) -> None:
+    `arrays`: single numbers are returned as arrays, where NumPy has scalars: other kernels take these faster.
+    """
+
+    def __init__(self, plan: Plan, backend: Backend, state: State, arrays: bool = False) -> None:
         self.plan = plan
         self._backend, self._state = backend, state
-        writer = _Writer(plan, backend, state)
+        writer = _Writer(plan, backend, state, arrays=arrays)
         self._lines = writer.lines
         self._bound, self._live = writer.bound, writer.live
         self._make = writer.function()
@@ -162,10 +165,15 @@ class _Writer:
     Names: `c0` a constant or kernel, `b0` a buffer, `v0` a slot, `live[0]` one that is used in several pieces.
     """
 
-    def __init__(self, plan: Plan, backend: Backend, state: State, change: Change | None = None) -> None:
+    def __init__(
+        self, plan: Plan, backend: Backend, state: State, change: Change | None = None, arrays: bool = False
+    ) -> None:
         self.backend = backend
         self.state = state
         self.change = change
+        self.arrays = arrays
+        #: The slots that hold NumPy's scalars and are returned as arrays.
+        self.scalars: set[int] = set()
         self.arena_bytes = plan.arena_bytes
         self.constants: list[Any] = []
         #: The constants that are kernels, by identity: many instructions may have the same one.
@@ -247,7 +255,8 @@ class _Writer:
                 named = [f"{self._slot(slot)} = " for slot in slots if slot not in self.bound]
                 return "".join([*named, "None"]) if named else ""
             case Fetch(slot, _, copied):
-                self.results.append(f"own({self._value(slot)})" if copied else self._value(slot))
+                form = "own({})" if copied else "array({})" if slot in self.scalars else "{}"
+                self.results.append(form.format(self._value(slot)))
                 return ""
 
     def _run(self, run: Run) -> str:
@@ -288,6 +297,8 @@ class _Writer:
             strided = zip(arguments, run.contiguous, strict=True)
             arguments = [f"row_major({value})" if row else value for value, row in strided]
         out = self._out(run) if kernel.takes_out or run.copied else ""
+        if self.arrays and kernel.takes_out and not out and run.output_specs[0].dims == ():
+            self.scalars.update(run.outputs)
         if kernel.takes_out and out:
             arguments.append(f"out={out}")
         elif kernel.exact:
@@ -367,4 +378,4 @@ def _copy(array: Any, out: Any) -> Any:
 
 
 #: What the text of a plan calls by name.
-_HELPERS: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own}
+_HELPERS: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own, "array": np.asarray}

@@ -27,15 +27,17 @@ def compile_function(
     shared: frozenset[int],
     backend: Backend,
     state: State,
+    arrays: bool = True,
 ) -> tuple[CompiledPlan, list[str]]:
     """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
 
     The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
     and of nothing else that changes; what is saved also in that of a variable, which a write then leaves as it is.
+    `arrays` as for CompiledPlan.
     """
     program, entries = inner_program(function, inputs, saves)
     program = on_devices(program, [_HERE] * len(program.nodes))
     parts = partition(program, order(program))
     part = fuse(program, parts[0], backend) if parts else Partition(str(_HERE))
     plan = lower(program, part, backend, sends_by_reference=True, shared=shared, kept=len(function.outputs))
-    return CompiledPlan(plan, backend, state), entries
+    return CompiledPlan(plan, backend, state, arrays), entries

@@ -61,7 +61,7 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
         everything = frozenset(range(len(specs)))
         # What a tape keeps must not lie in the memory of an invariant, which may end before the tape does.
         shared = frozenset(range(count)) if saves else everything
-        test, _ = compile_function(definition.condition, specs, (), everything, backend, state.session)
+        test, _ = compile_function(definition.condition, specs, (), everything, backend, state.session, arrays=False)
         body, entries = compile_function(definition.body, specs, saves or (), shared, backend, state.session)
         loop = _plain if saves is None else _recording
 
