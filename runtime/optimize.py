@@ -9,7 +9,7 @@ from ..graph.ops.cast import Cast
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import NoOp
 from ..graph.ops.reshaping import Transpose
-from .program import Node, Program, Ref
+from .program import Node, Program, Ref, needed_nodes
 from .report import Report
 from .rewrites.arithmetic import SUMS, WITH_NEUTRAL, add_two, drop_neutral
 from .rewrites.constants import fold_constants
@@ -62,18 +62,7 @@ def rewrite_nodes(program: Program, report: Report) -> Program:
 
 def drop_dead(program: Program, report: Report | None = None) -> Program:
     """What neither fetches nor targets need is left out."""
-    needed = [False] * len(program.nodes)
-    for ref in program.fetches:
-        needed[ref.node] = True
-    for target in program.targets:
-        needed[target] = True
-    for position in range(len(program.nodes) - 1, -1, -1):
-        if needed[position]:
-            node = program.nodes[position]
-            for ref in node.inputs:
-                needed[ref.node] = True
-            for control in node.controls:
-                needed[control] = True
+    needed = needed_nodes(program)
     if all(needed):
         return program
     new: list[int] = []

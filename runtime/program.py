@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +63,23 @@ def on_devices(program: Program, devices: Sequence[DeviceSpec]) -> Program:
     """The program with a device at every node."""
     nodes = (Node(*node[:-1], device) for node, device in zip(program.nodes, devices, strict=True))
     return Program(tuple(nodes), program.fetches, program.targets)
+
+
+def needed_nodes(program: Program, free: Container[int] = ()) -> list[bool]:
+    """For each node, whether fetches or targets need it. The nodes in `free` wait for nothing but their inputs."""
+    needed = [False] * len(program.nodes)
+    for ref in program.fetches:
+        needed[ref.node] = True
+    for target in program.targets:
+        needed[target] = True
+    for position in range(len(program.nodes) - 1, -1, -1):
+        if needed[position]:
+            node = program.nodes[position]
+            for ref in node.inputs:
+                needed[ref.node] = True
+            for control in () if position in free else node.controls:
+                needed[control] = True
+    return needed
 
 
 def variable_key(program: Program, ref: Ref) -> str:

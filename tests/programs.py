@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import weft as wf
 from hypothesis import strategies as st
+from weft.graph.state import State
 
 #: Large enough for the order of a sum to matter.
 SIZE = 12
@@ -35,6 +36,14 @@ class Built:
 
     def feed_dict(self) -> dict[wf.Tensor, Any]:
         return dict(zip(self.feeds, FED, strict=True))
+
+    def state(self) -> State:
+        """What the variables hold first, for whoever runs the program without a session."""
+        state = State(seed=0)
+        for index, variable in enumerate(self.variables):
+            slot = state.variable(variable.op.name, wf.float32, (SIZE, SIZE))
+            slot.assign(np.full((SIZE, SIZE), 0.25 * (index + 1), np.float32))
+        return state
 
 
 def _halves(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:

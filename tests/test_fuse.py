@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import build, recipes, runs, same_bits
 from weft.graph.opdef import OPS
 from weft.graph.parallel import limit_threads, threads
-from weft.graph.state import State
 from weft.runtime import fuse
 from weft.runtime.backends import blocks
 from weft.runtime.fused import STEP, Fused
@@ -139,11 +138,7 @@ def test_no_value_in_memory_changes_while_it_is_needed(recipe: list[programs.Ste
     with wf.Session(config=CONFIG) as sess:
         sess.run([v.initializer for v in built.variables])
         step = sess.plan([built.values, built.writes], built.feed_dict())
-    state = State(seed=0)
-    for index, variable in enumerate(built.variables):
-        slot = state.variable(variable.op.name, wf.float32, (programs.SIZE, programs.SIZE))
-        slot.assign(np.full((programs.SIZE, programs.SIZE), 0.25 * (index + 1), np.float32))
-    found = audit(step, list(built.feed_dict().values()), state)
+    found = audit(step, list(built.feed_dict().values()), built.state())
     wanted = without_fusing(lambda: runs(built, CONFIG, times=1))
     assert same_bits(found, list(dict(zip(built.values, wanted, strict=False)).values()))
 

@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from programs import build, recipes, runs, same_bits
 from weft.graph.ops.activations import ReluGrad
 from weft.graph.ops.transcendental import TanhGrad
-from weft.graph.state import State
 from weft.runtime.interpret import interpret
 from weft.runtime.plan import Fetch, Free, Plan, Receive, Run, Send, StepPlan
 
@@ -240,11 +239,7 @@ def test_no_value_changes_while_it_is_needed(recipe: list[programs.Step]) -> Non
     with wf.Session(config=CONFIG) as sess:
         sess.run([v.initializer for v in built.variables])
         step = sess.plan([built.values, built.writes], built.feed_dict())
-    state = State(seed=0)
-    for index, variable in enumerate(built.variables):
-        slot = state.variable(variable.op.name, wf.float32, (programs.SIZE, programs.SIZE))
-        slot.assign(np.full((programs.SIZE, programs.SIZE), 0.25 * (index + 1), np.float32))
-    found = audit(step, list(built.feed_dict().values()), state)
+    found = audit(step, list(built.feed_dict().values()), built.state())
     assert same_bits([found[i] for i in range(len(found))], unique(built, runs(built, CONFIG, times=1)))
     for plan in step.plans:
         check_copies(plan)

@@ -8,7 +8,6 @@ import pytest
 import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import Built, build, recipes, runs, same_bits
-from weft.graph.state import State
 from weft.runtime.interpret import interpret
 from weft.runtime.session import SHAPES_A_REQUEST
 
@@ -21,10 +20,7 @@ def config(seed: int | None = None) -> wf.ConfigProto:
 
 def interpreted(built: Built, times: int = 2) -> list[Any]:
     """What `runs` gives, by the reference interpreter."""
-    state = State(seed=0)
-    for index, variable in enumerate(built.variables):
-        slot = state.variable(variable.op.name, wf.float32, (programs.SIZE, programs.SIZE))
-        slot.assign(np.full((programs.SIZE, programs.SIZE), 0.25 * (index + 1), np.float32))
+    state = built.state()
     with wf.control_dependencies(built.writes):
         everything = wf.no_op("everything")
         last = wf.identity(0.0)

@@ -11,7 +11,7 @@ from ...graph.ops.identity import Identity, NoOp
 from ...graph.ops.random import Random
 from ...graph.ops.sizes import Rank, Shape, Size
 from ...graph.ops.variables import VarHandleOp
-from ..program import Node, Program
+from ..program import Node, Program, needed_nodes
 from ..races import ordered_before
 from ..report import Report
 
@@ -32,7 +32,7 @@ def open_gates(program: Program, report: Report) -> Program:
         return program
     acting = _acting(program)
     opened = {at for at, node in enumerate(program.nodes) if _is_gate(program, node) and not acting[at]}
-    alive = _alive(program, opened)
+    alive = needed_nodes(program, opened)
     nodes = list(program.nodes)
     for at, node in enumerate(nodes):
         if at in opened:
@@ -74,23 +74,6 @@ def _acts(definition: OpDef) -> bool:
         inner = [operation.definition for function in functions for operation in function.operations]
         return any(isinstance(each, (CheckNumerics, Random)) or (each.stateful and _acts(each)) for each in inner)
     return definition.access != "read" and not isinstance(definition, _UNORDERED)
-
-
-def _alive(program: Program, opened: set[int]) -> list[bool]:
-    """For each node, whether it runs when the opened gates wait for nothing."""
-    found = [False] * len(program.nodes)
-    for ref in program.fetches:
-        found[ref.node] = True
-    for target in program.targets:
-        found[target] = True
-    for at in range(len(program.nodes) - 1, -1, -1):
-        if found[at]:
-            node = program.nodes[at]
-            for ref in node.inputs:
-                found[ref.node] = True
-            for control in () if at in opened else node.controls:
-                found[control] = True
-    return found
 
 
 def _as_ordered(program: Program, changed: Program, report: Report) -> Program:
