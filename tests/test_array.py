@@ -22,7 +22,7 @@ from weft.graph.ops.placeholders import placeholder
 from weft.graph.ops.ranges import linspace, range_, sequence_mask
 from weft.graph.ops.reordering import invert_permutation, reverse, reverse_sequence, roll, space_to_depth
 from weft.graph.ops.rows import add_rows
-from weft.graph.ops.segments import segment_sum, unsorted_segment_sum
+from weft.graph.ops.segments import segment_sum, unique, unique_with_counts, unsorted_segment_sum
 from weft.graph.ops.selecting import boolean_mask, in_top_k, top_k, where, where_v2
 from weft.graph.ops.sizes import shape
 from weft.graph.ops.slicing import slice_, strided_slice
@@ -257,3 +257,9 @@ def test_densifying_warns_only_when_it_is_large() -> None:
         warnings.simplefilter("error")
         convert_to_tensor(IndexedSlices(rows, index, constant([99_999_999, 1])))
         convert_to_tensor(IndexedSlices(rows, index, placeholder("int32", [2])))
+
+
+def test_unique_gives_its_results_by_tensorflows_names() -> None:
+    counted = unique_with_counts([7, 7, 1])
+    assert run(unique([7, 7, 1]).idx).tolist() == [0, 0, 1]
+    assert [run(each).tolist() for each in (counted.y, counted.idx, counted.count)] == [[7, 1], [0, 0, 1], [2, 1]]

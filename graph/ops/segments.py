@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -187,19 +187,32 @@ def segment_sum(data: Any, segment_ids: Any, name: str | None = None) -> Tensor:
     return SegmentSum()(convert_to_tensor(data), convert_to_tensor(segment_ids), name=name)
 
 
-def unique(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor]:
-    """The distinct values of a vector in the order they first occur, and each element's number among them.
+class UniqueValues(NamedTuple):
+    """What `unique` returns."""
+
+    y: Tensor
+    idx: Tensor
+
+
+class CountedValues(NamedTuple):
+    """What `unique_with_counts` returns."""
+
+    y: Tensor
+    idx: Tensor
+    count: Tensor  # type: ignore[assignment]  # TensorFlow's name for it, which tuples have for a method
+
+
+def unique(x: Any, out_idx: Any = int32, name: str | None = None) -> UniqueValues:
+    """The distinct values of a vector in the order they first occur (`y`), and each element's number among them (`idx`).
 
     Source: `tf.unique`. Raises ValueError for another rank.
     """
-    values, index = Unique(as_dtype(out_idx)).outputs(convert_to_tensor(x), name=name)
-    return values, index
+    return UniqueValues(*Unique(as_dtype(out_idx)).outputs(convert_to_tensor(x), name=name))
 
 
-def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """As `unique`, and how often each value occurs. Source: `tf.unique_with_counts`."""
-    values, index, counts = UniqueWithCounts(as_dtype(out_idx)).outputs(convert_to_tensor(x), name=name)
-    return values, index, counts
+def unique_with_counts(x: Any, out_idx: Any = int32, name: str | None = None) -> CountedValues:
+    """As `unique`, and how often each value occurs (`count`). Source: `tf.unique_with_counts`."""
+    return CountedValues(*UniqueWithCounts(as_dtype(out_idx)).outputs(convert_to_tensor(x), name=name))
 
 
 def flat(slices: IndexedSlices) -> IndexedSlices:
