@@ -1,0 +1,132 @@
+"""Hosts of their own on one machine: network namespaces on a bridge, with a node of one Ray cluster in each."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+RAY = ["-P", "-m", "ray.scripts.scripts"]
+PORT = 6379
+
+
+def reason_against() -> str:
+    """Why there can be no hosts here; "" where there can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "network namespaces need Linux and root"
+    if shutil.which("ip") is None:
+        return "network namespaces need `ip` (Debian: iproute2)"
+    name = f"weft{secrets.token_hex(3)}"
+    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"no network namespace can be made here: {made.stderr.strip()}"
+    _ip("netns", "del", name)
+    return ""
+
+
+class Hosts:
+    """So many hosts with addresses of one network, the first of which is the head of a Ray cluster with a CPU on each."""
+
+    def __init__(self, count: int, stack: ExitStack) -> None:
+        mark, self._stack = secrets.token_hex(2), stack
+        subnet = f"10.{64 + secrets.randbelow(64)}.{secrets.randbelow(256)}"
+        self.addresses = [f"{subnet}.{number + 1}" for number in range(count)]
+        self._names = [f"weft-{mark}-{number}" for number in range(count)]
+        self._links = [f"wf{mark}{number}" for number in range(count)]
+        self._token = secrets.token_hex(32)
+        bridge = f"wf{mark}b"
+        _ip("link", "add", bridge, "type", "bridge")
+        stack.callback(_ip, "link", "del", bridge)
+        _ip("link", "set", bridge, "up")
+        for name, link, address in zip(self._names, self._links, self.addresses, strict=True):
+            self._connect(name, link, address, bridge)
+        self.folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie in it, and their names have a limit
+        stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        # Ray starts some of its processes by a shell without quoting, and the checkout may lie under a path with a space.
+        Path(self.folder, "venv").symlink_to(sys.prefix)
+        self._python = str(Path(self.folder, "venv", "bin", "python"))
+
+    def _connect(self, name: str, link: str, address: str, bridge: str) -> None:
+        _ip("netns", "add", name)
+        self._stack.callback(self._remove, name)
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", name)
+        _ip("link", "set", link, "master", bridge, "up")
+        _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        for device in ("eth0", "lo"):
+            _ip("-n", name, "link", "set", device, "up")
+
+    def _remove(self, name: str) -> None:
+        _kill_all(name)
+        _ip("netns", "del", name)
+
+    @property
+    def ray(self) -> str:
+        """Where the Ray cluster listens."""
+        return f"{self.addresses[0]}:{PORT}"
+
+    def start_ray(self) -> None:
+        """Start a Ray node on each host."""
+        common = ["--num-cpus=1", "--disable-usage-stats", f"--object-store-memory={100 << 20}"]
+        head = [f"--port={PORT}", "--head", "--include-dashboard=false", f"--temp-dir={self.folder}"]
+        for number, address in enumerate(self.addresses):
+            where = [f"--address={self.ray}"] if number else head
+            with self.running(number, [*RAY, "start", *where, f"--node-ip-address={address}", *common]) as process:
+                output, _ = process.communicate(timeout=60)
+            assert process.returncode == 0, output
+
+    @contextmanager
+    def running(self, number: int, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+        """A block in which Python runs on a host."""
+        environment = dict(os.environ) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
+        environment["RAY_TMPDIR"] = self.folder
+        environment.pop("RAY_ADDRESS", None)
+        with subprocess.Popen(
+            ["ip", "netns", "exec", self._names[number], self._python, *arguments],
+            env=environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def cut(self, number: int) -> None:
+        """Pull a host's cable."""
+        _ip("link", "set", self._links[number], "down")
+
+    def kill(self, number: int) -> None:
+        """End all that runs on a host, at once."""
+        _kill_all(self._names[number])
+
+
+@contextmanager
+def hosts(count: int) -> Iterator[Hosts]:
+    """So many hosts, gone after the block with all that ran on them."""
+    with ExitStack() as stack:
+        yield Hosts(count, stack)
+
+
+def _kill_all(name: str) -> None:
+    deadline = time.monotonic() + 10
+    while pids := _ip("netns", "pids", name).split():
+        assert time.monotonic() < deadline, f"still running on {name}: {pids}"
+        for pid in pids:
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.02)
+
+
+def _ip(*arguments: Any) -> str:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+    return done.stdout

@@ -1,0 +1,53 @@
+"""What tests run on several hosts: the training of test_cluster.py, or steps until one fails, told in lines of JSON."""
+
+import json
+import sys
+import time
+
+import numpy as np
+import weft as wf
+
+
+def endless(address: str, heartbeat: float) -> None:
+    """Steps over all tasks; a line for the tasks, one when steps run, and one for the error that ends them."""
+    with wf.device("/job:ps/task:0"):
+        total = wf.Variable(wf.zeros([1000]))
+    parts = []
+    for number in range(2):
+        with wf.device(f"/job:worker/task:{number}"):
+            parts.append(wf.square(total) + 1.0)
+    step = total.assign_add(wf.add_n(parts) * 1e-3)
+    with (
+        wf.cluster.start({"ps": 1, "worker": 2}, address=address, heartbeat_timeout=heartbeat) as cluster,
+        wf.Session(cluster.target) as session,
+    ):
+        tell(tasks={task.name: task.addresses["tcp"] for task in cluster.tasks})
+        session.run(wf.global_variables_initializer())
+        session.run(step)
+        tell(running=True)
+        last = time.monotonic()
+        try:
+            while True:
+                session.run(step)
+                last = time.monotonic()
+        except wf.errors.OpError as error:
+            tell(error=type(error).__name__, message=error.message, seconds=time.monotonic() - last)
+
+
+def training(address: str) -> None:
+    """The values that training ends with, in one process and on the hosts."""
+    from test_cluster import train
+
+    local = train("", steps=5)
+    with wf.cluster.start({"ps": 1, "worker": 2}, address=address) as cluster:
+        there = train(cluster.target, steps=5)
+        tell(tasks={task.name: task.addresses["tcp"] for task in cluster.tasks})
+    tell(values=len(there), same=there == local, finite=bool(np.isfinite(np.frombuffer(there[-3], np.float32)).all()))
+
+
+def tell(**what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    endless(sys.argv[2], float(sys.argv[3])) if sys.argv[1] == "endless" else training(sys.argv[2])
