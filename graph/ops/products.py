@@ -156,9 +156,9 @@ def _apart(b: Any, a: Any) -> Any:
 #: A transposed view, not a copy: BLAS reads it as it is.
 _PLAIN: dict[tuple[bool, bool], Form] = {
     (False, False): np.matmul,
-    (True, False): lambda x, y, out=None: np.matmul(x.T, _apart(y, x), out),
-    (False, True): lambda x, y, out=None: np.matmul(x, _apart(y.T, x), out),
-    (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
+    (True, False): lambda x, y, out=None: np.matmul(np.transpose(x), _apart(y, x), out),
+    (False, True): lambda x, y, out=None: np.matmul(x, _apart(np.transpose(y), x), out),
+    (True, True): lambda x, y, out=None: np.matmul(np.transpose(x), np.transpose(y), out),
 }
 
 _HALF: dict[tuple[bool, bool], Form] = {

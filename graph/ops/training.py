@@ -27,14 +27,13 @@ def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 
     Raises FailedPreconditionError for an uninitialized variable, InvalidArgumentError for a gradient of another shape.
     """
     shaped = slots[0].read() if grad is None else grad
-    flat = [updatable(slot, shaped) for slot in slots]
-    if shaped.ndim != 1:
-        flat = [target.reshape(-1, copy=False) for target in flat]
+    targets = [updatable(slot, shaped) for slot in slots]
+    flat = targets if shaped.ndim == 1 else [target.reshape(-1, copy=False) for target in targets]
     if grad is not None:
         for target in flat:
             if np.may_share_memory(grad, target):  # a view of the variable itself must not change under the update
                 grad = np.array(grad)
-        flat.append(grad.reshape(-1))
+        flat = [*flat, grad.reshape(-1)]
     size, dtype = flat[0].size, flat[0].dtype
     if size <= BLOCK:
         step(*flat, *scratch(dtype, size, work))

@@ -182,7 +182,7 @@ def _written(definition: Any, handle: TensorLike, value: TensorLike) -> tuple[Sp
 def updatable(slot: Any, value: Any) -> Array:
     """The variable's memory, to be changed by a value of its shape. Raises InvalidArgumentError, FailedPreconditionError."""
     target: Array = slot.read()
-    if target.shape != value.shape:
+    if target.shape != np.shape(value):
         raise errors.InvalidArgumentError(
             None, None,
             f"Cannot update variable {slot.name} of shape {shapes.text(target.shape)} using a tensor of shape "
