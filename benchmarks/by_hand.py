@@ -14,6 +14,9 @@ from workloads import Array, Case
 
 Step = Callable[..., Any]
 
+#: Called with the array, axis, type and `out`; its declared signatures know `out` only by name.
+add_up: Any = np.add.reduce
+
 
 def like(arrays: dict[str, Array]) -> dict[str, Array]:
     return {name: np.empty_like(array) for name, array in arrays.items()}
@@ -47,17 +50,17 @@ class CrossEntropy:
         self.part = np.float32(1 / batch)
 
     def __call__(self, logits: Array, labels: Array) -> Any:
-        np.maximum.reduce(logits, 1, None, self.column, True)
+        np.maximum.reduce(logits, 1, None, out=self.column, keepdims=True)
         np.subtract(logits, self.column, out=logits)
         at_label = logits[self.rows, labels]
         np.exp(logits, out=logits)
-        np.add.reduce(logits, 1, None, self.column, True)
+        add_up(logits, 1, None, self.column, True)
         np.log(self.column[:, 0], out=self.terms)
         np.subtract(self.terms, at_label, out=self.terms)
         np.divide(logits, self.column, out=logits)
         logits[self.rows, labels] -= 1
         np.multiply(logits, self.part, out=logits)
-        return np.add.reduce(self.terms) * self.part
+        return add_up(self.terms) * self.part
 
 
 class Mlp(ByHand):
@@ -85,7 +88,7 @@ class Mlp(ByHand):
         above = h[2]
         for i in (2, 1, 0):
             below = h[i - 1] if i else x
-            np.add.reduce(above, 0, None, d[f"b{i}"])
+            add_up(above, 0, None, d[f"b{i}"])
             np.matmul(below.T, above, out=d[f"w{i}"])
             if i:
                 np.matmul(above, p[f"w{i}"].T, out=dh[i - 1])
@@ -127,7 +130,7 @@ class Lstm(ByHand):
         np.matmul(self.h, self.p["w0"], out=self.logits)
         np.add(self.logits, self.p["b0"], out=self.logits)
         loss = self.loss(self.logits, labels)
-        np.add.reduce(self.logits, 0, None, self.d["b0"])
+        add_up(self.logits, 0, None, self.d["b0"])
         np.matmul(self.h.T, self.logits, out=self.d["w0"])
         dh = np.matmul(self.logits, self.p["w0"].T, out=self.dh)
         self.dc[...] = 0
@@ -137,7 +140,7 @@ class Lstm(ByHand):
         if self.together:
             flat_z = self.dz.reshape(-1, 4 * self.width)
             np.matmul(self.xh.reshape(len(flat_z), -1).T, flat_z, out=self.d["w"])
-            np.add.reduce(flat_z, 0, None, self.d["b"])
+            add_up(flat_z, 0, None, self.d["b"])
         self.descend()
         return loss
 
@@ -186,7 +189,7 @@ class Lstm(ByHand):
             return
         dw, db = (self.d["w"], self.d["b"]) if first else (self.dw, self.db)
         np.matmul(self.xh[t].T, dz, out=dw)
-        np.add.reduce(dz, 0, None, db)
+        add_up(dz, 0, None, db)
         if not first:
             np.add(self.d["w"], dw, out=self.d["w"])
             np.add(self.d["b"], db, out=self.d["b"])
@@ -208,7 +211,7 @@ class Embedding(ByHand):
         np.matmul(self.rows, w, out=self.y)
         np.subtract(self.y, targets, out=self.y)
         np.square(self.y, out=self.squares)
-        loss = np.add.reduce(self.squares, None) * self.part
+        loss = add_up(self.squares, None) * self.part
         np.multiply(self.y, 2 * self.part, out=self.y)
         np.matmul(self.rows.T, self.y, out=self.d["w"])
         np.multiply(self.y, w.T, out=self.drows)

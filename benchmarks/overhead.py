@@ -68,7 +68,9 @@ def measure(title: str, rounds: int, budget: float, size: str = "case") -> dict[
         for way, step in steps.items():
             found[way].append(turn(step, batches, count))
     medians = {way: statistics.median(times) for way, times in found.items()}
-    ratios = {way: statistics.median(a / b for a, b in zip(found[way], found[COLUMNS[0]], strict=True)) for way in found}
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(found[way], found[COLUMNS[0]], strict=True)) for way in found
+    }
     spread = {way: quartiles(times) / medians[way] for way, times in found.items()}
     return {"workload": title, "seconds": medians, "spread": spread, "ratio": ratios, "differs": apart}
 

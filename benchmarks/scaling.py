@@ -160,7 +160,12 @@ def threads(rounds: int, budget: float) -> list[dict[str, Any]]:
         found = {"1": one.turns, "2": two.turns}
         together = [sum(pair) / 4 for pair in zip(*(process.turns for process in both), strict=True)]
         rows.append(
-            {"workload": name, **medians(found), "ratio": ratio(found["1"], found["2"]), "machine": ratio(one.turns, together)}
+            {
+                "workload": name,
+                **medians(found),
+                "ratio": ratio(found["1"], found["2"]),
+                "machine": ratio(one.turns, together),
+            }
         )
     return rows
 
@@ -216,7 +221,7 @@ def main(
     """Measure how the speed of a step grows."""
     if step is not None:
         return serve(json.loads(step))
-    tables = {
+    tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "batches": lambda: batches(rounds, budget, count),
         "sizes": lambda: sizes(rounds, budget),
         "threads": lambda: threads(rounds, budget),

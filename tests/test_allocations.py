@@ -73,10 +73,8 @@ def growth(step: Callable[..., Any], batch: tuple[Any, ...]) -> int:
 def built(workload: str, steps: int, mode: str) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """A workload with a batch of 16: what a hidden layer gives has 8 or 16 KB, and the arrays of the loss are small."""
     workloads, models = importlib.import_module("workloads"), importlib.import_module("models_weft")
-    if workload == "mlp_small":
-        case = workloads.mlp("sgd", 0.1, 16, 64, 128, 128, 10)
-    else:
-        case = workloads.lstm(steps, 16, 128, 256)
+    lstm = workload == "lstm_unrolled"
+    case = workloads.lstm(steps, 16, 128, 256) if lstm else workloads.mlp("sgd", 0.1, 16, 64, 128, 128, 10)
     return models.build(workload, case, mode, 1), case.batches[0]
 
 

@@ -20,8 +20,11 @@ LARGE = 4096
 
 
 def neutral(x: Any, k: int) -> Any:
-    ways: list[Callable[[], Any]] = [lambda: x * 1.0, lambda: x + wf.constant(-0.0), lambda: -(-x), lambda: x - 0.0]
-    return [*ways, lambda: x / 1.0, lambda: x + 0.0, lambda: x * 0.0][k % 7]()
+    ways: list[Callable[[], Any]] = [
+        lambda: x * 1.0, lambda: x + wf.constant(-0.0), lambda: wf.negative(-x), lambda: x - 0.0, lambda: x / 1.0,
+        lambda: x + 0.0, lambda: x * 0.0,
+    ]  # fmt: skip
+    return ways[k % len(ways)]()
 
 
 def square(x: Any, k: int) -> Any:
@@ -38,7 +41,7 @@ STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "shapes": lambda x, y, k: x + wf.cast(wf.size(y) * k, wf.float32),
     "broadcasts": lambda x, y, k: wf.reshape(wf.broadcast_to(y[:4], [3, 4]) * square(x, 0), [SIZE]),
     "equals": lambda x, y, k: wf.sin(x * y) + wf.sin(x * y),
-    "sum of two": lambda x, y, k: wf.add_n([x, y][: 1 + k % 2]),
+    "sum of two": lambda x, y, k: wf.add_n([x, y]),
     "product": lambda x, y, k: wf.reshape(wf.matmul(wf.transpose(square(x, 1)), square(y, 1)), [9])[:1] + x,
     "gate": lambda x, y, k: wf.tuple([x * y, y - x])[k % 2],
     "long sum": lambda x, y, k: wf.add_n([wf.tile(z, [LARGE]) for z in (x, y, x * y, x - y)])[:SIZE],
@@ -66,6 +69,11 @@ def build(recipe: Recipe) -> tuple[wf.Tensor, list[wf.Variable], list[Any]]:
     return fed, [a, b, c], [*values[2:], *updates]
 
 
+def same_nan(value: Any) -> Any:
+    """With one NaN for all: which sign that of inf - inf has, or of two NaNs, depends on the loop that NumPy takes."""
+    return np.where(np.isnan(value), np.float32(np.nan), value)
+
+
 def bits(recipe: Recipe) -> list[bytes]:
     """What is fetched and what the variables hold afterwards."""
     with wf.Graph().as_default():
@@ -73,7 +81,7 @@ def bits(recipe: Recipe) -> list[bytes]:
         with wf.Session(config=wf.ConfigProto(race_check="off")) as sess:
             sess.run(wf.global_variables_initializer())
             found = [value for value in sess.run(fetches, {fed: NUMBERS}) if value is not None]
-            return [np.asarray(value).tobytes() for value in [*found, *sess.run(variables)]]
+            return [same_nan(value).tobytes() for value in [*found, *sess.run(variables)]]
 
 
 def use(patch: pytest.MonkeyPatch, *names: str) -> None:
@@ -93,7 +101,7 @@ BEFORE = {"drop dead": "open gates"}
 def test_a_pass_alone_keeps_every_bit_and_finds_something_to_do(name: str) -> None:
     done: Counter[str] = Counter()
 
-    @settings(max_examples=25, deadline=None, derandomize=True)
+    @settings(max_examples=50, deadline=None, derandomize=True)
     @given(recipes)
     def check(recipe: Recipe) -> None:
         with pytest.MonkeyPatch.context() as patch:

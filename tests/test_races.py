@@ -203,7 +203,9 @@ def test_what_is_found_is_what_a_search_for_each_pair_finds(
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=14), st.data())
-def test_many_accesses_to_one_variable_are_followed_in_parts(steps: list[tuple[bool, int]], data: st.DataObject) -> None:
+def test_many_accesses_to_one_variable_are_followed_in_parts(
+    steps: list[tuple[bool, int]], data: st.DataObject
+) -> None:
     with wf.Graph().as_default():
         v = wf.Variable(0.0)
         made: list[wf.Operation] = []
@@ -221,9 +223,9 @@ def test_many_accesses_to_one_variable_are_followed_in_parts(steps: list[tuple[b
 def test_as_many_races_as_pairs_are_not_all_looked_at_for_a_warning() -> None:
     v = wf.Variable(0.0, name="v")
     writes = [v.assign(1.0, read_value=False) for _ in range(3000)]
-    with wf.Session(config=wf.ConfigProto(race_check="error")) as sess:
-        with pytest.raises(wf.errors.InvalidArgumentError, match="and at least 995 more"):
-            sess.run(writes)
+    session = wf.Session(config=wf.ConfigProto(race_check="error"))
+    with session as sess, pytest.raises(wf.errors.InvalidArgumentError, match="and at least 995 more"):
+        sess.run(writes)
 
 
 def steps_of(function: Callable[[], Any]) -> int:
