@@ -13,8 +13,9 @@ CREATED = $(VENV)/.weft-created
 EXAMPLES = $(VENV)/.weft-examples
 DEV = $(VENV)/.weft-dev
 
-# What `make bench` measures beside weft: an environment for each, with what pip is asked to put into it.
+# What `make bench` measures beside weft (WITH="tf jax" chooses): an environment for each, with what pip is asked to put into it.
 PEERS ?= .venv-peers
+WITH ?= tf torch jax
 BENCH = $(VENV)/.weft-bench
 tf = tensorflow-cpu==2.21.*
 torch = torch==2.13.* numpy
@@ -42,9 +43,8 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 	$(RUN) pytest $(ARGS)
 
-bench: $(BENCH) $(PEERS)/tf/made $(PEERS)/torch/made $(PEERS)/jax/made ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
-	"$(VENV)/bin/python" benchmarks/local.py --python tf="$(PEERS)/tf/bin/python" --python torch="$(PEERS)/torch/bin/python" \
-		--python jax="$(PEERS)/jax/bin/python" $(ARGS)
+bench: $(BENCH) $(WITH:%=$(PEERS)/%/made) ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
+	"$(VENV)/bin/python" benchmarks/local.py $(foreach peer,$(WITH),--python $(peer)="$(PEERS)/$(peer)/bin/python") $(ARGS)
 
 check: $(DEV) ## Everything that is checked without running: lint, format, types, imports
 	@$(MAKE) --no-print-directory --keep-going lint types imports

@@ -11,6 +11,7 @@ from ..graph import errors
 from ..graph.ir import Graph, Operation, Tensor
 from ..graph.shapes import Dims
 from ..graph.variable import Variable
+from .feeds import feeder
 from .fetches import Fetches, as_result
 from .pipeline import Request
 from .plan import StepPlan
@@ -46,14 +47,15 @@ class Prepared:
 class Call:
     """What is fetched, in what structure, and what is fed, in what order."""
 
-    __slots__ = ("_rebuild", "_sources", "fed", "prepared", "request", "runs")
+    __slots__ = ("_rebuild", "_sources", "feeders", "prepared", "request", "runs")
 
     def __init__(self, graph: Graph, fetches: Any, fed: Sequence[Tensor]) -> None:
         wanted = Fetches(graph, fetches)
         given = {tensor: index for index, tensor in enumerate(fed)}
         tensors = tuple(tensor for tensor in wanted.tensors if tensor not in given)
-        self.fed = tuple(fed)
-        self.request = Request(tensors, tuple(wanted.operations), self.fed)
+        self.request = Request(tensors, tuple(wanted.operations), tuple(fed))
+        #: What makes the array to feed of a value, for each tensor that is fed.
+        self.feeders = [feeder(tensor) for tensor in fed]
         #: Whether anything must be computed.
         self.runs = bool(tensors or wanted.operations)
         self.prepared: Prepared | None = None

@@ -293,10 +293,12 @@ class _Writer:
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
         arguments = [self._value(slot) for slot in run.inputs]
-        if True in run.contiguous:
-            strided = zip(arguments, run.contiguous, strict=True)
-            arguments = [f"row_major({value})" if row else value for value, row in strided]
         out = self._out(run) if kernel.takes_out or run.copied else ""
+        if True in run.contiguous:
+            # An elementwise kernel of one input gets it in its own buffer: a kernel may work in place, if it is given that.
+            there = f", {out}" if out and kernel.takes_out and kernel.elementwise and _is_in_form(run) else ""
+            strided = zip(arguments, run.contiguous, strict=True)
+            arguments = [f"row_major({value}{there})" if row else value for value, row in strided]
         if self.arrays and kernel.takes_out and not out and run.output_specs[0].dims == ():
             self.scalars.update(run.outputs)
         if kernel.takes_out and out:
@@ -360,8 +362,17 @@ def _alone(write: Callable[..., Any], place: int, *values: Any) -> Any:
             slot.changing = False
 
 
-def _row_major(array: Any) -> Any:
-    return np.asarray(array, order="C")
+def _is_in_form(run: Run) -> bool:
+    """Whether there is one input, of the result's type and shape."""
+    given, made = run.input_specs, run.output_specs
+    return len(given) == len(made) == 1 and given[0].dtype is made[0].dtype and given[0].dims == made[0].dims
+
+
+def _row_major(array: Any, out: Any = None) -> Any:
+    if out is None or array.flags.c_contiguous:
+        return np.asarray(array, order="C")
+    np.copyto(out, array)
+    return out
 
 
 def _own(array: Any) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..graph import shapes
-from ..graph.dtypes import float32, float64
+from ..graph.dtypes import float32, float64, resource
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Tensor
 from ..graph.ops.literal import fed_array
@@ -100,6 +101,22 @@ def feed_array(tensor: Tensor, value: Any) -> Any:
             f"Cannot feed value of shape {array.shape} for Tensor {tensor.name}, which has shape {tensor.shape}"
         )
     return array
+
+
+def feeder(tensor: Tensor) -> Callable[[Any], Any]:
+    """`feed_array` for one tensor, with what it asks of that looked up once: most values are arrays that fit."""
+    kind = tensor.dtype.np
+    if tensor.dtype is resource or kind.kind == "O":
+        return partial(feed_array, tensor)
+    #: What is known of a full shape stays as it is; of others, the program may say more later.
+    dims = tensor.dims if shapes.is_full(tensor.dims) else None
+
+    def feed(value: Any) -> Any:
+        if type(value) is np.ndarray and value.dtype == kind and value.shape == dims and value.flags.c_contiguous:
+            return value
+        return feed_array(tensor, value)
+
+    return feed
 
 
 def _converted(tensor: Tensor, value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from ..graph import errors
@@ -22,8 +23,9 @@ from .prune import prune, unfed_placeholders
 #: So many accesses are followed through the program at once, a bit each.
 AT_ONCE = 4096
 
-#: How many races a warning or an error spells out.
+#: How many races a warning or an error spells out, and how many it counts: there may be as many as pairs of operations.
 SPELLED_OUT = 5
+COUNTED = 1000
 
 #: What a session may do about races, under `ConfigProto(race_check=...)`.
 CHOICES = ("warn", "error", "off")
@@ -61,18 +63,18 @@ class _Access(NamedTuple):
     kind: str
 
 
-def races(program: Program, names: Mapping[str, str] | None = None) -> list[Race]:
-    """The races of a pruned program and of the functions in it, in its order. `names`: the variables that feeds stand for.
+def races(program: Program, names: Mapping[str, str] | None = None) -> Iterator[Race]:
+    """The races of a pruned program and of the functions in it. `names`: the variables that feeds stand for.
 
-    Linear in the program for each `AT_ONCE` accesses to variables that are written at all.
+    Linear in the program for each `AT_ONCE` accesses to variables that are written at all, and in what is found.
     """
-    found = _inside_of_functions(program, names or {})
+    yield from _inside_of_functions(program, names or {})
     accesses = _accesses(program, names or {})
     if accesses:
         needs = _needs(program)
         for group in _groups(accesses):
-            found += [_race(program, *pair) for pair in _unordered(needs, group)]
-    return found
+            for pair in _unordered(needs, group):
+                yield _race(program, *pair)
 
 
 def ordered_before(program: Program, changed: Program) -> list[tuple[int, int]]:
@@ -105,19 +107,20 @@ def find_races(fetches: Any, feeds: Sequence[Any] = (), graph: Graph | None = No
     fed = dict.fromkeys(tensor for key in feeds for tensor in fed_tensors(graph, key))
     fed.update(dict.fromkeys(unfed_placeholders(wanted.tensors, wanted.operations, fed)))
     tensors = [tensor for tensor in wanted.tensors if tensor not in fed]
-    return races(prune(tensors, list(wanted.operations), list(fed)))
+    return list(races(prune(tensors, list(wanted.operations), list(fed))))
 
 
 def check(program: Program, choice: str) -> None:
     """Warn of races, or refuse them. Raises InvalidArgumentError for the choice "error"."""
     if choice == "off":
         return
-    found = races(program)
+    found = list(islice(races(program), COUNTED))
     if not found:
         return
     lines = [f"  {race}" for race in found[:SPELLED_OUT]]
     if len(found) > SPELLED_OUT:
-        lines.append(f"  and {len(found) - SPELLED_OUT} more: wf.find_races(fetches) lists them all")
+        least = "at least " if len(found) == COUNTED else ""
+        lines.append(f"  and {least}{len(found) - SPELLED_OUT} more: wf.find_races(fetches) lists them all")
     text = "\n".join(["Accesses to variables that nothing orders:", *lines, _ADVICE])
     if choice == "error":
         raise errors.InvalidArgumentError(None, found[0].operations[1], text)
@@ -150,28 +153,68 @@ def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Acc
     }
 
 
-def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[list[_Access]]]:
+class _Part(NamedTuple):
+    """Some of a variable's accesses, `start` to `end`, of which is found out what depends on them."""
+
+    accesses: list[_Access]
+    start: int
+    end: int
+
+
+def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[_Part]]:
     """The variables' accesses, so many together as are followed at once."""
-    group: list[list[_Access]] = []
-    size = 0
+    group: list[_Part] = []
+    room = AT_ONCE
     for each in accesses.values():
-        if group and size + len(each) > AT_ONCE:
-            yield group
-            group, size = [], 0
-        group.append(each)
-        size += len(each)
+        for start in range(0, len(each), AT_ONCE):
+            end = min(start + AT_ONCE, len(each))
+            if end - start > room:
+                yield group
+                group, room = [], AT_ONCE
+            group.append(_Part(each, start, end))
+            room -= end - start
     if group:
         yield group
 
 
-def _unordered(needs: Sequence[Sequence[int]], group: Sequence[list[_Access]]) -> Iterator[tuple[_Access, _Access]]:
+class _Followed:
+    """A part of a variable's accesses on the way through a program: which of them came, a bit each from `first` on."""
+
+    __slots__ = ("all", "first", "part", "writes")
+
+    def __init__(self, part: _Part, first: int) -> None:
+        self.part, self.first = part, first
+        self.all = self.writes = 0
+
+    def unordered(self, index: int, bits: int) -> Iterator[tuple[_Access, _Access]]:
+        """The pairs of the access of that index with earlier ones that it does not depend on: its bits say on which it does."""
+        access = self.part.accesses[index]
+        free = (self.all if access.kind == "write" else self.writes) & ~bits
+        while free:
+            bit = free.bit_length() - 1
+            free ^= 1 << bit
+            yield self.part.accesses[self.part.start + bit - self.first], access
+
+    def note(self, index: int) -> int:
+        """The bit of an access, which from now on is an earlier one; 0 where it is of another part."""
+        if index >= self.part.end:
+            return 0
+        bit = 1 << (self.first + index - self.part.start)
+        self.all |= bit
+        if self.part.accesses[index].kind == "write":
+            self.writes |= bit
+        return bit
+
+
+def _unordered(needs: Sequence[Sequence[int]], group: Sequence[_Part]) -> Iterator[tuple[_Access, _Access]]:
     """The pairs of accesses, at least one a write, of which neither depends on the other. `needs`: the nodes each waits for."""
-    own: dict[int, list[tuple[int, list[_Access]]]] = {}  # at a node: the bit of its access, and those before it
-    bit = 0
-    for accesses in group:
-        for index, access in enumerate(accesses):
-            own.setdefault(access.node, []).append((bit, accesses[: index + 1]))
-            bit += 1
+    own: dict[int, list[tuple[_Followed, int]]] = {}
+    count = 0
+    for part in group:
+        followed = _Followed(part, count)
+        count += part.end - part.start
+        for index in range(part.start, len(part.accesses)):
+            own.setdefault(part.accesses[index].node, []).append((followed, index))
     start = min(own)
     before: list[int] = []  # which accesses each node depends on, or is
     for position in range(start, max(own) + 1):
@@ -180,11 +223,9 @@ def _unordered(needs: Sequence[Sequence[int]], group: Sequence[list[_Access]]) -
             if needed >= start and (more := before[needed - start]) is not bits:
                 both = bits | more
                 bits = more if both == more else both  # the same object where it can be: most nodes add nothing
-        for bit, (*earlier, access) in own.get(position, ()):
-            for back, other in enumerate(reversed(earlier), 1):
-                if "write" in (other.kind, access.kind) and not bits >> (bit - back) & 1:
-                    yield other, access
-            bits |= 1 << bit
+        for followed, index in own.get(position, ()):
+            yield from followed.unordered(index, bits)
+            bits |= followed.note(index)
         before.append(bits)
 
 
@@ -197,9 +238,8 @@ def _race(program: Program, first: _Access, second: _Access) -> Race:
     return Race(first.variable, (first.kind, second.kind), (one, other))
 
 
-def _inside_of_functions(program: Program, names: Mapping[str, str]) -> list[Race]:
+def _inside_of_functions(program: Program, names: Mapping[str, str]) -> Iterator[Race]:
     """The races between operations of one branch, or of one loop's body."""
-    found: list[Race] = []
     for node in program.nodes:
         match node.definition:
             case If(then, orelse):
@@ -215,5 +255,4 @@ def _inside_of_functions(program: Program, names: Mapping[str, str]) -> list[Rac
         }
         for function in functions if handles else ():
             inner = prune(function.outputs, (), function.inputs)
-            found += races(inner, {function.inputs[index].name: name for index, name in handles.items()})
-    return found
+            yield from races(inner, {function.inputs[index].name: name for index, name in handles.items()})

@@ -21,7 +21,7 @@ from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, chec
 from .engine import engine_for, scheme_of
 from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
-from .feeds import fed_tensors, feed_array, flatten_feeds, parts_of
+from .feeds import fed_tensors, flatten_feeds, parts_of
 from .fetches import Fetches
 from .partial import PartialStep
 from .pipeline import Request
@@ -121,7 +121,7 @@ class Session:
         if call is None:
             call, feeds = self._new_call(key, fetches, feed_dict)
         elif feed_dict:
-            feeds = [feed_array(tensor, value) for tensor, value in zip(call.fed, feed_dict.values(), strict=True)]
+            feeds = [feed(value) for feed, value in zip(call.feeders, feed_dict.values(), strict=True)]
         else:
             feeds = []
         return self._finish(call, feeds, options, run_metadata)
@@ -250,17 +250,17 @@ class Session:
         keys = list(feed_list or ())
         tensors = [fed_tensors(self._graph, key) for key in keys]
         call = Call(self._graph, fetches, [tensor for several in tensors for tensor in several])
-        fed, counts = call.fed, [len(several) for several in tensors]
+        feeders, counts = call.feeders, [len(several) for several in tensors]
 
         def run(*values: Any, options: RunOptions | None = None, run_metadata: RunMetadata | None = None) -> Any:
             if len(values) != len(keys):
                 raise TypeError(f"this callable takes {len(keys)} feeds, got {len(values)}")
             if self._closed:
                 raise RuntimeError(_CLOSED)
-            if len(keys) != len(fed):
+            if len(keys) != len(feeders):
                 parts = (parts_of(*each) for each in zip(keys, values, counts, strict=True))
                 values = tuple(part for several in parts for part in several)
-            feeds = [feed_array(tensor, value) for tensor, value in zip(fed, values, strict=True)]
+            feeds = [feed(value) for feed, value in zip(feeders, values, strict=True)]
             return self._finish(call, feeds, options, run_metadata)
 
         return run if accept_options else lambda *values: run(*values)

@@ -1,7 +1,10 @@
 """Races: the accesses to a variable that nothing orders are found from the graph, and a random order shows them."""
 
 import re
+import sys
 import warnings
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -197,6 +200,67 @@ def test_what_is_found_is_what_a_search_for_each_pair_finds(
                 if same and "write" in (one.definition.access, other.definition.access) and not reaches(program, i, j):
                     expected.add(frozenset((one.origin, other.origin)))
         assert {frozenset(race.operations) for race in races(program)} == expected
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=14), st.data())
+def test_many_accesses_to_one_variable_are_followed_in_parts(
+    steps: list[tuple[bool, int]], data: st.DataObject
+) -> None:
+    with wf.Graph().as_default():
+        v = wf.Variable(0.0)
+        made: list[wf.Operation] = []
+        for writes, back in steps:
+            with wf.control_dependencies(made[-1 - back : len(made) - back] if data.draw(st.booleans()) else []):
+                made.append(v.assign(1.0, read_value=False) if writes else v.read_value().op)
+        whole = wf.find_races(made)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(races_module, "AT_ONCE", 3)
+            parts = wf.find_races(made)
+    assert len(parts) == len(whole)
+    assert set(parts) == set(whole)
+
+
+def test_as_many_races_as_pairs_are_not_all_looked_at_for_a_warning() -> None:
+    v = wf.Variable(0.0, name="v")
+    writes = [v.assign(1.0, read_value=False) for _ in range(3000)]
+    session = wf.Session(config=wf.ConfigProto(race_check="error"))
+    with session as sess, pytest.raises(wf.errors.InvalidArgumentError, match="and at least 995 more"):
+        sess.run(writes)
+
+
+def steps_of(function: Callable[[], Any]) -> int:
+    """How many lines of the race check run."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return note if frame.f_code.co_filename == races_module.__file__ else None
+
+    before = sys.gettrace()
+    sys.settrace(note)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("kind", ["one variable", "many variables"])
+def test_the_work_grows_with_the_program_and_not_with_the_pairs(kind: str) -> None:
+    def work(count: int) -> int:
+        with wf.Graph().as_default():
+            last: list[wf.Operation] = []
+            v = wf.Variable(0.0)
+            for _ in range(count):
+                v = v if kind == "one variable" else wf.Variable(0.0)
+                for _ in range(1 if kind == "one variable" else 2):
+                    with wf.control_dependencies(last):
+                        last = [v.assign_add(1.0, read_value=False)]
+            program = pipeline.cut(pipeline.Request((), tuple(last), ()))
+            return steps_of(lambda: list(races(program)))
+
+    assert work(800) < 9 * work(100)
 
 
 def test_many_variables_are_followed_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,9 +138,9 @@ def slow(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make each sigmoid take that long."""
     compute = Sigmoid.compute
 
-    def wait(self: Any, x: Any) -> Any:
+    def wait(self: Any, x: Any, out: Any = None) -> Any:
         time.sleep(seconds)
-        return compute(self, x)
+        return compute(self, x, out)
 
     monkeypatch.setattr(Sigmoid, "compute", wait)
 

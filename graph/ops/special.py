@@ -27,11 +27,11 @@ _BLOCK = 16384
 class Sigmoid(Smooth):
     """1 / (1 + exp(-x))."""
 
-    def compute(self, x: Any) -> Any:
+    def compute(self, x: Any, out: Any = None) -> Any:
         # Where exp(-x) overflows the sigmoid is below the smallest normal number, and 1 / inf gives 0.
         x = np.asarray(x)
         wide = np.float32 if x.dtype.itemsize == 2 else x.dtype
-        y = np.asarray(np.negative(x, dtype=wide))
+        y = np.asarray(np.negative(x, out, dtype=wide, order="C"))
         with np.errstate(over="ignore"):
             np.exp(y, out=y)
         np.add(y, 1, out=y)

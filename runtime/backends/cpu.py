@@ -1,17 +1,22 @@
-"""The CPU backend, with the kernels that call others: those of branches, loops and fused operations."""
+"""The CPU backend, with the kernels that call others: those of branches, loops and fused operations, and some more."""
 
 from __future__ import annotations
 
+from ...graph.ops.array import ConcatV2
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
 from .blocks import fused
 from .functional import branching, looping, reading
+from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
 
 CPU = NumpyBackend()
 
+kernel_of(ConcatV2)(concat)
+kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inputs, outputs))
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, *_: reading(definition))

@@ -1,0 +1,30 @@
+"""Kernels of the CPU backend that write into their buffer what their definitions compute in arrays of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...graph.opdef import Spec
+from ...graph.ops.array import ConcatV2
+from ...graph.ops.special import Sigmoid
+from .kernels import Kernel
+
+
+def concat(definition: ConcatV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """Copied into the buffer, however the inputs lie in memory."""
+    axis = definition.axis
+
+    def run(*values: Any, out: Any = None) -> Any:
+        return np.concatenate(values, axis, out)
+
+    return Kernel(run, takes_out=True, strided=True)
+
+
+def sigmoid(definition: Sigmoid, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """All steps in the buffer. The first, which is exact, takes the input as it lies; then the buffer is row-major."""
+    dtype = outputs[0].dtype
+    if dtype.is_complex or dtype.size == 2:
+        return Kernel(definition.compute, elementwise=True)
+    return Kernel(definition.compute, takes_out=True, elementwise=True, strided=True, may_replace=((0,),))
