@@ -14,6 +14,7 @@ import numpy as np
 from ..graph import errors, shapes
 from ..graph.dtypes import resource
 from ..graph.opdef import Spec
+from ..graph.ops.signature import own
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
 from .arena import ALIGNMENT
@@ -223,9 +224,7 @@ class Writer:
             arguments = [f"row_major({value})" if row else value for value, row in strided]
         out = self._out(run, kernel) if kernel.takes_out or run.copied else ""
         if kernel.takes_out and out:
-            # NumPy's own functions take it by its place sooner than by its name.
-            by_place = isinstance(kernel.function, np.ufunc) and kernel.function.nin == len(arguments)
-            arguments.append(out if by_place else f"out={out}")
+            arguments.append(out if _takes_by_place(kernel.function, len(arguments)) else f"out={out}")
         elif kernel.exact and run.output_specs[0].dims != ():
             arguments.append("order='C'")  # whatever the order of the inputs
         call = f"{function}({', '.join(arguments)})"
@@ -260,6 +259,11 @@ class Writer:
         if count * spec.dtype.size < SMALLEST:
             return ""
         return f"{self._names.constant(memory_for(spec))}()"
+
+
+def _takes_by_place(function: Any, inputs: int) -> bool:
+    """Whether a function takes `out` by its place, which NumPy's do sooner than by its name, but for two that warn of it."""
+    return isinstance(function, np.ufunc) and function.nin == inputs and function not in (np.maximum, np.minimum)
 
 
 def memory_for(spec: Spec) -> Callable[[], Any]:
@@ -314,5 +318,21 @@ def _copy(array: Any, out: Any) -> Any:
     return out
 
 
-#: What the text of a plan calls by name.
-_HELPERS: dict[str, Any] = {"row_major": _row_major, "copy": _copy, "own": _own, "empty": np.empty}
+def _fresh(value: Any) -> Any:
+    return np.array(value, order="C") if isinstance(value, np.ndarray) else value
+
+
+def _tick() -> None:
+    pass
+
+
+#: What the text of a plan or a loop calls by name.
+_HELPERS: dict[str, Any] = {
+    "row_major": _row_major,
+    "copy": _copy,
+    "own": _own,
+    "empty": np.empty,
+    "fresh": _fresh,
+    "apart": own,
+    "tick": _tick,
+}
