@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any, Protocol
 
 from ..graph.state import State
@@ -103,7 +104,7 @@ class CompiledPlan:
         names = Names()
         writer = Writer(names, self.plan, self._backend, self._state, change, arrays, self._live)
         inputs = "feeds, send, receive, live" if len(self._ends) > 1 else "feeds, send, receive"
-        codes = []
+        codes: list[CodeType] = []
         for start, end in zip([0, *self._ends], self._ends, strict=False):
             written = writer.lines(self.plan.instructions[start:end])
             result = "".join(f"{each}, " for each in writer.results)

@@ -142,7 +142,8 @@ class _Text:
         if self.plan.records:
             own = [at for at in range(self.plan.variables) if at not in self.carried]
             self._add(*(f" x{at} = fresh(x{at})" for at in own))  # a tape keeps it longer than the step has it
-            self._add(*(f" k{at} = []; a{at} = k{at}.append" for at in range(self.plan.entries)), " n = 0")
+            self._add(*(f" k{at} = []; a{at} = k{at}.append" for at in range(self.plan.entries)))
+            self._add(*([] if self.plan.entries else [" n = 0"]))
 
     def _memory(self, place: Carried) -> str:
         if place.nbytes >= SMALLEST:
@@ -155,7 +156,10 @@ class _Text:
         plan = self.plan
         variables = range(plan.first, plan.variables)
         kept = results[len(variables) :]
-        self._add(*(f"  a{at}({value})" for at, value in enumerate(kept)), *(["  n += 1"] if plan.records else []))
+        self._add(
+            *(f"  a{at}({value})" for at, value in enumerate(kept)),
+            *(["  n += 1"] if plan.records and not plan.entries else []),
+        )
         pairs = [(f"x{at}", value) for at, value in zip(variables, results, strict=False) if value != f"x{at}"]
         moved = [(name, value) for name, value in pairs if "x" in value]  # all at once: they may change places
         if moved:
@@ -164,7 +168,8 @@ class _Text:
         self._add(*(f"  w{at}, u{at} = u{at}, w{at}" for at, place in self.carried.items() if place.twice))
         last = "".join(f"{self._last(at)}, " for at in variables)
         columns = "".join(f"k{at}, " for at in range(plan.entries))
-        self._add(f" return ({last}), ({columns}), {'n' if plan.records else 0}")
+        length = "0" if not plan.records else "len(k0)" if plan.entries else "n"
+        self._add(f" return ({last}), ({columns}), {length}")
 
     def _last(self, at: int) -> str:
         place = self.carried.get(at)

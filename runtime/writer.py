@@ -51,8 +51,8 @@ class Names:
         self._constants.append(value)
         return f"c{len(self._constants) - 1}"
 
-    def kernel(self, function: Callable[..., Any]) -> str:
-        """The name of a function."""
+    def kernel(self, function: Any) -> str:
+        """The name of a function, or of something else that is used often and stays the same."""
         name = self._kernels.get(id(function))
         if name is None:
             name = self._kernels[id(function)] = self.constant(function)
@@ -319,7 +319,9 @@ def _copy(array: Any, out: Any) -> Any:
 
 
 def _fresh(value: Any) -> Any:
-    return np.array(value, order="C") if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray) or value.nbytes < SMALLEST or value.dtype.hasobject:
+        return np.array(value, order="C") if isinstance(value, np.ndarray) else value
+    return _copy(value, RECYCLER.array(value.dtype, value.shape, value.nbytes))
 
 
 def _tick() -> None:
