@@ -12,6 +12,7 @@ from .carried import Carried
 from .compile import CompiledPlan
 from .failures import StepFailure
 from .frames import Frames
+from .inline import Step
 from .interrupt import Stopper, current_stopper
 from .pieces import piece_ends
 from .plan import Buffer, Instruction, Plan, Run
@@ -33,8 +34,8 @@ class LoopPlan:
     there are as many as there are rows. `records`: whether a tape is kept.
     """
 
-    condition: Plan | None
-    body: Plan
+    condition: Step | None
+    body: Step
     inputs: int
     variables: int
     first: int = 0
@@ -94,8 +95,20 @@ class _Text:
         #: The lines, and where each comes from.
         self.lines: list[str] = []
         self.origins: list[_Origin] = []
-        self.carried = {plan.first + at: place for at, place in plan.carried.items()} if _is_short(plan.body) else {}
+        #: Whether each iteration calls something.
+        self.calls = False
+        self.carried = (
+            {plan.first + at: place for at, place in plan.carried.items()} if _is_short(plan.body.plan) else {}
+        )
+        self.feeds = self._feeds()
         self._write()
+
+    def _feeds(self) -> list[str]:
+        """What stands for each feed; None for those that come nowhere."""
+        plan = self.plan
+        given = [at for step in (plan.condition, plan.body) if step is not None for at in step.given]
+        named = {*range(plan.first, plan.inputs), *plan.rows, *given}
+        return [f"x{at}" if at in named else "None" for at in range(max(named, default=0) + 1)]
 
     def _add(self, *lines: str, origin: _Origin = None) -> None:
         self.lines += lines
@@ -103,39 +116,50 @@ class _Text:
 
     def _write(self) -> None:
         plan = self.plan
-        named = {at for at in range(plan.inputs) if at >= plan.first} | set(plan.rows)
-        feeds = [f"x{at}" if at in named else "None" for at in range(max(plan.inputs, *plan.rows, 0) + 1)]
-        outer = [name for at, name in enumerate(feeds[: plan.inputs]) if at >= plan.first]
+        outer = self.feeds[plan.first : plan.inputs]
         self._add("def loop(values, rows):", *([f" {', '.join(outer)}, = values"] if outer else []))
         self._begin()
         if plan.condition is None:
             self._add(f" for {', '.join(f'x{at}' for at in plan.rows) + ',' if plan.rows else '_'} in rows:")
         else:
+            self._once(plan.condition, "g", " ")
             self._add(" while True:")
-            (test,) = self._step(plan.condition, feeds, "t", {}, arrays=False)
+            (test,) = self._plan(plan.condition.plan, "t", "  ")
             self._add(f"  if not {test}: break")
-        into = {place.slot: f"w{at}" for at, place in self.carried.items()}
-        results = self._step(plan.body, feeds, "v", into, arrays=True)
-        if not any(
-            isinstance(origin, CompiledPlan) or (origin and isinstance(origin[1], Run)) for origin in self.origins
-        ):
+        if plan.body.first is not None:
+            self._add("  if cold:")
+            self._once(plan.body, "h", "   ")
+            self._add("   cold = False")
+        results = self._plan(plan.body.plan, "v", "  ", {place.slot: f"w{at}" for at, place in self.carried.items()})
+        if not self.calls:
             self._add("  tick()")  # an interrupt takes effect where something is called
         self._end(results)
 
-    def _step(self, plan: Plan, feeds: Sequence[str], prefix: str, into: Mapping[int, str], arrays: bool) -> list[str]:
+    def _once(self, step: Step, prefix: str, indent: str) -> None:
+        """The lines of what is computed once."""
+        if step.first is not None:
+            for at, value in zip(step.given, self._plan(step.first, prefix, indent), strict=True):
+                self._add(f"{indent}x{at} = {value}")
+
+    def _plan(self, plan: Plan, prefix: str, indent: str, into: Mapping[int, str] | None = None) -> list[str]:
         """The lines of a plan, or the call of one that is too long for them; returns what its results are called."""
+        arrays, each_time = prefix != "t", prefix in "tv"
         if _is_short(plan):
-            writer = Writer(self.names, plan, self.backend, self.state, None, arrays, None, feeds, into, prefix)
+            writer = Writer(self.names, plan, self.backend, self.state, None, arrays, None, self.feeds, into, prefix)
             for line, instruction in writer.lines(plan.instructions):
-                self._add(f"  {line}", origin=(writer, instruction))
+                self._add(f"{indent}{line}", origin=(writer, instruction))
+                self.calls |= each_time and isinstance(instruction, Run)
             return writer.results
+        self.calls |= each_time
         called = CompiledPlan(plan, self.backend, self.state, arrays)
         name = self.names.framed(lambda _: called.new_frame())
-        self._add(f"  {prefix} = {name}(({', '.join(feeds)}, ), None, None)", origin=called)
+        self._add(f"{indent}{prefix} = {name}(({', '.join(self.feeds)}, ), None, None)", origin=called)
         return [f"{prefix}[{at}]" for at in range(len(called.fetches))]
 
     def _begin(self) -> None:
         """What is done before the first iteration."""
+        if self.plan.body.first is not None:
+            self._add(" cold = True")
         for at, place in self.carried.items():
             names = (f"w{at}", f"u{at}") if place.twice else (f"w{at}",)
             self._add(*(f" {name} = {self._memory(place)}" for name in names))
@@ -172,9 +196,13 @@ class _Text:
         self._add(f" return ({last}), ({columns}), {length}")
 
     def _last(self, at: int) -> str:
+        """A variable's last value, for the caller alone."""
         place = self.carried.get(at)
-        small = place is not None and place.nbytes < SMALLEST
-        return f"own(x{at})" if small else f"apart(x{at}, values)"
+        if place is not None and place.nbytes < SMALLEST:
+            return f"own(x{at})"
+        others = [f"x{other}" for other in range(self.plan.first, at) if other not in self.carried]
+        beside = f"(*values, {', '.join(others)})" if others else "values"
+        return f"apart(x{at}, {beside})"
 
 
 def _is_short(plan: Plan) -> bool:

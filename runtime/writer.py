@@ -318,6 +318,12 @@ def _copy(array: Any, out: Any) -> Any:
     return out
 
 
+def _apart(value: Any, others: Sequence[Any]) -> Any:
+    """A value that is given away: in memory that nobody else has, and that may be written to."""
+    value = own(value, others)
+    return value if not isinstance(value, np.ndarray) or value.flags.writeable else np.array(value, order="C")
+
+
 def _fresh(value: Any) -> Any:
     if not isinstance(value, np.ndarray) or value.nbytes < SMALLEST or value.dtype.hasobject:
         return np.array(value, order="C") if isinstance(value, np.ndarray) else value
@@ -335,6 +341,6 @@ _HELPERS: dict[str, Any] = {
     "own": _own,
     "empty": np.empty,
     "fresh": _fresh,
-    "apart": own,
+    "apart": _apart,
     "tick": _tick,
 }

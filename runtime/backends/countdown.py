@@ -18,7 +18,8 @@ from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ..carried import Carried, carried
-from ..inline import plan_of
+from ..hoist import unchanging
+from ..inline import step_of
 from ..loops import CompiledLoop, LoopPlan
 from ..plan import TakeFeed
 from .kernels import Backend, Kernel
@@ -78,12 +79,12 @@ def counting_down(backend: Backend, definition: While, down: Countdown, specs: l
     def bind(state: OpState) -> Any:
         shared = frozenset(range(len(specs)))  # what a tape holds is the tape's
         places: dict[int, Carried] = {}
-        body, _ = plan_of(
-            down.body, [*specs, *read], (), shared, backend,
+        body, _ = step_of(
+            down.body, [*specs, *read], (), shared, backend, unchanging(definition, len(specs)), len(specs) + len(read),
             lambda draft: places.update(carried(draft, range(1, count))),
         )  # fmt: skip
         # Of a read whose shape alone is used, nothing is left, and the tape does not hold it.
-        used = {instruction.index for instruction in body.instructions if isinstance(instruction, TakeFeed)}
+        used = {i.index for i in body.plan.instructions if isinstance(i, TakeFeed)}
         coming = {at: pair for at, pair in enumerate(down.reads, len(specs)) if at in used}
         rows = (0, *coming) if 0 in used else tuple(coming)
         plan = LoopPlan(None, body, len(specs), count, first=1, rows=rows, carried=places)

@@ -14,7 +14,8 @@ from ...graph.state import OpState
 from ...graph.tape import Tape
 from ..carried import Carried, carried
 from ..compile import CompiledPlan
-from ..inline import plan_of
+from ..hoist import unchanging
+from ..inline import plan_of, step_of
 from ..loops import CompiledLoop, LoopPlan
 from .countdown import countdown, counting_down
 from .kernels import Backend, Kernel
@@ -61,15 +62,12 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
         # What a tape keeps must not lie in the memory of an invariant, which may end before the tape does.
         shared = frozenset(range(count)) if saves else everything
         places: dict[int, Carried] = {}
-        test, _ = plan_of(definition.condition, specs, (), everything, backend)
-        body, entries = plan_of(
-            definition.body,
-            specs,
-            saves or (),
-            shared,
-            backend,
+        fixed, number = unchanging(definition, len(specs)), len(specs)
+        test, _ = step_of(definition.condition, specs, (), everything, backend, fixed, number)
+        body, entries = step_of(
+            definition.body, specs, saves or (), shared, backend, fixed, number + len(test.given),
             lambda draft: places.update(carried(draft, range(count))),
-        )
+        )  # fmt: skip
         recorded = saves is not None
         plan = LoopPlan(test, body, len(specs), count, entries=len(entries), records=recorded, carried=places)
         loop = CompiledLoop(plan, backend, state.session)
