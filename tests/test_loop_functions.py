@@ -20,7 +20,9 @@ STEPS = 4
 #: What a variable becomes: an operation, and which variables it takes.
 PLACES = st.integers(0, 3)
 CHANGES = st.tuples(
-    st.sampled_from(["same", "add", "mul", "sin", "less", "flip", "turn", "twice", "fixed", "kept"]), PLACES, PLACES
+    st.sampled_from(["same", "add", "mul", "sin", "less", "flip", "turn", "twice", "fixed", "kept", "apart"]),
+    PLACES,
+    PLACES,
 )
 
 
@@ -46,6 +48,8 @@ def changed(change: tuple[str, int, int], now: Sequence[Any], fixed: Any) -> Any
             return a * 2.0 + wf.tanh(a)
         case "fixed":
             return fixed
+        case "apart":
+            return a + wf.sin(fixed * 2.0) * fixed
     return a + fixed * 0.5
 
 
@@ -180,6 +184,98 @@ def test_a_tape_outlives_the_memory_that_the_first_value_lay_in() -> None:
         (found,) = session.run(wf.gradients(z, x), {x: feed})
     start = feed + 0.5
     np.testing.assert_allclose(found, 6 * np.cos(2 * start**4) * 4 * start**3, rtol=1e-12)
+
+
+# what is the same in each iteration
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What sigmoids were computed of."""
+    seen: list[Any] = []
+    compute = Sigmoid.compute
+
+    def note(self: Any, x: Any) -> Any:
+        seen.append(np.array(x))
+        return compute(self, x)
+
+    monkeypatch.setattr(Sigmoid, "compute", note)
+    return seen
+
+
+@pytest.mark.parametrize("times", [0, 1, 5])
+def test_the_body_computes_once_what_does_not_change(calls: list[Any], times: int) -> None:
+    x, n = wf.placeholder(wf.float64, (2,)), wf.placeholder(wf.int32, ())
+
+    def body(i: Any, a: Any, same: Any) -> Any:
+        return i + 1, a + wf.sigmoid(x + 1.0) * wf.sigmoid(same), same
+
+    y = wf.while_loop(lambda i, *_: i < n, body, (0, x, x * 2.0))[1]
+    feed = np.array([0.1, 0.2])
+    with wf.Session() as session:
+        found = session.run(y, {x: feed, n: times})
+        text = session.plan(y, {x: feed, n: times}).explain()
+    assert len(calls) == 2 * bool(times)
+    assert "hoist, 4 operations: Loops compute once what is the same in each iteration." in text
+    expected = feed
+    for _ in range(times):
+        expected = expected + 1 / (1 + np.exp(-(feed + 1))) * (1 / (1 + np.exp(-feed * 2)))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_the_condition_and_the_way_back_compute_once_what_does_not_change(calls: list[Any]) -> None:
+    x = wf.placeholder(wf.float64, ())
+    zero = wf.constant(0.0, wf.float64)
+    y = wf.while_loop(lambda i, _: i < 4.0 * wf.sigmoid(x), lambda i, a: (i + 1.0, a * wf.sigmoid(x)), (zero, x))[1]
+    (slope,) = wf.gradients(y, x)
+    with wf.Session() as session:
+        found = session.run([y, slope], {x: 2.0})
+    assert len(calls) == 2  # four iterations, each with a test
+    s = 1 / (1 + np.exp(-2.0))
+    np.testing.assert_allclose(found, [2 * s**4, s**4 + 2 * 4 * s**3 * s * (1 - s)], rtol=1e-12)
+
+
+def test_what_has_an_effect_or_waits_for_one_is_not_moved() -> None:
+    v, x = wf.Variable(0.0), wf.placeholder(wf.float32, ())
+
+    def body(i: Any, a: Any, last: Any, changes: Any) -> Any:
+        early = wf.exp(x)
+        with wf.control_dependencies([v.assign_add(1.0)]):
+            late = early * 2.0
+        drawn = wf.random_uniform(())
+        return i + 1, a + late, drawn, changes + wf.cast(wf.not_equal(drawn, last), wf.float32)
+
+    _, a, _, changes = wf.while_loop(lambda i, *_: i < 3, body, (0, 0.0, -1.0, 0.0))
+    with wf.Session() as session:
+        session.run(v.initializer)
+        assert session.run([a, changes], {x: 0.0}) == [6.0, 3.0]
+        assert session.run(v) == 3.0
+
+
+def test_what_cannot_be_computed_fails_where_it_is_needed() -> None:
+    x, n = wf.placeholder(wf.int32, ()), wf.placeholder(wf.int32, ())
+    y = wf.while_loop(lambda i, _: i < n, lambda i, a: (i + 1, a + wf.floordiv(6, x, name="divided")), (0, 0))[1]
+    with wf.Session() as session:
+        assert session.run(y, {x: 0, n: 0}) == 0
+        assert session.run(y, {x: 2, n: 3}) == 9
+        with pytest.raises(wf.errors.InvalidArgumentError) as caught:
+            session.run(y, {x: 0, n: 3})
+    assert caught.value.op.name == "while/divided"
+
+
+def test_results_that_are_one_value_are_two_arrays() -> None:
+    x = wf.placeholder(wf.float64, (2,))
+
+    def body(i: Any, *_: Any) -> Any:
+        same = wf.exp(x)
+        return i + 1, same, same, wf.constant([1.0, 2.0], wf.float64)
+
+    y = wf.while_loop(lambda i, *_: i < 2, body, (0, x, x, x))
+    with wf.Session() as session:
+        _, a, b, c = session.run(y, {x: np.zeros(2)})
+    for value in (a, b, c):
+        value += 1.0
+    assert [a.tolist(), b.tolist(), c.tolist()] == [[2.0, 2.0], [2.0, 2.0], [2.0, 3.0]]
 
 
 # errors
