@@ -15,7 +15,7 @@ from .frames import Frames
 from .inline import Step
 from .interrupt import Stopper, current_stopper
 from .pieces import piece_ends
-from .plan import Buffer, Instruction, Plan, Run
+from .plan import Buffer, Instruction, Plan, Run, TakeFeed
 from .recycling import SMALLEST
 from .writer import Names, Writer, code_of, failure, memory_for, passed
 
@@ -153,7 +153,9 @@ class _Text:
         self.calls |= each_time
         called = CompiledPlan(plan, self.backend, self.state, arrays)
         name = self.names.framed(lambda _: called.new_frame())
-        self._add(f"{indent}{prefix} = {name}(({', '.join(self.feeds)}, ), None, None)", origin=called)
+        used = {i.index for i in plan.instructions if isinstance(i, TakeFeed)}  # others may not be there yet
+        feeds = "".join(f"{feed if at in used else None}, " for at, feed in enumerate(self.feeds))
+        self._add(f"{indent}{prefix} = {name}(({feeds}), None, None)", origin=called)
         return [f"{prefix}[{at}]" for at in range(len(called.fetches))]
 
     def _begin(self) -> None:

@@ -235,6 +235,21 @@ def test_the_condition_and_the_way_back_compute_once_what_does_not_change(calls:
     np.testing.assert_allclose(found, [2 * s**4, s**4 + 2 * 4 * s**3 * s * (1 - s)], rtol=1e-12)
 
 
+def test_much_that_does_not_change(calls: list[Any]) -> None:
+    x = wf.placeholder(wf.float64, ())
+
+    def long(a: Any) -> Any:
+        for _ in range(2 * LENGTH):
+            a = wf.sin(a)
+        return wf.sigmoid(a)
+
+    y = wf.while_loop(lambda a, _: a < long(x) * 3.0, lambda a, b: (a + long(x + 1.0), wf.cos(b)), (x, x))[0]
+    with wf.Session() as session:
+        found = session.run(y, {x: 0.0})
+    assert len(calls) == 2
+    assert 1.5 <= found < 2.1
+
+
 def test_what_has_an_effect_or_waits_for_one_is_not_moved() -> None:
     v, x = wf.Variable(0.0), wf.placeholder(wf.float32, ())
 
