@@ -296,7 +296,7 @@ def test_results_that_are_one_value_are_two_arrays() -> None:
 # errors
 
 
-def divided(where: str, extra: int = 0) -> wf.Tensor:
+def divided(where: str, extra: int = 0) -> Any:
     """A loop in which an integer division fails in the third iteration."""
 
     def condition(i: Any, _: Any) -> Any:
