@@ -42,7 +42,7 @@ def assign_buffers(draft: DraftLike) -> int:
                 if slot in given_away or not _has_known_size(spec):
                     buffers.append(None)
                     continue
-                ended = _in_place(draft, instruction, at, number, placed, last)
+                ended = in_place(draft, instruction, at, number, placed, last)
                 buffer = placed[slot] = _fresh(arena, spec) if ended is None else placed.pop(ended)
                 ending[max(last[slot], at)].append(slot)
                 buffers.append(buffer)
@@ -68,7 +68,7 @@ def _fresh(arena: Arena, spec: Spec) -> Buffer:
     return Buffer(arena.take(prod(dims) * spec.dtype.size), spec.dtype, dims)
 
 
-def _in_place(
+def in_place(
     draft: DraftLike, run: Run, at: int, number: int, placed: dict[int, Buffer], last: list[int]
 ) -> int | None:
     """An input in a buffer that ends here, has the very form of the result of that number and may be written over."""

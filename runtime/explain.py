@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
+from ..graph.ops.looping import While
 from .fused import Fused
+from .hoist import hoisted_names
 from .optimize import passes
 from .plan import Buffer, Plan, Run, StepPlan
 from .report import EXAMPLES, Report
@@ -26,7 +28,12 @@ class ExplainedPlan(StepPlan):
 
     def explain(self) -> str:
         """What each pass of the optimizer did, instructions and bytes before and after, and where the memory goes."""
-        lines = [self._summary(), "", "what was done:", *(_passes(self.report) + _fused(self) or _NOTHING)]
+        lines = [
+            self._summary(),
+            "",
+            "what was done:",
+            *(_passes(self.report) + _fused(self) + _once(self) or _NOTHING),
+        ]
         lines += ["", "instructions by kind, without the optimizer and with it:", *_kinds(self.before, self)]
         for plan in self.plans:
             lines += ["", f"memory on {plan.device}:", *_memory(plan)]
@@ -66,6 +73,24 @@ def _fused(step: StepPlan) -> list[str]:
     lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]
+
+
+def _once(step: StepPlan) -> list[str]:
+    """What loops compute in their first iteration only."""
+    runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
+    names = [
+        name
+        for run in runs
+        if isinstance(run.definition, While)
+        for name in hoisted_names(run.definition, run.input_specs)
+    ]
+    if not names:
+        return []
+    count = f"{len(names):,} operation{'s' if len(names) > 1 else ''}"
+    return [
+        f"  hoist, {count}: Loops compute once what is the same in each iteration.",
+        *(f"    {name}" for name in names[:EXAMPLES]),
+    ]
 
 
 def _kinds(before: StepPlan, after: StepPlan) -> list[str]:

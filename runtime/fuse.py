@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ..graph import shapes
 from ..graph.opdef import OpDef
+from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, NoOp, StopGradient
 from ..graph.ops.variables import VarHandleOp
 from ..graph.shapes import Dims
@@ -19,7 +20,7 @@ from .backends.kernels import Backend
 from .fused import Fused, Part, rows_of_block
 from .lower import is_row_major
 from .partition import Item, Partition, Region, RunNode, SendValue
-from .program import Node, Program, Ref
+from .program import Feed, Node, Program, Ref
 
 #: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
 SMALLEST = 1 << 17
@@ -27,6 +28,8 @@ SMALLEST = 1 << 17
 LEAST_WORK = 1 << 20
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
+#: What these give is in memory all the time, whether a region waits for it or not.
+_HELD = (Feed, Const)
 #: A region waits for so many big values that are made after its first operation could have run: meanwhile it holds on to
 #: all that it takes, and the terms of a long sum, say, are better added as they come.
 LATEST = 1
@@ -117,7 +120,7 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) 
         else:
             if any(groups.get(source) is group or source in after for source in sources):
                 after.add(position)
-            if any(spec.dims == group.dims for spec in node.specs):
+            if not isinstance(node.definition, _HELD) and any(spec.dims == group.dims for spec in node.specs):
                 group.news.add(position)
     return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
 

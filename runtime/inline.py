@@ -1,43 +1,82 @@
-"""inline: a function compiled by the stages of any plan, to be called from within another plan's step."""
+"""inline: functions planned by the stages of any plan, to be run from within another plan's step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from ..graph.devices import DeviceSpec
 from ..graph.function import Function
 from ..graph.opdef import Spec
-from ..graph.state import State
 from .backends.kernels import Backend
-from .compile import CompiledPlan
 from .fuse import fuse
-from .lower import lower
+from .hoist import hoisted
+from .lower import Draft, lower
 from .order import order
 from .partition import Partition, partition
-from .program import on_devices
+from .plan import Plan
+from .program import Program, on_devices
 from .tapes import inner_program
 
 _HERE = DeviceSpec()
 
 
-def compile_function(
+class Step(NamedTuple):
+    """The plan of a condition or a body.
+
+    `first`: what is the same in each iteration, to be run in the first one; it gives the feeds `given` of `plan`.
+    """
+
+    plan: Plan
+    first: Plan | None = None
+    given: tuple[int, ...] = ()
+
+
+def plan_of(
+    function: Function, inputs: Sequence[Spec], saves: Iterable[str], shared: frozenset[int], backend: Backend
+) -> tuple[Plan, list[str]]:
+    """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
+
+    The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
+    and of nothing else that changes; what is saved also in that of a variable, which a write then leaves as it is.
+    """
+    program, entries = inner_program(function, inputs, saves)
+    return _planned(program, shared, backend, len(function.outputs)), entries
+
+
+def step_of(
     function: Function,
     inputs: Sequence[Spec],
     saves: Iterable[str],
     shared: frozenset[int],
     backend: Backend,
-    state: State,
-    arrays: bool = True,
-) -> tuple[CompiledPlan, list[str]]:
-    """The plan of a function for inputs of which this is known, all on one device, and the entries it saves.
+    fixed: frozenset[int],
+    number: int,
+    look: Callable[[Draft], None] | None = None,
+) -> tuple[Step, list[str]]:
+    """As `plan_of`, of a function that is run again and again, while the inputs in `fixed` stay the same.
 
-    The plan gives the function's outputs, then what `saves` names. They may lie in the memory of the inputs in `shared`,
-    and of nothing else that changes; what is saved also in that of a variable, which a write then leaves as it is.
-    `arrays` as for CompiledPlan.
+    What need not be computed again is fed from number `number` on. `look` as for `lower`.
     """
     program, entries = inner_program(function, inputs, saves)
+    kept = len(function.outputs)
+    parts = hoisted(program, fixed, number)
+    if parts is None:
+        return Step(_planned(program, shared, backend, kept, look)), entries
+    first, rest = parts
+    given = tuple(range(number, number + len(first.fetches)))
+    once = _planned(first, frozenset(), backend, len(given))
+    return Step(_planned(rest, shared.union(given), backend, kept, look), once, given), entries
+
+
+def _planned(
+    program: Program,
+    shared: frozenset[int],
+    backend: Backend,
+    kept: int,
+    look: Callable[[Draft], None] | None = None,
+) -> Plan:
     program = on_devices(program, [_HERE] * len(program.nodes))
     parts = partition(program, order(program))
     part = fuse(program, parts[0], backend) if parts else Partition(str(_HERE))
-    plan = lower(program, part, backend, sends_by_reference=True, shared=shared, kept=len(function.outputs))
-    return CompiledPlan(plan, backend, state, arrays), entries
+    return lower(program, part, backend, True, shared, kept, look)

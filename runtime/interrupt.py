@@ -22,8 +22,11 @@ def interrupt(frame: Callable[..., Any], error: Exception) -> None:
 
     for function in frame.pieces if isinstance(frame, Chain) else [frame]:
         names = getattr(function, "__globals__", {})
-        for name in [name for name, value in names.items() if callable(value)]:
-            names[name] = stop
+        for name, value in [*names.items()]:
+            if isinstance(value, Chain):  # a step of a loop that is too long to be in the loop's own function
+                interrupt(value, error)
+            if callable(value):
+                names[name] = stop
 
 
 class Stopper:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -83,15 +84,19 @@ def lower(
     sends_by_reference: bool,
     shared: frozenset[int] | None = None,
     kept: int | None = None,
+    look: Callable[[Draft], None] | None = None,
 ) -> Plan:
     """The plan of one device.
 
     `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
     `shared`: of a plan inside another one, the feeds whose memory the fetches may lie in; they may also share memory.
     The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too.
+    `look`: sees the draft before its buffers are chosen.
     """
     draft = _Drafting(program, part, backend, sends_by_reference).draft
     protect_reads(draft)
+    if look is not None:
+        look(draft)
     arena_bytes = assign_buffers(draft)
     return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept)), arena_bytes)
 

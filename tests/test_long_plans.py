@@ -52,7 +52,7 @@ def test_a_chain_of_50_000_operations(sess: wf.Session) -> None:
     assert long < 3 * short  # about 1.3 times, and 6 times when the step is one function
     prepared = list(sess._prepared.values())[-1]
     ((_, loaded),) = prepared.loaded.values()
-    (frame,) = loaded.plans[0]._frames
+    (frame,) = loaded.plans[0]._frames._idle
     assert len(frame.pieces) == 50
     start = time.perf_counter()
     sess.run(prepared.request.fetches, {prepared.request.feeds[0]: np.zeros(4)})
@@ -80,7 +80,7 @@ def test_buffers_of_one_place_are_one_array(sess: wf.Session) -> None:
     (prepared,) = sess._prepared.values()
     ((plan, loaded),) = prepared.loaded.values()
     assert sum(bool(getattr(i, "buffers", ())) for i in plan.plans[0].instructions) > 900
-    (frame,) = loaded.plans[0]._frames
+    (frame,) = loaded.plans[0]._frames._idle
     assert sum(isinstance(value, np.ndarray) and value.flags.writeable for value in frame.__globals__.values()) == 1
 
 

@@ -298,7 +298,7 @@ def frames(sess: wf.Session, request: Any) -> list[Any]:
     """The functions, over buffers of their own, that a request's only plan has made so far."""
     ((_, loaded),) = sess._prepared[request].loaded.values()
     (compiled,) = loaded.plans
-    return list(compiled._frames)
+    return list(compiled._frames._idle)
 
 
 def test_a_kernel_that_may_replace_an_input_does_not_where_another_lies_in_its_memory() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +15,12 @@ from ...graph.ops.arithmetic import AddV2
 from ...graph.ops.compare import GreaterEqual
 from ...graph.ops.constant import constant_value
 from ...graph.ops.looping import While
-from ...graph.ops.signature import own
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
-from ..inline import compile_function
-from ..interrupt import Stopper, current_stopper
+from ..carried import Carried, carried
+from ..hoist import unchanging
+from ..inline import step_of
+from ..loops import CompiledLoop, LoopPlan
 from ..plan import TakeFeed
 from .kernels import Backend, Kernel
 
@@ -78,34 +78,28 @@ def counting_down(backend: Backend, definition: While, down: Countdown, specs: l
 
     def bind(state: OpState) -> Any:
         shared = frozenset(range(len(specs)))  # what a tape holds is the tape's
-        body, _ = compile_function(down.body, [*specs, *read], (), shared, backend, state.session)
+        places: dict[int, Carried] = {}
+        body, _ = step_of(
+            down.body, [*specs, *read], (), shared, backend, unchanging(definition, len(specs)), len(specs) + len(read),
+            lambda draft: places.update(carried(draft, range(1, count))),
+        )  # fmt: skip
         # Of a read whose shape alone is used, nothing is left, and the tape does not hold it.
-        used = {instruction.index for instruction in body.plan.instructions if isinstance(instruction, TakeFeed)}
+        used = {i.index for i in body.plan.instructions if isinstance(i, TakeFeed)}
+        coming = {at: pair for at, pair in enumerate(down.reads, len(specs)) if at in used}
+        rows = (0, *coming) if 0 in used else tuple(coming)
+        plan = LoopPlan(None, body, len(specs), count, first=1, rows=rows, carried=places)
+        loop = CompiledLoop(plan, backend, state.session)
 
         def run(*arguments: Any) -> Any:
-            stopper = current_stopper() or Stopper()
-            step = body.take()
-            stopper.begin(step)
             last = int(arguments[0])
             numbers = range(last, -1, -1)
-            columns = [
-                _column(arguments[place], entry, numbers) if at in used else repeat(None, len(numbers))
-                for at, (place, entry) in enumerate(down.reads, len(specs))
+            columns: list[Iterable[Any]] = [
+                _column(arguments[place], entry, numbers) for place, entry in coming.values()
             ]
-            try:
-                values = _down(
-                    step,
-                    arguments[1:count],
-                    arguments[count:],
-                    (np.array(at, np.int32) for at in numbers) if 0 in used else numbers,
-                    zip(*columns, strict=True) if columns else repeat((), len(numbers)),
-                )
-            except Exception as error:
-                raise body.failure(error) from error
-            finally:
-                if stopper.end(step):
-                    body.give(step)
-            return (np.array(min(last, -1), np.int32), *(own(value, arguments) for value in values), None)
+            if 0 in used:
+                columns.insert(0, (np.array(at, np.int32) for at in numbers))
+            values, _, _ = loop.run(arguments[1:], zip(*columns, strict=True) if columns else numbers)
+            return (np.array(min(last, -1), np.int32), *values, None)
 
         return run
 
@@ -125,9 +119,3 @@ def _column(tape: Any, read: TapeRead, numbers: range) -> Iterable[Any]:
     if isinstance(column, list) and len(column) == len(numbers):
         return reversed(column)
     return [read.compute(tape, at) for at in numbers]
-
-
-def _down(step: Any, variables: Any, invariants: Any, counters: Any, rows: Any) -> Any:
-    for counter, row in zip(counters, rows, strict=True):
-        variables = step((counter, *variables, *invariants, *row), None, None)
-    return variables

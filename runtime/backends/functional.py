@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from ...graph.function import Function
 from ...graph.opdef import Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
-from ...graph.ops.signature import own
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import Tape
-from ..inline import compile_function
-from ..interrupt import Stopper, current_stopper
+from ..carried import Carried, carried
+from ..compile import CompiledPlan
+from ..hoist import unchanging
+from ..inline import plan_of, step_of
+from ..loops import CompiledLoop, LoopPlan
 from .countdown import countdown, counting_down
 from .kernels import Backend, Kernel
 
@@ -28,8 +29,7 @@ def branching(backend: Backend, definition: If, inputs: tuple[Spec, ...]) -> Ker
 
     def bind(state: OpState) -> Run:
         then, orelse = (
-            compile_function(function, inputs[1:], saves or (), frozenset(), backend, state.session)
-            for function in (definition.then, definition.orelse)
+            _compiled(function, inputs[1:], saves, backend, state) for function in (definition.then, definition.orelse)
         )
 
         def run(pred: Any, *arguments: Any) -> Any:
@@ -61,26 +61,33 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
         everything = frozenset(range(len(specs)))
         # What a tape keeps must not lie in the memory of an invariant, which may end before the tape does.
         shared = frozenset(range(count)) if saves else everything
-        test, _ = compile_function(definition.condition, specs, (), everything, backend, state.session, arrays=False)
-        body, entries = compile_function(definition.body, specs, saves or (), shared, backend, state.session)
-        loop = _plain if saves is None else _recording
+        places: dict[int, Carried] = {}
+        fixed, number = unchanging(definition, len(specs)), len(specs)
+        test, _ = step_of(definition.condition, specs, (), everything, backend, fixed, number)
+        body, entries = step_of(
+            definition.body, specs, saves or (), shared, backend, fixed, number + len(test.given),
+            lambda draft: places.update(carried(draft, range(count))),
+        )  # fmt: skip
+        recorded = saves is not None
+        plan = LoopPlan(test, body, len(specs), count, entries=len(entries), records=recorded, carried=places)
+        loop = CompiledLoop(plan, backend, state.session)
 
         def run(*arguments: Any) -> Any:
-            stopper = current_stopper() or Stopper()
-            first, second = test.take(), body.take()
-            stopper.begin(first)
-            stopper.begin(second)
-            try:
-                now, tape = loop((test, first), (body, second), arguments, count, entries)
-            finally:
-                for plan, frame in ((test, first), (body, second)):
-                    if stopper.end(frame):
-                        plan.give(frame)
-            return (*(own(value, arguments) for value in now), tape) if count else tape
+            values, columns, length = loop.run(arguments)
+            tape = Tape(dict(zip(entries, columns, strict=True)), length) if recorded else None
+            return (*values, tape) if count else tape
 
         return run
 
     return Kernel(_unbound, bind=bind)
+
+
+def _compiled(
+    function: Function, inputs: Sequence[Spec], saves: tuple[str, ...] | None, backend: Backend, state: OpState
+) -> tuple[CompiledPlan, list[str]]:
+    """The plan of a branch, and the entries it saves."""
+    plan, entries = plan_of(function, inputs, saves or (), frozenset(), backend)
+    return CompiledPlan(plan, backend, state.session, arrays=True), entries
 
 
 def reading(definition: TapeRead) -> Kernel:
@@ -98,50 +105,6 @@ def reading(definition: TapeRead) -> Kernel:
 
 def _noted(entries: list[str], values: Any) -> Tape:
     return Tape({entry: [value] for entry, value in zip(entries, values, strict=True)}, 1)
-
-
-def _plain(test: Any, body: Any, arguments: Any, count: int, entries: list[str]) -> tuple[Any, None]:
-    """Run a loop. No tape."""
-    (test_plan, goes_on), (body_plan, step) = test, body
-    invariants = arguments[count:]
-    try:
-        while True:
-            try:
-                if not goes_on(arguments, None, None)[0]:
-                    return arguments[:count], None
-            except Exception as error:
-                raise test_plan.failure(error) from error
-            arguments = step(arguments, None, None) + invariants
-    except Exception as error:
-        raise body_plan.failure(error) from error
-
-
-def _recording(test: Any, body: Any, arguments: Any, count: int, entries: list[str]) -> tuple[Any, Tape]:
-    """Run a loop, and keep the entries of each iteration."""
-    (test_plan, goes_on), (body_plan, step) = test, body
-    invariants = arguments[count:]
-    columns: dict[str, list[Any]] = {entry: [] for entry in entries}
-    append = [column.append for column in columns.values()]
-    length = 0
-    arguments = (*(_copied(value) for value in arguments[:count]), *invariants)
-    try:
-        while True:
-            try:
-                if not goes_on(arguments, None, None)[0]:
-                    return arguments[:count], Tape({**columns}, length)
-            except Exception as error:
-                raise test_plan.failure(error) from error
-            values = step(arguments, None, None)
-            for keep, value in zip(append, values[count:]):  # noqa: B905
-                keep(value)
-            arguments = values[:count] + invariants
-            length += 1
-    except Exception as error:
-        raise body_plan.failure(error) from error
-
-
-def _copied(value: Any) -> Any:
-    return np.array(value, order="C") if isinstance(value, np.ndarray) else value
 
 
 def _unbound(*_: Any) -> Any:
