@@ -196,7 +196,7 @@ def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:
-    if row["name"] in graph._by_name:
+    if graph.operation_named(row["name"]) is not None:
         raise ValueError(f"the graph has an operation '{row['name']}' already")
     inputs: tuple[Tensor, ...] = tuple(graph.get_tensor_by_name(f"{name}:{index}") for name, index in row["inputs"])
     controls = [graph.get_operation_by_name(name) for name in row["controls"]]
