@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from .context import misplaced
 from .dtypes import DType, resource
 from .ir import Graph, Operation, Tensor
-from .opdef import Known, OpDef, Spec
+from .opdef import Known, OpDef, Spec, base
 from .shapes import Dims
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class Argument(OpDef):
     """Stands for an input of a function: a loop variable, or a tensor of the graph around it."""
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from . import context, eager
 from .ir import Operation, Tensor, graph_of
-from .opdef import OpDef, op
+from .opdef import OpDef, base, op
 
-__all__ = ["Op", "op"]
+__all__ = ["Op", "base", "op"]
 
 
 class Op(OpDef):

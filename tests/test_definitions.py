@@ -6,6 +6,7 @@ import pytest
 from weft.graph.opdef import OPS, OpDef
 from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.transcendental import Tanh
+from weft.graph.ops.variables import VariableShape
 
 
 def test_equal_attributes_are_equal_definitions() -> None:
@@ -25,6 +26,18 @@ def test_a_definition_without_attributes_is_one_instance() -> None:
 def test_definitions_do_not_change(definition: OpDef) -> None:
     with pytest.raises(FrozenInstanceError):
         definition.transpose_a = False
+    with pytest.raises(FrozenInstanceError):
+        del definition.transpose_a
+
+
+def test_making_one_takes_its_attributes_and_no_others() -> None:
+    for _ in range(2):  # the first time its `__init__` is written
+        assert MatMul(transpose_b=True) == MatMul(False, True)
+        for wrong in ({"transposed": True}, {"transpose_a": True, "extra": 1}):
+            with pytest.raises(TypeError, match=r"MatMul.__init__\(\) got an unexpected keyword argument"):
+                MatMul(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'shape'"):
+        VariableShape()  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("kind", OPS.values(), ids=OPS)

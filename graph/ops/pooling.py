@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..ir import Operation, Tensor
-from ..op import Op, op
+from ..op import Op, base, op
 from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
 from ..shapes import merge
@@ -33,7 +32,7 @@ BLOCK_SIZE = 1 << 19
 _BOOL = np.dtype(np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class Pooling(Op):
     """Base of pooling and its gradients over images [N, H, W, C]; the attributes are in that order."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from .. import errors, shapes
 from ..dtypes import DType, as_dtype, bfloat16, float16, float32, float64, int32, int64
 from ..ir import Tensor, graph_of
-from ..op import Op, op
+from ..op import Op, base, op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
 from .arithmetic import AddV2, Mul, Sub
@@ -22,7 +21,7 @@ from .convert import convert_to_tensor, int_vector
 _FRACTION_BITS = {float16: 11, bfloat16: 8}
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class Random(Op):
     """Base: the two seeds. (0, 0) means that the session's seed and the operation's name decide."""
 
@@ -41,7 +40,7 @@ class Random(Op):
         return np.random.Generator(np.random.Philox(key=key, counter=state.next_count() << 192))
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class RandomFloats(Random):
     """Base of the random floats: a shape as input, a float type as output."""
 

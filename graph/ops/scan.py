@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import shapes
 from ..ir import Operation, Tensor
-from ..op import Op, op
+from ..op import Op, base, op
 from ..opdef import Spec, TensorLike
 from ..shapes import normal_axis
 from .arithmetic import Mul, chain, conj, numeric
@@ -17,7 +16,7 @@ from .constant import static_int
 from .convert import convert_to_tensor
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class Scan(Op):
     """Base of operations along an axis that keep shape and type."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..ir import Operation, Tensor
-from ..op import Op, op
+from ..op import Op, base, op
 from ..opdef import Spec, TensorLike
 from ..shapes import normal_axis
 from .arithmetic import Mul, Sub, floating
@@ -18,7 +17,7 @@ from .convert import convert_to_tensor
 from .transcendental import Exp
 
 
-@dataclass(frozen=True, slots=True)
+@base
 class AlongAxis(Op):
     """Base: floats of the same shape, worked on along one axis."""
 
