@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from typing import NamedTuple
 
 from ..graph.ir import Operation, Tensor
@@ -54,7 +54,7 @@ def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = Fal
     return found._replace(visited=found.visited + visited)
 
 
-def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type: bool) -> Iterator[int]:
+def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type: bool) -> Generator[int]:
     """Add to `found` what depends on xs, up to the operation with id `last`; one step an edge."""
     waiting = list(xs)
     while waiting:
@@ -68,7 +68,7 @@ def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type:
                 waiting += [tensor for tensor in operation.outputs if any_type or tensor.dtype.is_trainable]
 
 
-def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Iterator[int]:
+def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Generator[int]:
     """Add to `found` what ys depend on, down to the operation with id `first`; one step an edge."""
     waiting = [y.op for y in ys]
     found.update(waiting)

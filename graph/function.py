@@ -9,11 +9,12 @@ from typing import Any
 from .context import misplaced
 from .dtypes import DType, resource
 from .ir import Graph, Operation, Tensor
-from .opdef import Known, OpDef, Spec, base
+from .opdef import Known, OpDef, Spec
+from .record import record
 from .shapes import Dims
 
 
-@base
+@record
 class Argument(OpDef):
     """Stands for an input of a function: a loop variable, or a tensor of the graph around it."""
 

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 from . import context, eager
 from .ir import Operation, Tensor, graph_of
-from .opdef import OpDef, base, op
+from .opdef import OpDef, op
 
-__all__ = ["Op", "base", "op"]
+__all__ = ["Op", "op"]
 
 
 class Op(OpDef):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
+from ..graph.record import record
 from .fused import Fused
 from .optimize import passes
 from .plan import Buffer, Plan, Run, StepPlan
@@ -17,7 +17,7 @@ from .report import EXAMPLES, Report
 NAMED = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExplainedPlan(StepPlan):
     """A plan that can say how it came about."""
 

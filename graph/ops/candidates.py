@@ -10,14 +10,15 @@ from .. import shapes
 from ..dtypes import float32, int64
 from ..errors import InvalidArgumentError
 from ..ir import Tensor
-from ..op import base, op
+from ..op import op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
+from ..record import record
 from .convert import convert_to_tensor
 from .random import Random
 
 
-@base
+@record
 class Sampler(Random):
     """Base: class numbers below `range_max`, and how often each true and each drawn one is to be expected among them."""
 

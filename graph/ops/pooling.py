@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..ir import Operation, Tensor
-from ..op import Op, base, op
+from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
+from ..record import record
 from ..shapes import merge
 from .branchless import keep
 from .constant import known_dims
@@ -32,7 +33,7 @@ BLOCK_SIZE = 1 << 19
 _BOOL = np.dtype(np.bool_)
 
 
-@base
+@record
 class Pooling(Op):
     """Base of pooling and its gradients over images [N, H, W, C]; the attributes are in that order."""
 

@@ -10,9 +10,10 @@ import numpy as np
 from .. import errors, shapes
 from ..dtypes import DType, as_dtype, bfloat16, float16, float32, float64, int32, int64
 from ..ir import Tensor, graph_of
-from ..op import Op, base, op
+from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
+from ..record import record
 from .arithmetic import AddV2, Mul, Sub
 from .constant import known_dims
 from .convert import convert_to_tensor, int_vector
@@ -21,7 +22,7 @@ from .convert import convert_to_tensor, int_vector
 _FRACTION_BITS = {float16: 11, bfloat16: 8}
 
 
-@base
+@record
 class Random(Op):
     """Base: the two seeds. (0, 0) means that the session's seed and the operation's name decide."""
 
@@ -40,7 +41,7 @@ class Random(Op):
         return np.random.Generator(np.random.Philox(key=key, counter=state.next_count() << 192))
 
 
-@base
+@record
 class RandomFloats(Random):
     """Base of the random floats: a shape as input, a float type as output."""
 

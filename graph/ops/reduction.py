@@ -11,8 +11,9 @@ from .. import shapes
 from ..dtypes import DType, as_dtype, int32, int64
 from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
-from ..op import Op, base, op
+from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from .arithmetic import FloorDiv, Masked, Mul, RealDiv, chain, number, numeric, real
 from .broadcasting import KeptShape, Sum, reduced_dims, spread
 from .cast import Cast
@@ -27,7 +28,7 @@ from .sizes import Size
 Axes = tuple[int, ...] | None
 
 
-@base
+@record
 class Reduction(Op):
     """Base of reductions over some axes (None: all) to one element each."""
 
@@ -98,7 +99,7 @@ def _others(x: Tensor, dy: Tensor, axis: int) -> Tensor:
     return chain(dy, Mul()(Cumprod(axis, True)(x), Cumprod(axis, True, True)(x)))
 
 
-@base
+@record
 class Extreme(Reduction):
     """Base of Max and Min: equal extrema share the gradient."""
 
@@ -159,7 +160,7 @@ class Any_(Reduction):
         return np.any(x, axis=self.axes, keepdims=self.keepdims)
 
 
-@base
+@record
 class Position(Op):
     """Base of ArgMax and ArgMin: where along an axis the extreme element is, of equal ones the first."""
 

@@ -8,15 +8,16 @@ import numpy as np
 
 from .. import shapes
 from ..ir import Operation, Tensor
-from ..op import Op, base, op
+from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from ..shapes import normal_axis
 from .arithmetic import Mul, chain, conj, numeric
 from .constant import static_int
 from .convert import convert_to_tensor
 
 
-@base
+@record
 class Scan(Op):
     """Base of operations along an axis that keep shape and type."""
 

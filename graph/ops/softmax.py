@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..ir import Operation, Tensor
-from ..op import Op, base, op
+from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from ..shapes import normal_axis
 from .arithmetic import Mul, Sub, floating
 from .broadcasting import Sum
@@ -17,7 +18,7 @@ from .convert import convert_to_tensor
 from .transcendental import Exp
 
 
-@base
+@record
 class AlongAxis(Op):
     """Base: floats of the same shape, worked on along one axis."""
 
