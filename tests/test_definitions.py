@@ -1,5 +1,6 @@
 """Definitions of operations are values: they compare, hash and print by their attributes, and do not change."""
 
+from copy import copy, deepcopy
 from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
@@ -7,6 +8,7 @@ from weft.graph.opdef import OPS, OpDef
 from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.transcendental import Tanh
 from weft.graph.ops.variables import VariableShape
+from weft.runtime.plan import Free
 
 
 def test_equal_attributes_are_equal_definitions() -> None:
@@ -44,3 +46,8 @@ def test_making_one_takes_its_attributes_and_no_others() -> None:
 def test_the_attributes_are_all_fields(kind: type[OpDef]) -> None:
     assert tuple(field.name for field in fields(kind)) == kind.__match_args__
     assert (kind.__eq__, kind.__hash__, kind.__repr__) == (OpDef.__eq__, OpDef.__hash__, OpDef.__repr__)
+
+
+def test_records_are_copied_as_they_are() -> None:
+    for made in (MatMul(True, False), Tanh(), Free((1, 2))):
+        assert copy(made) == deepcopy(made) == made
