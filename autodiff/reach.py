@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from typing import NamedTuple
 
 from ..graph.ir import Operation, Tensor
 
 
 class Between(NamedTuple):
-    """What to differentiate."""
+    """What to differentiate. Each operation with how many input slots of these operations it feeds, as far as gradients
+    flow through them: one table for both, since in a large graph each takes much memory.
+    """
 
     #: The operations on a path of trainable tensors from an x to a y.
-    operations: set[Operation]
-    #: How many input slots of those operations each operation feeds, as far as gradients flow through them.
-    pending: dict[Operation, int]
+    operations: dict[Operation, int]
+    #: The operations that make an x, and are not on such a path themselves.
+    sources: dict[Operation, int]
     #: How many edges of the graph were looked at to find this.
     visited: int
 
@@ -31,7 +33,7 @@ def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = Fal
         [y for y in ys if any_type or y.dtype.is_trainable],
     )
     if not starts or not ends:
-        return Between(set(), {}, 0)
+        return Between({}, {}, 0)
     after: set[Operation] = set()
     before: set[Operation] = set()
     forward = _forward(starts, max(y.op.id for y in ends), after, any_type)
@@ -39,22 +41,20 @@ def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = Fal
     visited = 0
     while True:
         if next(forward, 0) == 0:
-            found = _those_leading_to(ends, after, any_type)
+            backward.close()
+            before.clear()  # what is not used any more makes room for what is found
+            found = _those_leading_to(ends, starts, after, any_type)
             break
         if next(backward, 0) == 0:
+            forward.close()
+            after.clear()
             found = _those_depending_on(starts, before, any_type)
             break
         visited += 2
-    pending: dict[Operation, int] = {}
-    for operation in found:
-        for tensor in operation.inputs:
-            visited += 1
-            if tensor.dtype.is_trainable and (tensor.op in found or tensor in starts):
-                pending[tensor.op] = pending.get(tensor.op, 0) + 1
-    return Between(found, pending, visited)
+    return found._replace(visited=found.visited + visited)
 
 
-def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type: bool) -> Iterator[int]:
+def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type: bool) -> Generator[int]:
     """Add to `found` what depends on xs, up to the operation with id `last`; one step an edge."""
     waiting = list(xs)
     while waiting:
@@ -68,7 +68,7 @@ def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type:
                 waiting += [tensor for tensor in operation.outputs if any_type or tensor.dtype.is_trainable]
 
 
-def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Iterator[int]:
+def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Generator[int]:
     """Add to `found` what ys depend on, down to the operation with id `first`; one step an edge."""
     waiting = [y.op for y in ys]
     found.update(waiting)
@@ -81,25 +81,45 @@ def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_typ
                 waiting.append(operation)
 
 
-def _those_leading_to(ys: Collection[Tensor], candidates: set[Operation], any_type: bool) -> set[Operation]:
+def _those_leading_to(
+    ys: Collection[Tensor], xs: Collection[Tensor], candidates: set[Operation], any_type: bool
+) -> Between:
     """The candidates (all that depend on an x) from which a path leads to a y."""
     waiting = list({y.op for y in ys} & candidates)
-    found = set(waiting)
+    found = dict.fromkeys(waiting, 0)
+    sources: dict[Operation, int] = {}
+    visited = 0
     while waiting:
         for tensor in waiting.pop().inputs:
+            visited += 1
+            if not (any_type or tensor.dtype.is_trainable):
+                continue
             operation = tensor.op
-            if operation in candidates and operation not in found and (any_type or tensor.dtype.is_trainable):
-                found.add(operation)
-                waiting.append(operation)
-    return found
+            if operation in candidates:
+                count = found.get(operation)
+                if count is None:
+                    waiting.append(operation)
+                found[operation] = (count or 0) + 1
+            elif tensor in xs:
+                sources[operation] = sources.get(operation, 0) + 1
+    return Between(found, sources, visited)
 
 
-def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation], any_type: bool) -> set[Operation]:
+def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation], any_type: bool) -> Between:
     """The candidates (all that lead to a y) to which a path leads from an x."""
-    found: set[Operation] = set()
+    found: dict[Operation, int] = {}
+    sources: dict[Operation, int] = {}
+    visited = 0
     for operation in sorted(candidates, key=lambda operation: operation.id):
         for tensor in operation.inputs:
-            if tensor in xs or (tensor.op in found and (any_type or tensor.dtype.is_trainable)):
-                found.add(operation)
-                break
-    return found
+            visited += 1
+            if not (any_type or tensor.dtype.is_trainable):
+                continue
+            if tensor.op in found:
+                found[tensor.op] += 1
+            elif tensor in xs:
+                sources[tensor.op] = sources.get(tensor.op, 0) + 1
+            else:
+                continue
+            found.setdefault(operation, 0)
+    return Between(found, sources, visited)

@@ -34,12 +34,15 @@ def walk(
     stopped: frozenset[Operation],
     options: Options,
 ) -> dict[Tensor, Gradient]:
-    """The gradient of each x that one reaches. An operation is visited once every operation that uses it has been."""
+    """The gradient of each x that one reaches. An operation is visited once every operation that uses it has been.
+
+    Counts the numbers in `between` down to 0.
+    """
     terms: dict[Tensor, list[Gradient]] = {}
     for y, seed in seeds:
         terms.setdefault(y, []).append(seed)
-    pending = dict(between.pending)
-    ready = deque(dict.fromkeys(y.op for y, _ in seeds if not pending.get(y.op)))
+    operations, sources = between.operations, between.sources
+    ready = deque(dict.fromkeys(y.op for y, _ in seeds if not (operations.get(y.op) or sources.get(y.op))))
     totals: dict[Tensor, Gradient] = {}
     owners = {x.op for x in xs}
     if not ready:
@@ -49,27 +52,30 @@ def walk(
             operation = ready.popleft()
             step.enter(operation)
             grads = step.total(operation, terms)
-            inside = operation in between.operations
+            inside = operation in operations
             if inside and operation not in stopped and any(grad is not None for grad in grads):
                 for tensor, grad in step.back(operation, grads):
-                    if tensor in xs or tensor.op in between.operations:
+                    if tensor in xs or tensor.op in operations:
                         terms.setdefault(tensor, []).append(grad)
             if operation in owners:
                 outputs = zip(operation.outputs, grads, strict=True)
                 totals.update((tensor, grad) for tensor, grad in outputs if grad is not None and tensor in xs)
             if inside:
-                ready.extend(_released(operation, pending))
+                ready.extend(_released(operation, xs, between))
     return totals
 
 
-def _released(operation: Operation, pending: dict[Operation, int]) -> Iterable[Operation]:
+def _released(operation: Operation, xs: frozenset[Tensor], between: Between) -> Iterable[Operation]:
     """The operations that waited only for this one."""
     for tensor in operation.inputs:
-        count = pending.get(tensor.op, 0) if tensor.dtype.is_trainable else 0
-        if count:
-            pending[tensor.op] = count - 1
-            if count == 1:
-                yield tensor.op
+        if tensor.dtype.is_trainable:
+            maker = tensor.op
+            counts = between.operations if maker in between.operations else between.sources if tensor in xs else {}
+            count = counts.get(maker, 0)
+            if count:
+                counts[maker] = count - 1
+                if count == 1:
+                    yield maker
 
 
 class _Step:

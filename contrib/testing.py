@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 import unittest
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -39,19 +38,23 @@ class TestCase(unittest.TestCase):
         reset_default_graph()
         set_random_seed(_SEED)
         self._cached: Session | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: contextlib.ExitStack | None = None
+        self._folder = ""
 
     def tearDown(self) -> None:
         if self._cached is not None:
             self._cached.close()
         if self._temporary is not None:
-            self._temporary.cleanup()
+            self._temporary.close()
 
     def get_temp_dir(self) -> str:
         """A directory of this test's own, removed after it."""
         if self._temporary is None:
-            self._temporary = tempfile.TemporaryDirectory()
-        return self._temporary.name
+            from tempfile import TemporaryDirectory  # it takes long: not before it is used
+
+            self._temporary = contextlib.ExitStack()
+            self._folder = self._temporary.enter_context(TemporaryDirectory())
+        return self._folder
 
     @contextlib.contextmanager
     def session(
@@ -177,4 +180,6 @@ def gpu_device_name() -> str:
 
 def get_temp_dir() -> str:
     """A directory for temporary files; nobody removes it. Source: `tf.test.get_temp_dir`."""
-    return tempfile.mkdtemp()
+    from tempfile import mkdtemp
+
+    return mkdtemp()

@@ -12,7 +12,7 @@ LARGE = 20_000
 #: How many operations a large graph grows by between two calls of `age`.
 STRIDE = 512
 
-#: After so many operations the collector looks at everything after all: dropped graphs are garbage.
+#: Before so many operations were made in large graphs, it does not matter whether such graphs were dropped since.
 ROUND = 250_000
 
 _unseen = 0
@@ -23,8 +23,9 @@ def age(made: int, size: int) -> None:
 
     `made`: how many operations a graph has grown by, `size`: to how many. By itself the collector looks at all old objects
     again whenever their number has grown by a quarter. A graph only grows, so that finds nothing, and would be half the
-    time that building a large graph takes. Does nothing while the collector is off, or where the program has frozen
-    objects (`gc.freeze`), which this would undo.
+    time that building a large graph takes. It looks at everything after all once more operations have been made than this
+    graph has: some of them are in others, which may have been dropped. Does nothing while the collector is off, or where
+    the program has frozen objects (`gc.freeze`), which this would undo.
     """
     if gc.isenabled():
         _age(made, size)
@@ -35,7 +36,7 @@ def _age(made: int, size: int) -> None:
     if gc.get_freeze_count():
         return
     _unseen += made
-    if _unseen >= max(ROUND, size // 2):
+    if _unseen >= max(ROUND, size):
         _unseen = 0
         gc.collect()
     else:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from .context import misplaced
 from .dtypes import DType, resource
 from .ir import Graph, Operation, Tensor
 from .opdef import Known, OpDef, Spec
+from .record import record
 from .shapes import Dims
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Argument(OpDef):
     """Stands for an input of a function: a loop variable, or a tensor of the graph around it."""
 
@@ -130,7 +130,7 @@ class FunctionGraph(Graph):
             yield
 
     def _by_string(self, name: str, allow_tensor: bool, allow_operation: bool) -> Tensor | Operation:
-        if name.partition(":")[0] in self._by_name:
+        if self.operation_named(name.partition(":")[0]) is not None:
             return super()._by_string(name, allow_tensor, allow_operation)
         return self.outer._by_string(name, allow_tensor, allow_operation)
 
@@ -169,7 +169,7 @@ class Function:
 
     def owns(self, name: str) -> bool:
         """Whether one of its operations makes a tensor of that name."""
-        return name.rpartition(":")[0] in self.graph._by_name
+        return self.graph.operation_named(name.rpartition(":")[0]) is not None
 
     def access_of(self, index: int) -> str:
         """What it does to the variable whose handle is the input at this place; "write" includes reads."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, cast
@@ -12,6 +11,7 @@ from . import context, shapes
 from .aging import LARGE, STRIDE, age
 from .collections import Collections
 from .dtypes import DType
+from .listing import Listing
 from .location import Location, location_of, user_place
 from .opdef import Known, OpDef, Spec
 from .operators import Operators
@@ -167,7 +167,7 @@ class Operation:
         return f"<wf.Operation '{self.name}' type={self.type}>"
 
 
-class Graph(Scopes, Collections, Portable):
+class Graph(Scopes, Collections, Portable, Listing["Operation"]):
     """Operations in the order they were made, under unique names. Building is safe from several threads. Source: `tf.Graph`."""
 
     #: What it is in errors, of the graph of a branch or a loop: "the true branch of 'cond'".
@@ -176,9 +176,7 @@ class Graph(Scopes, Collections, Portable):
     def __init__(self) -> None:
         Scopes.__init__(self)
         Collections.__init__(self)
-        self._operations: list[Operation] = []
-        self._by_name: dict[str, Operation] = {}
-        self._lock = threading.RLock()
+        Listing.__init__(self)
         self._finalized = False
         self._made_inside = 0
         #: The graph-level random seed, see `set_random_seed`.
@@ -208,7 +206,6 @@ class Graph(Scopes, Collections, Portable):
                 self._settle(operation, scope)
             operation.id = len(self._operations)
             self._operations.append(operation)
-            self._by_name[full_name] = operation
             for tensor in inputs:
                 users = tensor._consumers
                 if users is None:
@@ -255,7 +252,7 @@ class Graph(Scopes, Collections, Portable):
     def _operation_name(self, name: str) -> str:
         if not name.endswith("/"):
             full_name = self.unique_name(name)
-        elif name[:-1] in self._by_name:
+        elif self.operation_named(name[:-1]) is not None:
             with self.name_scope(None):
                 full_name = self.unique_name(name[:-1])
         else:
@@ -305,19 +302,6 @@ class Graph(Scopes, Collections, Portable):
 
     # looking up
 
-    @property
-    def version(self) -> int:
-        """How many operations there are: it grows with every one."""
-        return len(self._operations)
-
-    def get_operations(self) -> list[Operation]:
-        """All operations, in the order they were made."""
-        return list(self._operations)
-
-    def operations_from(self, start: int) -> list[Operation]:
-        """The operations that were made after the first `start`."""
-        return self._operations[start:]
-
     def get_operation_by_name(self, name: str) -> Operation:
         """The operation of that name. Raises TypeError, KeyError."""
         return cast(Operation, self.as_graph_element(_string(name, "Operation"), allow_tensor=False))
@@ -353,26 +337,27 @@ class Graph(Scopes, Collections, Portable):
             return self._tensor_named(name)
         if ":" in name:
             raise ValueError(f"Name {name!r} appears to refer to a Tensor, not a Operation.")
+        operation = self.operation_named(name)
         if not allow_operation:
-            what = "refers to" if name in self._by_name else "looks like the (invalid) name of"
+            what = "looks like the (invalid) name of" if operation is None else "refers to"
             raise ValueError(
                 f"The name {name!r} {what} an Operation, not a Tensor. Tensor names are '<op_name>:<output_index>'."
             )
-        if name not in self._by_name:
+        if operation is None:
             raise KeyError(f"The name {name!r} refers to an Operation not in the graph.")
-        return self._by_name[name]
+        return operation
 
     def _tensor_named(self, name: str) -> Tensor:
         op_name, _, index = name.partition(":")
         if not (index.isascii() and index.isdigit()):
             raise ValueError(f"The name {name!r} looks like a Tensor name, but is not: '<op_name>:<output_index>'.")
         missing = f"The name {name!r} refers to a Tensor which does not exist. The operation, {op_name!r},"
-        if op_name not in self._by_name:
+        operation = self.operation_named(op_name)
+        if operation is None:
             raise KeyError(f"{missing} does not exist in the graph.")
-        outputs = self._by_name[op_name].outputs
-        if int(index) >= len(outputs):
-            raise KeyError(f"{missing} exists but only has {len(outputs)} outputs.")
-        return outputs[int(index)]
+        if int(index) >= len(operation.outputs):
+            raise KeyError(f"{missing} exists but only has {len(operation.outputs)} outputs.")
+        return operation.outputs[int(index)]
 
 
 def _string(name: Any, what: str) -> str:

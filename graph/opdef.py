@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, cast, dataclass_transform
 
 from .dtypes import DType
+from .record import Record, record
 from .shapes import Dims
 
 #: What is known of an integer tensor's value before any run, for shape inference: an int or None for a scalar, a tuple
@@ -37,8 +37,8 @@ class TensorLike(Protocol):
     def entries(self) -> tuple[str, ...]: ...
 
 
-class OpDef:
-    """The definition of a kind of operation. A subclass is a frozen dataclass whose fields are its attributes.
+class OpDef(Record):
+    """The definition of a kind of operation. A subclass is a record whose fields are its attributes.
 
     `infer` gives the outputs' Specs from the inputs' (one Spec, or a tuple of them; `()` for no output) and raises
     ValueError for shapes and TypeError for dtypes that do not fit. `compute` is the meaning, in NumPy: it takes the
@@ -52,8 +52,6 @@ class OpDef:
 
     #: TensorFlow's name of the kind, by default the class's.
     type: ClassVar[str]
-    #: The names of its attributes, in order.
-    __match_args__: ClassVar[tuple[str, ...]] = ()
     #: Reads or changes something outside of its inputs: never folded, shared with an equal one, or reordered past a write.
     stateful: ClassVar[bool] = False
     #: `compute` may return memory of an input (a reshape, a slice), so the input must live as long as the output.
@@ -69,22 +67,6 @@ class OpDef:
     #: `grad` hands sparse gradients (IndexedSlices) on as they are; any other gets them as dense tensors.
     passes_slices: ClassVar[bool] = False
 
-    # A definition compares, hashes and prints by its attributes, and does not change. Dataclasses would write and compile
-    # this for each class anew, which was half of the time that importing took.
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and attributes(self) == attributes(other))
-
-    def __hash__(self) -> int:
-        return hash(attributes(self))
-
-    def __repr__(self) -> str:
-        pairs = zip(self.__match_args__, attributes(self), strict=True)
-        return f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise FrozenInstanceError(f"cannot assign to field '{name}'")
-
     def infer(self, *inputs: Any, **none: Any) -> Spec | tuple[Spec, ...]:
         raise NotImplementedError(f"{self.type} has no shape inference")
 
@@ -99,11 +81,6 @@ class OpDef:
         raise LookupError(f"No gradient defined for operation '{operation.name}' (op type: {self.type})")
 
 
-def attributes(definition: OpDef) -> tuple[Any, ...]:
-    """The values of a definition's attributes, in order."""
-    return tuple([getattr(definition, name) for name in definition.__match_args__])
-
-
 #: Every kind of operation by its type name: what a graph that travels as data is read back with.
 OPS: dict[str, type[OpDef]] = {}
 
@@ -112,11 +89,10 @@ _Class = TypeVar("_Class", bound=type[OpDef])
 
 @dataclass_transform(frozen_default=True)
 def op(cls: _Class) -> _Class:
-    """Class decorator of a definition: makes it a frozen dataclass with slots and enters it in OPS under its type name."""
+    """Class decorator of a definition: makes it a record and enters it in OPS under its type name."""
     made: Any = cls
     if "__annotations__" in cls.__dict__ or cls.__match_args__:
-        made = dataclass(frozen=True, slots=True, eq=False, repr=False)(cls)
-        made.__eq__, made.__hash__, made.__repr__ = OpDef.__eq__, OpDef.__hash__, OpDef.__repr__
+        made = record(cls)
     else:
         made.__dataclass_fields__ = {}
     if "type" not in cls.__dict__:

@@ -116,6 +116,8 @@ class Scopes:
 
     def __init__(self) -> None:
         self._threads = _Threads()
+        #: For each name in use, in lower case, the next number to try: all smaller ones from 1 on are in use behind it,
+        #: without entries of their own. In a large graph most names are such: entries for them would fill much memory.
         self._names_in_use: dict[str, int] = {}
 
     @property
@@ -137,17 +139,22 @@ class Scopes:
         key = name.lower()
         if key == name:
             key = name  # one string less to keep
-        taken = self._names_in_use.get(key, 0)
+        names = self._names_in_use
+        taken = names.get(key) or int(self._is_numbered(key))
+        if taken:
+            while f"{key}_{taken}" in names:
+                taken += 1
+            name = f"{name}_{taken}"
         if mark_as_used:
-            self._names_in_use[key] = taken + 1
-        if not taken:
-            return name
-        while (unique := f"{key}_{taken}") in self._names_in_use:
-            taken += 1
-        if mark_as_used:
-            self._names_in_use[key] = taken + 1
-            self._names_in_use[unique] = 1
-        return f"{name}_{taken}"
+            names[key] = taken + 1
+        return name
+
+    def _is_numbered(self, key: str) -> bool:
+        """Whether a name without an entry is in use all the same, as one of the numbers behind another one."""
+        base, _, number = key.rpartition("_")
+        if not (number.isdecimal() and number.isascii()) or number[0] == "0" or len(number) > 18:
+            return False
+        return int(number) < self._names_in_use.get(base, 0)
 
     def _enter(self, name: str | None) -> str:
         if not name:

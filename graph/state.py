@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -82,7 +82,7 @@ class State:
         self.variables: dict[str, VariableSlot] = {}
         self.counters: dict[str, int] = {}
         #: Makes random operations that have no seed differ from session to session.
-        self.seed = secrets.randbits(63) if seed is None else seed
+        self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
         #: Where operations tell what they have to tell whoever looks on: `report(text)`.
         self.report: Callable[[str], None] = to_stderr
         self._lock = threading.Lock()

@@ -21,7 +21,7 @@ Arrays = list[np.ndarray[Any, Any]]
 
 def encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
     """`[type, attribute, …]`; arrays among the attributes are appended to `arrays` and stand there by their number."""
-    return [definition.type, *(_encode(getattr(definition, f.name), arrays) for f in fields(definition))]  # type: ignore[arg-type]
+    return [definition.type, *(_encode(getattr(definition, f.name), arrays) for f in fields(definition))]
 
 
 def decode_definition(data: Any, arrays: Sequence[Any]) -> OpDef:
@@ -29,7 +29,7 @@ def decode_definition(data: Any, arrays: Sequence[Any]) -> OpDef:
     if not isinstance(data, list) or not data or data[0] not in OPS:
         raise ValueError(f"no known operation type in {str(data)[:100]}")
     cls = OPS[data[0]]
-    names = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    names = [f.name for f in fields(cls)]
     if len(names) != len(data) - 1:
         raise ValueError(f"operation type {data[0]} has the attributes {names}, got {len(data) - 1} values")
     values: dict[str, Any] = {name: _decode(value, arrays) for name, value in zip(names, data[1:], strict=True)}
@@ -196,7 +196,7 @@ def in_order(needs: Mapping[str, Collection[str]]) -> list[str]:
 
 
 def _add(graph: Graph, row: Any, arrays: Sequence[Any]) -> Operation:
-    if row["name"] in graph._by_name:
+    if graph.operation_named(row["name"]) is not None:
         raise ValueError(f"the graph has an operation '{row['name']}' already")
     inputs: tuple[Tensor, ...] = tuple(graph.get_tensor_by_name(f"{name}:{index}") for name, index in row["inputs"])
     controls = [graph.get_operation_by_name(name) for name in row["controls"]]

@@ -7,12 +7,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ..graph import errors
 from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
+from ..graph.record import Record, record
 from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
@@ -82,8 +82,8 @@ def scheme_of(target: str) -> str:
     return scheme
 
 
-@dataclass(frozen=True, slots=True)
-class _Loaded:
+@record
+class _Loaded(Record):
     plans: tuple[CompiledPlan, ...]
     fetches: int
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
 from ..graph.ops.looping import While
+from ..graph.record import record
 from .fused import Fused
 from .hoist import hoisted_names
 from .optimize import passes
@@ -19,7 +19,7 @@ from .report import EXAMPLES, Report
 NAMED = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExplainedPlan(StepPlan):
     """A plan that can say how it came about."""
 

@@ -94,8 +94,9 @@ def public_error(failure: StepFailure, graph: Graph) -> errors.OpError:
 
 def _find(graph: Graph, name: str) -> Operation | None:
     """The operation of that name, also where it is inside of a branch or a loop."""
-    if name in graph._by_name:
-        return graph._by_name[name]
+    found = graph.operation_named(name)
+    if found is not None:
+        return found
     inner = (function.graph for operation in graph.get_operations() for function in functions_of(operation.definition))
     return next((found for function in inner if (found := _find(function, name)) is not None), None)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import gcd, prod
 from typing import Any, NamedTuple
 
 from ..graph.opdef import OpDef, Spec
+from ..graph.record import record
 from ..graph.shapes import Dims
 
 #: Blocks begin at multiples of so many elements: whole vectors of the processor, whatever the type.
@@ -24,7 +24,7 @@ class Part(NamedTuple):
     spec: Spec
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fused(OpDef):
     """Elementwise operations whose values have one shape, in an order in which each comes after those it takes.
 

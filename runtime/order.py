@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import random
+from collections.abc import Callable
 
 from .lifetimes import Lifetimes
 from .program import Program, touched_variables
@@ -21,7 +21,9 @@ def order(program: Program, seed: int | None = None) -> list[int]:
     `seed`, a random one among all orders that the dependencies allow.
     """
     if seed is not None:
-        return _any_order(program, random.Random(seed))
+        from random import Random  # only for this, and importing it takes long
+
+        return _any_order(program, Random(seed).randrange)
     return _Queue(program).order()
 
 
@@ -78,12 +80,12 @@ class _Queue:
                 heapq.heappush(self.urgent if self.is_urgent(position) else self.ready, position)
 
 
-def _any_order(program: Program, choose: random.Random) -> list[int]:
+def _any_order(program: Program, choose: Callable[[int], int]) -> list[int]:
     waiting = _Waiting(program)
     ready = list(waiting.free)
     done = []
     while ready:
-        at = choose.randrange(len(ready))
+        at = choose(len(ready))
         ready[at], ready[-1] = ready[-1], ready[at]
         done.append(ready.pop())
         ready += waiting.finish(done[-1])

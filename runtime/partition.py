@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ops.constant import Const
+from ..graph.record import Record, record
 from .fused import Fused
 from .program import Feed, Program, Ref
 
 
-@dataclass(frozen=True, slots=True)
-class RunNode:
+@record
+class RunNode(Record):
     """Run a node of the program here."""
 
     node: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendValue:
+@record
+class SendValue(Record):
     """Send a value to another device, or with output -1 a signal that the node has run."""
 
     ref: Ref
@@ -26,8 +27,8 @@ class SendValue:
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiveValue:
+@record
+class ReceiveValue(Record):
     """Wait for a value, or for the signal that a node has run."""
 
     ref: Ref
@@ -35,8 +36,8 @@ class ReceiveValue:
     device: str
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+@record
+class Region(Record):
     """Run several nodes as one. `outputs`: for each result of the definition, the values of the program that it is."""
 
     definition: Fused

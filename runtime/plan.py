@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from ..graph import shapes
 from ..graph.dtypes import DType
 from ..graph.opdef import OpDef, Spec
 from ..graph.ops.literal import Literal
+from ..graph.record import Record, record
 from .fused import Fused
 
 
@@ -28,8 +28,8 @@ class Buffer(NamedTuple):
         return f"@{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class TakeFeed:
+@record
+class TakeFeed(Record):
     """Take the value that the run was given for a fed tensor."""
 
     slot: int
@@ -40,8 +40,8 @@ class TakeFeed:
         return f"v{self.slot} = feed {self.index} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+@record
+class Load(Record):
     """A constant."""
 
     slot: int
@@ -97,8 +97,8 @@ class Run(NamedTuple):
         return "\n      ".join([line, *inner])
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+@record
+class Send(Record):
     """Give a value to another device's plan; `slot` is None for a mere signal that something is done."""
 
     slot: int | None
@@ -110,8 +110,8 @@ class Send:
         return f"send {'signal' if self.slot is None else f'v{self.slot}'} on edge {self.edge} to {self.device} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+@record
+class Receive(Record):
     """Wait for a value from another device's plan."""
 
     slot: int | None
@@ -124,8 +124,8 @@ class Receive:
         return f"{left}receive on edge {self.edge} from {self.device} ({self.name})"
 
 
-@dataclass(frozen=True, slots=True)
-class Free:
+@record
+class Free(Record):
     """Forget values that nothing needs any more."""
 
     slots: tuple[int, ...]
@@ -134,8 +134,8 @@ class Free:
         return "free " + ", ".join(f"v{slot}" for slot in self.slots)
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+@record
+class Fetch(Record):
     """Hand a value to the caller, copied where it lies in memory that the next step or a write changes."""
 
     slot: int
@@ -149,8 +149,8 @@ class Fetch:
 Instruction = TakeFeed | Load | Run | Send | Receive | Free | Fetch
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@record
+class Plan(Record):
     """What one device does in a step."""
 
     device: str
@@ -164,8 +164,8 @@ class Plan:
         return "\n  ".join(lines + [str(instruction) for instruction in self.instructions])
 
 
-@dataclass(frozen=True, slots=True)
-class StepPlan:
+@record
+class StepPlan(Record):
     """What all devices do in a step. Every fetch index stands in exactly one of the plans."""
 
     plans: tuple[Plan, ...]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..graph.devices import DeviceSpec
 from ..graph.dtypes import DType, resource
 from ..graph.ir import Operation
 from ..graph.opdef import OpDef, Spec
+from ..graph.record import Record, record
 from ..graph.shapes import Dims
 
 
@@ -34,7 +34,7 @@ class Node(NamedTuple):
     device: DeviceSpec | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Feed(OpDef):
     """Stands where a tensor is fed: its value comes with each run."""
 
@@ -47,8 +47,8 @@ class Feed(OpDef):
         return Spec(self.dtype, self.dims)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+@record
+class Program(Record):
     """Everything that one kind of `run` computes: `fetches` are the values it returns, `targets` what it also runs."""
 
     nodes: tuple[Node, ...]

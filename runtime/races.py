@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from ..graph.location import user_location
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
 from ..graph.ops.variables import InitializedValue, VariableShape
+from ..graph.record import Record, record
 from .feeds import fed_tensors
 from .fetches import Fetches
 from .program import Program, touched_variables, variable_key
@@ -38,8 +38,8 @@ class RaceWarning(UserWarning):
     """A step has accesses to a variable that nothing orders; see `find_races`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Race:
+@record
+class Race(Record):
     """Two accesses to a variable that nothing orders: what each does ("read" or "write"), and the operations.
 
     The first is the one that weft runs first: the read, if there is one. `print` it to read it with the user's lines.

@@ -40,7 +40,7 @@ def test_a_large_graph_is_not_gone_through_again_and_again() -> None:
 
 def test_graphs_that_are_dropped_are_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aging, "ROUND", 10_000)
-    dropped = weakref.ref(built(aging.LARGE))
+    dropped = weakref.ref(built(aging.LARGE + 50_000))
     built(aging.LARGE + 25_000)
     assert dropped() is None
 

@@ -211,6 +211,23 @@ def test_a_gradient_for_each_of_many_ys_does_not_walk_the_earlier_gradients() ->
     assert costs[-1] <= costs[0] + 10
 
 
+def test_another_output_of_the_operation_that_makes_an_x_is_not_waited_for() -> None:
+    whole = const([1.0, 2.0])
+    x, beside = convert.unstack(whole, 2)
+    for y in (beside * arithmetic.multiply(x, x), arithmetic.multiply(x, x) * beside):
+        (grad,) = gradients(y, [x])
+        assert grad is not None
+        assert grad.op.inputs[0].op.original.type == "Mul"
+
+
+def test_the_numbers_say_how_often_each_operation_is_fed_by_those_between() -> None:
+    x = const(1.0)
+    square = x * x
+    double = square + square
+    around = between([x], [double * square])
+    assert (around.operations[square.op], around.operations[double.op], around.sources) == (3, 1, {x.op: 2})
+
+
 def test_a_chain_of_100000_operations_needs_no_recursion() -> None:
     x = const(1.0)
     (grad,) = gradients(chain(x, 100_000), x)

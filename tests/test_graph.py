@@ -1,12 +1,15 @@
 """Graphs, operations and tensors: names, lookups, defaults, what tensors answer, building from several threads."""
 
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import weft as wf
+from hypothesis import given, strategies as st
+from weft.graph import ir
 
 
 def const(name: str = "c", value: Any = 1.0) -> wf.Tensor:
@@ -28,6 +31,23 @@ def test_equal_names_are_numbered_without_regard_to_case() -> None:
 def test_unique_name_may_look_without_taking() -> None:
     taken = [graph().unique_name("x"), graph().unique_name("x"), graph().unique_name("x", mark_as_used=False)]
     assert [*taken, graph().unique_name("x"), graph().unique_name("X")] == ["x", "x_1", "x_2", "x_2", "X_3"]
+
+
+@given(
+    st.lists(st.sampled_from(["a", "A", "a_1", "a_2", "a_2_1", "a_01", "a_0", "a_", "a_1_1", "b_3", "b"]), max_size=20)
+)
+def test_numbered_names_are_the_first_that_nobody_has(names: list[str]) -> None:
+    """As with an entry for each name that was ever given: its number is the first to try."""
+    tries: dict[str, int] = {}
+    with ir.Graph().as_default() as here:
+        for name in names:
+            wanted, number = name, tries.get(name.lower(), 0)
+            if name.lower() in tries:
+                while (wanted := f"{name}_{number}").lower() in tries:
+                    number += 1
+            tries[name.lower()] = number + 1
+            tries.setdefault(wanted.lower(), 1)
+            assert here.unique_name(name) == wanted
 
 
 def test_a_name_with_a_slash_at_the_end_is_taken_as_it_is() -> None:
@@ -55,6 +75,24 @@ def test_malformed_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["0a", ".a", "a>b", "a\\b", "a-b", "A.b/c_d"])
 def test_odd_names_that_are_fine(name: str) -> None:
     assert const(name).name == f"{name}:0"
+
+
+def test_what_a_large_graph_holds_an_operation() -> None:
+    """Memory is time, too: what does not fit into the processor's caches has to be fetched, and pages to be cleared."""
+    with ir.Graph().as_default() as here:
+        x = w = wf.placeholder(wf.float32, [8, 8])
+        tracemalloc.start()
+        try:
+            for _ in range(1000):
+                x = wf.matmul(wf.tanh(x * w + w), w)
+            built, _ = tracemalloc.get_traced_memory()
+            wf.gradients(x, w)
+            both, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (built / 4000 < 500, (both - built) / 4000 < 950) == (True, True)
+    assert not here._by_name  # nobody has asked for one by its name
+    assert not any(hasattr(held, "__dict__") for held in (x, x.op))
 
 
 def test_outputs_are_numbered() -> None:

@@ -128,3 +128,23 @@ def test_a_local_session_loads_neither_ray_nor_what_only_some_programs_need() ->
 def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
     places = re.compile(rb"(?<![\w.])/(?:work|root|Users|home/(?!weft\b)\w+|opt|tmp/wv|tmp/peers)/")
     assert [str(path) for path in files() if places.search((ROOT / path).read_bytes())] == []
+
+
+def test_importing_weft_loads_nothing_that_few_programs_need() -> None:
+    """Each of these takes milliseconds; what needs them imports them when it is used."""
+    late = {"asyncio", "hmac", "random", "secrets", "tempfile", "pyarrow", "ray", "safetensors", "tqdm"}
+    program = "import sys, numpy\nbefore = set(sys.modules)\nimport weft\nprint(*set(sys.modules) - before)"
+    found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
+    assert late & set(found.split()) == set()
+
+
+def test_importing_weft_writes_no_methods_of_records() -> None:
+    """A dataclass writes and compiles them when it is defined: what there are many of are records."""
+    program = (
+        "import weft\nfrom weft.graph import opdef, record\n"
+        "kinds = [kind for kind in opdef.OPS.values() if kind.__match_args__]\n"
+        "print(sum(kind.__init__ is record._first_init for kind in kinds), len(kinds))"
+    )
+    found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
+    unwritten, kinds = map(int, found.split())
+    assert unwritten >= kinds - 5 > 100

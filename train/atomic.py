@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -68,7 +67,7 @@ def _write(descriptor: int, data: bytes | memoryview) -> None:
 def _create(folder: str) -> tuple[int, str]:
     """A new temporary file, locked for as long as it is open."""
     while True:
-        path = os.path.join(folder, f".{secrets.token_hex(8)}{TEMPORARY}")
+        path = os.path.join(folder, f".{os.urandom(8).hex()}{TEMPORARY}")
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         with suppress(OSError):  # where files cannot be locked, nobody sweeps either
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -128,7 +128,7 @@ def _read_shape(proto: Any) -> TensorShape:
 
 def definition_fields(cls: type[OpDef]) -> dict[str, Field[Any]]:
     """The attributes of a definition, by name."""
-    return {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    return {field.name: field for field in fields(cls)}
 
 
 def field_value(definition: OpDef, name: str) -> Any:

@@ -15,6 +15,7 @@ from ..ir import Operation, Tensor
 from ..opdef import OpDef
 from ..ops.constant import constant_value
 from ..ops.variables import VarHandleOp
+from ..record import Record, record
 from .attributes import definition_fields, field_default, field_value, kind_of, to_field
 
 
@@ -27,8 +28,10 @@ class Node(NamedTuple):
     attrs: Mapping[str, Any]
 
 
-class Attr:
+class Attr(Record):
     """Where an attribute of a node comes from. This base is one that a node may have and that means nothing to weft."""
+
+    __slots__ = ()
 
     def write(self, operation: Operation) -> Any:
         """The attribute for an operation; None: leave it out."""
@@ -38,7 +41,7 @@ class Attr:
         """Take from an attribute (None: the node has none) what it says about the definition. Raises ValueError."""
 
 
-@dataclass(frozen=True)
+@record
 class Of(Attr):
     """An attribute of the definition."""
 
@@ -54,7 +57,7 @@ class Of(Attr):
         known[self.name] = default if value is None else to_field(definition, self.name, value)
 
 
-@dataclass(frozen=True)
+@record
 class OfIfSet(Of):
     """An attribute of the definition that is not written where it has its default: older versions of TF lack it."""
 
@@ -63,7 +66,7 @@ class OfIfSet(Of):
         return None if value == field_default(type(operation.definition), self.name) else value
 
 
-@dataclass(frozen=True)
+@record
 class InputType(Attr):
     """The type of an input."""
 
@@ -78,7 +81,7 @@ class InputType(Attr):
             raise ValueError(f"input {given.name} is {given.dtype.name}, incompatible with expected {value.name}")
 
 
-@dataclass(frozen=True)
+@record
 class InputTypes(Attr):
     """The types of all inputs from one on."""
 
@@ -93,7 +96,7 @@ class InputTypes(Attr):
             raise ValueError(f"the inputs are {[dtype.name for dtype in types]}, incompatible with expected {value}")
 
 
-@dataclass(frozen=True)
+@record
 class OneType(InputType):
     """The type of several inputs, which weft lets differ: where they do, the writer casts them to the wider one."""
 
@@ -104,7 +107,7 @@ class OneType(InputType):
         return max(types, key=lambda dtype: dtype.size)
 
 
-@dataclass(frozen=True)
+@record
 class SharedName(Attr):
     """The name under which a session keeps a variable: in TF it must be written, in weft it is the operation's."""
 
@@ -116,7 +119,7 @@ class SharedName(Attr):
         known["shared_name"] = "" if name == node.name else name
 
 
-@dataclass(frozen=True)
+@record
 class OutputType(Attr):
     """The type of an output, which follows from the inputs."""
 
@@ -126,7 +129,7 @@ class OutputType(Attr):
         return operation.outputs[self.index].dtype
 
 
-@dataclass(frozen=True)
+@record
 class IndexType(Attr):
     """The type of a constant input that weft has as an attribute: always written as int32, read as any integers."""
 
@@ -134,7 +137,7 @@ class IndexType(Attr):
         return int32
 
 
-@dataclass(frozen=True)
+@record
 class Count(Attr):
     """How many inputs there are, or how many of each of `kinds` lists; also the definition's attribute `name`."""
 
@@ -151,7 +154,7 @@ class Count(Attr):
             known[self.name] = len(node.inputs) // self.kinds
 
 
-@dataclass(frozen=True)
+@record
 class Only(Attr):
     """An attribute of which weft has one value, TF's default: not written, and another value refused."""
 
@@ -162,8 +165,8 @@ class Only(Attr):
             raise ValueError(f"weft has only {self.value!r}, not {value!r}")
 
 
-@dataclass(frozen=True)
-class Static:
+@record
+class Static(Record):
     """An attribute of the definition that is an input of the node: a constant of int32, called `<operation>/<argument>`."""
 
     position: int  #: among the node's inputs; -1: the last

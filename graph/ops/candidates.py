@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,12 @@ from ..ir import Tensor
 from ..op import op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
+from ..record import record
 from .convert import convert_to_tensor
 from .random import Random
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sampler(Random):
     """Base: class numbers below `range_max`, and how often each true and each drawn one is to be expected among them."""
 

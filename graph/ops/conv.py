@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..dtypes import DType
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from . import conv_kernels as kernels
 from .constant import known_dims
 from .convert import convert_to_tensor, int_vector
@@ -19,7 +19,7 @@ from .windows import Four, Layout, channels_first, check_run, must_agree, paddin
 TO_NHWC, TO_NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Convolution(Op):
     """Base of the three: the attributes that say how the windows move, each a number for the dimensions N, H, W, C."""
 

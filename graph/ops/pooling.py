@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
+from ..record import record
 from ..shapes import merge
 from .branchless import keep
 from .constant import known_dims
@@ -33,7 +33,7 @@ BLOCK_SIZE = 1 << 19
 _BOOL = np.dtype(np.bool_)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pooling(Op):
     """Base of pooling and its gradients over images [N, H, W, C]; the attributes are in that order."""
 

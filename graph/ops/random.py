@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..ir import Tensor, graph_of
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..random_seed import seed_attributes
+from ..record import record
 from .arithmetic import AddV2, Mul, Sub
 from .constant import known_dims
 from .convert import convert_to_tensor, int_vector
@@ -22,7 +22,7 @@ from .convert import convert_to_tensor, int_vector
 _FRACTION_BITS = {float16: 11, bfloat16: 8}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Random(Op):
     """Base: the two seeds. (0, 0) means that the session's seed and the operation's name decide."""
 
@@ -41,7 +41,7 @@ class Random(Op):
         return np.random.Generator(np.random.Philox(key=key, counter=state.next_count() << 192))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RandomFloats(Random):
     """Base of the random floats: a shape as input, a float type as output."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ..errors import InvalidArgumentError
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from .arithmetic import FloorDiv, Masked, Mul, RealDiv, chain, number, numeric, real
 from .broadcasting import KeptShape, Sum, reduced_dims, spread
 from .cast import Cast
@@ -28,7 +28,7 @@ from .sizes import Size
 Axes = tuple[int, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduction(Op):
     """Base of reductions over some axes (None: all) to one element each."""
 
@@ -99,7 +99,7 @@ def _others(x: Tensor, dy: Tensor, axis: int) -> Tensor:
     return chain(dy, Mul()(Cumprod(axis, True)(x), Cumprod(axis, True, True)(x)))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Extreme(Reduction):
     """Base of Max and Min: equal extrema share the gradient."""
 
@@ -160,7 +160,7 @@ class Any_(Reduction):
         return np.any(x, axis=self.axes, keepdims=self.keepdims)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position(Op):
     """Base of ArgMax and ArgMin: where along an axis the extreme element is, of equal ones the first."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,14 @@ from .. import shapes
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from ..shapes import normal_axis
 from .arithmetic import Mul, chain, conj, numeric
 from .constant import static_int
 from .convert import convert_to_tensor
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan(Op):
     """Base of operations along an axis that keep shape and type."""
 

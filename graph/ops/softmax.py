@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..ir import Operation, Tensor
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from ..shapes import normal_axis
 from .arithmetic import Mul, Sub, floating
 from .broadcasting import Sum
@@ -18,7 +18,7 @@ from .convert import convert_to_tensor
 from .transcendental import Exp
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AlongAxis(Op):
     """Base: floats of the same shape, worked on along one axis."""
 

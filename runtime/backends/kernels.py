@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...graph.opdef import OpDef, Spec
+from ...graph.record import Record, record
 from ...graph.state import OpState
 from ..workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+@record
+class Kernel(Record):
     """A function of the inputs' arrays that gives the output (a tuple for several).
 
     `takes_out`: it may be given the array to write the result into, as `out` (for several results a tuple, with None
