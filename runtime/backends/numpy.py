@@ -84,7 +84,32 @@ def _ufunc_kernel(ufunc: Any, inputs: tuple[np.dtype[Any], ...], output: np.dtyp
     except TypeError:
         same_loop = False
     exact = ufunc in EXACT and not any(kind.kind == "c" for kind in inputs)
-    return Kernel(ufunc, takes_out=True, exact=exact, elementwise=True) if same_loop else None
+    if not same_loop:
+        return None
+    return Kernel(ufunc, takes_out=True, exact=exact, elementwise=True, scalar=_of_scalars(ufunc, inputs))
+
+
+#: What gives the same bits for NumPy's scalars as a ufunc for arrays: for floats, integers, bools.
+_OPERATORS = {
+    np.add: ("{0} + {1}", "fi"), np.subtract: ("{0} - {1}", "fi"), np.multiply: ("{0} * {1}", "fi"),
+    np.true_divide: ("{0} / {1}", "f"), np.negative: ("-{0}", "fi"), np.square: ("{0} * {0}", "fi"),
+    np.less: ("{0} < {1}", "fi"), np.less_equal: ("{0} <= {1}", "fi"), np.greater: ("{0} > {1}", "fi"),
+    np.greater_equal: ("{0} >= {1}", "fi"), np.equal: ("{0} == {1}", "fi"), np.not_equal: ("{0} != {1}", "fi"),
+    np.logical_and: ("{0} & {1}", "b"), np.logical_or: ("{0} | {1}", "b"), np.logical_not: ("~{0}", "b"),
+}  # fmt: skip
+
+
+def _are_plain(kinds: tuple[np.dtype[Any], ...], wanted: str) -> bool:
+    """Whether these types are one: that of floats ("f"), integers ("i") of 32 or 64 bits, or bools ("b")."""
+    one = kinds[0]
+    plain = one.kind in wanted and (one.kind == "b" or one.itemsize in (4, 8))
+    return plain and all(kind == one for kind in kinds)
+
+
+def _of_scalars(ufunc: Any, kinds: tuple[np.dtype[Any], ...]) -> tuple[str, Any] | None:
+    """A ufunc as an expression of NumPy's scalars. One of two inputs takes longer on these, if there is no operator."""
+    form, wanted = _OPERATORS.get(ufunc, ("{k}({0})", "f" if ufunc.nin == 1 else ""))
+    return (form, ufunc) if _are_plain(kinds, wanted) else None
 
 
 @kernel_of(MatMul)
@@ -151,7 +176,9 @@ def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...])
         return out
 
     if outputs[0].dtype.size > 2 and all(spec.dims == () for spec in inputs):
-        return Kernel(run_scalars, takes_out=True)
+        plain = _are_plain(tuple([spec.dtype.np for spec in inputs]), "fi")
+        terms = " + ".join(f"{{{index}}}" for index in range(len(inputs)))
+        return Kernel(run_scalars, takes_out=True, scalar=(terms, None) if plain else None)
 
     def run(first: Any, *others: Any, out: Any = None) -> Any:
         if not others:
@@ -279,7 +306,8 @@ def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], out
         return out
 
     if inputs[0].dims == inputs[1].dims == ():
-        return Kernel(run_scalar, takes_out=True)
+        form = "{1} * ({k} - {0} * {0})" if tanh else "{1} * ({0} * ({k} - {0}))"
+        return Kernel(run_scalar, takes_out=True, scalar=(form, one))
 
     def run(y: Any, dy: Any, out: Any = None) -> Any:
         if out is None:
