@@ -14,7 +14,7 @@ from ..graph.ops.identity import NoOp
 from ..graph.ops.variables import VarHandleOp
 from .backends.kernels import Backend
 from .partition import Item, Partition, Region, RunNode
-from .program import Node, Program, Ref
+from .program import Node, Program
 from .regions import region_of, taken_by, taken_from_outside
 
 #: Fewer operations would not earn the call, and the way of their inputs and results out of arrays and back.
@@ -33,15 +33,15 @@ def has_effect(definition: OpDef) -> bool:
 def fuse_scalars(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of arithmetic of single numbers, between any two effects."""
     nodes = program.nodes
-    fits = {
-        item.node for item in part.items if isinstance(item, RunNode) and _fits(program, nodes[item.node], backend)
-    }
+    fits = {item.node for item in part.items if isinstance(item, RunNode) and _fits(program, nodes[item.node], backend)}
     if len(fits) < FEWEST:
         return part
     items: list[Item | _Numbers] = []
     group = _Numbers(program)
     for item in part.items:
-        if not isinstance(item, Region) and not (isinstance(item, RunNode) and not has_effect(nodes[item.node].definition)):
+        if not isinstance(item, Region) and not (
+            isinstance(item, RunNode) and not has_effect(nodes[item.node].definition)
+        ):
             items += [*group.in_order(), item]
             group = _Numbers(program)
         elif not group.takes(item, fits):
@@ -51,11 +51,14 @@ def fuse_scalars(program: Program, part: Partition, backend: Backend) -> Partiti
     items += group.in_order()
     needed = set(part.fetches.values())
     for each in items:
-        needed |= taken_from_outside(program, each.members) if isinstance(each, _Numbers) else {*taken_by(program, each)}
+        needed |= (
+            taken_from_outside(program, each.members) if isinstance(each, _Numbers) else {*taken_by(program, each)}
+        )
     return replace(
         part,
         items=[
-            region_of(program, [*each.members], {}, True, needed) if isinstance(each, _Numbers) else each for each in items
+            region_of(program, [*each.members], {}, True, needed) if isinstance(each, _Numbers) else each
+            for each in items
         ],
     )
 

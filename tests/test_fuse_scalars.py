@@ -48,7 +48,7 @@ WHOLE: dict[str, Callable[[Any, Any], Any]] = {
     "quotient": lambda a, b: a // (wf.abs(b) + 1),
     "chosen": lambda a, b: wf.where(wf.logical_or(a >= b, wf.not_equal(a, 3)), a, b),
 }
-NUMBERS = {
+NUMBERS: dict[Any, list[Any]] = {
     wf.float32: [0.0, -0.0, 1.5, -2.25, 1e-42, 3e38, np.inf, -np.inf, 0.1],
     wf.float64: [0.0, -0.0, 1.5, -2.25, 5e-324, 1e308, np.inf, -np.inf, 0.1],
     wf.int32: [0, 1, -1, 3, 2**31 - 1, -(2**31)],
@@ -75,9 +75,11 @@ def without_fusing(run: Callable[[], list[Any]]) -> list[Any]:
 
 @st.composite
 def recipes(draw: st.DrawFn) -> tuple[Any, list[Any], list[tuple[str, int, int]]]:
-    dtype = draw(st.sampled_from([*NUMBERS]))
+    dtype: Any = draw(st.sampled_from([*NUMBERS]))
     kinds = FLOATS if dtype.is_floating else WHOLE
-    steps = st.lists(st.tuples(st.sampled_from([*kinds]), st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=14)
+    steps = st.lists(
+        st.tuples(st.sampled_from([*kinds]), st.integers(0, 9), st.integers(0, 9)), min_size=3, max_size=14
+    )
     return dtype, [draw(st.sampled_from(NUMBERS[dtype])) for _ in range(2)], draw(steps)
 
 
@@ -105,10 +107,11 @@ def values_of(dtype: Any, fed: list[Any], steps: list[tuple[str, int, int]], fet
 @bounded
 @given(recipes(), st.integers(1, 4))
 def test_arithmetic_of_numbers_has_the_bits_of_unfused_operations(recipe: Any, fetched: int) -> None:
+    dtype, fed, steps = recipe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fuse_scalars, "FEWEST", 1)
-        found = values_of(*recipe, fetched)
-    wanted = without_fusing(lambda: values_of(*recipe, fetched))
+        found = values_of(dtype, fed, steps, fetched)
+    wanted = without_fusing(lambda: values_of(dtype, fed, steps, fetched))
     assert [value.dtype for value in found] == [value.dtype for value in wanted]
     for one, other in zip(found, wanted, strict=True):
         assert np.isnan(one) == np.isnan(other)  # the sign of a nan is nobody's promise
@@ -162,9 +165,9 @@ def test_an_error_names_its_operation(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def changed(definition: Fused, inputs: int, kernels: Any) -> Any:
         kernels = [k if k.scalar[1] is not np.sqrt else type(k)(fails, scalar=("{k}({0})", fails)) for k in kernels]
-        return function(definition, inputs, kernels)
+        return written(definition, inputs, kernels)
 
-    function = scalars._function
+    written: Callable[..., Any] = scalars._function
     monkeypatch.setattr(scalars, "_function", changed)
     x = wf.placeholder(wf.float32, [])
     y = wf.sqrt(wf.tanh(x * x), name="the_root") + x
@@ -180,6 +183,7 @@ def test_numbers_of_a_loop_are_fused_with_the_same_bits() -> None:
                 lambda step, h: step < 7, lambda step, h: (step + 1, wf.tanh(h * x + 0.25) * 1.5 - h), [0, x]
             )
             with wf.Session() as session:
-                return session.run([h, wf.gradients(h, x)[0]], {x: 0.75})
+                found: list[Any] = session.run([h, wf.gradients(h, x)[0]], {x: 0.75})
+                return found
 
     assert same_bits(run(), without_fusing(run))

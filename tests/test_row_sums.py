@@ -26,7 +26,9 @@ def test_sums_of_rows(shape: tuple[int, ...], dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(700, 3), (7, 11, 32), (1, 4096), (9, 1), (0, 4), (6, 0), (2, 0, 3), (3, WIDEST + 1)])
+@pytest.mark.parametrize(
+    "shape", [(700, 3), (7, 11, 32), (1, 4096), (9, 1), (0, 4), (6, 0), (2, 0, 3), (3, WIDEST + 1)]
+)
 def test_sums_in_rows(shape: tuple[int, ...], dtype: Any) -> None:
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     out = np.full(int(np.prod(shape[:-1])), np.nan, dtype)

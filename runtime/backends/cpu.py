@@ -1,12 +1,16 @@
-"""The CPU backend, with the kernels that call others: those of branches, loops and fused operations."""
+"""The CPU backend, with the kernels that call others: those of branches, loops and fused operations; and with choices."""
 
 from __future__ import annotations
 
+from ...graph.ops.arithmetic import Masked
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.math import Pow, SquaredDifference
+from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
 from .blocks import fused
+from .choices import choice, masked, power, squared_difference
 from .functional import branching, looping, reading
 from .numpy import NumpyBackend, kernel_of
 
@@ -16,3 +20,7 @@ kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inpu
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, *_: reading(definition))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
+kernel_of(Masked)(masked)
+kernel_of(Select, SelectV2)(choice)
+kernel_of(Pow)(power)
+kernel_of(SquaredDifference)(squared_difference)

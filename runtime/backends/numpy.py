@@ -12,7 +12,7 @@ import numpy as np
 from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
-from ...graph.ops.arithmetic import AddN, Binary, Masked, Unary
+from ...graph.ops.arithmetic import AddN, Binary, Unary
 from ...graph.ops.broadcasting import Sum, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.compare import CheckNumerics
@@ -23,7 +23,6 @@ from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
 from ...graph.ops.row_sums import summing
 from ...graph.ops.rows import take_rows
-from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
@@ -339,19 +338,6 @@ def cast(definition: Cast, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
 def rsqrt(definition: Rsqrt, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """The root and its reciprocal, both in the buffer."""
     return Kernel(lambda x, out=None: np.reciprocal(np.sqrt(x, out=out), out=out), takes_out=True, elementwise=True)
-
-
-@kernel_of(Masked, SelectV2)
-def choice(definition: Masked | SelectV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """What the definition does: its inputs broadcast."""
-    return Kernel(definition.compute, elementwise=True)
-
-
-@kernel_of(Select)
-def select(definition: Select, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """What the definition does. A vector as the condition picks rows, which is no broadcast."""
-    one_form = all(spec.dims == outputs[0].dims for spec in inputs)
-    return Kernel(definition.compute, elementwise=one_form)
 
 
 @kernel_of(ResourceGather)
