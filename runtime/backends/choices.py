@@ -14,7 +14,12 @@ from ...graph.ops.selecting import Select, SelectV2
 from .kernels import Kernel
 
 #: Integers of the sizes of other types: a choice is arithmetic of bits, for branches on random masks take ten times as long.
-_BITS = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_BITS: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.int8),
+    2: np.dtype(np.int16),
+    4: np.dtype(np.int32),
+    8: np.dtype(np.int64),
+}
 
 
 def masked(definition: Masked, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
