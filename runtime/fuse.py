@@ -1,5 +1,7 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
+So do operations on single numbers (`fuse_scalars.py`), for another reason.
+
 A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
 """
@@ -11,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..graph import shapes
-from ..graph.opdef import OpDef
 from ..graph.ops.constant import Const
-from ..graph.ops.identity import Identity, NoOp, StopGradient
-from ..graph.ops.variables import VarHandleOp
+from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import Backend
-from .fused import Fused, Part, rows_of_block
+from .fuse_scalars import fuse_scalars, has_effect
+from .fused import rows_of_block
 from .lower import is_row_major
-from .partition import Item, Partition, Region, RunNode, SendValue
+from .partition import Item, Partition, Region, RunNode
 from .program import Feed, Node, Program, Ref
+from .regions import region_of, taken_by, taken_from_outside
 
 #: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
 SMALLEST = 1 << 17
@@ -37,6 +39,10 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
+    return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)
+
+
+def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partition:
     nodes = program.nodes
     fits: dict[int, bool] = {}
     for item in part.items:
@@ -47,7 +53,7 @@ def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     items: list[Item | _Group] = []
     segment: list[int] = []
     for item in part.items:
-        if isinstance(item, RunNode) and not _has_effect(nodes[item.node].definition):
+        if isinstance(item, RunNode) and not has_effect(nodes[item.node].definition):
             segment.append(item.node)
         else:
             items += [*_regrouped(program, segment, fits), item]
@@ -59,16 +65,11 @@ def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     )
 
 
-def _has_effect(definition: OpDef) -> bool:
-    """Whether it matters when it runs: a read must only stay between the writes around it."""
-    return definition.stateful and definition.access != "read" and not isinstance(definition, (NoOp, VarHandleOp))
-
-
 def _fits(program: Program, node: Node, backend: Backend) -> bool | None:
     """Whether all inputs of a node are flat (see Fused); None for one that cannot be in a region."""
     spec = node.specs[0] if len(node.specs) == 1 and node.inputs and not node.definition.stateful else None
     count = None if spec is None else shapes.count(spec.dims)
-    if spec is None or count is None or count < SMALLEST or spec.dtype.np.hasobject:
+    if spec is None or spec.dims == () or count is None or count < SMALLEST or spec.dtype.np.hasobject:
         return None
     inputs = tuple([program.spec(ref) for ref in node.inputs])
     kernel = (
@@ -163,32 +164,12 @@ def _needed_outside(program: Program, items: Sequence[Item | _Group]) -> set[Ref
     needed: set[Ref] = set()
     for item in items:
         if isinstance(item, _Group):
-            own = {*item.members, *item.passing}
-            taken = {ref for position in own for ref in program.nodes[position].inputs}
-            needed.update(ref for ref in taken if ref.node not in own)
-        elif isinstance(item, RunNode):
-            needed.update(program.nodes[item.node].inputs)
-        elif isinstance(item, SendValue):
-            needed.add(item.ref)
+            needed |= taken_from_outside(program, [*item.members, *item.passing])
+        else:
+            needed.update(taken_by(program, item))
     return needed
 
 
 def _region(program: Program, group: _Group, fits: dict[int, bool], needed: set[Ref]) -> Region:
-    own = {position: number for number, position in enumerate(group.members)}
-    own |= {position: own[member] for position, member in group.passing.items()}
-    taken = [ref for position in group.members for ref in program.nodes[position].inputs if ref.node not in own]
-    inputs = {ref: number for number, ref in enumerate(dict.fromkeys(taken))}
-    parts = []
-    for position in group.members:
-        node = program.nodes[position]
-        numbers = tuple(len(inputs) + own[ref.node] if ref.node in own else inputs[ref] for ref in node.inputs)
-        parts.append(Part(node.name, node.definition, numbers, node.specs[0]))
-    values: dict[int, list[Ref]] = {}
-    for position, number in own.items():
-        if Ref(position, 0) in needed:
-            values.setdefault(number, []).append(Ref(position, 0))
-    if not values:  # somebody only waits for it
-        values[len(parts) - 1] = [Ref(group.members[-1], 0)]
-    results = tuple(sorted(values))
     flat = all(fits[position] for position in group.members)
-    return Region(Fused(tuple(parts), results, flat), tuple(inputs), tuple(tuple(values[result]) for result in results))
+    return region_of(program, group.members, group.passing, flat, needed)

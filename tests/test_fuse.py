@@ -85,6 +85,9 @@ MIXED: dict[str, Callable[[Any, Any], Any]] = {
     "many": lambda a, b: wf.add_n([a, wf.negative(b), wf.sqrt(wf.abs(a))]) / 3.0,
     "bias": lambda a, b: wf.nn.relu(wf.nn.bias_add(a, b[2])),
     "power": lambda a, b: wf.pow(wf.abs(a) + 0.1, 1.5) - wf.rsqrt(wf.square(b) + 1.0),
+    "cube": lambda a, b: wf.pow(a, 3.0) - wf.pow(b, 2.0),
+    "apart": lambda a, b: wf.squared_difference(a, b[0]),
+    "picked": lambda a, b: wf.where(a > 0.0, wf.sin(b), a) + wf.gradients(wf.pow(wf.abs(a), 1.25), a)[0],
     "total": lambda a, b: wf.tanh(wf.reduce_sum(a, 1, keepdims=True)) * b,
     "again": lambda a, b: wf.tanh(a) + wf.identity(wf.tanh(a)),
 }

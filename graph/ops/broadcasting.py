@@ -16,7 +16,7 @@ from ..shapes import Dims, normal_axis
 from .constant import axes_tuple, known_dims
 from .convert import convert_to_tensor, int_vector
 from .reshaping import ExpandDims, Reshape
-from .row_sums import is_sum_of_rows, sum_rows
+from .row_sums import sum_over
 from .sizes import shape
 
 
@@ -52,7 +52,7 @@ class Sum(Op):
         return Spec(x.dtype, reduced_dims(x.dims, self.axes, self.keepdims))
 
     def compute(self, x: Any) -> Any:
-        return np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=np.asarray(x).dtype)
+        return sum_over(x, self.axes, self.keepdims)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [spread(dy, operation.inputs[0], self.axes, self.keepdims)]
@@ -76,9 +76,7 @@ class SumTo(Op):
         axes = (*range(lead), *(lead + i for i, d in enumerate(shape) if d == 1 and np.shape(x)[lead + i] != 1))
         if not axes:
             return np.array(x)  # np.sum would make 0.0 of -0.0
-        if is_sum_of_rows(np.asarray(x).dtype, axes, np.ndim(x)):
-            return sum_rows(x).reshape(dims)
-        return np.sum(x, axis=axes, keepdims=True, dtype=np.asarray(x).dtype).reshape(tuple(shape))
+        return sum_over(x, axes).reshape(dims)
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
         return [BroadcastTo()(dy, shape(operation.inputs[0])), None]

@@ -22,6 +22,7 @@ from .constant import axes_tuple, const, static_int
 from .convert import convert_to_tensor
 from .math import Maximum
 from .reshaping import Reshape, like
+from .row_sums import sum_over
 from .scan import Cumprod
 from .sizes import Size
 
@@ -50,7 +51,7 @@ class Mean(Reduction):
     def compute(self, x: Any) -> Any:
         x = np.asarray(x)
         narrow = x.dtype.itemsize == 2 and x.dtype.kind not in "iu"
-        total = np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=np.float32 if narrow else x.dtype)
+        total = sum_over(x.astype(np.float32) if narrow else x, self.axes, self.keepdims)
         count = x.size // max(np.size(total), 1)
         if x.dtype.kind in "iu":
             return (np.sign(total) * (np.abs(total) // max(count, 1))).astype(x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ _NARROW = 16
 
 #: Up to how many repeated rows of a block are combined one after the other.
 _FEW = 16
+
+
+#: Tables of more rows have repeated ids found by sorting.
+MARKED = 1 << 22
 
 
 def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0) -> None:
@@ -93,14 +98,50 @@ def _combine_block(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
     (work,) = scratch(table.dtype, rows.size, 1)
     work = work.reshape(rows.shape)
     ufunc(take_rows(table, ids, work), rows, out=work)
-    order, starts = sorted_order(ids)
-    repeated = np.flatnonzero(~starts)
-    if len(repeated):
-        begins = np.flatnonzero(starts)
-        first, again = order[begins[np.searchsorted(begins, repeated) - 1]], order[repeated]
-        _combine_in_order(ufunc, work, first, rows, again)
-        work[again] = work[first]
+    if len(table) > MARKED or not _combine_few(ufunc, ids, rows, work, len(table)):
+        order, starts = sorted_order(ids)
+        repeated = np.flatnonzero(~starts)
+        if len(repeated):
+            begins = np.flatnonzero(starts)
+            first, again = order[begins[np.searchsorted(begins, repeated) - 1]], order[repeated]
+            _combine_in_order(ufunc, work, first, rows, again)
+            work[again] = work[first]
     put_rows(table, ids, work)
+
+
+class _Marks(threading.local):
+    def __init__(self) -> None:
+        self.of_rows = self.places = np.empty(0, np.int32)
+
+
+_marks = _Marks()
+
+
+def _combine_few(ufunc: Any, ids: Array, rows: Array, work: Array, count: int) -> bool:
+    """What is left to do for repeated ids, if these are few; False where they are not. The ids are below `count`.
+
+    Each id's place is noted at the row that it names. Who finds another place there than its own is not the only one.
+    """
+    if len(_marks.of_rows) < count:
+        _marks.of_rows = np.empty(count, np.int32)
+    if len(_marks.places) < len(ids):
+        _marks.places = np.arange(len(ids), dtype=np.int32)
+    places = _marks.places[: len(ids)]
+    _marks.of_rows[ids] = places
+    found = _marks.of_rows.take(ids)
+    repeated = np.flatnonzero(found != places)
+    if len(repeated) > _FEW:
+        return False
+    groups: dict[int, list[int]] = {}
+    for place, one in zip(repeated.tolist(), found[repeated].tolist(), strict=True):
+        groups.setdefault(one, [one]).append(place)
+    for group in groups.values():
+        first, *others = sorted(group)
+        for place in others:
+            ufunc(work[first], rows[place], out=work[first])
+        for place in others:
+            work[place] = work[first]
+    return True
 
 
 def _combine_in_order(ufunc: Any, table: Array, places: Array, rows: Array, chosen: Array) -> None:

@@ -15,7 +15,11 @@ from .arithmetic import Mul, Sub, floating
 from .broadcasting import Sum
 from .constant import static_int
 from .convert import convert_to_tensor
+from .row_sums import sum_in_rows
 from .transcendental import Exp
+
+#: Rows of so many numbers are worth turning around to find the largest ones.
+NARROW = 32
 
 
 @record
@@ -62,9 +66,18 @@ def parts(logits: Any, axis: int) -> tuple[Any, Any, Any]:
         empty = np.zeros(logits.shape, np.float32 if logits.dtype.itemsize == 2 else logits.dtype)
         return empty, empty.copy(), np.ones((), empty.dtype)
     wide = logits.astype(np.float32) if logits.dtype.itemsize == 2 else logits
-    shifted = np.subtract(wide, np.maximum.reduce(wide, axis, keepdims=True))
+    shifted = np.subtract(wide, largest(wide, axis))
     exponentials = np.exp(shifted)
-    return shifted, exponentials, np.add.reduce(exponentials, axis, keepdims=True)
+    if axis % wide.ndim < wide.ndim - 1:
+        return shifted, exponentials, np.add.reduce(exponentials, axis, keepdims=True)
+    return shifted, exponentials, sum_in_rows(exponentials).reshape(*wide.shape[:-1], 1)
+
+
+def largest(x: Any, axis: int) -> Any:
+    """The largest element along an axis, which stays with a length of 1. Short rows are turned: NumPy is slow on them."""
+    if x.ndim != 2 or axis % 2 == 0 or x.shape[1] > NARROW:
+        return np.maximum.reduce(x, axis, keepdims=True)
+    return np.maximum.reduce(np.ascontiguousarray(x.T), 0)[:, None]
 
 
 def through_softmax(dy: Tensor, y: Tensor, axis: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,29 +23,62 @@ Step = Callable[..., None]
 
 
 def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 0) -> None:
-    """`step(*slots, grad, *work)` on equal flat blocks of the variables, of the gradient (if any) and of `work` arrays.
+    """`step(*slots, grad, *work)` on equal blocks of the variables, of the gradient (if any) and of `work` arrays.
 
-    Blocks go to as many threads as there are, so an element's result must not depend on where in a block it lies.
+    Small variables are one block, in their own shape (a scalar as a vector); of big ones blocks are flat. They go to as
+    many threads as there are, so an element's result must not depend on where in a block it lies.
     Raises FailedPreconditionError for an uninitialized variable, InvalidArgumentError for a gradient of another shape.
     """
     shaped = slots[0].read() if grad is None else grad
-    targets = [updatable(slot, shaped) for slot in slots]
-    flat = targets if shaped.ndim == 1 else [target.reshape(-1, copy=False) for target in targets]
+    arrays = [updatable(slot, shaped) for slot in slots]
+    dtype, size = arrays[0].dtype, arrays[0].size
     if grad is not None:
-        for target in flat:
-            if np.may_share_memory(grad, target):  # a view of the variable itself must not change under the update
+        for target in arrays:
+            if shares_memory(grad, target):  # a view of the variable itself must not change under the update
                 grad = np.array(grad)
-        flat = [*flat, grad.reshape(-1)]
-    size, dtype = flat[0].size, flat[0].dtype
+        arrays.append(grad)
     if size <= BLOCK:
-        step(*flat, *scratch(dtype, size, work))
+        if not shaped.ndim:
+            arrays = [array.reshape(-1) for array in arrays]
+        step(*arrays, *(_work(dtype, arrays[0].shape, work) if work else ()))
         return
+    flat = [array.reshape(-1, copy=False) for array in arrays[: len(slots)]]
+    flat += [array.reshape(-1) for array in arrays[len(slots) :]]
 
     def block(index: int, thread: int) -> None:
         parts = [array[index * BLOCK : (index + 1) * BLOCK] for array in flat]
         step(*parts, *scratch(dtype, parts[0].size, work))
 
     for_blocks(block, -(-size // BLOCK))
+
+
+def shares_memory(value: Array, target: Array) -> bool:
+    """Whether a value may lie in a variable's memory. Mostly both stand in memory of their own, which is seen at once."""
+    owner = value.base
+    if target.base is None and (owner is None or (type(owner) is np.ndarray and owner.base is None)):
+        return value is target or owner is target
+    return np.may_share_memory(value, target)
+
+
+class _Shaped(threading.local):
+    def __init__(self) -> None:
+        self.views: dict[tuple[Any, ...], list[Array]] = {}
+
+
+_shaped = _Shaped()
+#: How many forms of it a thread keeps; they are views of what `scratch` keeps.
+_FORMS = 256
+
+
+def _work(dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> list[Array]:
+    """What `scratch` gives, in a shape."""
+    found = _shaped.views.get((dtype, shape, count))
+    if found is None:
+        if len(_shaped.views) >= _FORMS:
+            _shaped.views.clear()
+        found = [array.reshape(shape) for array in scratch(dtype, prod(shape), count)]
+        _shaped.views[dtype, shape, count] = found
+    return found
 
 
 def update_inputs(
@@ -149,7 +184,7 @@ class ResourceApplyAdam(Op):
         epsilon: Any, grad: Any,
     ) -> None:  # fmt: skip
         rate = adam_rate(lr, beta1_power, beta2_power)
-        rest1, rest2, nesterov = 1 - beta1[()], 1 - beta2[()], self.use_nesterov
+        rest1, rest2, nesterov = rest(beta1), rest(beta2), self.use_nesterov
 
         def step(value: Array, mean: Array, square: Array, dy: Array, work: Array, scale: Array) -> None:
             np.multiply(dy, dy, work)
@@ -167,9 +202,14 @@ class ResourceApplyAdam(Op):
         on_blocks(step, (var, m, v), grad, 2)
 
 
-def adam_rate(lr: Any, beta1_power: Any, beta2_power: Any) -> Any:
+def rest(rate: Any) -> Array:
+    """1 - rate, as an array: with a scalar of NumPy's a ufunc takes twice its time."""
+    return np.asarray(1 - rate[()])
+
+
+def adam_rate(lr: Any, beta1_power: Any, beta2_power: Any) -> Array:
     """Adam's learning rate with the correction of the first steps' bias."""
-    return lr[()] * np.sqrt(1 - beta2_power[()]) / (1 - beta1_power[()])
+    return np.asarray(lr[()] * np.sqrt(1 - beta2_power[()]) / (1 - beta1_power[()]))
 
 
 def adam_step(value: Array, mean: Array, square: Array, rate: Any, epsilon: Any, work: Array, scale: Array) -> None:

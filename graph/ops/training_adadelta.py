@@ -11,7 +11,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .scratch import Array
-from .training import Step, dense_inputs, on_blocks
+from .training import Step, dense_inputs, on_blocks, rest
 from .training_sparse import on_rows, sparse_inputs
 
 
@@ -62,12 +62,12 @@ class ResourceSparseApplyAdadelta(Op):
 
 def adadelta_step(lr: Any, rho: Any, epsilon: Any) -> Step:
     """A step of Adadelta on the variable, the mean square of gradients and that of steps."""
-    rest = 1 - rho[()]
+    left = rest(rho)
 
     def step(value: Array, total: Array, moved: Array, grad: Array, work: Array, scale: Array) -> None:
         np.multiply(total, rho, total)
         np.multiply(grad, grad, work)
-        np.multiply(rest, work, work)
+        np.multiply(left, work, work)
         np.add(total, work, total)
         np.add(moved, epsilon, work)
         np.sqrt(work, work)
@@ -78,7 +78,7 @@ def adadelta_step(lr: Any, rho: Any, epsilon: Any) -> Step:
         np.multiply(lr, work, scale)
         np.subtract(value, scale, value)
         np.multiply(work, work, work)
-        np.multiply(rest, work, work)
+        np.multiply(left, work, work)
         np.multiply(moved, rho, moved)
         np.add(moved, work, moved)
 

@@ -12,7 +12,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .scratch import Array
-from .training import Step, on_blocks, update_inputs
+from .training import Step, on_blocks, rest, update_inputs
 
 
 @op
@@ -95,10 +95,10 @@ class ResourceApplyCenteredRMSProp(Op):
 
 def rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:
     """A step of RMSProp on the variable, the mean square and the momentum."""
-    rest = 1 - rho[()]
+    left = rest(rho)
 
     def step(value: Array, square: Array, moment: Array, grad: Array, work: Array, spread: Array) -> None:
-        _spread(square, grad, (rho, rest, epsilon), work, spread)
+        _spread(square, grad, (rho, left, epsilon), work, spread)
         _moved(value, moment, grad, (lr, momentum), work, spread)
 
     return step
@@ -106,12 +106,12 @@ def rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:
 
 def centered_rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:
     """A step of centered RMSProp on the variable, the mean, the mean square and the momentum."""
-    rest = 1 - rho[()]
+    left = rest(rho)
 
     def step(value: Array, mean: Array, square: Array, moment: Array, grad: Array, work: Array, spread: Array) -> None:
-        _spread(square, grad, (rho, rest, epsilon), work, spread)
+        _spread(square, grad, (rho, left, epsilon), work, spread)
         np.multiply(mean, rho, mean)
-        np.multiply(rest, grad, work)
+        np.multiply(left, grad, work)
         np.add(mean, work, mean)
         np.multiply(mean, mean, work)
         np.subtract(spread, work, spread)
@@ -122,10 +122,10 @@ def centered_rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Ste
 
 def _spread(square: Array, grad: Array, rates: tuple[Any, Any, Any], work: Array, spread: Array) -> None:
     """square = rho square + (1 - rho) grad^2, spread = square + epsilon."""
-    rho, rest, epsilon = rates
+    rho, left, epsilon = rates
     np.multiply(square, rho, square)
     np.multiply(grad, grad, work)
-    np.multiply(rest, work, work)
+    np.multiply(left, work, work)
     np.add(square, work, square)
     np.add(square, epsilon, spread)
 

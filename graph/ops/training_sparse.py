@@ -13,7 +13,7 @@ from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .rows import add_rows, put_rows, take_rows
 from .scratch import BLOCK, Array, scratch
-from .training import Step, adam_rate, adam_step, momentum_step, on_blocks, update_inputs
+from .training import Step, adam_rate, adam_step, momentum_step, on_blocks, rest, shares_memory, update_inputs
 from .training_adaptive import adagrad_step, centered_rmsprop_step, rmsprop_step
 from .variable_rows import check_indices, check_rows
 
@@ -61,7 +61,7 @@ def on_rows(step: Step, slots: tuple[Any, ...], indices: Array, grad: Array, wor
     if not grad.size:
         return
     # A gradient that is a view of a slot itself must not change under the update.
-    grad = np.array(grad) if any(np.may_share_memory(grad, target) for target in targets) else grad
+    grad = np.array(grad) if any(shares_memory(grad, target) for target in targets) else grad
     ids, flat, width = indices.reshape(-1), grad.reshape(-1), grad.size // indices.size
     tables = [target.reshape(-1, width, copy=False) for target in targets]
     count = max(1, BLOCK // width)
@@ -178,7 +178,7 @@ class ResourceSparseApplyAdam(Op):
         epsilon: Any, grad: Any, indices: Any,
     ) -> None:  # fmt: skip
         mean, square = _row_targets((var, m, v), indices, grad)[1:]
-        rest1, rest2, ids = 1 - beta1[()], 1 - beta2[()], indices.reshape(-1)
+        rest1, rest2, ids = rest(beta1), rest(beta2), indices.reshape(-1)
         moved, spread = (change.reshape(ids.size, *mean.shape[1:]) for change in (rest1 * grad, rest2 * (grad * grad)))
 
         def decay(mean: Array, square: Array) -> None:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,9 @@ from ..failures import StepFailure
 from ..fused import STEP, Fused, Part, rows_of_block
 from ..workspace import Array, Workspace
 from .kernels import Backend, Kernel
+from .lines import line_of
 from .numpy import EXACT
+from .scalars import of_numbers
 
 #: How much memory the blocks of one thread may have at a time, to stay in the caches near it.
 CACHE_BYTES = 1 << 21
@@ -41,6 +42,8 @@ def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], outputs
     ]
     known = [kernel for kernel in kernels if kernel is not None]
     assert len(known) == len(kernels), "fusing asks for kernels first"
+    if definition.parts[0].spec.dims == ():
+        return of_numbers(definition, len(inputs), known)
 
     def in_frame(workspace: Workspace) -> Callable[..., Any]:
         return _Writer(definition, inputs, known).function(workspace)
@@ -159,7 +162,7 @@ class _Writer:
             try:
                 return region(out, *values)
             except Exception as error:
-                at = _line(error.__traceback__)
+                at = line_of(_FILE, error.__traceback__)
                 if at not in lines:
                     raise
                 raise StepFailure(parts[lines[at]].name, error) from error
@@ -243,13 +246,3 @@ class _Views:
             start = self._starts[place]
             arrays.append(piece[start : start + prod(dims) * dtype.itemsize].view(dtype).reshape(dims))
         return arrays
-
-
-def _line(trace: TracebackType | None) -> int | None:
-    """The line of the region's text that a traceback passed last."""
-    found = None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == _FILE:
-            found = trace.tb_lineno
-        trace = trace.tb_next
-    return found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from ...graph.ops.arithmetic import Masked
 from ...graph.ops.array import ConcatV2
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.math import Pow, SquaredDifference
+from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
 from .blocks import fused
+from .choices import choice, masked, power, squared_difference
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
@@ -21,3 +25,7 @@ kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inpu
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, *_: reading(definition))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
+kernel_of(Masked)(masked)
+kernel_of(Select, SelectV2)(choice)
+kernel_of(Pow)(power)
+kernel_of(SquaredDifference)(squared_difference)

@@ -22,7 +22,8 @@ class Kernel(Record):
     first argument is the operation's OpState. `bind`: makes the function for an OpState, once a plan, where that is
     worth doing before the first call. `elementwise`: an element of the result depends on the same element of each input
     alone, inputs broadcast as NumPy's do, so that any part may be computed by itself. `in_frame`: makes the function for
-    runs that do not overlap, with memory for what it computes on the way.
+    runs that do not overlap, with memory for what it computes on the way. `scalar`: where inputs and output are single
+    numbers, a Python expression that computes the same of NumPy's scalars (`{0}` the first input), and what `{k}` is in it.
     """
 
     function: Callable[..., Any]
@@ -34,6 +35,7 @@ class Kernel(Record):
     elementwise: bool = False
     strided: bool = False
     in_frame: Callable[[Workspace], Callable[..., Any]] | None = None
+    scalar: tuple[str, Any] | None = None
 
 
 class Backend(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.activations import BiasAdd, Relu, ReluGrad
-from ...graph.ops.arithmetic import AddN, Binary, Masked, Unary
+from ...graph.ops.arithmetic import AddN, Binary, Unary
 from ...graph.ops.broadcasting import Sum, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.compare import CheckNumerics
@@ -20,9 +21,8 @@ from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Mean
-from ...graph.ops.row_sums import is_sum_of_rows, sum_rows
+from ...graph.ops.row_sums import summing
 from ...graph.ops.rows import take_rows
-from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
@@ -30,6 +30,7 @@ from .kernels import Kernel
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
 _MAKERS: dict[type[OpDef], Maker] = {}
+_reduce: Any = np.add.reduce
 
 #: Ufuncs of real numbers whose result is correctly rounded whatever loop NumPy picks, so that layout and aliasing cannot
 #: change bits (but for the sign of a NaN). With complex numbers even a product depends on the loop.
@@ -40,6 +41,10 @@ EXACT = frozenset(
         np.logical_and, np.logical_or, np.logical_not, np.floor, np.ceil, np.rint, np.sign, np.sqrt,
     }
 )  # fmt: skip
+
+
+#: Larger arrays than this are compared with a single zero.
+MOST_ZEROS = 1 << 18
 
 
 def kernel_of(*definitions: type[OpDef]) -> Callable[[Maker], Maker]:
@@ -78,7 +83,32 @@ def _ufunc_kernel(ufunc: Any, inputs: tuple[np.dtype[Any], ...], output: np.dtyp
     except TypeError:
         same_loop = False
     exact = ufunc in EXACT and not any(kind.kind == "c" for kind in inputs)
-    return Kernel(ufunc, takes_out=True, exact=exact, elementwise=True) if same_loop else None
+    if not same_loop:
+        return None
+    return Kernel(ufunc, takes_out=True, exact=exact, elementwise=True, scalar=_of_scalars(ufunc, inputs))
+
+
+#: What gives the same bits for NumPy's scalars as a ufunc for arrays: for floats, integers, bools.
+_OPERATORS = {
+    np.add: ("{0} + {1}", "fi"), np.subtract: ("{0} - {1}", "fi"), np.multiply: ("{0} * {1}", "fi"),
+    np.true_divide: ("{0} / {1}", "f"), np.negative: ("-{0}", "fi"), np.square: ("{0} * {0}", "fi"),
+    np.less: ("{0} < {1}", "fi"), np.less_equal: ("{0} <= {1}", "fi"), np.greater: ("{0} > {1}", "fi"),
+    np.greater_equal: ("{0} >= {1}", "fi"), np.equal: ("{0} == {1}", "fi"), np.not_equal: ("{0} != {1}", "fi"),
+    np.logical_and: ("{0} & {1}", "b"), np.logical_or: ("{0} | {1}", "b"), np.logical_not: ("~{0}", "b"),
+}  # fmt: skip
+
+
+def _are_plain(kinds: tuple[np.dtype[Any], ...], wanted: str) -> bool:
+    """Whether these types are one: that of floats ("f"), integers ("i") of 32 or 64 bits, or bools ("b")."""
+    one = kinds[0]
+    plain = one.kind in wanted and (one.kind == "b" or one.itemsize in (4, 8))
+    return plain and all(kind == one for kind in kinds)
+
+
+def _of_scalars(ufunc: Any, kinds: tuple[np.dtype[Any], ...]) -> tuple[str, Any] | None:
+    """A ufunc as an expression of NumPy's scalars. One of two inputs takes longer on these, if there is no operator."""
+    form, wanted = _OPERATORS.get(ufunc, ("{k}({0})", "f" if ufunc.nin == 1 else ""))
+    return (form, ufunc) if _are_plain(kinds, wanted) else None
 
 
 @kernel_of(MatMul)
@@ -103,10 +133,32 @@ def batch_matmul(definition: BatchMatMulV2, inputs: tuple[Spec, ...], outputs: t
 
 @kernel_of(Sum)
 def reduce_sum(definition: Sum, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """np.add.reduce with the output's own type, into the buffer."""
-    reduce: Any = np.add.reduce
-    axes, keepdims, dtype = definition.axes, definition.keepdims, outputs[0].dtype.np
-    return Kernel(lambda x, out=None: reduce(x, axes, dtype, out, keepdims), takes_out=True)
+    """The sum with the output's own type, into the buffer."""
+    if inputs[0].dims is None or not shapes.is_full(outputs[0].dims):
+        return Kernel(definition.compute)
+    return Kernel(_summed(definition, inputs[0], outputs[0]), takes_out=True)
+
+
+def _summed(definition: Sum | Mean, given: Spec, made: Spec) -> Callable[..., Any]:
+    """The function of x and `out` that sums over the definition's axes."""
+    axes, keepdims, kind = definition.axes, definition.keepdims, made.dtype.np
+    return _written(summing(kind, axes, len(given.dims or ())), made.dims) or (
+        lambda x, out=None: _reduce(x, axes, kind, out, keepdims)
+    )
+
+
+def _written(function: Callable[..., Any] | None, dims: Any) -> Callable[..., Any] | None:
+    """A function whose result is a vector, with results of that shape."""
+    if function is None or len(dims) == 1:
+        return function
+
+    def run(x: Any, out: Any = None) -> Any:
+        if out is None:
+            return function(x).reshape(dims)
+        function(x, out.reshape(-1))
+        return out
+
+    return run
 
 
 @kernel_of(AddN)
@@ -123,7 +175,9 @@ def add_n(definition: AddN, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...])
         return out
 
     if outputs[0].dtype.size > 2 and all(spec.dims == () for spec in inputs):
-        return Kernel(run_scalars, takes_out=True)
+        plain = _are_plain(tuple([spec.dtype.np for spec in inputs]), "fi")
+        terms = " + ".join(f"{{{index}}}" for index in range(len(inputs)))
+        return Kernel(run_scalars, takes_out=True, scalar=(terms, None) if plain else None)
 
     def run(first: Any, *others: Any, out: Any = None) -> Any:
         if not others:
@@ -143,12 +197,11 @@ def mean(definition: Mean, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
     dtype = outputs[0].dtype
     if count is None or parts is None or dtype.is_integer or dtype.size == 2:
         return Kernel(definition.compute)
-    reduce: Any = np.add.reduce
-    axes, keepdims, kind = definition.axes, definition.keepdims, dtype.np
-    divisor = np.array(count // max(parts, 1), kind)
+    total = _summed(definition, inputs[0], outputs[0])
+    divisor = np.array(count // max(parts, 1), dtype.np)
 
     def run(x: Any, out: Any = None) -> Any:
-        return np.true_divide(reduce(x, axes, kind, out, keepdims), divisor, out)
+        return np.true_divide(total(x, out), divisor, out)
 
     return Kernel(run, takes_out=True)
 
@@ -166,25 +219,18 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
     axes = tuple(axis for axis, dim in enumerate(kept) if axis < lead or (dim == 1 and whole[axis] != 1))
     if not axes:
         return Kernel(definition.compute)
-    reduce: Any = np.add.reduce
     kind = outputs[0].dtype.np
-    if is_sum_of_rows(kind, axes, len(whole)):
-        return Kernel(partial(_sum_rows, kept[lead:]), takes_out=True)
+    vector = _written(summing(kind, axes, len(whole)), dims)
+    if vector is not None:
+        return Kernel(lambda x, shape, out=None: vector(x, out), takes_out=True)
 
     def run(x: Any, shape: Any, out: Any = None) -> Any:
         if out is None:
-            return reduce(x, axes, kind, None, True).reshape(dims)
-        reduce(x, axes, kind, out.reshape(kept), True)
+            return _reduce(x, axes, kind, None, True).reshape(dims)
+        _reduce(x, axes, kind, out.reshape(kept), True)
         return out
 
     return Kernel(run, takes_out=True)
-
-
-def _sum_rows(dims: tuple[int, ...], x: Any, shape: Any, out: Any = None) -> Any:
-    if out is None:
-        return sum_rows(x).reshape(dims)
-    sum_rows(x, out.reshape(-1))
-    return out
 
 
 @kernel_of(BiasAdd)
@@ -197,13 +243,27 @@ def bias_add(definition: BiasAdd, inputs: tuple[Spec, ...], outputs: tuple[Spec,
 
 @kernel_of(Relu)
 def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """np.maximum with 0."""
-    zero = outputs[0].dtype.np.type(0)
+    """np.maximum with as many zeros: with a single one it has no vector loop, and takes three times as long."""
+    kind = outputs[0].dtype.np
 
     def run(x: Any, out: Any = None, order: Any = "C") -> Any:
-        return np.maximum(x, zero, out=out, order=order)
+        return np.maximum(x, _zeros(kind, x.shape), out=out, order=order)
 
     return Kernel(run, takes_out=True, exact=True, elementwise=True)
+
+
+@lru_cache(maxsize=256)
+def _zeros(kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
+    """Zeros of a shape, all in the same memory; of large ones a single zero."""
+    count = prod(shape)
+    return _many_zeros(kind)[:count].reshape(shape) if count <= MOST_ZEROS else kind.type(0)
+
+
+@lru_cache
+def _many_zeros(kind: np.dtype[Any]) -> Any:
+    found = np.zeros(MOST_ZEROS, kind)
+    found.flags.writeable = False
+    return found
 
 
 @kernel_of(ReluGrad)
@@ -245,7 +305,8 @@ def from_value(definition: TanhGrad | SigmoidGrad, inputs: tuple[Spec, ...], out
         return out
 
     if inputs[0].dims == inputs[1].dims == ():
-        return Kernel(run_scalar, takes_out=True)
+        form = "{1} * ({k} - {0} * {0})" if tanh else "{1} * ({0} * ({k} - {0}))"
+        return Kernel(run_scalar, takes_out=True, scalar=(form, one))
 
     def run(y: Any, dy: Any, out: Any = None) -> Any:
         if out is None:
@@ -277,19 +338,6 @@ def cast(definition: Cast, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
 def rsqrt(definition: Rsqrt, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """The root and its reciprocal, both in the buffer."""
     return Kernel(lambda x, out=None: np.reciprocal(np.sqrt(x, out=out), out=out), takes_out=True, elementwise=True)
-
-
-@kernel_of(Masked, SelectV2)
-def choice(definition: Masked | SelectV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """What the definition does: its inputs broadcast."""
-    return Kernel(definition.compute, elementwise=True)
-
-
-@kernel_of(Select)
-def select(definition: Select, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """What the definition does. A vector as the condition picks rows, which is no broadcast."""
-    one_form = all(spec.dims == outputs[0].dims for spec in inputs)
-    return Kernel(definition.compute, elementwise=one_form)
 
 
 @kernel_of(ResourceGather)

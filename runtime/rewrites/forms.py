@@ -12,6 +12,8 @@ from ...graph.ops.broadcasting import BroadcastTo, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze, Transpose
+from ...graph.ops.special import SigmoidGrad
+from ...graph.ops.transcendental import TanhGrad
 from ..backends.numpy import EXACT
 from ..program import Node, Ref
 from .constants import fold_constants
@@ -77,7 +79,7 @@ def _perm(node: Node, rank: int) -> tuple[int, ...]:
 def narrow_broadcasts(node: Node, program: Rewriter) -> Node:
     """Elementwise arithmetic repeats its inputs by itself; where all of them are repeated, it is done once, before."""
     if (
-        type(node.definition).ufunc not in EXACT
+        (type(node.definition).ufunc not in EXACT and not isinstance(node.definition, (TanhGrad, SigmoidGrad)))
         or node.specs[0].dtype.is_complex
         or not shapes.is_full(node.specs[0].dims)
     ):

@@ -1,0 +1,47 @@
+"""Regions: how the nodes that go together become one item of a partition, whose results are what others need of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .fused import Fused, Part
+from .partition import Item, Region, RunNode, SendValue
+from .program import Program, Ref
+
+
+def taken_by(program: Program, item: Item) -> tuple[Ref, ...]:
+    """The values that an item takes."""
+    if isinstance(item, RunNode):
+        return program.nodes[item.node].inputs
+    if isinstance(item, Region):
+        return item.inputs
+    return (item.ref,) if isinstance(item, SendValue) else ()
+
+
+def taken_from_outside(program: Program, positions: Iterable[int]) -> set[Ref]:
+    """The values that nodes take which none of them makes."""
+    own = {*positions}
+    return {ref for position in own for ref in program.nodes[position].inputs if ref.node not in own}
+
+
+def region_of(
+    program: Program, members: Sequence[int], passing: Mapping[int, int], flat: bool, needed: set[Ref]
+) -> Region:
+    """The members, in order, as one item. `passing`: identities, each with the member whose value it passes on."""
+    own = {position: number for number, position in enumerate(members)}
+    own |= {position: own[member] for position, member in passing.items()}
+    taken = [ref for position in members for ref in program.nodes[position].inputs if ref.node not in own]
+    inputs = {ref: number for number, ref in enumerate(dict.fromkeys(taken))}
+    parts = []
+    for position in members:
+        node = program.nodes[position]
+        numbers = tuple(len(inputs) + own[ref.node] if ref.node in own else inputs[ref] for ref in node.inputs)
+        parts.append(Part(node.name, node.definition, numbers, node.specs[0]))
+    values: dict[int, list[Ref]] = {}
+    for position, number in own.items():
+        if Ref(position, 0) in needed:
+            values.setdefault(number, []).append(Ref(position, 0))
+    if not values:  # somebody only waits for it
+        values[len(parts) - 1] = [Ref(members[-1], 0)]
+    results = tuple(sorted(values))
+    return Region(Fused(tuple(parts), results, flat), tuple(inputs), tuple(tuple(values[result]) for result in results))
