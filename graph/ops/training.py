@@ -13,7 +13,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
 from ..shapes import Dims
-from .scratch import BLOCK, Array, scratch
+from .rooms import BLOCK, BLOCK_SIZE, Array
 from .variables import check_handle, updatable
 
 #: A step of an optimizer on arrays of one form, in place: the variable and its slots, the gradient, and memory to work in.
@@ -35,15 +35,15 @@ def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 
                 grad = np.array(grad)
         flat = [*flat, grad.reshape(-1)]
     size, dtype = flat[0].size, flat[0].dtype
-    if size <= BLOCK:
-        step(*flat, *scratch(dtype, size, work))
+    if size <= BLOCK_SIZE:
+        step(*flat, *BLOCK.vectors(dtype, size, work))
         return
 
     def block(index: int, thread: int) -> None:
-        parts = [array[index * BLOCK : (index + 1) * BLOCK] for array in flat]
-        step(*parts, *scratch(dtype, parts[0].size, work))
+        parts = [array[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE] for array in flat]
+        step(*parts, *BLOCK.vectors(dtype, parts[0].size, work))
 
-    for_blocks(block, -(-size // BLOCK))
+    for_blocks(block, -(-size // BLOCK_SIZE))
 
 
 def update_inputs(
