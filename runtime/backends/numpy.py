@@ -27,6 +27,7 @@ from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
 from .kernels import Kernel
+from .rows import rectified, with_long_rows
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
 _MAKERS: dict[type[OpDef], Maker] = {}
@@ -65,7 +66,7 @@ class NumpyBackend:
         if ufunc is not None and outputs:
             kernel = _ufunc_kernel(ufunc, tuple([spec.dtype.np for spec in inputs]), outputs[0].dtype.np)
             if kernel is not None:
-                return kernel
+                return with_long_rows(kernel, ufunc, inputs, outputs)
         elementwise = isinstance(definition, (Unary, Binary)) and not isinstance(definition, CheckNumerics)
         return Kernel(definition.compute, needs_state=definition.stateful, elementwise=elementwise)
 
@@ -192,18 +193,14 @@ def bias_add(definition: BiasAdd, inputs: tuple[Spec, ...], outputs: tuple[Spec,
     """An addition, which broadcasts along the last dimension by itself."""
     if definition.data_format == "NCHW":
         return Kernel(definition.compute)
-    return Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex, elementwise=True)
+    kernel = Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex, elementwise=True)
+    return with_long_rows(kernel, np.add, inputs, outputs)
 
 
 @kernel_of(Relu)
 def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """np.maximum with 0."""
-    zero = outputs[0].dtype.np.type(0)
-
-    def run(x: Any, out: Any = None, order: Any = "C") -> Any:
-        return np.maximum(x, zero, out=out, order=order)
-
-    return Kernel(run, takes_out=True, exact=True, elementwise=True)
+    return Kernel(rectified, takes_out=True, exact=True, elementwise=True)
 
 
 @kernel_of(ReluGrad)
