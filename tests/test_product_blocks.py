@@ -56,21 +56,3 @@ def test_products_are_cut_along_the_longer_side_into_the_parts_that_block_sides_
     assert max(shapes) == (block_rows, block_columns)
     assert sum(height * width for height, width in shapes) == rows * columns
     assert {min(rows, columns)} <= {block_rows, block_columns}
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("lead", [((5, 3), (5, 3)), ((1, 3), (1, 3)), ((5, 3), (3,)), ((5, 1), (1, 3))], ids=str)
-def test_a_batch_has_the_bits_of_each_of_its_products(count: int, lead: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(product_blocks, "LEAST_BATCH", 1000)
-    random = np.random.default_rng(0)
-    x = random.standard_normal((*lead[0], 20, 33)).astype(np.float32)
-    y = random.standard_normal((*lead[1], 17, 33)).astype(np.float32).swapaxes(-1, -2)
-    expected = np.matmul(x, y)
-    before = threads()
-    try:
-        limit_kernel_threads(count)
-        out = np.full_like(expected, np.nan)
-        assert products.product(x, y, out) is out
-        assert out.tobytes() == products.product(x, y).tobytes() == expected.tobytes()
-    finally:
-        limit_kernel_threads(before)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..parallel import for_blocks, threads
+from ..parallel import for_blocks
 
 #: How many blocks of rows or columns there are at most (a power of two, so that they go round), and how many
 #: multiplications each has at least: enough to be worth handing to another thread.
@@ -16,8 +16,6 @@ BLOCKS, LEAST_WORK = 8, 6_000_000
 #: Blocks begin at multiples of this, and large blocks, one for each thread, at multiples of that: BLAS computes that many
 #: rows and columns best, and threads should have the same to do.
 GRAIN, LARGE_GRAIN = 64, 16
-#: How many multiplications a batch of products has at least that is shared out among threads.
-LEAST_BATCH = 4_000_000
 
 Form = Callable[..., Any]
 
@@ -75,20 +73,3 @@ class InBlocks:
         """The same product in about `count` blocks."""
         step = -(-self.dims[self.by_columns] // (count * LARGE_GRAIN)) * LARGE_GRAIN
         return replace(self, step=step)
-
-
-def products_of_batches(x: Any, y: Any, out: Any = None) -> Any:
-    """`np.matmul(x, y)` of stacks of matrices, some for each thread. Each product is one call of BLAS, whoever computes it."""
-    lead = x.shape[:-2]
-    count = min(threads(), lead[0] if lead and lead == y.shape[:-2] else 1)
-    if count < 2 or x.dtype.kind != "f" or x.size * y.shape[-1] < LEAST_BATCH:
-        return np.matmul(x, y, out)
-    result = np.empty((*lead, x.shape[-2], y.shape[-1]), x.dtype) if out is None else out
-    step = -(-lead[0] // count)
-
-    def block(index: int, thread: int) -> None:
-        part = slice(index * step, (index + 1) * step)
-        np.matmul(x[part], y[part], result[part])
-
-    for_blocks(block, -(-lead[0] // step))
-    return result

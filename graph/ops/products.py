@@ -15,7 +15,7 @@ import numpy as np
 from .. import shapes
 from ..parallel import threads
 from ..shapes import Dims
-from .product_blocks import InBlocks, block_sides, in_blocks, products_of_batches
+from .product_blocks import InBlocks, block_sides, in_blocks
 from .rooms import BLOCK
 
 #: Computes a product of two matrices, row-major and not yet transposed, into `out` or a new array.
@@ -40,7 +40,7 @@ def product(a: Any, b: Any, out: Any = None) -> Any:
     dtype = np.asarray(a).dtype
     if is_half(dtype):
         return np.matmul(np.asarray(a, np.float32), np.asarray(b, np.float32)).astype(dtype)
-    return products_of_batches(a, _apart(b, a), out)
+    return np.matmul(a, _apart(b, a), out)
 
 
 def is_half(dtype: np.dtype[Any]) -> bool:
