@@ -15,7 +15,6 @@ import weft as wf
 from weft.graph.dtypes import as_dtype
 from weft.graph.opdef import Spec
 from weft.graph.ops import conv, conv_kernels, pooling, tiles
-from weft.graph.ops.rooms import KEPT_BYTES, Room
 from weft.graph.ops.windows import Axis, Layout
 from weft.graph.parallel import limit_threads, threads
 from weft.runtime.backends.cpu import CPU
@@ -187,21 +186,6 @@ def test_kernels_write_into_the_buffer_of_the_plan(definition: Any, shapes: Any,
         out = np.full(shape, np.nan, kind.np)
         assert kernel.function(*inputs, out=out) is out
         assert out.tobytes() == expected.tobytes()
-
-
-def test_a_room_grows_to_what_was_taken_and_is_not_kept_when_too_big() -> None:
-    room = Room()
-    kind = np.dtype(np.float32)
-    room.take((100,), kind)
-    room.clear()
-    first, second = room.take((70,), kind), room.take((3, 4), kind)
-    assert first.base is not None
-    assert not np.shares_memory(first, second)
-    room.clear()
-    assert np.shares_memory(first, room.take((5,), kind))
-    room.take((KEPT_BYTES,), kind)
-    room.clear()
-    assert np.shares_memory(first, room.take((5,), kind))
 
 
 def test_a_step_allocates_no_big_array() -> None:

@@ -13,8 +13,8 @@ from weft.graph.dtypes import float32, int32
 from weft.graph.opdef import Spec
 from weft.graph.ops.arithmetic import AddN
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
+from weft.graph.ops.rooms import BLOCK_SIZE, CAPACITY
 from weft.graph.ops.rows import check_range, combine_in_turn, sorted_order, summed_rows
-from weft.graph.ops.scratch import BLOCK, CAPACITY, scratch
 from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
 from weft.graph.ops.special import SigmoidGrad
 from weft.graph.ops.training import ResourceApplyAdam, ResourceApplyMomentum
@@ -168,7 +168,7 @@ def adam(size: int, steps: int = 2) -> list[Array | None]:
 
 @pytest.mark.usefixtures("two_threads")
 def test_blocks_over_threads_and_one_block_give_the_same_bits() -> None:
-    size = 3 * BLOCK + 5
+    size = 3 * BLOCK_SIZE + 5
     whole = adam(size)
     parallel.limit_threads(1)
     for ours, alone in zip(whole, adam(size), strict=True):
@@ -244,14 +244,6 @@ def test_updates_of_small_variables_allocate_next_to_nothing() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 16_384  # the gradients are 32 and 77 KB
-
-
-def test_scratch_is_the_same_memory_each_time_and_never_twice_in_one_call() -> None:
-    first, second = scratch(np.dtype(np.float32), 10, 2)
-    again = scratch(np.dtype(np.float32), 20, 1)[0]
-    assert np.shares_memory(first, again)
-    assert not np.shares_memory(first, second)
-    assert scratch(np.dtype(np.float32), CAPACITY + 1, 1)[0].size == CAPACITY + 1
 
 
 def test_segment_sums_of_a_known_count_and_dropped_ids() -> None:

@@ -145,16 +145,8 @@ def test_many_threads_compute_products_at_once(sides: tuple[int, int, int]) -> N
         np.testing.assert_array_equal(got, expected)
 
 
-def test_memory_on_the_way_is_used_again_and_not_kept_where_it_is_large() -> None:
-    room = products.Room()
-    first = room.array((3, 4), np.dtype(np.float32))
-    assert np.shares_memory(first, room.array((2,), np.dtype(np.float64)))
-    large = room.array((products.KEPT_BYTES + 1,), np.dtype(np.uint8))
-    assert not np.shares_memory(large, room.array((8,), np.dtype(np.uint8)))
-
-
 @pytest.mark.parametrize("flags", FLAGS)
-def test_one_thread_computes_a_product_whole_where_blocks_would_give_the_same_bits(
+def test_a_product_has_a_block_for_each_thread_where_that_gives_the_bits_of_the_blocks_that_its_shape_says(
     flags: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(product_blocks, "LEAST_WORK", 100_000)
@@ -162,17 +154,20 @@ def test_one_thread_computes_a_product_whole_where_blocks_would_give_the_same_bi
 
     def chosen(threads: int, same: bool) -> Any:
         monkeypatch.setattr(products, "threads", lambda: threads)
-        monkeypatch.setattr(products, "_blocks_keep_bits", lambda *_: same)
+        monkeypatch.setattr(products, "_same_bits", lambda *_: same)
         return form(a.shape, b.shape, *flags)
 
-    blocks = chosen(2, True)
-    assert isinstance(blocks, product_blocks.InBlocks)
-    assert chosen(1, False) == blocks
+    blocks, halves = chosen(2, False), chosen(2, True)
+    assert (blocks.count(), blocks.step) == (4, 64)
+    assert (halves.count(), halves.step) == (2, 112)
+    assert chosen(1, False) == chosen(5, True) == blocks
     assert not isinstance(chosen(1, True), product_blocks.InBlocks)
     assert flags != (False, False) or chosen(1, True) is plain
+    for made in (blocks, halves):
+        np.testing.assert_allclose(made(a, b), naive(a, b, *flags), rtol=1e-4, atol=1e-4)
 
 
-def test_whether_blocks_keep_bits_is_found_by_trying_them() -> None:
+def test_whether_blocks_have_the_same_bits_is_found_by_trying_them() -> None:
     def changed(x: Any, w: Any, out: Any) -> Any:
         np.matmul(x, w, out)
         out[-1, -1] = np.nextafter(out[-1, -1], out.dtype.type(np.inf))
@@ -180,10 +175,10 @@ def test_whether_blocks_keep_bits_is_found_by_trying_them() -> None:
 
     for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         for by_columns in (False, True):
-            exact = product_blocks.InBlocks(np.matmul, (300, 300), 300, False, by_columns)
-            assert products._blocks_keep_bits(exact, dtype, 40, False, False)
+            blocks = product_blocks.InBlocks(np.matmul, (300, 300), 300, False, by_columns)
+            assert products._same_bits(np.matmul, blocks, dtype, 40, False, False)
             other = product_blocks.InBlocks(changed, (300, 300), 64, False, by_columns)
-            assert not products._blocks_keep_bits(other, dtype, 40, False, False)
+            assert not products._same_bits(np.matmul, other, dtype, 40, False, False)
 
 
 def test_what_takes_long_to_try_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,3 +335,31 @@ def test_the_report_counts_what_each_pass_did_and_names_a_few() -> None:
     assert report.counts["drop neutral arithmetic"] == 5
     assert len(report.examples["drop neutral arithmetic"]) == 3
     assert "mul (Mul)" in report.examples["drop neutral arithmetic"][0]
+
+
+# pooling
+
+
+@pytest.mark.parametrize("weight", [1.5, -0.0, np.inf, np.nan])
+@pytest.mark.parametrize(
+    ("ksize", "stride", "padding"), [(2, 2, "SAME"), (2, 2, "VALID"), (3, 2, "SAME"), (2, 1, "VALID")]
+)
+def test_a_rectifier_is_passed_before_the_pooling_with_the_same_bits(
+    ksize: int, stride: int, padding: str, weight: float
+) -> None:
+    x, scale = wf.placeholder(wf.float32, [2, 5, 6, 3]), wf.placeholder(wf.float32, [])
+    (dx,) = wf.gradients(wf.nn.max_pool(wf.nn.relu(x), ksize, stride, padding) * scale, x)
+    program = optimized(dx, feeds={x: (2, 5, 6, 3), scale: ()})
+    assert program.nodes[program.fetches[0].node].definition.type == "MaxPoolGrad"
+    assert types(program).count("ReluGrad") == types(program).count("MaxPoolGrad") == 1
+    images = np.random.default_rng(1).integers(-3, 2, (2, 5, 6, 3)).astype(np.float32)  # many ties, and all below zero
+    images[0, :4, :4] = [-0.0, np.nan, np.inf]
+    check_bits(dx, feeds={x: images, scale: np.float32(weight)})
+
+
+def test_a_rectifier_of_something_else_stays_behind_the_pooling() -> None:
+    x, other = wf.placeholder(wf.float32, [2, 4, 4, 3]), wf.placeholder(wf.float32, [2, 4, 4, 3])
+    (dx,) = wf.gradients(wf.nn.max_pool(x, 2, 2, "SAME"), x)
+    (both,) = wf.gradients(wf.nn.relu(other), other, dx)
+    program = optimized(both, feeds={x: (2, 4, 4, 3), other: (2, 4, 4, 3)})
+    assert program.nodes[program.fetches[0].node].definition.type == "ReluGrad"

@@ -1,9 +1,9 @@
-"""Big matrix products in blocks over threads: what the blocks are follows from the shapes, so the bits do, too."""
+"""Big matrix products in blocks over threads: what the bits are follows from the shapes, never from the threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from ..parallel import for_blocks
 #: How many blocks of rows or columns there are at most (a power of two, so that they go round), and how many
 #: multiplications each has at least: enough to be worth handing to another thread.
 BLOCKS, LEAST_WORK = 8, 6_000_000
-#: Blocks begin at multiples of this: BLAS computes that many rows and columns best.
-GRAIN = 64
+#: Blocks begin at multiples of this, and large blocks, one for each thread, at multiples of that: BLAS computes that many
+#: rows and columns best, and threads should have the same to do.
+GRAIN, LARGE_GRAIN = 64, 16
 
 Form = Callable[..., Any]
 
@@ -61,5 +62,14 @@ class InBlocks:
             else:
                 self.form(x[cut], y, result[part])
 
-        for_blocks(block, -(-self.dims[self.by_columns] // self.step))
+        for_blocks(block, self.count())
         return result
+
+    def count(self) -> int:
+        """How many blocks there are."""
+        return -(-self.dims[self.by_columns] // self.step)
+
+    def fewer(self, count: int) -> InBlocks:
+        """The same product in about `count` blocks."""
+        step = -(-self.dims[self.by_columns] // (count * LARGE_GRAIN)) * LARGE_GRAIN
+        return replace(self, step=step)

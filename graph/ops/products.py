@@ -5,9 +5,8 @@ No form changes a bit of the result. Why these forms, with figures: docs/decisio
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from .. import shapes
 from ..parallel import threads
 from ..shapes import Dims
 from .product_blocks import InBlocks, block_sides, in_blocks
+from .rooms import BLOCK
 
 #: Computes a product of two matrices, row-major and not yet transposed, into `out` or a new array.
 Form = Callable[..., Any]
@@ -33,28 +33,6 @@ PIECE = 64
 
 #: Products of more multiplications are not tried in other forms: these take some 20 ms.
 TRIED = 2 * 10**9
-
-#: More memory than this is given back after each use.
-KEPT_BYTES = 1 << 24
-
-
-class Room(threading.local):
-    """Memory of a thread for what a kernel computes on the way. What lies in it is lost when it is asked for again."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-        count = math.prod(shape) * dtype.itemsize
-        memory = self._memory
-        if memory.size < count:
-            memory = np.empty(count, np.uint8)
-            if count <= KEPT_BYTES:
-                self._memory = memory
-        return memory[:count].view(dtype).reshape(shape)
-
-
-_room = Room()
 
 
 def product(a: Any, b: Any, out: Any = None) -> Any:
@@ -85,14 +63,21 @@ def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bo
         sides = [side or 0 for side in a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]]
         form = _special(dtype, block_sides(sides), across_a, across_b) or _PLAIN[across_a, across_b]
         made = in_blocks(form, sides, across_a, across_b)
-        if (
-            isinstance(made, InBlocks)
-            and threads() == 1
-            and _blocks_keep_bits(made, dtype, sides[1], across_a, across_b)
-        ):
-            return _special(dtype, sides, across_a, across_b) or _PLAIN[across_a, across_b]
-        return made
+        return _fitted(made, dtype, sides, across_a, across_b) if isinstance(made, InBlocks) else made
     return _PLAIN[across_a, across_b]
+
+
+def _fitted(blocks: InBlocks, dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form:
+    """The same product in as many blocks as there are threads, which is faster, where that gives the same bits."""
+    count = threads()
+    if count > blocks.count():
+        return blocks
+    large = blocks.fewer(count)
+    rows, inner, _, columns = sides
+    block = [rows, inner, inner, min(large.step, columns)] if large.by_columns else [large.step, inner, inner, columns]
+    form = _special(dtype, block, across_a, across_b) or _PLAIN[across_a, across_b]
+    fitted = form if count == 1 else replace(large, form=form)
+    return fitted if _same_bits(fitted, blocks, dtype, sides[1], across_a, across_b) else blocks
 
 
 def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form | None:
@@ -122,29 +107,31 @@ def _better_in_pieces(rows: int, inner: int, columns: int) -> Form | None:
 @lru_cache(maxsize=1024)
 def _keeps_bits(form: Form, across_b: bool, rows: int, inner: int, columns: int) -> bool:
     """Whether this machine's BLAS gives the same bits in a form as for the matrices as they are. It is tried once."""
-    return _agree(form, np.dtype(np.float32), rows, inner, columns, False, across_b)
+    return _agree(form, _PLAIN[False, across_b], np.dtype(np.float32), (rows, inner, columns), False, across_b)
 
 
 @lru_cache(maxsize=1024)
-def _blocks_keep_bits(blocks: InBlocks, dtype: np.dtype[Any], inner: int, across_a: bool, across_b: bool) -> bool:
-    """Whether a product in blocks has the bits of the whole: then one thread computes the whole, which is faster."""
-    return _agree(blocks, dtype, blocks.dims[0], inner, blocks.dims[1], across_a, across_b)
+def _same_bits(form: Form, blocks: InBlocks, dtype: np.dtype[Any], inner: int, across_a: bool, across_b: bool) -> bool:
+    """Whether a product has the bits that it has in these blocks, which its shape alone says."""
+    rows, columns = blocks.dims
+    return _agree(form, blocks, dtype, (rows, inner, columns), across_a, across_b)
 
 
 def _agree(
-    form: Form, dtype: np.dtype[Any], rows: int, inner: int, columns: int, across_a: bool, across_b: bool
+    form: Form, other: Form, dtype: np.dtype[Any], sides: tuple[int, int, int], across_a: bool, across_b: bool
 ) -> bool:
-    """Whether a form and the plain one give the same for matrices of these shapes: no, where it takes long to find out.
+    """Whether two forms give the same for matrices of these sides: no, where it takes long to find out.
 
     Smaller matrices would not tell: BLAS cuts large ones elsewhere.
     """
+    rows, inner, columns = sides
     if rows * inner * columns > TRIED:
         return False
     random = np.random.default_rng(0)
-    a, b = (random.standard_normal(count * inner).astype(dtype) for count in (rows, columns))
+    a, b = (random.standard_normal(count * inner, dtype) for count in (rows, columns))
     x = a.reshape((inner, rows) if across_a else (rows, inner))
     w = b.reshape((columns, inner) if across_b else (inner, columns))
-    return bool(np.array_equal(form(x, w), _PLAIN[across_a, across_b](x, w)))
+    return bool(np.array_equal(form(x, w), other(x, w)))
 
 
 def _apart(b: Any, a: Any) -> Any:
@@ -171,7 +158,7 @@ _HALF: dict[tuple[bool, bool], Form] = {
 
 def _reversed(x: Any, w: Any, out: Any = None) -> Any:
     """`x @ w.T`, as the transpose of `w @ x.T`."""
-    across = np.matmul(w, np.transpose(x), _room.array((len(w), len(x)), x.dtype))
+    across = np.matmul(w, np.transpose(x), BLOCK.array((len(w), len(x)), x.dtype))
     if out is None:
         return np.array(across.T, order="C")
     np.copyto(out, across.T)
@@ -194,7 +181,7 @@ def _outer(x: Any, y: Any, out: Any = None) -> Any:
     Zero is added to each product in either case, so that none is -0.
     """
     rows, columns = len(x), y.shape[1]
-    room = _room.array((2 * (rows + columns),), x.dtype)
+    room = BLOCK.array((2 * (rows + columns),), x.dtype)
     left, right = room[: 2 * rows].reshape(rows, 2), room[2 * rows :].reshape(2, columns)
     left[:, :1], left[:, 1:] = x, 0
     right[:1], right[1:] = y, 0

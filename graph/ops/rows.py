@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .scratch import CAPACITY, scratch
+from .rooms import BLOCK, CAPACITY
 
 Array = np.ndarray[Any, Any]
 
@@ -95,7 +95,7 @@ def combine_in_turn(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
 
 def _combine_block(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
     """Rows are worked on where they are copied to; a repeated one where its id comes first, and then all have its result."""
-    (work,) = scratch(table.dtype, rows.size, 1)
+    (work,) = BLOCK.vectors(table.dtype, rows.size, 1)
     work = work.reshape(rows.shape)
     ufunc(take_rows(table, ids, work), rows, out=work)
     if len(table) > MARKED or not _combine_few(ufunc, ids, rows, work, len(table)):

@@ -1,11 +1,13 @@
-"""Sums of matrix products, in tiles so small that BLAS computes each in the calling thread, and in few calls of NumPy.
+"""Sums of matrix products, in tiles so small that BLAS leaves both matrices where they are, and in few calls of NumPy.
 
-So their bits do not depend on how many threads BLAS has, and kernels may run them in several threads at a time: which
-wait for each other at the interpreter's lock, so that a call should take long.
+That is faster than its large products (docs/decisions/0013), and BLAS computes each tile in the calling thread, whatever
+threads it has. Kernels run tiles in several threads at a time, which wait for each other at the interpreter's lock: so a
+call should take long.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,9 @@ Array = np.ndarray[Any, Any]
 #: OpenBLAS keeps to one thread below so many multiplications: of two matrices, and of a matrix and a vector.
 ALONE, ALONE_WITH_VECTOR = 1 << 19, 9216
 #: A tile's sums are at most so long, and its rows so wide: else too few rows would go into it to be worth the packing.
-DEPTH, WIDTH = 256, 64
-#: BLAS works on so many rows at a time.
-ROWS = 8
+DEPTH, WIDTH = 384, 64
+#: BLAS works on so many rows at a time, the more the better.
+ROWS = (32, 16, 8, 4)
 #: So many bytes of products are added at a time.
 TERMS_BYTES = 1 << 20
 
@@ -88,8 +90,7 @@ def _columns(a: Array, b: Array, out: Array) -> None:
         _columns(a, b[..., :middle], out[..., :middle])
         _columns(a, b[..., middle:], out[..., middle:])
         return
-    if group > ROWS:
-        group -= group % ROWS
+    group = _even(rows, group)
     whole = rows - rows % group
     lead = a.shape[:-2]
     np.matmul(
@@ -99,3 +100,13 @@ def _columns(a: Array, b: Array, out: Array) -> None:
     )
     if whole < rows:
         _columns(a[..., whole:, :], b, out[..., whole:, :])
+
+
+@lru_cache(maxsize=1024)
+def _even(rows: int, most: int) -> int:
+    """How many of the rows go into a tile: best so that none are left over, and a multiple of what BLAS works on."""
+    for grain in (*ROWS, 1):
+        fitting = [size for size in range(most - most % grain, most // 2, -grain) if rows % size == 0]
+        if fitting:
+            return fitting[0]
+    return max(1, most - most % min(ROWS)) if most > min(ROWS) else most

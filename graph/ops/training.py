@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
 from ..shapes import Dims
-from .scratch import BLOCK, Array, scratch
+from .rooms import BLOCK, BLOCK_SIZE, Array
 from .variables import check_handle, updatable
 
 #: A step of an optimizer on arrays of one form, in place: the variable and its slots, the gradient, and memory to work in.
@@ -37,19 +35,19 @@ def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 
             if shares_memory(grad, target):  # a view of the variable itself must not change under the update
                 grad = np.array(grad)
         arrays.append(grad)
-    if size <= BLOCK:
+    if size <= BLOCK_SIZE:
         if not shaped.ndim:
             arrays = [array.reshape(-1) for array in arrays]
-        step(*arrays, *(_work(dtype, arrays[0].shape, work) if work else ()))
+        step(*arrays, *(BLOCK.shaped(dtype, arrays[0].shape, work) if work else ()))
         return
     flat = [array.reshape(-1, copy=False) for array in arrays[: len(slots)]]
     flat += [array.reshape(-1) for array in arrays[len(slots) :]]
 
     def block(index: int, thread: int) -> None:
-        parts = [array[index * BLOCK : (index + 1) * BLOCK] for array in flat]
-        step(*parts, *scratch(dtype, parts[0].size, work))
+        parts = [array[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE] for array in flat]
+        step(*parts, *BLOCK.vectors(dtype, parts[0].size, work))
 
-    for_blocks(block, -(-size // BLOCK))
+    for_blocks(block, -(-size // BLOCK_SIZE))
 
 
 def shares_memory(value: Array, target: Array) -> bool:
@@ -58,27 +56,6 @@ def shares_memory(value: Array, target: Array) -> bool:
     if target.base is None and (owner is None or (type(owner) is np.ndarray and owner.base is None)):
         return value is target or owner is target
     return np.may_share_memory(value, target)
-
-
-class _Shaped(threading.local):
-    def __init__(self) -> None:
-        self.views: dict[tuple[Any, ...], list[Array]] = {}
-
-
-_shaped = _Shaped()
-#: How many forms of it a thread keeps; they are views of what `scratch` keeps.
-_FORMS = 256
-
-
-def _work(dtype: np.dtype[Any], shape: tuple[int, ...], count: int) -> list[Array]:
-    """What `scratch` gives, in a shape."""
-    found = _shaped.views.get((dtype, shape, count))
-    if found is None:
-        if len(_shaped.views) >= _FORMS:
-            _shaped.views.clear()
-        found = [array.reshape(shape) for array in scratch(dtype, prod(shape), count)]
-        _shaped.views[dtype, shape, count] = found
-    return found
 
 
 def update_inputs(

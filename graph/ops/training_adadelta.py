@@ -10,7 +10,7 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .scratch import Array
+from .rooms import Array
 from .training import Step, dense_inputs, on_blocks, rest
 from .training_sparse import on_rows, sparse_inputs
 

@@ -11,7 +11,7 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
-from .scratch import Array
+from .rooms import Array
 from .training import Step, on_blocks, rest, update_inputs
 
 

@@ -11,7 +11,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .branchless import keep
-from .scratch import Array
+from .rooms import Array
 from .training import Step, dense_inputs, on_blocks
 from .training_proximal import check_rates
 from .training_sparse import on_rows, sparse_inputs

@@ -11,8 +11,8 @@ from ..dtypes import DType
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
+from .rooms import BLOCK, BLOCK_SIZE, Array
 from .rows import add_rows, put_rows, take_rows
-from .scratch import BLOCK, Array, scratch
 from .training import Step, adam_rate, adam_step, momentum_step, on_blocks, rest, shares_memory, update_inputs
 from .training_adaptive import adagrad_step, centered_rmsprop_step, rmsprop_step
 from .variable_rows import check_indices, check_rows
@@ -64,10 +64,10 @@ def on_rows(step: Step, slots: tuple[Any, ...], indices: Array, grad: Array, wor
     grad = np.array(grad) if any(shares_memory(grad, target) for target in targets) else grad
     ids, flat, width = indices.reshape(-1), grad.reshape(-1), grad.size // indices.size
     tables = [target.reshape(-1, width, copy=False) for target in targets]
-    count = max(1, BLOCK // width)
+    count = max(1, BLOCK_SIZE // width)
     for start in range(0, ids.size, count):
         chosen, part = ids[start : start + count], flat[start * width : (start + count) * width]
-        arrays = scratch(tables[0].dtype, part.size, len(tables) + work)
+        arrays = BLOCK.vectors(tables[0].dtype, part.size, len(tables) + work)
         rows = [array.reshape(-1, width) for array in arrays[: len(tables)]]
         for table, copied in zip(tables, rows, strict=True):
             take_rows(table, chosen, copied)

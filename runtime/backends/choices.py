@@ -9,7 +9,7 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.ops.arithmetic import Masked
 from ...graph.ops.math import Pow, SquaredDifference
-from ...graph.ops.scratch import scratch
+from ...graph.ops.rooms import BLOCK
 from ...graph.ops.selecting import Select, SelectV2
 from .kernels import Kernel
 
@@ -48,7 +48,7 @@ def choice(definition: SelectV2 | Select, inputs: tuple[Spec, ...], outputs: tup
     def run(condition: Any, x: Any, y: Any, out: Any = None) -> Any:
         if out is None:
             return np.asarray(definition.compute(condition, x, y), order="C")
-        (work,) = scratch(bits, out.size, 1)
+        (work,) = BLOCK.vectors(bits, out.size, 1)
         mask, chosen, other = work.reshape(out.shape), out.view(bits), y.view(bits)
         _spread(condition, mask)
         np.bitwise_xor(x.view(bits), other, out=chosen)

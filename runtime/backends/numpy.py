@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
 from .kernels import Kernel
+from .rows import rectified, with_long_rows
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
 _MAKERS: dict[type[OpDef], Maker] = {}
@@ -41,10 +41,6 @@ EXACT = frozenset(
         np.logical_and, np.logical_or, np.logical_not, np.floor, np.ceil, np.rint, np.sign, np.sqrt,
     }
 )  # fmt: skip
-
-
-#: Larger arrays than this are compared with a single zero.
-MOST_ZEROS = 1 << 18
 
 
 def kernel_of(*definitions: type[OpDef]) -> Callable[[Maker], Maker]:
@@ -70,7 +66,7 @@ class NumpyBackend:
         if ufunc is not None and outputs:
             kernel = _ufunc_kernel(ufunc, tuple([spec.dtype.np for spec in inputs]), outputs[0].dtype.np)
             if kernel is not None:
-                return kernel
+                return with_long_rows(kernel, ufunc, inputs, outputs)
         elementwise = isinstance(definition, (Unary, Binary)) and not isinstance(definition, CheckNumerics)
         return Kernel(definition.compute, needs_state=definition.stateful, elementwise=elementwise)
 
@@ -238,32 +234,14 @@ def bias_add(definition: BiasAdd, inputs: tuple[Spec, ...], outputs: tuple[Spec,
     """An addition, which broadcasts along the last dimension by itself."""
     if definition.data_format == "NCHW":
         return Kernel(definition.compute)
-    return Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex, elementwise=True)
+    kernel = Kernel(np.add, takes_out=True, exact=not outputs[0].dtype.is_complex, elementwise=True)
+    return with_long_rows(kernel, np.add, inputs, outputs)
 
 
 @kernel_of(Relu)
 def relu(definition: Relu, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """np.maximum with as many zeros: with a single one it has no vector loop, and takes three times as long."""
-    kind = outputs[0].dtype.np
-
-    def run(x: Any, out: Any = None, order: Any = "C") -> Any:
-        return np.maximum(x, _zeros(kind, x.shape), out=out, order=order)
-
-    return Kernel(run, takes_out=True, exact=True, elementwise=True)
-
-
-@lru_cache(maxsize=256)
-def _zeros(kind: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    """Zeros of a shape, all in the same memory; of large ones a single zero."""
-    count = prod(shape)
-    return _many_zeros(kind)[:count].reshape(shape) if count <= MOST_ZEROS else kind.type(0)
-
-
-@lru_cache
-def _many_zeros(kind: np.dtype[Any]) -> Any:
-    found = np.zeros(MOST_ZEROS, kind)
-    found.flags.writeable = False
-    return found
+    """np.maximum with 0."""
+    return Kernel(rectified, takes_out=True, exact=True, elementwise=True)
 
 
 @kernel_of(ReluGrad)
