@@ -31,6 +31,12 @@ def square(x: Any, k: int) -> Any:
     return wf.reshape(x, [[3, 4], [4, 3], [2, 6], [12, 1]][k % 4])
 
 
+def pooled(x: Any, y: Any) -> Any:
+    """The gradient through the largest of rectified numbers."""
+    pool = wf.nn.max_pool(wf.nn.relu(wf.reshape(x, [1, 4, 3, 1])), [1, 2, 1, 1], [1, 2, 1, 1], "VALID")
+    return wf.gradients(pool, x, grad_ys=wf.reshape(y[:6], [1, 2, 3, 1]))[0]
+
+
 STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "identity": lambda x, y, k: wf.stop_gradient(x) if k % 2 else wf.identity(x),
     "reshapes": lambda x, y, k: wf.reshape(wf.reshape(square(x, k), [2, 3, 2]), [SIZE]),
@@ -44,6 +50,7 @@ STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "sum of two": lambda x, y, k: wf.add_n([x, y]),
     "product": lambda x, y, k: wf.reshape(wf.matmul(wf.transpose(square(x, 1)), square(y, 1)), [9])[:1] + x,
     "gate": lambda x, y, k: wf.tuple([x * y, y - x])[k % 2],
+    "pooled": lambda x, y, k: pooled(x, y),
     "long sum": lambda x, y, k: wf.add_n([wf.tile(z, [LARGE]) for z in (x, y, x * y, x - y)])[:SIZE],
 }
 
