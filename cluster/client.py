@@ -60,6 +60,13 @@ class Client:
             connection.close()
         self._threads.close()
 
+    def end(self, failure: Failure) -> None:
+        """Tell the session that it is over, and why, and close."""
+        with suppress(errors.OpError):
+            if self.session is not None:
+                self.session.poke(Message(Kind.ENDED, 0, 0, meta=failure.encode()))
+        self.close()
+
     def report(self, text: str) -> None:
         """Let the session write what an operation has to tell; when the session is gone, nobody looks on."""
         if len(text) > MOST_REPORTED:

@@ -37,8 +37,9 @@ class ClusterEngine:
     """Runs the plans of one session on the tasks of a cluster.
 
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
-    errors; `threads`: how many its kernels may use; `heartbeat`: how many seconds a task may be silent while a step waits
-    for it. Raises OpError when a task cannot be reached.
+    errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
+    silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
+    `default_task`: where operations go that request nothing. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -51,9 +52,11 @@ class ClusterEngine:
         hosts: Mapping[str, str],
         threads: int = 0,
         heartbeat: float = HEARTBEAT_SECONDS,
+        peers: Mapping[str, Mapping[str, str]] | None = None,
+        default_task: str = "",
     ) -> None:
-        self.devices = tuple(DeviceSpec.from_string(f"{task}/device:CPU:0") for task in sorted(addresses))
-        self.default_device = _default(self.devices)
+        self.devices = tuple(_device(task) for task in sorted(addresses))
+        self.default_device = _device(default_task) if default_task else _default(self.devices)
         self._hosts = hosts
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
@@ -68,10 +71,11 @@ class ClusterEngine:
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
-        introduction = {"client": secrets.token_hex(8), "role": "session", "threads": threads}
+        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads}
         try:
             for task, address in addresses.items():
-                self._links.open(task, address, secret, introduction)
+                routes = addresses if peers is None else peers[task]
+                self._links.open(task, address, secret, {**said, "peers": dict(routes)})
             self._links.every(self._heartbeat.interval, self._beat)
         except BaseException:
             self.close()
@@ -91,6 +95,9 @@ class ClusterEngine:
             self._answered(task, step, Replied(task, ()))
         elif kind == Kind.FAILED:
             self._answered(task, step, Failed(task, Failure.decode(message.meta)))
+        elif kind == Kind.ENDED:
+            failure = Failure.decode(message.meta)
+            self._lose(task, f"has ended this session: {failure.message}", failure.code)
         elif kind == Kind.PONG:
             self._heard[task] = step, message.meta.decode(errors="replace")
         elif kind == Kind.REPORT:
@@ -111,12 +118,12 @@ class ClusterEngine:
         """A task is gone: its steps fail, now and from now on."""
         self._lose(task, f"is gone: {reason}")
 
-    def _lose(self, task: str, what: str) -> None:
+    def _lose(self, task: str, what: str, code: int = errors.UNAVAILABLE) -> None:
         with self._lock:
             if self._closed or task in self._lost:
                 return
             where = f" on {self._hosts[task]}" if task in self._hosts else ""
-            failure = Failure(errors.UNAVAILABLE, f"Task {task}{where} {what}")
+            failure = Failure(code, f"Task {task}{where} {what}")
             self._lost[task] = failure
             for step in self._running.values():
                 self._event(step, Lost(task, failure))
@@ -193,7 +200,7 @@ class ClusterEngine:
         return step.state.values
 
     def _check_usable(self, tasks: Iterable[str]) -> None:
-        """Raises RuntimeError when the session is closed, UnavailableError when one of the tasks is gone."""
+        """Raises RuntimeError when the session is closed, what ended a task for it when one of these is gone."""
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
         if self._lost:
@@ -356,6 +363,10 @@ class ClusterEngine:
 
 
 _CANCELLED = "Step was cancelled by an explicit call to `Session::Close()`"
+
+
+def _device(task: str) -> DeviceSpec:
+    return DeviceSpec.from_string(f"{task}/device:CPU:0")
 
 
 def _default(devices: Sequence[DeviceSpec]) -> DeviceSpec:
