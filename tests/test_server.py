@@ -2,12 +2,11 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import weft as wf
-from clustered import SERVE, free_ports, local_cluster, programs
+from clustered import SERVE, free_ports, local_cluster, programs, soon
 from weft.cluster import secret as secret_module
 
 PS, WORKER = "/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0"
@@ -50,12 +49,11 @@ time.sleep(60)
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def own_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is kept in the home of whoever runs the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(secret_module.VARIABLE, raising=False)
     monkeypatch.delenv(secret_module.FILE_VARIABLE, raising=False)
-    yield
 
 
 def test_workers_share_variables_and_lose_no_update_and_the_ps_ends_with_the_job() -> None:
@@ -84,8 +82,7 @@ def test_a_task_that_dies_is_named_at_once_and_a_new_one_in_its_place_serves_new
         ps.kill()
         started = time.monotonic()
         with pytest.raises(wf.errors.UnavailableError, match=rf"Task {PS} on \S+ \(process {ps.process.pid}\) is gone"):
-            while time.monotonic() < started + 5:
-                old.run(v)
+            soon(lambda: old.run(v) is None)
         assert time.monotonic() - started < 5
         again = start(SERVE.format(grace=60), cluster, "ps")
         again.says("up")
