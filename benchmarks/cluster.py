@@ -37,7 +37,7 @@ class Process:
 
     def __init__(self, python: str, library: str, job: str, index: int, cluster: dict[str, list[str]]) -> None:
         self.what = f"{library}'s {job} {index}"
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, str(PROGRAM), library, job, str(index), json.dumps(cluster)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Client:
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
+        self._over: SimpleQueue[Exception] = SimpleQueue()  #: why the session has ended
 
     def attach(self, connection: Connection) -> None:
         """This is the connection to the session."""
@@ -79,21 +81,37 @@ class Client:
 
     def serve_session(self, connection: Connection) -> None:
         """Take the session's messages until it ends. Raises OpError."""
-        while True:
-            message = connection.recv()
-            match message.kind:
-                case Kind.STEP:
-                    self._start(connection, message)
-                case Kind.LOAD:
-                    self._load(connection, message)
-                case Kind.ABORT:
-                    self._step(message.step).abort()
-                case Kind.PING:
-                    self._answer(connection, message.step)
-                case Kind.UNLOAD:
-                    self._unload(message.edge)
-                case _:
-                    raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
+        self._threads.submit(self._read, connection)
+        raise self._over.get()
+
+    def _read(self, connection: Connection) -> None:
+        """Read on, until a step comes. That runs in this thread, which has it already; another one reads on."""
+        try:
+            while True:
+                message = connection.recv()
+                if message.kind != Kind.STEP:
+                    self._take(connection, message)
+                    continue
+                step, plan = self._begun(message)
+                if self._begin(connection, message.step, self._read, connection):
+                    break
+        except Exception as error:
+            self._over.put(error)
+            return
+        self._run(connection, message, step, plan)
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        match message.kind:
+            case Kind.LOAD:
+                self._load(connection, message)
+            case Kind.ABORT:
+                self._step(message.step).abort()
+            case Kind.PING:
+                self._answer(connection, message.step)
+            case Kind.UNLOAD:
+                self._unload(message.edge)
+            case _:
+                raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
 
     def serve_peer(self, connection: Connection) -> None:
         """Take what another task sends for steps, until it ends. Raises OpError."""
@@ -140,20 +158,23 @@ class Client:
         step = self._steps.get(number)
         connection.poke(Message(Kind.PONG, 0, number, meta=step.where().encode() if step else b""))
 
-    # steps
-
-    def _start(self, connection: Connection, message: Message) -> None:
-        (done,) = STEP_HEAD.unpack(message.meta)
-        if done > self._done:
-            self._forget_steps(done)
-        step, plan = self._step(message.step), self._plans.get(message.edge)
-        self._begin(connection, message.step, self._run, connection, message, step, plan)
-
-    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> None:
+    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> bool:
+        """Run a function in another thread; whether there was one. If not, the step it is about has failed."""
         try:
             self._threads.submit(function, *arguments)
         except RuntimeError as error:  # there are no more threads to be had
             self._tell(connection, step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
+            return False
+        return True
+
+    # steps
+
+    def _begun(self, message: Message) -> tuple[TaskStep, LoadedPlan | None]:
+        """The step that a message begins, and its plan."""
+        (done,) = STEP_HEAD.unpack(message.meta)
+        if done > self._done:
+            self._forget_steps(done)
+        return self._step(message.step), self._plans.get(message.edge)
 
     def _forget_steps(self, done: int) -> None:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
