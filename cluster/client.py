@@ -19,6 +19,7 @@ from .message import Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .task_step import LoadedPlan, TaskStep, failure_of
+from .trace_wire import encode_stats
 from .transport import Connection
 
 #: How many characters an operation may tell the session at once.
@@ -89,7 +90,7 @@ class Client:
         try:
             while True:
                 message = connection.recv()
-                if message.kind != Kind.STEP:
+                if message.kind not in (Kind.STEP, Kind.TRACE):
                     self._take(connection, message)
                     continue
                 step, plan = self._begun(message)
@@ -190,8 +191,13 @@ class Client:
         try:
             if plan is None:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {message.edge}")
-            values = step.run(plan, message.tensors)
-            connection.send(Message(Kind.RESULT, 0, step.number, tensors=[np.asarray(value) for value in values]))
+            if message.kind == Kind.STEP:
+                values, noted = step.run(plan, message.tensors), b""
+            else:
+                values, stats = step.trace(plan, message.tensors)
+                noted = encode_stats(stats)
+            arrays = [np.asarray(value) for value in values]
+            connection.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(connection, step.number, failure_of(error))
 

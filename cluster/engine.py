@@ -21,6 +21,7 @@ from ..graph.state import to_stderr
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
 from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
@@ -28,6 +29,7 @@ from .plan_wire import encode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .session_step import Loaded, SessionStep, TaskPlan
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
+from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
@@ -90,7 +92,7 @@ class ClusterEngine:
         kind, step = message.kind, message.step
         if kind == Kind.RESULT:
             values = [np.array(value) for value in message.tensors]  # its memory is the connection's
-            self._answered(task, step, Replied(task, values))
+            self._answered(task, step, Replied(task, values, message.meta))
         elif kind == Kind.LOADED:
             self._answered(task, step, Replied(task, ()))
         elif kind == Kind.FAILED:
@@ -165,23 +167,34 @@ class ClusterEngine:
     # steps
 
     def run(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
+        return self._run(handle, feeds, timeout, Kind.STEP)[0]
+
+    def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
+        """As `run`; each task notes when its kernels ran, by its host's clock."""
+        results, noted = self._run(handle, feeds, timeout, Kind.TRACE)
+        return results, StepStats([decode_stats(noted[part.task]) for part in handle.parts])
+
+    def _run(
+        self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind
+    ) -> tuple[list[Any], dict[str, bytes]]:
+        """What the step returns, and what each task noted of it."""
         meta = STEP_HEAD.pack(self._done)
 
         def message(number: int, index: int) -> Message:
             part = handle.parts[index]
-            return Message(Kind.STEP, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
+            return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
 
-        values = self._do(handle, message, timeout)
+        state = self._do(handle, message, timeout)
         results: list[Any] = [None] * handle.fetches
         for part in handle.parts:
-            for index, value in zip(part.fetches, values[part.task], strict=True):
+            for index, value in zip(part.fetches, state.values[part.task], strict=True):
                 results[index] = value
-        return results
+        return results, state.noted
 
     def _do(
         self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
-    ) -> dict[str, Sequence[Any]]:
-        """Begin a step with `message(step, part)` to the task of each part, wait until it is over everywhere; their values."""
+    ) -> StepState:
+        """Begin a step with `message(step, part)` to the task of each part, and wait until it is over everywhere."""
         tasks = [part.task for part in handle.parts]
         step = SessionStep(StepState(tasks), timeout, None if timeout is None else time.monotonic() + timeout, loads)
         with self._lock:
@@ -197,7 +210,7 @@ class ClusterEngine:
         finally:
             self._retire(number, step)
         self._raise_failure(step)
-        return step.state.values
+        return step.state
 
     def _check_usable(self, tasks: Iterable[str]) -> None:
         """Raises RuntimeError when the session is closed, what ended a task for it when one of these is gone."""

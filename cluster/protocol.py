@@ -32,6 +32,7 @@ class Kind(IntEnum):
     REPORT = 13  #: task to session: text for whoever looks on
     ENDED = 14  #: task to session: it is over, for this Failure
     LEAVING = 15  #: a program to a task that it has used: it ends as it should
+    TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
 
 
 #: Steps up to this one are over on all tasks: what was sent for them is not needed any more.
