@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,9 +59,9 @@ def training(tf: Any, size: int) -> Any:
 
 def workloads(tf: Any) -> dict[str, Callable[[], Any]]:
     """What can be measured, by name: each builds what is to be fetched."""
-    found: dict[str, Callable[[], Any]] = {"null step": lambda: null(tf)}
-    found |= {f"hop {name}": lambda size=size: hop(tf, size) for name, size in HOPS.items()}
-    found |= {f"training step {name}": lambda size=size: training(tf, size) for name, size in STEPS.items()}
+    found: dict[str, Callable[[], Any]] = {"null step": partial(null, tf)}
+    found |= {f"hop {name}": partial(hop, tf, size) for name, size in HOPS.items()}
+    found |= {f"training step {name}": partial(training, tf, size) for name, size in STEPS.items()}
     return found
 
 

@@ -112,6 +112,8 @@ class Server:
         self._worker.visitors.wait(self._serves, self._worker.ended, grace)
 
     def _serves(self, task: str) -> bool:
+        if task not in self._others:  # it knows this one, and this one does not know it
+            raise errors.UnavailableError(None, None, f"{task} is not in this task's cluster spec")
         return ask(self._others[task], self._secret, task, _ASK_SECONDS, self._worker.name, serves=True).serves
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +26,8 @@ PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
 
 #: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
 ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
+#: The engines that sessions of this process have got here.
+_made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
 
 
 def engine(target: str, config: Any) -> ClusterEngine:
@@ -117,7 +121,7 @@ def _check_same(home: TaskInfo, other: TaskInfo) -> None:
 
 def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: Any) -> ClusterEngine:
     visit(infos.values(), secret)
-    return ClusterEngine(
+    made = ClusterEngine(
         addresses_from(Location.here(), infos.values()),
         secret,
         {name: f"{info.host} (process {info.pid})" for name, info in infos.items()},
@@ -125,6 +129,8 @@ def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: An
         peers={name: addresses_from(info.location, infos.values()) for name, info in infos.items()},
         default_task=home,
     )
+    _made.add(made)
+    return made
 
 
 def _patience(config: Any) -> float:
@@ -137,3 +143,10 @@ def _patience(config: Any) -> float:
     except ValueError:
         text = f"{PATIENCE_VARIABLE} must be a number of seconds, got '{text}'"
         raise errors.FailedPreconditionError(None, None, text) from None
+
+
+@atexit.register
+def _close_all() -> None:
+    """Sessions that are still open: later, their threads could not let go of connections any more."""
+    for each in list(_made):
+        each.close()

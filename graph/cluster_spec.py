@@ -43,7 +43,7 @@ class ClusterSpec:
     def __init__(self, cluster: Any) -> None:
         if isinstance(cluster, ClusterSpec):
             cluster = cluster._jobs
-        elif isinstance(getattr(cluster, "job", None), list):
+        elif not isinstance(cluster, Mapping) and hasattr(cluster, "job"):  # a ClusterDef, of weft or of TensorFlow
             cluster = {job.name: job.tasks for job in cluster.job}
         if not isinstance(cluster, Mapping):
             raise TypeError(

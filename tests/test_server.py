@@ -175,6 +175,67 @@ def test_a_worker_need_not_know_the_other_workers() -> None:
             each.close()
 
 
+def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    with programs() as start:
+        known = {"ps": cluster["ps"], "worker": {0: cluster["worker"][0]}}
+        ps = start(SERVE.format(grace=2), known, "ps")
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        filters = ["/job:ps", f"/job:worker/task:{index}"]
+        with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
+            assert session.run(wf.constant(1.0) + 1.0) == 2.0
+        """
+        workers = [start(text, cluster, "worker", index) for index in range(2)]
+        for worker in workers:
+            assert worker.end()[0] == 0
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_workers_that_serve_one_driver_end_with_it() -> None:
+    cluster = local_cluster(ps=1, worker=2, chief=1)
+    with programs() as start:
+        tasks = [("ps", 0), ("worker", 0), ("worker", 1)]
+        serving = [start(SERVE.format(grace=60), cluster, job, index) for job, index in tasks]
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        with wf.device("/job:ps"):
+            x = wf.constant(1.0)
+        parts = []
+        for worker in range(2):
+            with wf.device(f"/job:worker/task:{worker}"):
+                parts.append(wf.exp(x) * (worker + 1.0))
+        with wf.Session(server.target) as session:
+            print(round(float(session.run(wf.add_n(parts))), 3))
+        """
+        assert start(text, cluster, "chief").end()[:2] == (0, "8.155\n")
+        for task in serving:
+            assert task.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_a_program_that_ends_with_an_error_does_not_say_goodbye() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs() as start:
+        ps = start(SERVE.format(grace=3), cluster, "ps")
+        failing = HOLD.replace("time.sleep(60)", "raise ValueError('no')")
+        status, _, err = start(failing, cluster, "worker").end()
+        assert status == 1
+        assert "ValueError: no" in err
+        time.sleep(1.0)
+        assert ps.process.poll() is None  # it may come again
+        assert start("wf.train.Server(cluster, job, index)", cluster, "worker").end()[0] == 0
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_addresses_of_version_six() -> None:
+    with programs(), wf.Graph().as_default():
+        server = wf.train.Server({"ps": ["[::1]:0"]})
+        assert server.target.startswith("weft://[::1]:")
+        with wf.Session(server.target) as session:
+            assert session.run(wf.constant(1.0) + 1.0) == 2.0
+        server.close()
+
+
 def test_a_stranger_is_refused() -> None:
     cluster = local_cluster(ps=1)
     with programs() as start, wf.Graph().as_default():
