@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import pytest
+
 #: What each program begins with: its task, as its arguments say.
 _HEAD = """
 import json, sys, time
@@ -47,11 +49,14 @@ def local_cluster(**jobs: int) -> dict[str, list[str]]:
 class Program:
     """A task's program as a process of its own; `name` is what it is called in errors."""
 
-    def __init__(self, text: str, cluster: Mapping[str, Any], job: str, index: int, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, text: str, cluster: Mapping[str, Any], job: str, index: int, env: Mapping[str, str], host: str = ""
+    ) -> None:
         self.name = f"/job:{job}/replica:0/task:{index}"
         source = _HEAD + textwrap.dedent(text)
+        there = ["ip", "netns", "exec", host] if host else []
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", source, json.dumps(cluster), job, str(index)],
+            [*there, sys.executable, "-P", "-c", source, json.dumps(cluster), job, str(index)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
         )  # fmt: skip
 
@@ -84,8 +89,8 @@ def programs(env: Mapping[str, str] | None = None) -> Iterator[Callable[..., Pro
     started: list[Program] = []
     shared = {"WEFT_CLUSTER_SECRET": secrets.token_hex(32), **(env or {})}
 
-    def start(text: str, cluster: Mapping[str, Any], job: str, index: int = 0, **more: str) -> Program:
-        started.append(Program(text, cluster, job, index, {**shared, **more}))
+    def start(text: str, cluster: Mapping[str, Any], job: str, index: int = 0, host: str = "", **more: str) -> Program:
+        started.append(Program(text, cluster, job, index, {**shared, **more}, host))
         return started[-1]
 
     before = os.environ.copy()
@@ -107,3 +112,33 @@ def soon(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+@contextmanager
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, each a host of its own with the addresses 10.97.0.1 and 10.97.0.2. Skips where that cannot be."""
+    names = (f"weft-{os.getpid()}-a", f"weft-{os.getpid()}-b")
+    try:
+        try:
+            _link(*names)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        yield names
+    finally:
+        for name in names:
+            with suppress(OSError, subprocess.CalledProcessError):
+                _ip("netns", "del", name)
+
+
+def _link(*names: str) -> None:
+    for name in names:
+        _ip("netns", "add", name)
+    _ip("link", "add", "weft0", "netns", names[0], "type", "veth", "peer", "name", "weft0", "netns", names[1])
+    for number, name in enumerate(names, 1):
+        _ip("-n", name, "addr", "add", f"10.97.0.{number}/24", "dev", "weft0")
+        for device in ("lo", "weft0"):
+            _ip("-n", name, "link", "set", device, "up")
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)
