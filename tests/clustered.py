@@ -57,7 +57,7 @@ class Program:
         there = ["ip", "netns", "exec", host] if host else []
         self.process = subprocess.Popen(
             [*there, sys.executable, "-P", "-c", source, json.dumps(cluster), job, str(index)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
         )  # fmt: skip
 
     def says(self, line: str) -> None:
@@ -65,11 +65,6 @@ class Program:
         assert self.process.stdout is not None
         found = self.process.stdout.readline().strip()
         assert found == line, f"{self.name} said {found!r}: {self.end(kill=True)}"
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import weft as wf
 from clustered import SERVE, free_ports, local_cluster, programs, soon
-from weft.cluster import secret as secret_module
+from weft.cluster import roll_call, secret as secret_module
 
 PS, WORKER = "/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0"
 #: A worker that adds to variables of the ps, as fast as it can, and tells what it saw at the end.
@@ -140,6 +140,23 @@ def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
             wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=200))
 
 
+def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(roll_call, "SAY_SECONDS", 0.1)
+    monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "0.35")
+    wf.no_op()
+    with programs():
+        server = wf.train.Server(local_cluster(ps=7, worker=1), "worker", 0)
+        with pytest.raises(wf.errors.DeadlineExceededError, match=r"7 of 7 tasks .*\) and 2 more within 0.35 s"):
+            wf.Session(server.target)
+        said = [record.message for record in caplog.records if "still waiting" in record.message]
+        assert 1 <= len(said) <= 3
+        assert all(f"{PS} at localhost:" in line for line in said)
+        monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "soon")
+        with pytest.raises(wf.errors.FailedPreconditionError, match="must be a number of seconds, got 'soon'"):
+            wf.Session(server.target)
+        server.close()
+
+
 def test_tasks_that_were_told_different_clusters() -> None:
     ports = free_ports(4)
     one = {"ps": [f"localhost:{ports[0]}"], "worker": [f"localhost:{ports[1]}", f"localhost:{ports[2]}"]}
@@ -185,10 +202,15 @@ def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
         filters = ["/job:ps", f"/job:worker/task:{index}"]
         with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
             assert session.run(wf.constant(1.0) + 1.0) == 2.0
+            print("in", flush=True)
+            sys.stdin.readline()
         """
-        workers = [start(text, cluster, "worker", index) for index in range(2)]
-        for worker in workers:
-            assert worker.end()[0] == 0
+        stranger = start(text, cluster, "worker", 1)
+        stranger.says("in")  # else the ps could end with the one that it knows
+        known_one = start(text, cluster, "worker", 0)
+        for worker in (known_one, stranger):
+            worker.process.communicate("\n", timeout=60)
+            assert worker.process.returncode == 0
         assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
 
 
@@ -295,6 +317,21 @@ def test_reset_forgets_a_container_everywhere_and_ends_sessions() -> None:
         with wf.Session(target) as session:
             assert session.run(kept) == 2.0
             assert session.run(wf.report_uninitialized_variables([plain, kept])).tolist() == [b"v"]
+
+
+def test_variables_know_their_container_in_files_too() -> None:
+    pytest.importorskip("tensorboardX")
+    with wf.Graph().as_default() as graph, wf.container("outer"):
+        one = wf.Variable(1.0, name="one")
+        with wf.container("inner"):
+            wf.cond(wf.constant(True), lambda: wf.Variable(2.0, name="two") + 0.0, lambda: wf.constant(0.0))
+        assert graph.get_container() == "outer"
+    assert graph.get_container() == ""
+    found = {node.name: node.attr["container"].s for node in graph.as_graph_def().node if node.op == "VarHandleOp"}
+    assert found == {"one": b"outer", "cond/two": b"inner"}
+    with wf.Graph().as_default() as other:
+        wf.import_graph_def(graph.as_graph_def(), name="")
+        assert other.get_operation_by_name(one.op.name).definition.container == "outer"
 
 
 def test_a_local_server_is_a_cluster_of_one() -> None:
