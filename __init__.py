@@ -40,6 +40,7 @@ from .graph.defaults import (
     add_to_collection as add_to_collection,
     add_to_collections as add_to_collections,
     colocate_with as colocate_with,
+    container as container,
     control_dependencies as control_dependencies,
     device as device,
     get_collection as get_collection,
@@ -389,6 +390,7 @@ from .nn.variable_scope import (
     variable_op_scope as variable_op_scope,
     variable_scope as variable_scope,
 )
+from .runtime import engine as _engine
 from .runtime.config import (
     CallableOptions as CallableOptions,
     ConfigProto as ConfigProto,
@@ -415,6 +417,20 @@ slice = _slice
 test = _test
 
 __version__ = "0.1.0"
+
+
+def _of_cluster(module: str, name: str) -> _typing.Any:
+    """Something of the cluster's, which is loaded when it is first used."""
+    return getattr(_importlib.import_module(f".cluster.{module}", __name__), name)
+
+
+train._elsewhere["Server"] = lambda: _of_cluster("server", "Server")
+for _scheme in ("weft", "grpc"):
+    _engine.register_engine(
+        _scheme,
+        lambda *request: _of_cluster("target", "engine")(*request),
+        lambda *which: _of_cluster("target", "reset")(*which),
+    )
 
 
 def __getattr__(name: str) -> _typing.Any:

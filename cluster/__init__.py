@@ -1,4 +1,13 @@
-"""Clusters of tasks on Ray: `wf.cluster.start`."""
+"""Clusters of tasks: on Ray (`wf.cluster.start`), or made of servers at known addresses (`wf.train.Server`)."""
+
+import importlib as _importlib
+import typing as _typing
 
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
-from .cluster import Cluster as Cluster, start as start
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """What needs Ray, which a cluster of servers does without, is loaded when it is first used."""
+    if name in ("Cluster", "start"):
+        return getattr(_importlib.import_module(".cluster", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

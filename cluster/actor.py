@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from dataclasses import dataclass
-
 import ray
 
-from .transport import Location
+from .task_info import TaskInfo
 from .worker import Worker
-
-
-@dataclass(frozen=True, slots=True)
-class TaskInfo:
-    """Where a task is: its name, host, process, and where it listens, by transport."""
-
-    name: str
-    host: str
-    pid: int
-    location: Location
-    addresses: dict[str, str]
-
-    def __str__(self) -> str:
-        return f"{self.name} on {self.host}, process {self.pid}"
 
 
 class TaskActor:
@@ -36,13 +18,7 @@ class TaskActor:
     def start(self, secret: bytes, host: str, port: int) -> TaskInfo:
         """Listen; the secret comes over Ray's authenticated channel and is kept nowhere else. `host` "": this node's."""
         self._worker = Worker(self._name, secret, host or ray.util.get_node_ip_address(), port)
-        addresses = self._worker.addresses
-        return TaskInfo(self._name, socket.gethostname(), os.getpid(), Location.here(), addresses)
-
-    def join_peers(self, addresses: dict[str, str]) -> None:
-        """Learn where the other tasks are."""
-        assert self._worker is not None
-        self._worker.set_peers(addresses)
+        return self._worker.info
 
     def run(self) -> str:
         """Stay until the task is closed: as long as this call lasts, the task is alive."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .message import Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .task_step import LoadedPlan, TaskStep, failure_of
+from .trace_wire import encode_stats
 from .transport import Connection
 
 #: How many characters an operation may tell the session at once.
@@ -44,6 +46,7 @@ class Client:
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
+        self._over: SimpleQueue[Exception] = SimpleQueue()  #: why the session has ended
 
     def attach(self, connection: Connection) -> None:
         """This is the connection to the session."""
@@ -60,6 +63,13 @@ class Client:
             connection.close()
         self._threads.close()
 
+    def end(self, failure: Failure) -> None:
+        """Tell the session that it is over, and why, and close."""
+        with suppress(errors.OpError):
+            if self.session is not None:
+                self.session.poke(Message(Kind.ENDED, 0, 0, meta=failure.encode()))
+        self.close()
+
     def report(self, text: str) -> None:
         """Let the session write what an operation has to tell; when the session is gone, nobody looks on."""
         if len(text) > MOST_REPORTED:
@@ -72,21 +82,37 @@ class Client:
 
     def serve_session(self, connection: Connection) -> None:
         """Take the session's messages until it ends. Raises OpError."""
-        while True:
-            message = connection.recv()
-            match message.kind:
-                case Kind.STEP:
-                    self._start(connection, message)
-                case Kind.LOAD:
-                    self._load(connection, message)
-                case Kind.ABORT:
-                    self._step(message.step).abort()
-                case Kind.PING:
-                    self._answer(connection, message.step)
-                case Kind.UNLOAD:
-                    self._unload(message.edge)
-                case _:
-                    raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
+        self._threads.submit(self._read, connection)
+        raise self._over.get()
+
+    def _read(self, connection: Connection) -> None:
+        """Read on, until a step comes. That runs in this thread, which has it already; another one reads on."""
+        try:
+            while True:
+                message = connection.recv()
+                if message.kind not in (Kind.STEP, Kind.TRACE):
+                    self._take(connection, message)
+                    continue
+                step, plan = self._begun(message)
+                if self._begin(connection, message.step, self._read, connection):
+                    break
+        except Exception as error:
+            self._over.put(error)
+            return
+        self._run(connection, message, step, plan)
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        match message.kind:
+            case Kind.LOAD:
+                self._load(connection, message)
+            case Kind.ABORT:
+                self._step(message.step).abort()
+            case Kind.PING:
+                self._answer(connection, message.step)
+            case Kind.UNLOAD:
+                self._unload(message.edge)
+            case _:
+                raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
 
     def serve_peer(self, connection: Connection) -> None:
         """Take what another task sends for steps, until it ends. Raises OpError."""
@@ -133,20 +159,23 @@ class Client:
         step = self._steps.get(number)
         connection.poke(Message(Kind.PONG, 0, number, meta=step.where().encode() if step else b""))
 
-    # steps
-
-    def _start(self, connection: Connection, message: Message) -> None:
-        (done,) = STEP_HEAD.unpack(message.meta)
-        if done > self._done:
-            self._forget_steps(done)
-        step, plan = self._step(message.step), self._plans.get(message.edge)
-        self._begin(connection, message.step, self._run, connection, message, step, plan)
-
-    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> None:
+    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> bool:
+        """Run a function in another thread; whether there was one. If not, the step it is about has failed."""
         try:
             self._threads.submit(function, *arguments)
         except RuntimeError as error:  # there are no more threads to be had
             self._tell(connection, step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
+            return False
+        return True
+
+    # steps
+
+    def _begun(self, message: Message) -> tuple[TaskStep, LoadedPlan | None]:
+        """The step that a message begins, and its plan."""
+        (done,) = STEP_HEAD.unpack(message.meta)
+        if done > self._done:
+            self._forget_steps(done)
+        return self._step(message.step), self._plans.get(message.edge)
 
     def _forget_steps(self, done: int) -> None:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
@@ -162,8 +191,13 @@ class Client:
         try:
             if plan is None:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {message.edge}")
-            values = step.run(plan, message.tensors)
-            connection.send(Message(Kind.RESULT, 0, step.number, tensors=[np.asarray(value) for value in values]))
+            if message.kind == Kind.STEP:
+                values, noted = step.run(plan, message.tensors), b""
+            else:
+                values, stats = step.trace(plan, message.tensors)
+                noted = encode_stats(stats)
+            arrays = [np.asarray(value) for value in values]
+            connection.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(connection, step.number, failure_of(error))
 

@@ -10,16 +10,13 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
-from ..runtime.engine import register_engine
 from ..runtime.threads import kernel_threads
-from .actor import TaskInfo
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
 from .ray_cluster import RayTasks
-from .transport import Location, choose
-
-SCHEME = "weft"
-_LIVE: dict[str, Cluster] = {}
+from .target import ENGINES, SCHEME
+from .task_info import TaskInfo, addresses_from
+from .transport import Location
 
 
 class Cluster:
@@ -44,11 +41,10 @@ class Cluster:
         self._tasks = RayTasks(spec, address, timeout)
         try:
             self._info = self._tasks.start(self._secret)
-            self._tasks.join({name: self._addresses(info.location, without=name) for name, info in self._info.items()})
         except BaseException:
             self._tasks.close()
             raise
-        _LIVE[self._name] = self
+        ENGINES[self._name] = self.engine
         atexit.register(self.close)
         self._monitor = threading.Thread(target=self._watch, daemon=True, name="weft cluster monitor")
         self._monitor.start()
@@ -63,16 +59,6 @@ class Cluster:
         """The tasks, by name."""
         return tuple(self._info[name] for name in sorted(self._info))
 
-    def _addresses(self, seen_from: Location, without: str = "") -> dict[str, str]:
-        """Where to reach each task from a place, by the fastest transport that goes there."""
-        found = {}
-        for name, info in self._info.items():
-            if name != without:
-                chosen = choose(seen_from, info.location)
-                scheme = self._transport if self._transport != "auto" else "shm" if chosen == "inproc" else chosen
-                found[name] = info.addresses[scheme]
-        return found
-
     def engine(self, config: Any) -> ClusterEngine:
         """An engine for a new session. Raises RuntimeError when the cluster is closed, UnavailableError when a task is gone."""
         if self._closing.is_set():
@@ -81,7 +67,11 @@ class Cluster:
         for name, reason in self._ended.copy().items():
             raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
         threads = config.intra_op_parallelism_threads or kernel_threads()
-        engine = ClusterEngine(self._addresses(Location.here()), self._secret, hosts, threads, self._heartbeat)
+        infos, transport = self._info.values(), self._transport
+        engine = ClusterEngine(
+            addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
+            peers={info.name: addresses_from(info.location, infos, transport) for info in infos},
+        )  # fmt: skip
         with self._lock:
             self._engines.add(engine)
         for name, reason in self._ended.copy().items():  # while it was made
@@ -114,7 +104,7 @@ class Cluster:
         if self._closing.is_set():
             return
         self._closing.set()
-        _LIVE.pop(self._name, None)
+        ENGINES.pop(self._name, None)
         atexit.unregister(self.close)
         for engine in self._sessions():
             engine.close()
@@ -154,13 +144,3 @@ def start(
     if not heartbeat_timeout > 0:
         raise ValueError(f"heartbeat_timeout must be a positive number of seconds, got {heartbeat_timeout!r}")
     return Cluster(ClusterSpec(cluster), address, transport, timeout, heartbeat_timeout)
-
-
-def _engine(target: str, config: Any) -> ClusterEngine:
-    name = target.partition("://")[2]
-    if name not in _LIVE:
-        raise errors.NotFoundError(None, None, f"No cluster of this process is running as '{target}'")
-    return _LIVE[name].engine(config)
-
-
-register_engine(SCHEME, _engine)

@@ -21,6 +21,7 @@ from ..graph.state import to_stderr
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
 from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
@@ -28,6 +29,7 @@ from .plan_wire import encode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .session_step import Loaded, SessionStep, TaskPlan
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
+from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
@@ -37,8 +39,9 @@ class ClusterEngine:
     """Runs the plans of one session on the tasks of a cluster.
 
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
-    errors; `threads`: how many its kernels may use; `heartbeat`: how many seconds a task may be silent while a step waits
-    for it. Raises OpError when a task cannot be reached.
+    errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
+    silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
+    `default_task`: where operations go that request nothing. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -51,9 +54,11 @@ class ClusterEngine:
         hosts: Mapping[str, str],
         threads: int = 0,
         heartbeat: float = HEARTBEAT_SECONDS,
+        peers: Mapping[str, Mapping[str, str]] | None = None,
+        default_task: str = "",
     ) -> None:
-        self.devices = tuple(DeviceSpec.from_string(f"{task}/device:CPU:0") for task in sorted(addresses))
-        self.default_device = _default(self.devices)
+        self.devices = tuple(_device(task) for task in sorted(addresses))
+        self.default_device = _device(default_task) if default_task else _default(self.devices)
         self._hosts = hosts
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
@@ -68,10 +73,11 @@ class ClusterEngine:
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
-        introduction = {"client": secrets.token_hex(8), "role": "session", "threads": threads}
+        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads}
         try:
             for task, address in addresses.items():
-                self._links.open(task, address, secret, introduction)
+                routes = addresses if peers is None else peers[task]
+                self._links.open(task, address, secret, {**said, "peers": dict(routes)})
             self._links.every(self._heartbeat.interval, self._beat)
         except BaseException:
             self.close()
@@ -86,11 +92,14 @@ class ClusterEngine:
         kind, step = message.kind, message.step
         if kind == Kind.RESULT:
             values = [np.array(value) for value in message.tensors]  # its memory is the connection's
-            self._answered(task, step, Replied(task, values))
+            self._answered(task, step, Replied(task, values, message.meta))
         elif kind == Kind.LOADED:
             self._answered(task, step, Replied(task, ()))
         elif kind == Kind.FAILED:
             self._answered(task, step, Failed(task, Failure.decode(message.meta)))
+        elif kind == Kind.ENDED:
+            failure = Failure.decode(message.meta)
+            self._lose(task, f"has ended this session: {failure.message}", failure.code)
         elif kind == Kind.PONG:
             self._heard[task] = step, message.meta.decode(errors="replace")
         elif kind == Kind.REPORT:
@@ -111,12 +120,12 @@ class ClusterEngine:
         """A task is gone: its steps fail, now and from now on."""
         self._lose(task, f"is gone: {reason}")
 
-    def _lose(self, task: str, what: str) -> None:
+    def _lose(self, task: str, what: str, code: int = errors.UNAVAILABLE) -> None:
         with self._lock:
             if self._closed or task in self._lost:
                 return
             where = f" on {self._hosts[task]}" if task in self._hosts else ""
-            failure = Failure(errors.UNAVAILABLE, f"Task {task}{where} {what}")
+            failure = Failure(code, f"Task {task}{where} {what}")
             self._lost[task] = failure
             for step in self._running.values():
                 self._event(step, Lost(task, failure))
@@ -158,23 +167,34 @@ class ClusterEngine:
     # steps
 
     def run(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
+        return self._run(handle, feeds, timeout, Kind.STEP)[0]
+
+    def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
+        """As `run`; each task notes when its kernels ran, by its host's clock."""
+        results, noted = self._run(handle, feeds, timeout, Kind.TRACE)
+        return results, StepStats([decode_stats(noted[part.task]) for part in handle.parts])
+
+    def _run(
+        self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind
+    ) -> tuple[list[Any], dict[str, bytes]]:
+        """What the step returns, and what each task noted of it."""
         meta = STEP_HEAD.pack(self._done)
 
         def message(number: int, index: int) -> Message:
             part = handle.parts[index]
-            return Message(Kind.STEP, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
+            return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
 
-        values = self._do(handle, message, timeout)
+        state = self._do(handle, message, timeout)
         results: list[Any] = [None] * handle.fetches
         for part in handle.parts:
-            for index, value in zip(part.fetches, values[part.task], strict=True):
+            for index, value in zip(part.fetches, state.values[part.task], strict=True):
                 results[index] = value
-        return results
+        return results, state.noted
 
     def _do(
         self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
-    ) -> dict[str, Sequence[Any]]:
-        """Begin a step with `message(step, part)` to the task of each part, wait until it is over everywhere; their values."""
+    ) -> StepState:
+        """Begin a step with `message(step, part)` to the task of each part, and wait until it is over everywhere."""
         tasks = [part.task for part in handle.parts]
         step = SessionStep(StepState(tasks), timeout, None if timeout is None else time.monotonic() + timeout, loads)
         with self._lock:
@@ -190,10 +210,10 @@ class ClusterEngine:
         finally:
             self._retire(number, step)
         self._raise_failure(step)
-        return step.state.values
+        return step.state
 
     def _check_usable(self, tasks: Iterable[str]) -> None:
-        """Raises RuntimeError when the session is closed, UnavailableError when one of the tasks is gone."""
+        """Raises RuntimeError when the session is closed, what ended a task for it when one of these is gone."""
         if self._closed:
             raise RuntimeError("Attempted to use a closed Session.")
         if self._lost:
@@ -356,6 +376,10 @@ class ClusterEngine:
 
 
 _CANCELLED = "Step was cancelled by an explicit call to `Session::Close()`"
+
+
+def _device(task: str) -> DeviceSpec:
+    return DeviceSpec.from_string(f"{task}/device:CPU:0")
 
 
 def _default(devices: Sequence[DeviceSpec]) -> DeviceSpec:

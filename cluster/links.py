@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..graph import errors
+from .auth import HANDSHAKE_TIMEOUT
 from .heartbeat import Signs
 from .message import Message
 from .protocol import Kind
@@ -16,6 +17,22 @@ from .transport import Connection, connect
 
 #: How long a task may take to answer a session that introduces itself.
 HELLO_SECONDS = 30.0
+
+
+def greet(
+    address: str, secret: bytes, task: str, name: str, introduction: dict[str, Any], timeout: float = HELLO_SECONDS
+) -> tuple[Connection, bytes]:
+    """A connection to a task that has been told who this is, and what it answered. Raises OpError."""
+    connection = connect(address, secret, min(timeout, HANDSHAKE_TIMEOUT), peer=task, name=name)
+    try:
+        connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(introduction).encode()))
+        answer = connection.recv(timeout)
+        if answer.kind != Kind.READY:
+            raise errors.DataLossError(None, None, f"{task} answered HELLO with a message of kind {answer.kind}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, answer.meta
 
 
 class Links:
@@ -33,15 +50,7 @@ class Links:
 
     def open(self, task: str, address: str, secret: bytes, introduction: dict[str, Any]) -> None:
         """Connect to a task, say who this is, and read from now on. Raises OpError."""
-        connection = connect(address, secret, peer=task, name="the session")
-        try:
-            connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(introduction).encode()))
-            answer = connection.recv(timeout=HELLO_SECONDS)
-            if answer.kind != Kind.READY:
-                raise errors.DataLossError(None, None, f"{task} answered HELLO with a message of kind {answer.kind}")
-        except BaseException:
-            connection.close()
-            raise
+        connection, _ = greet(address, secret, task, "the session", introduction)
         self._connections[task] = connection
         self._start(f"weft from {task}", self._read, task, connection)
 

@@ -15,8 +15,8 @@ from ..runtime.failures import StepFailure, error_class
 class Kind(IntEnum):
     """What a message means. `meta` is JSON where it says anything."""
 
-    HELLO = 1  #: first on a connection: {"client", "role": "session" or a task's name, "threads"}
-    READY = 2  #: the answer to HELLO
+    HELLO = 1  #: first on a connection: {"role", ...}, see cluster/worker.py
+    READY = 2  #: the answer to HELLO; what a task tells of itself, where that was asked
     LOAD = 3  #: session to task: a plan, under the number `edge`; tensors are its arrays; `step` is a number of its own
     LOADED = 4  #: the answer to LOAD, with the same numbers
     STEP = (
@@ -30,6 +30,9 @@ class Kind(IntEnum):
     PONG = 11  #: the answer to PING, as text
     UNLOAD = 12  #: session to task: plan `edge` will not be run any more
     REPORT = 13  #: task to session: text for whoever looks on
+    ENDED = 14  #: task to session: it is over, for this Failure
+    LEAVING = 15  #: a program to a task that it has used: it ends as it should
+    TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
 
 
 #: Steps up to this one are over on all tasks: what was sent for them is not needed any more.

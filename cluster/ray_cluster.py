@@ -15,7 +15,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
 from . import ray_connection
-from .actor import TaskActor, TaskInfo
+from .actor import TaskActor
+from .task_info import TaskInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +80,6 @@ class RayTasks:
             place.task: self._actors[place.task].start.remote(secret, place.host, place.port) for place in self._places
         }
         return {task: self._get(task, call) for task, call in calls.items()}
-
-    def join(self, addresses: dict[str, dict[str, str]]) -> None:
-        """Tell every task where its peers are."""
-        calls = {task: self._actors[task].join_peers.remote(peers) for task, peers in addresses.items()}
-        for task, call in calls.items():
-            self._get(task, call)
 
     def sentinels(self) -> dict[Any, str]:
         """A call on each task that lasts as long as the task; by Ray's reference to it."""

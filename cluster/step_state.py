@@ -11,10 +11,11 @@ from .protocol import Failure
 
 @dataclass(frozen=True, slots=True)
 class Replied:
-    """A task has done its part; these are its fetches."""
+    """A task has done its part; these are its fetches, and what it noted of the step if it was told to."""
 
     task: str
     values: Sequence[Any]
+    noted: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class StepState:
     def __init__(self, tasks: Iterable[str]) -> None:
         self.running = set(tasks)
         self.values: dict[str, Sequence[Any]] = {}
+        self.noted: dict[str, bytes] = {}
         #: What the tasks said that only followed the others, by task: where each was when the step failed.
         self.reports: dict[str, str] = {}
         self.cause: Failure | None = None
@@ -80,9 +82,9 @@ class StepState:
         if self.finished:
             return []
         match event:
-            case Replied(task, values) if task in self.running:
+            case Replied(task, values, noted) if task in self.running:
                 self.running.discard(task)
-                self.values[task] = values
+                self.values[task], self.noted[task] = values, noted
             case Failed(task, failure) if task in self.running:
                 self._failed(task, failure, culprit=task)
             case Lost(task, failure) if task in self.running:

@@ -13,6 +13,7 @@ from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
 from ..runtime.plan import Receive, TakeFeed
 from ..runtime.rendezvous import Rendezvous
+from ..runtime.tracing import DeviceStepStats, TracedPlan
 from .message import Message
 from .protocol import Failure, Kind
 from .transport import Connection
@@ -22,6 +23,7 @@ class LoadedPlan:
     """A plan that is ready to run, and what its instructions say about feeds and edges."""
 
     def __init__(self, plan: CompiledPlan) -> None:
+        self.compiled = plan
         self.run = plan.run
         instructions = plan.plan.instructions
         #: Which of the step's feeds it takes, in the order in which they are sent.
@@ -50,6 +52,13 @@ class TaskStep:
         """The plan's fetches. Raises what ended it."""
         self._plan = plan
         return plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+
+    def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
+        """As `run`, and what ran when."""
+        self._plan = plan
+        traced = TracedPlan(plan.compiled)
+        values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
+        return values, traced.stats()
 
     def send(self, edge: int, device: str, value: Any) -> None:
         """Bring a value to the plan of a device: here, or on another task."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..graph import errors
@@ -13,51 +16,90 @@ from ..graph.state import State
 from ..runtime.threads import limit_kernel_threads
 from .client import Client
 from .message import Message
-from .protocol import Kind, decode_json
+from .protocol import Failure, Kind, decode_json
+from .task_info import TaskInfo, is_texts
 from .transport import Connection, Listener, connect, listen
+from .visitors import Visitors
 
 _log = logging.getLogger("weft.cluster")
 
 
 class Worker:
-    """One task of a cluster, in this process. `addresses` says where it listens, by transport."""
+    """One task of a cluster, in this process. `addresses` says where it listens, by transport.
 
-    def __init__(self, name: str, secret: bytes, host: str = "127.0.0.1", port: int = 0) -> None:
+    `jobs`: the cluster it belongs to, for those who ask; `others`: the names of its other tasks. Who connects says in a
+    HELLO what it is: a session ({"role": "session", "client", "threads", "peers": where to reach the other tasks}), another
+    task that sends for a session ({"role": "peer", "client"}), somebody who asks who this is ({"role": "ask", "task",
+    "serves"}), the program of another task that will use this one ({"role": "program", "task"}), or one who wants
+    the variables forgotten ({"role": "reset", "containers"}).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        secret: bytes,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        jobs: Mapping[str, Mapping[int, str]] | None = None,
+        others: Iterable[str] = (),
+        transports: Sequence[str] = ("shm", "tcp"),
+        start: bool = True,
+    ) -> None:
         self.name = name
         self.state = State()
+        self.visitors = Visitors(others)
+        self.ended = threading.Event()
         self._secret = secret
-        self._listeners: list[Listener] = [listen("shm", secret), listen("tcp", secret, host, port)]
-        self.addresses = {listener.address.partition("://")[0]: listener.address for listener in self._listeners}
-        self._peers: dict[str, str] = {}
         self._clients: dict[str, Client] = {}
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        for listener in self._listeners:
-            self._start(self._accept, listener)
+        self._listeners: list[Listener] = []
+        try:
+            for transport in transports:
+                self._listeners.append(listen(transport, secret, host, port))
+        except BaseException:
+            self.close()
+            raise
+        self.addresses = {listener.address.partition("://")[0]: listener.address for listener in self._listeners}
+        self.info = TaskInfo.here(name, self.addresses, jobs or {})
+        self._started = False
+        if start:
+            self.start()
 
-    def set_peers(self, addresses: dict[str, str]) -> None:
-        """Where to reach the other tasks, by name."""
-        self._peers = dict(addresses)
+    def start(self) -> None:
+        """Let in who connects. Idempotent."""
+        if not self._started:
+            self._started = True
+            for listener in self._listeners:
+                self._start(self._accept, listener)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the task is closed; whether it is."""
-        return self._ended.wait(timeout)
+        return self.ended.wait(timeout)
 
     def close(self) -> None:
         """End everything. Idempotent."""
-        self._ended.set()
+        self.ended.set()
         for listener in self._listeners:
             listener.close()
-        with self._lock:
-            clients = list(self._clients.values())
-        for client in clients:
+        for client in self._sessions():
             client.close()
+
+    def reset(self, containers: Sequence[str]) -> None:
+        """Forget the variables of these containers, and end all sessions: their plans know the variables of before."""
+        failure = Failure(errors.ABORTED, "it was reset, which ends its sessions")
+        for client in self._sessions():
+            client.end(failure)
+        self.state.reset(containers)
+
+    def _sessions(self) -> list[Client]:
+        with self._lock:
+            return list(self._clients.values())
 
     def _start(self, function: Callable[..., None], *arguments: Any) -> None:
         threading.Thread(target=function, args=arguments, daemon=True, name=f"weft {self.name}").start()
 
     def _accept(self, listener: Listener) -> None:
-        while not self._ended.is_set():
+        while not self.ended.is_set():
             try:
                 self._start(self._serve, listener.accept())
             except errors.CancelledError:
@@ -67,33 +109,50 @@ class Worker:
 
     def _serve(self, connection: Connection) -> None:
         """Read one connection to its end."""
-        client: Client | None = None
         try:
-            said = decode_json(_hello(connection.recv(timeout=30)))
-            if said["role"] == "session":
-                limit_kernel_threads(int(said["threads"]))
-                client = self._join(str(said["client"]), connection)
-                connection.send(Message(Kind.READY, 0, 0))
-                client.serve_session(connection)
-            else:
-                self._client(str(said["client"])).serve_peer(connection)
+            self._serve_role(connection, decode_json(_hello(connection.recv(timeout=30))))
         except (errors.UnavailableError, errors.CancelledError):
             pass  # the other side ended it, or this one
         except Exception as error:
-            if not self._ended.is_set():
+            if not self.ended.is_set():
                 _log.warning("%s closes the connection to %s: %r", self.name, connection.peer, error)
         finally:
             connection.close()
-            if client is not None:
-                self._forget(client)
 
-    def _join(self, name: str, connection: Connection) -> Client:
-        """A session has come."""
-        client = Client(name, self.name, self.state.for_session(), self._dial)
+    def _serve_role(self, connection: Connection, said: Any) -> None:
+        match said:
+            case {"role": "session", "client": str(name), "threads": int(threads), "peers": peers} if is_texts(peers):
+                limit_kernel_threads(threads)
+                with self.visitors.session():
+                    self._serve_session(connection, name, peers)
+            case {"role": "peer", "client": str(name)}:
+                self._client(name).serve_peer(connection)
+            case {"role": "ask", "task": str(task), "serves": bool(serves)}:
+                if task:
+                    self.visitors.heard_of(task, serves)
+                told = replace(self.info, serves=self.visitors.serves).encode()
+                connection.send(Message(Kind.READY, 0, 0, meta=told))
+            case {"role": "program", "task": str(task)}:
+                connection.send(Message(Kind.READY, 0, 0))
+                self.visitors.program(task, connection)
+            case {"role": "reset", "containers": list(containers)}:
+                self.reset([str(container) for container in containers])
+                connection.send(Message(Kind.READY, 0, 0))
+            case _:
+                raise errors.DataLossError(None, None, f"expected to hear who it is, got {str(said)[:100]}")
+
+    def _serve_session(self, connection: Connection, name: str, peers: Mapping[str, str]) -> None:
+        client = Client(name, self.name, self.state.for_session(), partial(self._dial, peers))
         client.attach(connection)
         with self._lock:
             self._clients[name] = client
-        return client
+        try:
+            connection.send(Message(Kind.READY, 0, 0))
+            client.serve_session(connection)
+        finally:
+            with self._lock:
+                self._clients.pop(name, None)
+            client.close()
 
     def _client(self, name: str) -> Client:
         """The session that a peer sends for. Raises UnavailableError when it has ended."""
@@ -102,18 +161,18 @@ class Worker:
                 raise errors.UnavailableError(None, None, "the session has ended")
             return self._clients[name]
 
-    def _forget(self, client: Client) -> None:
-        with self._lock:
-            self._clients.pop(client.name, None)
-        client.close()
-
-    def _dial(self, client: str, task: str) -> Connection:
+    def _dial(self, peers: Mapping[str, str], client: str, task: str) -> Connection:
         """A connection of one session to another task, for what this task sends there."""
-        if task not in self._peers:
+        if task not in peers:
             raise errors.UnavailableError(None, None, f"{self.name} does not know where {task} is")
-        connection = connect(self._peers[task], self._secret, peer=task, name=self.name)
-        said = {"client": client, "role": self.name}
-        connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(said).encode()))
+        connection = connect(peers[task], self._secret, peer=task, name=self.name)
+        try:
+            said = {"client": client, "role": "peer"}
+            connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(said).encode()))
+        except BaseException:
+            with suppress(errors.OpError):
+                connection.close()
+            raise
         return connection
 
 

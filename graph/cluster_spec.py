@@ -1,20 +1,50 @@
-"""ClusterSpec: the jobs of a cluster and their tasks, as a value."""
+"""ClusterSpec: the jobs of a cluster and their tasks, as a value; and the plain records that TF passes it around in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+
+@dataclass(slots=True)
+class JobDef:
+    """A job and its tasks' addresses by index. Source: `tf.train.JobDef`."""
+
+    name: str = ""
+    tasks: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ClusterDef:
+    """The jobs of a cluster. Source: `tf.train.ClusterDef`."""
+
+    job: list[JobDef] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ServerDef:
+    """A task of a cluster: what a `train.Server` is made from. Source: `tf.train.ServerDef`."""
+
+    cluster: ClusterDef = field(default_factory=ClusterDef)
+    job_name: str = ""
+    task_index: int = 0
+    protocol: str = ""
+    default_session_config: Any = None
 
 
 class ClusterSpec:
     """Jobs and tasks: `{"ps": 1, "worker": 2}` (counts), or host:port lists or index→address maps as in TensorFlow.
 
+    A ClusterDef and another ClusterSpec are taken as well.
     Source: `tf.train.ClusterSpec`. Raises TypeError for what is none of these, ValueError for a job without tasks.
     """
 
     def __init__(self, cluster: Any) -> None:
         if isinstance(cluster, ClusterSpec):
             cluster = cluster._jobs
+        elif not isinstance(cluster, Mapping) and hasattr(cluster, "job"):  # a ClusterDef, of weft or of TensorFlow
+            cluster = {job.name: job.tasks for job in cluster.job}
         if not isinstance(cluster, Mapping):
             raise TypeError(
                 "`cluster` must be a dictionary mapping one or more job names to counts or lists of addresses."
@@ -56,6 +86,10 @@ class ClusterSpec:
             dense = sorted(tasks) == list(range(len(tasks)))
             result[job] = self.job_tasks(job) if dense else dict(tasks)
         return result
+
+    def as_cluster_def(self) -> ClusterDef:
+        """The jobs as a ClusterDef, by name."""
+        return ClusterDef([JobDef(job, dict(self._jobs[job])) for job in self.jobs])
 
     def _job(self, name: str) -> dict[int, str]:
         if name not in self._jobs:

@@ -24,6 +24,13 @@ def colocate_with(op: Any, ignore_existing: bool = False) -> AbstractContextMana
     return get_default_graph().colocate_with(op, ignore_existing)
 
 
+def container(container_name: str) -> AbstractContextManager[None]:
+    """Variables made inside are kept in this container. Source: `tf.container`; see `Graph.container`."""
+    if context.executing_eagerly():
+        return nullcontext()
+    return get_default_graph().container(container_name)
+
+
 def control_dependencies(control_inputs: Any) -> AbstractContextManager[None]:
     """Operations made inside run after these. Source: `tf.control_dependencies`; see `Graph.control_dependencies`."""
     if context.executing_eagerly():

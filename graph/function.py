@@ -55,6 +55,9 @@ class FunctionGraph(Graph):
     def root(self) -> Graph:
         return self.outer.root
 
+    def _around(self) -> Graph:
+        return self.root
+
     @property
     def outside(self) -> Any:
         return self.outer.outside

@@ -30,10 +30,12 @@ class Controller:
 class ScopeState:
     """The scopes in force in one thread. Device entries: a spec to merge, or a function."""
 
-    __slots__ = ("colocation", "controllers", "devices", "gradient_overrides", "name", "original", "place")
+    __slots__ = ("colocation", "container", "controllers", "devices", "gradient_overrides", "name", "original", "place")
 
     def __init__(self) -> None:
         self.name = ""
+        #: Where variables are kept, for `Session.reset`.
+        self.container = ""
         self.devices: tuple[DeviceSpec | DeviceFunction, ...] = ()
         self.colocation: tuple[Any, ...] = ()
         self.controllers: tuple[Controller, ...] = ()
@@ -199,6 +201,23 @@ class Scopes:
             else:
                 chosen = entry(operation)
                 operation.device = canonical(chosen if isinstance(chosen, DeviceSpec | None) else str(chosen))
+
+    # containers
+
+    def container(self, container_name: str) -> AbstractContextManager[None]:
+        """Variables made inside are kept in the container of that name, apart from others of the same name.
+
+        `Session.reset` forgets the variables of a container.
+        """
+        return _Block(self._around()._threads, "container", str(container_name), replaces=True)
+
+    def get_container(self) -> str:
+        """The name of the container that variables are made in now."""
+        return self._around()._scope.container
+
+    def _around(self) -> Scopes:
+        """Whose containers hold: the graph around all branches and loops, for that is where variables stand."""
+        return self
 
     # colocation
 

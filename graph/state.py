@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ class State:
     """The variables and counters of one session, or of one task of a cluster."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self.variables: dict[str, VariableSlot] = {}
+        #: By container and name.
+        self.variables: dict[tuple[str, str], VariableSlot] = {}
         self.counters: dict[str, int] = {}
         #: Makes random operations that have no seed differ from session to session.
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
@@ -87,16 +88,25 @@ class State:
         self.report: Callable[[str], None] = to_stderr
         self._lock = threading.Lock()
 
-    def variable(self, name: str, dtype: DType, dims: Dims) -> VariableSlot:
-        """The slot of that name, made when it is not there. Raises InvalidArgumentError when it holds another type or shape."""
+    def variable(self, name: str, dtype: DType, dims: Dims, container: str = "") -> VariableSlot:
+        """The slot of that name in a container, made when it is not there.
+
+        Raises InvalidArgumentError when it holds another type or shape.
+        """
         with self._lock:
-            slot = self.variables.setdefault(name, VariableSlot(name, dtype, dims))
+            slot = self.variables.setdefault((container, name), VariableSlot(name, dtype, dims))
         if slot.dtype is not dtype or (dims is not None and slot.dims is not None and slot.dims != dims):
             raise errors.InvalidArgumentError(
                 None, None,
                 f"Trying to access variable {name} as {dtype.name}{text(dims)}, but it is {slot.dtype.name}{text(slot.dims)}",
             )  # fmt: skip
         return slot
+
+    def reset(self, containers: Sequence[str] = ()) -> None:
+        """Forget the variables of these containers; of the one without a name when none is given."""
+        with self._lock:
+            for key in [key for key in self.variables if key[0] in (containers or ("",))]:
+                del self.variables[key]
 
     def for_session(self) -> State:
         """What one session of a task sees: the task's variables, and counters of its own."""

@@ -72,7 +72,7 @@ class Variable(Writes):
         """Handle, initializer and the read that stands for the variable where an element of the graph is wanted."""
         self.dtype: DType = value.dtype
         self._dims = dims
-        self.handle: Tensor = variables.VarHandleOp(value.dtype, dims)(name=scope)
+        self.handle: Tensor = variables.VarHandleOp(value.dtype, dims, container=graph.get_container())(name=scope)
         assign = variables.AssignVariableOp(value.dtype, dims)
         self._initial_value: Tensor = value
         if context.executing_eagerly():

@@ -58,12 +58,27 @@ class Engine(Protocol):
 
 
 EngineFactory = Callable[[str, Any], Engine]
+Reset = Callable[[str, Sequence[str], Any], None]
 _FACTORIES: dict[str, EngineFactory] = {}
+_RESETS: dict[str, Reset] = {}
 
 
-def register_engine(scheme: str, factory: EngineFactory) -> None:
-    """Sessions with a target `scheme://…` get their engine from `factory(target, config)`."""
+def register_engine(scheme: str, factory: EngineFactory, reset: Reset | None = None) -> None:
+    """Sessions with a target `scheme://…` get their engine from `factory(target, config)`.
+
+    `reset(target, containers, config)` forgets the variables of containers there.
+    """
     _FACTORIES[scheme] = factory
+    if reset is not None:
+        _RESETS[scheme] = reset
+
+
+def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
+    """Forget the variables of containers there. Raises NotFoundError, UnimplementedError, and what it itself raises."""
+    scheme = scheme_of(target)
+    if scheme not in _RESETS:
+        raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end it and start it anew")
+    _RESETS[scheme](target, containers, config)
 
 
 def engine_for(target: str, config: Any) -> Engine:

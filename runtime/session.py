@@ -18,7 +18,7 @@ from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key
 from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
-from .engine import engine_for, scheme_of
+from .engine import engine_for, reset_target
 from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
 from .feeds import fed_tensors, flatten_feeds, parts_of
@@ -347,15 +347,17 @@ class Session:
 
     @staticmethod
     def reset(target: str, containers: Sequence[str] | None = None, config: ConfigProto | None = None) -> None:
-        """Forget the variables of all sessions of this process, and end these: their runs raise CancelledError.
+        """Forget variables, and end the sessions that used them.
 
-        Source: `tf.Session.reset`. `containers` and `config` change nothing: every session has one container of its
-        own. Raises UnimplementedError for a cluster: end the cluster and start it anew. Raises NotFoundError for a
-        target that nobody serves.
+        On a cluster: the variables of `containers` (by default of the container without a name) on all tasks that
+        `config.device_filters` leaves, whose sessions raise AbortedError from then on. In this process (target ""): all
+        of all sessions, whatever `containers` says, for each has a container of its own; their runs raise
+        CancelledError. Source: `tf.Session.reset`. Raises NotFoundError for a target that nobody serves,
+        UnimplementedError for a cluster that this process started on Ray: close it and start it anew.
         """
         if target:
-            scheme_of(target)
-            raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end the cluster and start it anew")
+            reset_target(target, list(containers or ()), config)
+            return
         for session in open_sessions():
             if not session._target:
                 session._engine.close()

@@ -55,8 +55,6 @@ def workers(*names: str) -> Iterator[list[Worker]]:
     """Tasks that know each other."""
     with ExitStack() as stack:
         made = [stack.enter_context(closing(Worker(name, SECRET))) for name in names]
-        for worker in made:
-            worker.set_peers({other.name: other.addresses["shm"] for other in made})
         yield made
 
 

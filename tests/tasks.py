@@ -18,8 +18,6 @@ def session_of_tasks() -> Iterator[wf.Session]:
     with ExitStack() as stack:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in TASKS]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
-        for worker in workers:
-            worker.set_peers(addresses)
         engine.register_engine("tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}))
         stack.callback(engine._FACTORIES.pop, "tasks")
         yield stack.enter_context(wf.Session("tasks://here"))

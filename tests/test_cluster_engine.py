@@ -71,8 +71,7 @@ def test_feeds_that_cannot_be_sent_end_the_step_everywhere_at_once() -> None:
 
 
 def test_a_session_whose_tasks_cannot_reach_each_other() -> None:
-    with workers(A, B) as made, session(made) as engine:
-        made[0].set_peers({B: "shm://nobody"})
+    with workers(A, B) as made, session(made, peers={A: {B: "shm://nobody"}, B: {}}) as engine:
         with pytest.raises(errors.UnavailableError) as caught:
             engine.run(engine.load(HOP), [X], None)
         assert caught.value.message == (f"{B} cannot be reached at shm://nobody: Connection refused (on {A})")

@@ -28,7 +28,7 @@ def interpreted(built: Built, times: int = 2) -> list[Any]:
     results: list[Any] = []
     for _ in range(times):
         results += interpret([*built.values, last], built.feed_dict(), state)[:-1]
-    return results + [state.variables[variable.op.name].read() for variable in built.variables]
+    return results + [state.variables["", variable.op.name].read() for variable in built.variables]
 
 
 @bounded

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from tasks import session_of_tasks
+from weft.cluster.trace_wire import decode_stats
 from weft.graph.graphdef.protos import protos
 from weft.runtime.timeline import Timeline
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, StepStats
@@ -176,14 +177,49 @@ def test_options_of_another_type(sess: wf.Session) -> None:
         sess.run(y, run_metadata={"a": 1})  # type: ignore[arg-type]
 
 
-def test_a_cluster_says_that_it_does_not_trace() -> None:
-    y = wf.random_uniform([])
+def test_each_task_of_a_cluster_notes_what_it_ran_and_when() -> None:
+    with wf.device("/job:b"):
+        x = wf.placeholder(wf.float32, [2, 3], name="x")
+        there = wf.exp(x, name="there")
+    with wf.device("/job:a"):
+        here = wf.reduce_sum(there, name="here")
     with session_of_tasks() as sess:
-        with pytest.raises(wf.errors.UnimplementedError, match="tasks://here cannot be traced"):
-            sess.run(y, options=FULL)
+        metadata, before = wf.RunMetadata(), time.time_ns()
+        assert sess.run(here, {x: np.zeros((2, 3))}, options=FULL, run_metadata=metadata) == 6.0
+        assert sess.run(here, {x: np.zeros((2, 3))}) == 6.0
+        stats = {each.device: each.node_stats for each in metadata.step_stats.dev_stats}
+        assert list(stats) == [f"/job:{job}/replica:0/task:0/device:CPU:0" for job in "ab"]
+        received, summed = stats["/job:a/replica:0/task:0/device:CPU:0"]
+        computed, sent = stats["/job:b/replica:0/task:0/device:CPU:0"]
+        assert [each.node_name for each in (received, summed, computed, sent)] == ["there", "here", "there", "there"]
+        assert before <= computed.all_start_nanos <= sent.all_start_nanos <= summed.all_start_nanos <= time.time_ns()
+        assert (received.edge, summed.edge) == (sent.edge, None)
+        assert computed.output[0].tensor_description.shape == (2, 3)
+        rows = json.loads(Timeline(metadata.step_stats).generate_chrome_trace_format())["traceEvents"]
+        assert {row["pid"] for row in rows} == {0, 1}
         metadata = wf.RunMetadata()
-        sess.run(y, options=wf.RunOptions(output_partition_graphs=True), run_metadata=metadata)
+        sess.run(here, {x: np.zeros((2, 3))}, wf.RunOptions(output_partition_graphs=True), metadata)
         assert metadata.partition_graphs[0].node[0].device.startswith("/job:a/")
+        assert metadata.step_stats.dev_stats == []
+
+
+def test_a_traced_step_on_a_cluster_fails_as_another() -> None:
+    with session_of_tasks() as sess:
+        y = wf.reshape(wf.random_uniform([4]), wf.placeholder_with_default([3], [1]), name="bad")
+        for options in (None, FULL):
+            with pytest.raises(wf.errors.InvalidArgumentError, match="bad"):
+                sess.run(y, options=options)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{}", b'{"device": 1, "node_stats": []}', b'{"device": "d", "node_stats": [1]}',
+     b'{"device": "d", "node_stats": [{"node_name": "n", "all_start_nanos": 1, "all_end_rel_nanos": 1,'
+     b' "timeline_label": "", "output": [{"slot": 0}], "edge": null}]}'],
+)  # fmt: skip
+def test_what_is_no_statistics(data: bytes) -> None:
+    with pytest.raises(wf.errors.DataLossError):
+        decode_stats(data)
 
 
 # the timeline

@@ -1,6 +1,14 @@
 """`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
 
-from ..graph.cluster_spec import ClusterSpec as ClusterSpec
+import typing as _typing
+from collections.abc import Callable as _Callable
+
+from ..graph.cluster_spec import (
+    ClusterDef as ClusterDef,
+    ClusterSpec as ClusterSpec,
+    JobDef as JobDef,
+    ServerDef as ServerDef,
+)
 from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
 from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
@@ -52,3 +60,12 @@ from .schedules import (
     piecewise_constant_decay as piecewise_constant_decay,
     polynomial_decay as polynomial_decay,
 )
+
+#: Names of this face that rooms beside this one define, and what loads each when it is first used.
+_elsewhere: dict[str, _Callable[[], _typing.Any]] = {}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name in _elsewhere:
+        return _elsewhere[name]()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

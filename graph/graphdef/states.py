@@ -88,8 +88,8 @@ ROWS = [
     Row(candidates.UniformCandidateSampler, _SAMPLED),
     # variables
     Row(variables.VarHandleOp, {
-        "dtype": Of("dtype"), "shape": Of("shape"), "shared_name": SharedName(), "container": Attr(),
-        "debug_name": Attr(), "allowed_devices": Attr(),
+        "dtype": Of("dtype"), "shape": Of("shape"), "shared_name": SharedName(),
+        "container": Of("container"), "debug_name": Attr(), "allowed_devices": Attr(),
     }),
     Row(variables.ReadVariableOp, _VALUE),
     Row(variables.VarIsInitializedOp),

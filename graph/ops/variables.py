@@ -24,13 +24,14 @@ class VarHandleOp(Op):
     dtype: DType
     shape: Dims
     shared_name: str = ""
+    container: str = ""
     stateful = True
 
     def infer(self) -> Spec:
         return Spec(resource, ())
 
     def compute(self, state: Any) -> Any:
-        return state.session.variable(self.shared_name or state.name, self.dtype, self.shape)
+        return state.session.variable(self.shared_name or state.name, self.dtype, self.shape, self.container)
 
 
 @op

@@ -1,0 +1,152 @@
+"""What a session's target means on a cluster: which tasks it uses, where they are, and the engine that runs on them."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ..graph import errors
+from ..graph.devices import DeviceSpec
+from .engine import ClusterEngine
+from .links import greet
+from .roll_call import RollCall
+from .secret import cluster_secret, same_place
+from .task_info import TaskInfo, addresses_from
+from .transport import Location
+from .visits import visit
+
+SCHEME = "weft"
+#: Seconds that the tasks of a cluster may take to come up before a session on them gives up.
+PATIENCE_SECONDS = 600.0
+PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
+
+#: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
+ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
+#: The engines that sessions of this process have got here.
+_made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
+
+
+def engine(target: str, config: Any) -> ClusterEngine:
+    """The engine of a session with this target: `weft://host:port` of a task (or `grpc://`, as TF writes it).
+
+    Waits until all tasks are there that the session uses: those of the task's cluster that `config.device_filters` leaves.
+    Raises NotFoundError for what is no target, DeadlineExceededError that names who did not come, UnauthenticatedError
+    where secrets differ, InvalidArgumentError where the tasks were told different clusters.
+    """
+    name = target.partition("://")[2]
+    if name in ENGINES:
+        return ENGINES[name](config)
+    since, patience = time.monotonic(), _patience(config)
+    address = address_of(target)
+    secret = cluster_secret([address])
+    while True:
+        home, infos = _roll_call(address, secret, patience, since, config.device_filters)
+        try:
+            return _connect(home, infos, secret, config)
+        except errors.UnavailableError:  # it was there a moment ago: perhaps it begins anew
+            if time.monotonic() >= since + patience:
+                raise
+            time.sleep(0.1)
+
+
+def reset(target: str, containers: Sequence[str], config: Any) -> None:
+    """Forget the variables of containers on every task of the target's cluster; see `Session.reset`. Raises OpError."""
+    if target.partition("://")[2] in ENGINES:
+        text = f"{target} cannot be reset: close the cluster and start it anew"
+        raise errors.UnimplementedError(None, None, text)
+    address = address_of(target)
+    secret = cluster_secret([address])
+    filters = config.device_filters if config is not None else ()
+    _, infos = _roll_call(address, secret, _patience(config), time.monotonic(), filters)
+    said = {"role": "reset", "containers": [str(container) for container in containers]}
+    for info in infos.values():
+        connection, _ = greet(info.address_from(Location.here()), secret, info.name, "Session.reset", said)
+        connection.close()
+
+
+def address_of(target: str) -> str:
+    """The `host:port` in a target. Raises NotFoundError for one that has none."""
+    address = target.partition("://")[2]
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal()) or "/" in address:
+        text = (
+            f"No cluster of this process is running as '{target}', nor is that the address of a task, weft://host:port"
+        )
+        raise errors.NotFoundError(None, None, text)
+    return address
+
+
+def task_name(job: str, index: int) -> str:
+    """The name of a task, as devices have it."""
+    return f"/job:{job}/replica:0/task:{index}"
+
+
+def tasks_of(jobs: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
+    """The address of each task, by name."""
+    return {task_name(job, index): address for job, tasks in jobs.items() for index, address in tasks.items()}
+
+
+def _roll_call(
+    address: str, secret: bytes, patience: float, since: float, filters: Iterable[str]
+) -> tuple[str, dict[str, TaskInfo]]:
+    """The name of the task at an address, and what it and each other task tells that a session on it uses."""
+    (home,) = RollCall({address: address}, secret, patience, since).answers().values()
+    wanted = [DeviceSpec.from_string(each).task_only() for each in filters]
+    others = {
+        task: where
+        for task, where in tasks_of(home.jobs).items()
+        if task != home.name and (not wanted or any(each.matches(DeviceSpec.from_string(task)) for each in wanted))
+    }
+    infos = {home.name: home, **RollCall(others, secret, patience, since).answers()}
+    for info in infos.values():
+        _check_same(home, info)
+    return home.name, infos
+
+
+def _check_same(home: TaskInfo, other: TaskInfo) -> None:
+    """Raises InvalidArgumentError where two tasks were told different addresses of one; neither need know them all."""
+    theirs = tasks_of(other.jobs)
+    for task, address in tasks_of(home.jobs).items():
+        if task in theirs and not same_place(address, theirs[task]):
+            text = (
+                f"The tasks were started with different cluster specs: {home.name} was told that {task} is at {address}, "
+                f"{other.name} that it is at {theirs[task]}"
+            )
+            raise errors.InvalidArgumentError(None, None, text)
+
+
+def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: Any) -> ClusterEngine:
+    visit(infos.values(), secret)
+    made = ClusterEngine(
+        addresses_from(Location.here(), infos.values()),
+        secret,
+        {name: f"{info.host} (process {info.pid})" for name, info in infos.items()},
+        config.intra_op_parallelism_threads,
+        peers={name: addresses_from(info.location, infos.values()) for name, info in infos.items()},
+        default_task=home,
+    )
+    _made.add(made)
+    return made
+
+
+def _patience(config: Any) -> float:
+    """Seconds that making a session may take. Raises FailedPreconditionError."""
+    if config is not None and config.operation_timeout_in_ms:
+        return float(config.operation_timeout_in_ms) / 1000
+    text = os.environ.get(PATIENCE_VARIABLE, str(PATIENCE_SECONDS))
+    try:
+        return float(text)
+    except ValueError:
+        text = f"{PATIENCE_VARIABLE} must be a number of seconds, got '{text}'"
+        raise errors.FailedPreconditionError(None, None, text) from None
+
+
+@atexit.register
+def _close_all() -> None:
+    """Sessions that are still open: later, their threads could not let go of connections any more."""
+    for each in list(_made):
+        each.close()

@@ -1,0 +1,139 @@
+"""What the tests of servers share: free ports, tasks as processes of their own, and a secret that only they know."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+#: What each program begins with: its task, as its arguments say.
+_HEAD = """
+import json, sys, time
+import numpy as np
+import weft as wf
+cluster, job, index = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+"""
+#: A task that serves until the job is over.
+SERVE = """
+server = wf.train.Server(cluster, job, index)
+print("up", flush=True)
+server.join(grace={grace})
+print("over", flush=True)
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def local_cluster(**jobs: int) -> dict[str, list[str]]:
+    """A cluster of so many tasks a job, on this machine."""
+    ports = iter(free_ports(sum(jobs.values())))
+    return {job: [f"localhost:{next(ports)}" for _ in range(count)] for job, count in jobs.items()}
+
+
+class Program:
+    """A task's program as a process of its own; `name` is what it is called in errors."""
+
+    def __init__(
+        self, text: str, cluster: Mapping[str, Any], job: str, index: int, env: Mapping[str, str], host: str = ""
+    ) -> None:
+        self.name = f"/job:{job}/replica:0/task:{index}"
+        source = _HEAD + textwrap.dedent(text)
+        there = ["ip", "netns", "exec", host] if host else []
+        self.process = subprocess.Popen(
+            [*there, sys.executable, "-P", "-c", source, json.dumps(cluster), job, str(index)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env},
+        )  # fmt: skip
+
+    def says(self, line: str) -> None:
+        """Wait for it to print a line."""
+        assert self.process.stdout is not None
+        found = self.process.stdout.readline().strip()
+        assert found == line, f"{self.name} said {found!r}: {self.end(kill=True)}"
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def end(self, kill: bool = False, timeout: float = 60) -> tuple[int, str, str]:
+        """Wait for its end: its status, the rest of what it printed, and its stderr."""
+        if kill:
+            self.process.kill()
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def programs(env: Mapping[str, str] | None = None) -> Iterator[Callable[..., Program]]:
+    """Starts programs, which have a secret in common and end with the block."""
+    started: list[Program] = []
+    shared = {"WEFT_CLUSTER_SECRET": secrets.token_hex(32), **(env or {})}
+
+    def start(text: str, cluster: Mapping[str, Any], job: str, index: int = 0, host: str = "", **more: str) -> Program:
+        started.append(Program(text, cluster, job, index, {**shared, **more}, host))
+        return started[-1]
+
+    before = os.environ.copy()
+    os.environ.update(shared)
+    try:
+        yield start
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        for program in started:
+            with suppress(ProcessLookupError):
+                program.process.kill()
+            program.process.communicate()
+
+
+def soon(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def two_hosts() -> Iterator[tuple[str, str]]:
+    """Two network namespaces, each a host of its own with the addresses 10.97.0.1 and 10.97.0.2. Skips where that cannot be."""
+    names = (f"weft-{os.getpid()}-a", f"weft-{os.getpid()}-b")
+    try:
+        try:
+            _link(*names)
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"no network namespaces here: {error}")
+        yield names
+    finally:
+        for name in names:
+            with suppress(OSError, subprocess.CalledProcessError):
+                _ip("netns", "del", name)
+
+
+def _link(*names: str) -> None:
+    for name in names:
+        _ip("netns", "add", name)
+    _ip("link", "add", "weft0", "netns", names[0], "type", "veth", "peer", "name", "weft0", "netns", names[1])
+    for number, name in enumerate(names, 1):
+        _ip("-n", name, "addr", "add", f"10.97.0.{number}/24", "dev", "weft0")
+        for device in ("lo", "weft0"):
+            _ip("-n", name, "link", "set", device, "up")
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)

@@ -1,0 +1,409 @@
+"""Servers at known addresses: between-graph programs in processes of their own, from the first hello to the last goodbye."""
+
+import signal
+import time
+from typing import Any
+
+import pytest
+import weft as wf
+from clustered import SERVE, free_ports, local_cluster, programs, soon
+from weft.cluster import roll_call, secret as secret_module
+
+PS, WORKER = "/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0"
+#: A worker that adds to variables of the ps, as fast as it can, and tells what it saw at the end.
+ADD = """
+server = wf.train.Server(cluster, job, index)
+with wf.device(wf.train.replica_device_setter(cluster=cluster, worker_device=f"/job:worker/task:{index}")):
+    total = wf.Variable(np.zeros(1000), name="total")
+    rows = wf.Variable(np.zeros([10, 10]), name="rows")
+    slot = wf.Variable(np.zeros(3), name="slot")
+    ready = wf.Variable(0, name="ready")
+    ones = wf.ones([1000], wf.float64) * 1.0
+    updates = [wf.assign_add(total, ones), wf.scatter_add(rows, [index, 5, 5], np.ones([3, 10])),
+               wf.train.GradientDescentOptimizer(1.0).apply_gradients([(wf.constant([1.0, 1.0, 1.0], wf.float64), slot)])]
+config = wf.ConfigProto(race_check="off")
+with wf.Session(server.target, config=config) as session:
+    if index == 0:
+        session.run(wf.global_variables_initializer())
+        session.run(wf.assign(ready, 1))
+    while not session.run(wf.is_variable_initialized(ready)) or not session.run(ready):
+        time.sleep(0.01)
+    for _ in range(200):
+        session.run(updates)
+    session.run(wf.assign_add(ready, 1))
+    while session.run(ready) < 3:
+        time.sleep(0.01)
+    sums = [float(np.unique(value)[-1]) for value in session.run([total, rows[5:6], slot * -1.0])]
+    print(sums, flush=True)
+"""
+#: A client that puts a value on the ps and stays.
+HOLD = """
+server = wf.train.Server(cluster, job, index)
+with wf.device("/job:ps"):
+    v = wf.Variable(7.0, name="v")
+session = wf.Session(server.target)
+session.run(v.initializer)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept in the home of whoever runs the tests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(secret_module.VARIABLE, raising=False)
+    monkeypatch.delenv(secret_module.FILE_VARIABLE, raising=False)
+
+
+def test_workers_share_variables_and_lose_no_update_and_the_ps_ends_with_the_job() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    with programs() as start:
+        second = start(ADD, cluster, "worker", 1)  # in any order
+        first = start(ADD, cluster, "worker", 0)
+        ps = start(SERVE.format(grace=60), cluster, "ps")
+        for worker in (first, second):
+            status, out, err = worker.end()
+            assert (status, out.strip()) == (0, "[400.0, 800.0, 400.0]"), err
+        status, out, err = ps.end(timeout=20)  # far less than its patience with those that were killed
+        assert (status, out.split()) == (0, ["up", "over"]), err
+
+
+def test_a_task_that_dies_is_named_at_once_and_a_new_one_in_its_place_serves_new_sessions() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs() as start, wf.Graph().as_default():
+        ps = start(SERVE.format(grace=60), cluster, "ps")
+        start(SERVE.format(grace=60), cluster, "worker")
+        with wf.device("/job:ps"):
+            v = wf.Variable(1.0, name="v")
+        target = f"grpc://{cluster['worker'][0]}"
+        old = wf.Session(target)
+        old.run(v.initializer)
+        ps.kill()
+        started = time.monotonic()
+        with pytest.raises(wf.errors.UnavailableError, match=rf"Task {PS} on \S+ \(process {ps.process.pid}\) is gone"):
+            soon(lambda: old.run(v) is None)
+        assert time.monotonic() - started < 5
+        again = start(SERVE.format(grace=60), cluster, "ps")
+        again.says("up")
+        with pytest.raises((wf.errors.UnavailableError, wf.errors.AbortedError), match=PS):
+            old.run(v)
+        with wf.Session(target) as new:
+            with pytest.raises(wf.errors.FailedPreconditionError, match="uninitialized value v"):
+                new.run(v)
+            assert new.run(wf.report_uninitialized_variables()).tolist() == [b"v"]
+            new.run(v.initializer)
+            assert new.run(v) == 1.0
+        old.close()
+
+
+def test_a_killed_program_counts_as_ended_after_a_while_and_may_come_again() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs() as start:
+        ps = start(SERVE.format(grace=3), cluster, "ps")
+        worker = start(HOLD, cluster, "worker")
+        worker.says("ready")
+        worker.kill()
+        again = start(HOLD, cluster, "worker")
+        again.says("ready")
+        time.sleep(3.5)  # longer than the patience with the first
+        assert ps.process.poll() is None
+        again.kill()
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_ctrl_c_ends_join() -> None:
+    with programs() as start:
+        ps = start(SERVE.format(grace=60), local_cluster(ps=1, worker=1), "ps")
+        ps.says("up")
+        time.sleep(0.1)
+        ps.process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in ps.end(timeout=10)[2]
+
+
+def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
+    cluster = local_cluster(ps=2, worker=1)
+    with programs(), wf.Graph().as_default():
+        wf.no_op()
+        server = wf.train.Server(cluster, "worker", 0)
+        message = (
+            r"2 of 2 tasks did not answer: /job:ps/replica:0/task:0 at localhost:\d+ \(Connection refused\), "
+            r"/job:ps/replica:0/task:1 at localhost:\d+ \(Connection refused\) within 0.3 s"
+        )
+        with pytest.raises(wf.errors.DeadlineExceededError, match=message):
+            wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=300))
+        filters = ["/job:nobody", "/job:worker"]
+        with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
+            assert [device.name for device in session.list_devices()] == [f"{WORKER}/device:CPU:0"]
+        server.close()
+        with pytest.raises(wf.errors.DeadlineExceededError, match=r"1 of 1 tasks did not answer: localhost"):
+            wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=200))
+
+
+def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(roll_call, "SAY_SECONDS", 0.1)
+    monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "0.35")
+    wf.no_op()
+    with programs():
+        server = wf.train.Server(local_cluster(ps=7, worker=1), "worker", 0)
+        with pytest.raises(wf.errors.DeadlineExceededError, match=r"7 of 7 tasks .*\) and 2 more within 0.35 s"):
+            wf.Session(server.target)
+        said = [record.message for record in caplog.records if "still waiting" in record.message]
+        assert 1 <= len(said) <= 3
+        assert all(f"{PS} at localhost:" in line for line in said)
+        monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "soon")
+        with pytest.raises(wf.errors.FailedPreconditionError, match="must be a number of seconds, got 'soon'"):
+            wf.Session(server.target)
+        server.close()
+
+
+def test_tasks_that_were_told_different_clusters() -> None:
+    ports = free_ports(4)
+    one = {"ps": [f"localhost:{ports[0]}"], "worker": [f"localhost:{ports[1]}", f"localhost:{ports[2]}"]}
+    other = {"ps": [f"127.0.0.1:{ports[0]}"], "worker": [f"localhost:{ports[1]}", f"localhost:{ports[3]}"]}
+    with programs(), wf.Graph().as_default():
+        server, ps = wf.train.Server(one, "worker", 0), wf.train.Server(other, "ps", 0)
+        config = wf.ConfigProto(device_filters=["/job:ps"], operation_timeout_in_ms=5000)
+        with pytest.raises(wf.errors.InvalidArgumentError, match="different cluster specs") as caught:
+            wf.Session(server.target, config=config)
+        said = f"{WORKER} was told that /job:worker/replica:0/task:1 is at localhost:{ports[2]}"
+        assert said in caught.value.message
+        swapped = wf.train.Server({"ps": [f"localhost:{ports[3]}"], "worker": [f"localhost:{ports[1]}"]}, "ps", 0)
+        lost = wf.train.Server({"ps": [f"localhost:{ports[2]}"], "worker": [f"localhost:{ports[3]}"]}, "ps", 0)
+        with pytest.raises(wf.errors.InvalidArgumentError, match=rf"answers {PS}, not {WORKER}"):
+            wf.Session(lost.target, config=wf.ConfigProto(operation_timeout_in_ms=5000))
+        for each in (server, ps, swapped, lost):
+            each.close()
+
+
+def test_a_worker_need_not_know_the_other_workers() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    with programs(), wf.Graph().as_default():
+        ps = wf.train.Server(cluster, "ps", 0)
+        sparse = {"ps": cluster["ps"], "worker": {1: cluster["worker"][1]}}
+        worker = wf.train.Server(sparse, "worker", 1)
+        with wf.device("/job:ps"):
+            x = wf.constant(2.0)
+        with wf.Session(worker.target) as session:
+            y = wf.square(x)
+            assert session.run(y) == 4.0
+            assert "task:1" in str(session.plan(y))
+        for each in (ps, worker):
+            each.close()
+
+
+def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    with programs() as start:
+        known = {"ps": cluster["ps"], "worker": {0: cluster["worker"][0]}}
+        ps = start(SERVE.format(grace=2), known, "ps")
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        filters = ["/job:ps", f"/job:worker/task:{index}"]
+        with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
+            assert session.run(wf.constant(1.0) + 1.0) == 2.0
+            print("in", flush=True)
+            sys.stdin.readline()
+        """
+        stranger = start(text, cluster, "worker", 1)
+        stranger.says("in")  # else the ps could end with the one that it knows
+        known_one = start(text, cluster, "worker", 0)
+        for worker in (known_one, stranger):
+            worker.process.communicate("\n", timeout=60)
+            assert worker.process.returncode == 0
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_workers_that_serve_one_driver_end_with_it() -> None:
+    cluster = local_cluster(ps=1, worker=2, chief=1)
+    with programs() as start:
+        tasks = [("ps", 0), ("worker", 0), ("worker", 1)]
+        serving = [start(SERVE.format(grace=60), cluster, job, index) for job, index in tasks]
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        with wf.device("/job:ps"):
+            x = wf.constant(1.0)
+        parts = []
+        for worker in range(2):
+            with wf.device(f"/job:worker/task:{worker}"):
+                parts.append(wf.exp(x) * (worker + 1.0))
+        with wf.Session(server.target) as session:
+            print(round(float(session.run(wf.add_n(parts))), 3))
+        """
+        assert start(text, cluster, "chief").end()[:2] == (0, "8.155\n")
+        for task in serving:
+            assert task.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_a_program_that_ends_with_an_error_does_not_say_goodbye() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs() as start:
+        ps = start(SERVE.format(grace=3), cluster, "ps")
+        failing = HOLD.replace("time.sleep(60)", "raise ValueError('no')")
+        status, _, err = start(failing, cluster, "worker").end()
+        assert status == 1
+        assert "ValueError: no" in err
+        time.sleep(1.0)
+        assert ps.process.poll() is None  # it may come again
+        assert start("wf.train.Server(cluster, job, index)", cluster, "worker").end()[0] == 0
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
+def test_addresses_of_version_six() -> None:
+    with programs(), wf.Graph().as_default():
+        server = wf.train.Server({"ps": ["[::1]:0"]})
+        assert server.target.startswith("weft://[::1]:")
+        with wf.Session(server.target) as session:
+            assert session.run(wf.constant(1.0) + 1.0) == 2.0
+        server.close()
+
+
+def test_a_stranger_is_refused() -> None:
+    cluster = local_cluster(ps=1)
+    with programs() as start, wf.Graph().as_default():
+        wf.no_op()
+        start(SERVE.format(grace=60), cluster, "ps", WEFT_CLUSTER_SECRET="ab" * 32).says("up")
+        with pytest.raises(wf.errors.UnauthenticatedError, match="do not trust each other"):
+            wf.Session(f"weft://{cluster['ps'][0]}")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with programs():
+        server = wf.train.Server(local_cluster(ps=1), "ps", 0)
+        with pytest.raises(wf.errors.UnavailableError, match=r"cannot listen on 127.0.0.1:\d+: Address already in use"):
+            wf.train.Server(server.server_def)
+        server.close()
+
+
+def test_operations_without_a_device_go_to_the_task_of_the_target() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    with programs(), wf.Graph().as_default():
+        servers = [wf.train.Server(cluster, job, index) for job, index in (("ps", 0), ("worker", 0), ("worker", 1))]
+        x = wf.constant(1.0) + wf.placeholder_with_default(1.0, [])
+        for server in servers:
+            with wf.Session(server.target) as session:
+                name = f"/job:{server.server_def.job_name}/replica:0/task:{server.server_def.task_index}"
+                assert name in str(session.plan(x))
+                assert session.run(x) == 2.0
+        for server in servers:
+            server.close()
+
+
+def test_reset_forgets_a_container_everywhere_and_ends_sessions() -> None:
+    cluster = local_cluster(ps=2)
+    with programs() as start, wf.Graph().as_default():
+        for index in range(2):
+            start(SERVE.format(grace=60), cluster, "ps", index)
+        with wf.device("/job:ps/task:0"):
+            plain = wf.Variable(1.0, name="v")
+        with wf.container("other"), wf.device("/job:ps/task:1"):
+            kept = wf.Variable(2.0, name="w")
+            twin = wf.Variable([3.0], name="u")
+        with wf.device("/job:ps/task:1"):
+            same_name = wf.Variable(5, name="u")
+        target = f"weft://{cluster['ps'][0]}"
+        session = wf.Session(target)
+        session.run(wf.global_variables_initializer())
+        wf.Session.reset(target, ["other"])
+        with pytest.raises(wf.errors.AbortedError, match="was reset"):
+            session.run(plain)
+        with wf.Session(target) as session:
+            assert session.run([plain, same_name]) == [1.0, 5]
+            for variable in (kept, twin):
+                with pytest.raises(wf.errors.FailedPreconditionError):
+                    session.run(variable)
+            session.run(kept.initializer)
+        wf.Session.reset(target)
+        with wf.Session(target) as session:
+            assert session.run(kept) == 2.0
+            assert session.run(wf.report_uninitialized_variables([plain, kept])).tolist() == [b"v"]
+
+
+def test_variables_know_their_container_in_files_too() -> None:
+    pytest.importorskip("tensorboardX")
+    with wf.Graph().as_default() as graph, wf.container("outer"):
+        one = wf.Variable(1.0, name="one")
+        with wf.container("inner"):
+            wf.cond(wf.constant(True), lambda: wf.Variable(2.0, name="two") + 0.0, lambda: wf.constant(0.0))
+        assert graph.get_container() == "outer"
+    assert graph.get_container() == ""
+    found = {node.name: node.attr["container"].s for node in graph.as_graph_def().node if node.op == "VarHandleOp"}
+    assert found == {"one": b"outer", "cond/two": b"inner"}
+    with wf.Graph().as_default() as other:
+        wf.import_graph_def(graph.as_graph_def(), name="")
+        assert "container='outer'" in repr(other.get_operation_by_name(one.op.name).definition)
+
+
+def test_a_local_server_is_a_cluster_of_one() -> None:
+    server = wf.train.Server.create_local_server(start=False)
+    with pytest.raises(RuntimeError, match="has not started"):
+        server.join()
+    server.start()
+    server.start()
+    with wf.Graph().as_default(), wf.Session(server.target) as session:
+        assert session.run(wf.constant(3.0) * 2.0) == 6.0
+        assert [device.name for device in session.list_devices()] == ["/job:localhost/replica:0/task:0/device:CPU:0"]
+    server.close()
+    server.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        server.start()
+    with pytest.raises(RuntimeError, match="closed"):
+        server.join()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ([3], TypeError, "server_or_cluster_def"),
+        ([{"ps": 1}], ValueError, "must be host:port"),
+        ([{"ps": ["localhost"]}], ValueError, "must be host:port"),
+        ([{"ps": ["localhost:0"], "worker": ["localhost:0"]}], ValueError, "`job_name`: there are ps, worker"),
+        ([{"ps": ["localhost:0", "localhost:0"]}], ValueError, "`task_index`: there are 0, 1"),
+        ([{"ps": ["localhost:0"]}, "nope", 0], wf.errors.InternalError, "no job 'nope'"),
+        ([{"ps": ["localhost:0"]}, "ps", 5], wf.errors.InternalError, "no task 5"),
+        ([{"ps": ["localhost:0"]}, "ps", 0, "verbs"], wf.errors.NotFoundError, "no protocol 'verbs'"),
+        ([{"ps": ["localhost:0"]}, "ps", 0, None, 3], TypeError, "ConfigProto"),
+        ([{"ps": ["no such host:1"]}], ValueError, "is not known"),
+        ([{"ps": ["localhost:0"], "worker": ["192.0.2.7:1"]}, "ps"], wf.errors.FailedPreconditionError, "token_hex"),
+    ],
+)
+def test_what_makes_no_server(arguments: list[Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        wf.train.Server(*arguments)
+
+
+def test_an_address_that_others_cannot_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(secret_module.VARIABLE, "ab" * 32)
+    with pytest.raises(ValueError, match=r"would listen on 127.0.0.1, which is this machine's own: 192.0.2.7:1 cannot"):
+        wf.train.Server({"ps": ["localhost:0"], "worker": ["192.0.2.7:1"]}, "ps")
+
+
+def test_a_server_def_makes_the_same_server() -> None:
+    config = wf.ConfigProto(intra_op_parallelism_threads=2)
+    server = wf.train.Server({"ps": ["localhost:0"], "worker": ["localhost:0"]}, "ps", 0, config=config, start=False)
+    made = server.server_def
+    assert (made.job_name, made.task_index, made.protocol) == ("ps", 0, "weft")
+    assert made.default_session_config is config
+    assert wf.train.ClusterSpec(made.cluster).task_address("worker", 0) == "localhost:0"
+    other = wf.train.Server(made, job_name="worker", protocol="grpc", start=False)
+    assert (other.server_def.job_name, other.server_def.protocol) == ("worker", "grpc")
+    server.close()
+    other.close()
+
+
+@pytest.mark.parametrize("target", ["weft://nobody", "weft://", "grpc://host", "grpc://a/b:1", "weft://:1"])
+def test_what_is_no_target(target: str) -> None:
+    wf.no_op()
+    with pytest.raises(wf.errors.NotFoundError, match="nor is that the address of a task"):
+        wf.Session(target)
+
+
+def test_servers_need_no_ray() -> None:
+    with programs() as start:
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        with wf.Session(server.target) as session:
+            assert session.run(wf.constant(1.0) + 1.0) == 2.0
+        print("ray" in sys.modules)
+        """
+        assert start(text, local_cluster(ps=1), "ps").end()[:2] == (0, "False\n")
