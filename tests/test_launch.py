@@ -62,9 +62,9 @@ def programs(mark: str) -> set[int]:
     found = set()
     for process in Path("/proc").iterdir():
         try:
-            if process.name.isdecimal() and mark.encode() in (process / "environ").read_bytes():
-                if b"weft.cluster.launch.child" in (process / "cmdline").read_bytes():
-                    found.add(int(process.name))
+            ours = process.name.isdecimal() and mark.encode() in (process / "environ").read_bytes()
+            if ours and b"weft.cluster.launch.child" in (process / "cmdline").read_bytes():
+                found.add(int(process.name))
         except OSError:  # it has ended
             continue
     return found
