@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
-from . import ray_connection
 from .actor import TaskActor
+from .ray_group import RayGroup, said
 from .task_info import TaskInfo
 
 
@@ -38,41 +35,11 @@ class RayTasks:
     def __init__(self, spec: ClusterSpec, address: str | None, timeout: float) -> None:
         self._places = [_place(spec, job, index) for job, index in spec.tasks()]
         self._timeout = timeout
-        self._actors: dict[str, Any] = {}
-        self._group: Any = None
-        ray_connection.connect(self, address, len(self._places))
-        try:
-            self._deadline = time.monotonic() + timeout
-            self._create()
-        except BaseException:
-            self.close()
-            raise
-
-    def _create(self) -> None:
-        resource = ray_connection.resource()
-        self._group = placement_group([_bundle(place, resource) for place in self._places], strategy="PACK")
-        if not self._group.wait(self._timeout):
-            raise errors.ResourceExhaustedError(None, None, self._no_room(resource))
-        actor = ray.remote(TaskActor)
-        for number, place in enumerate(self._places):
-            self._actors[place.task] = actor.options(
-                num_cpus=1 if resource == "CPU" else 0,
-                resources={} if resource == "CPU" else {resource: 1},
-                max_restarts=0,
-                max_task_retries=0,
-                max_concurrency=4,
-                scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number),
-            ).remote(place.task)
-
-    def _no_room(self, resource: str) -> str:
-        have, free = ray.cluster_resources(), ray.available_resources()
-        lines = [
-            f"Ray has found no room for {len(self._places)} tasks within {self._timeout:g} s. Each needs 1 {resource}"
-        ]
-        lines.append(f"; of {have.get(resource, 0):g} in the cluster, {free.get(resource, 0):g} are free")
-        missing = [place for place in self._places if place.ip and f"node:{place.ip}" not in have]
-        lines += [f"; no node has the address {place.host} of {place.task}" for place in missing]
-        return "".join(lines)
+        self._deadline = time.monotonic() + timeout
+        self._group = RayGroup([place.ip for place in self._places], address, timeout)
+        self._actors = {
+            place.task: self._group.actor(TaskActor, number, place.task) for number, place in enumerate(self._places)
+        }
 
     def start(self, secret: bytes) -> dict[str, TaskInfo]:
         """Let every task listen. Raises UnavailableError naming the task that could not."""
@@ -99,20 +66,11 @@ class RayTasks:
         except ray.exceptions.RayTaskError as error:
             raise errors.UnavailableError(None, None, f"Task {task} could not start: {error.cause}") from None
         except ray.exceptions.RayError as error:
-            raise errors.UnavailableError(None, None, f"Task {task} could not start: {_line(error)}") from None
+            raise errors.UnavailableError(None, None, f"Task {task} could not start: {said(error)}") from None
 
     def close(self) -> None:
-        """End the actors, give the placement group back, and stop Ray if it was started for this. Idempotent."""
-        actors, self._actors = self._actors, {}
-        group, self._group = self._group, None
-        if ray.is_initialized():
-            for actor in actors.values():
-                with contextlib.suppress(Exception):  # it may be dead already, which is what is wanted
-                    ray.kill(actor, no_restart=True)
-            if group is not None:
-                with contextlib.suppress(Exception):
-                    remove_placement_group(group)
-        ray_connection.disconnect(self)
+        """End the actors, and what else of Ray was started for them. Idempotent."""
+        self._group.close()
 
 
 def _place(spec: ClusterSpec, job: str, index: int) -> _Place:
@@ -131,20 +89,9 @@ def _place(spec: ClusterSpec, job: str, index: int) -> _Place:
     return _Place(task, ip, int(port), "" if ip in ("127.0.0.1", "::1") else ip)
 
 
-def _bundle(place: _Place, resource: str) -> dict[str, float]:
-    """What a task needs of Ray, and the node of its address when it names one."""
-    return {resource: 1, f"node:{place.ip}": 0.001} if place.ip else {resource: 1}
-
-
 def _why(reference: Any) -> str:
     try:
         ray.get(reference, timeout=1)
     except ray.exceptions.RayError as error:
-        return _line(error)
+        return said(error)
     return "it was closed"
-
-
-def _line(error: Exception) -> str:
-    """The line that says what happened: of an actor that could not be made, it is the last one."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip() if "creation task" in lines[0] else lines[0]

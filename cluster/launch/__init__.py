@@ -1,0 +1,1 @@
+"""`weft launch`: the programs of a job, one a task, started and watched over on Ray."""

@@ -1,0 +1,92 @@
+"""The command line `weft`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ...graph import errors
+from .job_state import Policy
+from .program import Task
+
+_DEFAULTS = Policy()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="weft")
+def main() -> None:
+    """weft: TensorFlow-1-style graphs on one process or on a Ray cluster."""
+
+
+def _others(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, int]]:
+    found = []
+    for value in values:
+        job, equals, count = value.partition("=")
+        if not (job.isidentifier() and equals and count.isdecimal() and int(count) > 0):
+            raise click.BadParameter(f"{value!r} is not NAME=COUNT, as in chief=1")
+        found.append((job, int(count)))
+    return found
+
+
+@main.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: weft launch --ps 1 --workers 4 train.py --batch_size=64",
+)
+@click.option("--ps", default=0, show_default=True, type=click.IntRange(0), help="Parameter servers.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(0), help="Workers.")
+@click.option("--job", "others", multiple=True, callback=_others, metavar="NAME=COUNT", help="Tasks of another job.")
+@click.option("--address", help="A running Ray cluster (host:port or auto); without it Ray is started here.")
+@click.option("--working-dir", "upload", type=click.Path(exists=True, file_okay=False),
+              help="A folder that Ray brings to every host, in which PROGRAM lies.")  # fmt: skip
+@click.option("--max-restarts", default=_DEFAULTS.max_failures, show_default=True, type=click.IntRange(0),
+              help="Failures that are mended; one more ends the job.")  # fmt: skip
+@click.option("--max-preemptions", default=_DEFAULTS.max_preemptions, show_default=True, type=click.IntRange(0),
+              help="Times that Ray may take a host away.")  # fmt: skip
+@click.option("--timeout", default=60.0, show_default=True, help="Seconds that Ray may take to find room.")
+@click.argument("program")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def launch(
+    ps: int,
+    workers: int,
+    others: list[tuple[str, int]],
+    address: str | None,
+    upload: str | None,
+    max_restarts: int,
+    max_preemptions: int,
+    timeout: float,
+    program: str,
+    arguments: tuple[str, ...],
+) -> None:
+    """Run PROGRAM once for each task of a cluster, placed by Ray, and end with the job's exit code.
+
+    Each finds the cluster in TF_CONFIG, and its secret in WEFT_CLUSTER_SECRET. Programs that define the flags --job_name,
+    --task_index, --ps_hosts, --worker_hosts get them as well; or say where they go, as in
+    `weft launch train.py --me={job_name}:{task_index}`. The job is over when all tasks but the ps have finished. A task that
+    fails is started again, with its address; MonitoredTrainingSession then goes on from the last checkpoint.
+    """
+    tasks = [Task(job, index) for job, count in [("ps", ps), *others, ("worker", workers)] for index in range(count)]
+    if all(task.job == "ps" for task in tasks):
+        raise click.UsageError("A job needs a task that is no ps: it is over when these have finished.")
+    try:
+        sys.exit(_run(program, arguments, tasks, address, upload, Policy(max_restarts, max_preemptions), timeout))
+    except (errors.OpError, OSError, ValueError) as error:
+        raise click.ClickException(getattr(error, "message", None) or str(error)) from None
+
+
+def _run(
+    program: str,
+    arguments: tuple[str, ...],
+    tasks: list[Task],
+    address: str | None,
+    upload: str | None,
+    policy: Policy,
+    timeout: float,
+) -> int:
+    try:  # Ray is loaded when it is needed: --help is quick, and an installation without it says what is missing
+        from .board import Board
+        from .launcher import Job, launch
+    except ModuleNotFoundError as error:
+        raise ValueError(f'{error}: `pip install "weft[cluster]"`') from None
+    job = Job(program, arguments, tuple(tasks), policy, address, upload, timeout)
+    return launch(job, Board(tasks))

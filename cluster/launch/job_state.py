@@ -1,0 +1,268 @@
+"""A job as its launcher sees it: a state machine that takes events and gives instructions, without clock or I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often a job is taken up again, and how long it waits before. Times in seconds."""
+
+    #: So many failures are mended; one more ends the job.
+    max_failures: int = 3
+    #: So many times Ray may take hosts away; these do not count as failures.
+    max_preemptions: int = 100
+    #: How long the first failure is waited after; each further one twice as long, up to the longest.
+    first_delay: float = 1.0
+    longest_delay: float = 60.0
+    #: What fails so soon after a failure, fails because of it: it is started again, and counts for nothing.
+    derived_within: float = 10.0
+    #: How long tasks that serve others (`ps`) may take to end by themselves when all others have.
+    serving_grace: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """There is a place for a task now."""
+
+    task: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A task's program has ended; a negative code is the signal that ended it."""
+
+    task: str
+    code: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceLost:
+    """The place of a task is gone, and with it the program that ran there."""
+
+    task: str
+    reason: str
+    preempted: bool
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """It is `now`; wanted at `JobState.due`."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The user ends the job."""
+
+
+Event = Placed | Exited | PlaceLost | Tick | Interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Find a place for a task; say Placed."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a task's program; every task has a place. Say Exited when it has ended."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End a task's program; say Exited when it has ended."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """Something went wrong and will be put right: for the user to read."""
+
+    task: str
+    what: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The job is over, with this exit code; `task` is whose fault it is, "" for nobody's."""
+
+    code: int
+    task: str = ""
+    what: str = ""
+
+
+Instruction = Place | Start | Stop | Mending | Finish
+
+
+class Status(Enum):
+    """What a task does."""
+
+    PLACING = "is being placed"
+    WAITING = "waits"
+    RUNNING = "runs"
+    STOPPING = "is being stopped"
+    DONE = "has finished"
+
+
+class JobState:
+    """The tasks of a job, from the first place to the exit code.
+
+    A program that fails is started again where it was, so that its address stays; the programs of the others go on, and
+    find it again as their sessions are made to (`MonitoredTrainingSession`). A place that is lost changes an address that
+    all programs know: all are stopped, and started again when there is a new place. Tasks that serve others do not decide
+    when the job is over: it is when all others have finished.
+    """
+
+    def __init__(self, tasks: Iterable[str], serving: Iterable[str], policy: Policy) -> None:
+        self.status = dict.fromkeys(tasks, Status.PLACING)
+        self.failures = self.preemptions = 0
+        self._serving, self._policy = frozenset(serving), policy
+        self._due: dict[str, float] = {}  #: when tasks that wait are to start
+        self._not_before = 0.0  #: for tasks without a place
+        self._last_failure = -float("inf")
+        self._over: Finish | None = None
+        self._serving_until: float | None = None
+        self._finished = False
+
+    def begin(self) -> list[Instruction]:
+        """What to do first."""
+        return [Place(task) for task in self.status]
+
+    @property
+    def due(self) -> float | None:
+        """When a Tick is wanted; None while nothing waits for the time."""
+        times = [*self._due.values(), *([] if self._serving_until is None else [self._serving_until])]
+        return min(times, default=None)
+
+    def handle(self, event: Event) -> list[Instruction]:
+        """What to do about an event."""
+        if self._finished:
+            return []
+        match event:
+            case Placed(task, now):
+                found = self._has_place(task, now)
+            case Exited(task, code, now):
+                found = self._exited(task, code, now)
+            case PlaceLost(task, reason, preempted, now):
+                found = self._lost(task, reason, preempted, now)
+            case Tick(now):
+                found = self._time_passed(now)
+            case Interrupted():
+                found = self._end(Finish(130, what="interrupted"))
+        return found + self._conclude()
+
+    def _has_place(self, task: str, now: float) -> list[Instruction]:
+        if self.status[task] is Status.PLACING:
+            self._wait(task, self._not_before)
+        return self._start_all_due(now)
+
+    def _start_all_due(self, now: float) -> list[Instruction]:
+        """Start what waits, once every task has a place and all that is to be stopped has stopped."""
+        if self._over is not None or not {Status.PLACING, Status.STOPPING}.isdisjoint(self.status.values()):
+            return []
+        ready = [task for task, time in self._due.items() if time <= now]
+        for task in ready:
+            del self._due[task]
+            self.status[task] = Status.RUNNING
+        return [Start(task) for task in ready]
+
+    def _exited(self, task: str, code: int, now: float) -> list[Instruction]:
+        before, self.status[task] = self.status[task], Status.DONE
+        if self._over is not None:
+            return []
+        if before is Status.STOPPING:  # it was stopped to be started again
+            self._wait(task, self._not_before)
+            return self._start_all_due(now)
+        if code == 0 or self._serving_until is not None:  # the latter: all that was to be done has been done
+            return self._check_all_done(now)
+        what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        if now - self._last_failure <= self._policy.derived_within:
+            delay = self._delay()
+        elif self.failures >= self._policy.max_failures:
+            return self._end(Finish(128 - code if code < 0 else code, task, what))
+        else:
+            self.failures, self._last_failure = self.failures + 1, now
+            delay = self._delay()
+        self._wait(task, now + delay)
+        return [Mending(task, what, delay)]
+
+    def _lost(self, task: str, reason: str, preempted: bool, now: float) -> list[Instruction]:
+        was = self.status[task]
+        self._due.pop(task, None)
+        if was is Status.DONE or self._over is not None or self._serving_until is not None:
+            self.status[task] = Status.DONE
+            return self._check_all_done(now)
+        self.status[task] = Status.PLACING
+        self._not_before = now
+        found: list[Instruction] = []
+        if now - self._last_failure > self._policy.derived_within or was is Status.PLACING:
+            budget = self._policy.max_preemptions if preempted else self._policy.max_failures
+            if (self.preemptions if preempted else self.failures) >= budget:
+                return self._end(Finish(1, task, reason))
+            self.preemptions, self.failures = self.preemptions + preempted, self.failures + (not preempted)
+            self._last_failure = now
+            self._not_before = now + (0.0 if preempted else self._delay())
+            found.append(Mending(task, reason, self._not_before - now))
+        return [*found, *self._stop_running(), Place(task)]
+
+    def _stop_running(self) -> list[Instruction]:
+        """Stop all programs; those that have finished stay so."""
+        running = [task for task, status in self.status.items() if status is Status.RUNNING]
+        for task in running:
+            self.status[task] = Status.STOPPING
+        for task in self._due:
+            self._due[task] = self._not_before
+        return [Stop(task) for task in running]
+
+    def _time_passed(self, now: float) -> list[Instruction]:
+        if self._serving_until is not None and now >= self._serving_until:
+            return self._end(Finish(0))
+        return self._start_all_due(now)
+
+    def _wait(self, task: str, until: float) -> None:
+        self.status[task] = Status.WAITING
+        self._due[task] = until
+
+    def _delay(self) -> float:
+        """How long to wait after the latest failure."""
+        return min(self._policy.longest_delay, self._policy.first_delay * 2.0 ** max(0, self.failures - 1))
+
+    def _check_all_done(self, now: float) -> list[Instruction]:
+        left = {task for task, status in self.status.items() if status is not Status.DONE}
+        if self._over is not None:
+            return []
+        if not left:
+            return self._end(Finish(0))
+        if left <= self._serving and self._serving != self.status.keys() and self._serving_until is None:
+            self._serving_until = now + self._policy.serving_grace
+        return []
+
+    def _end(self, finish: Finish) -> list[Instruction]:
+        """Stop what runs; the job is over when it has stopped."""
+        self._over = finish
+        self._due.clear()
+        self._serving_until = None
+        for task, status in self.status.items():
+            if status in (Status.PLACING, Status.WAITING):
+                self.status[task] = Status.DONE
+        return self._stop_running()
+
+    def _conclude(self) -> list[Instruction]:
+        if self._over is None or any(status is not Status.DONE for status in self.status.values()):
+            return []
+        self._finished = True
+        return [self._over]

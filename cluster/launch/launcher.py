@@ -1,0 +1,198 @@
+"""Runs a job on Ray: does what the job's state machine says, and tells it what happens."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from ..auth import SECRET_SIZE
+from ..ray_group import RayGroup, said
+from .board import Board
+from .job_state import (
+    Event,
+    Exited,
+    Finish,
+    Instruction,
+    Interrupted,
+    JobState,
+    Mending,
+    Place,
+    Placed,
+    PlaceLost,
+    Policy,
+    Start,
+    Stop,
+    Tick,
+)
+from .program import Addresses, Task, arguments, environment
+from .task import LaunchedTask, News, Where
+
+#: How long a task is waited for at a time, in seconds.
+_NEWS_SECONDS = 1.0
+#: The jobs whose tasks serve others, and so do not decide when the job is over.
+SERVING = frozenset({"ps"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: a program with its arguments, once for each task.
+
+    `address`: of a Ray cluster, by default what RAY_ADDRESS names, else one that is started on this machine. `upload`: a folder
+    that Ray brings to each task, in which the program lies; without it the program's path must be good on every host.
+    `timeout`: how many seconds Ray may take to find room for the tasks.
+    """
+
+    program: str
+    arguments: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    policy: Policy = field(default_factory=Policy)
+    address: str | None = None
+    upload: str | None = None
+    timeout: float = 60.0
+
+    @property
+    def text(self) -> str:
+        """The program. Raises OSError."""
+        return Path(self.upload or ".", self.program).read_text(errors="replace")
+
+
+def launch(job: Job, board: Board) -> int:
+    """Run a job to its end; its exit code. Raises OpError when Ray cannot be reached or has no room, OSError, ValueError."""
+    text = job.text
+    for task in job.tasks:  # what is wrong with the arguments is said before anything is started
+        arguments(job.arguments, text, task, {each.job: [] for each in job.tasks})
+    group = RayGroup([""] * len(job.tasks), job.address, job.timeout)
+    try:
+        return _Launcher(job, text, group, board).run()
+    finally:
+        group.close()
+
+
+class _Launcher:
+    """One run of a job."""
+
+    def __init__(self, job: Job, text: str, group: RayGroup, board: Board) -> None:
+        self._job, self._text, self._group, self._board = job, text, group, board
+        self._numbers = {str(task): number for number, task in enumerate(job.tasks)}
+        serving = [str(task) for task in job.tasks if task.job in SERVING]
+        self._state = JobState(self._numbers, serving, job.policy)
+        self._secret = secrets.token_bytes(SECRET_SIZE)
+        self._actors: dict[str, Any] = {}
+        self._where: dict[str, Where] = {}
+        self._calls: dict[Any, tuple[str, Any]] = {}  #: what is waited for, and the actor it is from
+
+    def run(self) -> int:
+        end = self._follow(self._state.begin())
+        while end is None:
+            try:
+                end = self._follow(self._next())
+            except KeyboardInterrupt:
+                self._board.say("interrupted: ending the tasks (once more to leave them behind)")
+                end = self._follow(self._state.handle(Interrupted()))
+        self._report(end)
+        return end.code
+
+    # instructions
+
+    def _follow(self, instructions: Iterable[Instruction]) -> Finish | None:
+        end = None
+        for instruction in instructions:
+            match instruction:
+                case Place(task):
+                    self._place(task)
+                case Start(task):
+                    self._start(task)
+                case Stop(task):
+                    self._call(task, self._actors[task].stop.remote())
+                case Mending(task, what, delay):
+                    where = f" on {self._where[task].host}" if task in self._where else ""
+                    self._board.say(f"{task}{where} {what}; it is started again in {delay:g} s")
+                case Finish():
+                    end = instruction
+        self._board.show(self._state.status, self._state.failures, self._state.preemptions)
+        return end
+
+    def _place(self, task: str) -> None:
+        options = {"runtime_env": {"working_dir": self._job.upload}} if self._job.upload else {}
+        self._actors[task] = actor = self._group.actor(LaunchedTask, self._numbers[task], options=options)
+        self._call(task, actor.place.remote())
+
+    def _start(self, task: str) -> None:
+        me, addresses = self._job.tasks[self._numbers[task]], self._addresses()
+        folder = None if self._job.upload else str(Path.cwd())
+        given = arguments(self._job.arguments, self._text, me, addresses)
+        variables = environment(me, addresses, self._secret)
+        self._board.say(f"{task} starts on {self._where[task].host}, {self._where[task].address}")
+        self._call(task, self._actors[task].start.remote(self._job.program, given, variables, folder))
+
+    def _addresses(self) -> Addresses:
+        found: dict[str, list[str]] = {}
+        for task in self._job.tasks:
+            found.setdefault(task.job, []).append(self._where[str(task)].address)
+        return found
+
+    def _call(self, task: str, reference: Any) -> None:
+        self._calls[reference] = task, self._actors[task]
+
+    # events
+
+    def _next(self) -> list[Instruction]:
+        """Wait for what happens next, and what is to be done about it."""
+        due, now = self._state.due, time.monotonic()
+        wait = _NEWS_SECONDS if due is None else min(_NEWS_SECONDS, max(0.0, due - now))
+        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=wait) if self._calls else ([], [])
+        if not self._calls:
+            time.sleep(wait)
+        found = [instruction for reference in done for instruction in self._handle(self._result(reference))]
+        return [*found, *self._state.handle(Tick(time.monotonic()))]
+
+    def _handle(self, event: Event | None) -> list[Instruction]:
+        return [] if event is None else self._state.handle(event)
+
+    def _result(self, reference: Any) -> Event | None:
+        """What a call has come to."""
+        task, actor = self._calls.pop(reference)
+        if actor is not self._actors[task]:
+            return None  # of a place that was lost before
+        try:
+            value = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            return self._lost(task, f"failed: {error.cause}", preempted=False)
+        except ray.exceptions.RayError as error:
+            return self._lost(task, f"is lost: {said(error)}", bool(getattr(error, "preempted", False)))
+        if isinstance(value, Where):
+            self._where[task] = value
+            self._call(task, actor.news.remote(_NEWS_SECONDS))
+            return Placed(task, time.monotonic())
+        return self._told(task, actor, value) if isinstance(value, News) else None
+
+    def _lost(self, task: str, reason: str, preempted: bool) -> PlaceLost:
+        self._calls = {call: about for call, about in self._calls.items() if about[1] is not self._actors[task]}
+        return PlaceLost(task, reason, preempted, time.monotonic())
+
+    def _told(self, task: str, actor: Any, news: News) -> Event | None:
+        if news.left_out:
+            self._board.line(task, f"... ({news.left_out} lines are left out)")
+        for line in news.lines:
+            self._board.line(task, line)
+        self._call(task, actor.news.remote(_NEWS_SECONDS))
+        return None if news.code is None else Exited(task, news.code, time.monotonic())
+
+    def _report(self, end: Finish) -> None:
+        """Say how the job has ended."""
+        self._board.close()
+        summary = self._board.summary(self._state.status, self._state.failures, self._state.preemptions)
+        if not end.task:
+            self._board.say(f"{end.what or 'the job has finished'} ({summary})")
+            return
+        where = f" on {self._where[end.task].host}" if end.task in self._where else ""
+        self._board.say(f"{end.task}{where} {end.what}, and it was started again as often as it may be ({summary})")
+        tail = self._board.tail(end.task)
+        if tail:
+            self._board.say("\n  ".join(["the last it wrote:", *tail]))

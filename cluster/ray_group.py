@@ -1,0 +1,86 @@
+"""Room for so many actors on Ray: a placement group with a bundle for each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from ..graph import errors
+from . import ray_connection
+
+
+class RayGroup:
+    """Bundles of one CPU each, and the actors in them; Ray is started for them where there is none.
+
+    `nodes`: for each bundle the address of the node that it must be on, "" for any. `timeout`: how many seconds Ray may take to
+    find room. Raises OpError when Ray cannot be reached or has no room.
+    """
+
+    def __init__(self, nodes: Sequence[str], address: str | None, timeout: float) -> None:
+        self._actors: dict[int, Any] = {}
+        self._group: Any = None
+        ray_connection.connect(self, address, len(nodes))
+        try:
+            self._resource = ray_connection.resource()
+            self._group = placement_group([self._bundle(node) for node in nodes], strategy="PACK")
+            if not self._group.wait(timeout):
+                raise errors.ResourceExhaustedError(None, None, self._no_room(nodes, timeout))
+        except BaseException:
+            self.close()
+            raise
+
+    def actor(self, kind: type, number: int, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
+        """A new actor in a bundle, in the place of the one that was there. Ray never starts it again."""
+        self._kill(self._actors.pop(number, None))
+        counted = self._resource == "CPU"
+        made = ray.remote(kind).options(
+            num_cpus=1 if counted else 0,
+            resources={} if counted else {self._resource: 1},
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=4,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number),
+            **(options or {}),
+        )
+        self._actors[number] = actor = made.remote(*arguments)
+        return actor
+
+    def close(self) -> None:
+        """End the actors, give the placement group back, and stop Ray if it was started for this. Idempotent."""
+        actors, self._actors = self._actors, {}
+        group, self._group = self._group, None
+        if ray.is_initialized():
+            for actor in actors.values():
+                self._kill(actor)
+            if group is not None:
+                with contextlib.suppress(Exception):
+                    remove_placement_group(group)
+        ray_connection.disconnect(self)
+
+    def _kill(self, actor: Any) -> None:
+        if actor is not None:
+            with contextlib.suppress(Exception):  # it may be dead already, which is what is wanted
+                ray.kill(actor, no_restart=True)
+
+    def _bundle(self, node: str) -> dict[str, float]:
+        return {self._resource: 1, f"node:{node}": 0.001} if node else {self._resource: 1}
+
+    def _no_room(self, nodes: Sequence[str], timeout: float) -> str:
+        resource = self._resource
+        have, free = ray.cluster_resources(), ray.available_resources()
+        lines = [f"Ray has found no room for {len(nodes)} tasks within {timeout:g} s. Each needs 1 {resource}"]
+        lines.append(f"; of {have.get(resource, 0):g} in the cluster, {free.get(resource, 0):g} are free")
+        missing = sorted({node for node in nodes if node and f"node:{node}" not in have})
+        lines += [f"; no node has the address {node}" for node in missing]
+        return "".join(lines)
+
+
+def said(error: Exception) -> str:
+    """The line of one of Ray's errors that says what happened: of an actor that could not be made, it is the last one."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip() if "creation task" in lines[0] else lines[0]

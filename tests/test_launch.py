@@ -1,0 +1,134 @@
+"""`weft launch` for real: Ray, programs in processes of their own, their output, their ends."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+#: Three programs write this where they run, so that what is left of them can be found.
+MARK = "WEFT_TEST_MARK"
+
+SUM = """
+import os, signal, sys, time
+import weft as wf
+wf.app.flags.DEFINE_string("job_name", "", "")
+wf.app.flags.DEFINE_integer("task_index", 0, "")
+wf.app.flags.DEFINE_string("ps_hosts", "", "")
+wf.app.flags.DEFINE_string("worker_hosts", "", "")
+F = wf.app.flags.FLAGS
+cluster = wf.train.ClusterSpec({"ps": F.ps_hosts.split(","), "worker": F.worker_hosts.split(",")})
+server = wf.train.Server(cluster, job_name=F.job_name, task_index=F.task_index)
+if F.job_name == "ps":
+    server.join()
+    sys.exit()
+if F.task_index == 1 and not os.path.exists("tried"):
+    open("tried", "w").close()
+    print("about to die", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+with wf.device("/job:ps/task:0"):
+    parts = [wf.get_variable(f"part{i}", [], initializer=wf.constant_initializer(10.0 + i)) for i in range(2)]
+with wf.Session(server.target, config=wf.ConfigProto(device_filters=["/job:ps", f"/job:worker/task:{F.task_index}"])) as s:
+    s.run(parts[F.task_index].initializer)
+    while len(s.run(wf.report_uninitialized_variables())):
+        time.sleep(0.05)
+    print("the sum is", s.run(wf.add_n(parts)), flush=True)
+"""
+
+
+@pytest.fixture
+def mark() -> str:
+    return secrets.token_hex(16)
+
+
+def weft(mark: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {MARK: mark}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", "from weft.cluster.launch.command import main; main()", "launch", *arguments],
+        env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def programs(mark: str) -> set[int]:
+    """The processes of programs that were started under this mark."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        try:
+            ours = process.name.isdecimal() and mark.encode() in (process / "environ").read_bytes()
+            if ours and b"weft.cluster.launch.child" in (process / "cmdline").read_bytes():
+                found.add(int(process.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def eventually(true: Callable[[], bool], seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_worker_that_is_killed_is_started_again_and_the_job_succeeds(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "sum.py").write_text(SUM)
+    with weft(mark, tmp_path, "--ps", "1", "--workers", "2", "sum.py") as process:
+        output, _ = process.communicate(timeout=100)
+    assert process.returncode == 0, output
+    assert "[worker 1] about to die" in output
+    assert "was ended by signal 9; it is started again in 1 s" in output
+    for worker in ("worker 0", "worker 1"):
+        assert f"[{worker}] the sum is 21.0" in output
+    assert "the job has finished" in output
+    assert not programs(mark)
+
+
+def test_a_job_that_fails_ends_with_its_exit_code_and_shows_the_last_lines(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text(
+        "import os, sys\nprint('task', os.environ['TF_CONFIG'])\nsys.exit('no such luck')"
+    )
+    with weft(mark, tmp_path, "--max-restarts", "0", "fails.py", "--unknown=1") as process:
+        output, _ = process.communicate(timeout=100)
+    assert process.returncode == 1, output
+    assert "weft launch: worker 0 on " in output
+    assert "ended with status 1" in output
+    assert "the last it wrote:" in output
+    assert output.count("no such luck") == 2
+    assert '"task": {"type": "worker", "index": 0}' in output
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal.Signals) -> None:
+    (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)")
+    with weft(mark, tmp_path, "--workers", "2", "waits.py") as process:
+        try:
+            assert eventually(lambda: len(programs(mark)) == 2)
+            process.send_signal(how)
+            assert eventually(lambda: not programs(mark)), "they are still running"
+            process.wait(30)
+            assert process.returncode == (130 if how == signal.SIGINT else -how)
+        finally:
+            process.kill()
+
+
+def test_what_is_wrong_with_the_call_is_said_before_anything_is_started(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("")
+    for arguments, text in [
+        (["--workers", "0", "--ps", "1", "x.py"], "needs a task that is no ps"),
+        (["missing.py"], "No such file or directory: 'missing.py'"),
+        (["x.py", "--me={nobody}"], "{nobody} stands for nothing"),
+        (["--job", "chief", "x.py"], "'chief' is not NAME=COUNT"),
+    ]:
+        with weft(mark, tmp_path, *arguments) as process:
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode in (1, 2)
+        assert text in output

@@ -1,0 +1,43 @@
+"""What `weft launch` tells a program: TF_CONFIG, the secret, and the flags that programs of TensorFlow 1 read."""
+
+import json
+
+import pytest
+from weft.cluster.launch.program import Task, arguments, environment
+
+ADDRESSES = {"ps": ["a:1"], "worker": ["b:2", "c:3"]}
+FLAGS = """
+flags.DEFINE_string("ps_hosts", "", "")
+flags.DEFINE_string('worker_hosts', "", "")
+parser.add_argument("--job_name"); parser.add_argument('--task_index')
+"""
+
+
+def test_tf_config_names_the_cluster_and_the_task() -> None:
+    variables = environment(Task("worker", 1), ADDRESSES, bytes(range(32)))
+    assert json.loads(variables["TF_CONFIG"]) == {"cluster": ADDRESSES, "task": {"type": "worker", "index": 1}}
+    assert bytes.fromhex(variables["WEFT_CLUSTER_SECRET"]) == bytes(range(32))
+
+
+def test_a_program_gets_the_flags_that_it_speaks_of() -> None:
+    expected = ["--steps=3", "--job_name=worker", "--task_index=1", "--ps_hosts=a:1", "--worker_hosts=b:2,c:3"]
+    assert arguments(["--steps=3"], FLAGS, Task("worker", 1), ADDRESSES) == expected
+    assert arguments([], "parse('--task_index')", Task("ps", 0), ADDRESSES) == ["--task_index=0"]
+    assert arguments(["x"], "the job_name is nothing here", Task("ps", 0), ADDRESSES) == ["x"]
+
+
+def test_a_flag_that_the_user_gives_is_not_given_twice() -> None:
+    given = arguments(["--job_name=master", "--task_index", "5"], FLAGS, Task("worker", 1), ADDRESSES)
+    assert given == ["--job_name=master", "--task_index", "5", "--ps_hosts=a:1", "--worker_hosts=b:2,c:3"]
+
+
+def test_placeholders_say_where_what_is_known_goes() -> None:
+    given = ["--me={job_name}:{task_index}", "--all={worker_hosts}", "x"]
+    assert arguments(given, FLAGS, Task("worker", 1), ADDRESSES) == ["--me=worker:1", "--all=b:2,c:3", "x"]
+
+
+def test_a_placeholder_for_nothing_is_an_error_that_says_what_there_is() -> None:
+    with pytest.raises(
+        ValueError, match=r"\{chief_hosts\} stands for nothing; known are \{job_name\}, .*\{worker_hosts\}"
+    ):
+        arguments(["{chief_hosts}"], "", Task("ps", 0), ADDRESSES)
