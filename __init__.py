@@ -402,6 +402,8 @@ from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.interactive import InteractiveSession as InteractiveSession
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
+from .train import summary as summary
+from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
 
 # Names that Python has taken in the files that define them, and second names.
 arg_max = argmax
@@ -425,4 +427,6 @@ def __getattr__(name: str) -> _typing.Any:
         return getattr(_protos(), name)
     if name == "MetaGraphDef":
         return _meta_protos().MetaGraphDef
+    if name in _MESSAGES:  # Summary, Event, SessionLog and others
+        return getattr(_event_protos(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

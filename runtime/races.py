@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..graph import errors
+from ..graph.collections import GraphKeys
 from ..graph.dtypes import resource
 from ..graph.ir import Graph, Operation, get_default_graph
 from ..graph.location import user_location
+from ..graph.opdef import OpDef
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
-from ..graph.ops.variables import InitializedValue, VariableShape
+from ..graph.ops.variables import InitializedValue, ReadVariableOp, VariableShape
 from .feeds import fed_tensors
 from .fetches import Fetches
 from .program import Program, touched_variables, variable_key
@@ -135,7 +137,7 @@ def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Acc
     """For each variable that something writes, what touches it, in the program's order."""
     found: dict[str, list[_Access]] = {}
     for position, node in enumerate(program.nodes):
-        if isinstance(node.definition, _INDIFFERENT):
+        if isinstance(node.definition, _INDIFFERENT) or _is_of_hooks(node.definition, node.origin):
             continue
         for kind in ("write", "read"):
             for key in touched_variables(program, node, kind):
@@ -148,6 +150,14 @@ def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Acc
         for variable, accesses in found.items()
         if len(accesses) > 1 and any(access.kind == "write" for access in accesses)
     }
+
+
+def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
+    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
+    if not isinstance(definition, ReadVariableOp) or operation is None:
+        return False
+    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
+    return any(getattr(read, "op", None) is operation for read in reads)
 
 
 def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[list[_Access]]]:
