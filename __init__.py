@@ -404,6 +404,13 @@ from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races 
 from .runtime.session import Session as Session
 from .train import summary as summary
 from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
+from .train.summaries_before_1_0 import (
+    histogram_summary as histogram_summary,
+    image_summary as image_summary,
+    merge_all_summaries as merge_all_summaries,
+    merge_summary as merge_summary,
+    scalar_summary as scalar_summary,
+)
 
 # Names that Python has taken in the files that define them, and second names.
 arg_max = argmax

@@ -37,10 +37,10 @@ def saved(prefix: str) -> str:
 
 
 def names(folder: Any) -> list[str]:
-    """The checkpoints in a folder, sorted; there is nothing else but the state file."""
+    """The checkpoints in a folder, sorted; there is nothing else but their meta graphs and the state file."""
     found = {os.path.splitext(name) for name in os.listdir(folder)} - {("checkpoint", "")}
-    assert {suffix for _, suffix in found} <= {".safetensors"}
-    return sorted(name for name, _ in found)
+    assert {suffix for _, suffix in found} <= {".safetensors", ".meta"}
+    return sorted(name for name, suffix in found if suffix == ".safetensors")
 
 
 # values

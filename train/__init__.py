@@ -56,6 +56,7 @@ from .monitored_session import (
 from .monitored_training import MonitoredTrainingSession as MonitoredTrainingSession
 from .moving_averages import ExponentialMovingAverage as ExponentialMovingAverage
 from .optimizer import Optimizer as Optimizer
+from .progress import ProgressHook as ProgressHook
 from .proximal import (
     ProximalAdagradOptimizer as ProximalAdagradOptimizer,
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
@@ -88,3 +89,4 @@ from .session_run_hook import (
     SessionRunHook as SessionRunHook,
     SessionRunValues as SessionRunValues,
 )
+from .supervisor import Supervisor as Supervisor

@@ -87,7 +87,7 @@ class FileWriter:
         self, logdir: Any, graph: Any = None, max_queue: int = 10, flush_secs: float = 120, graph_def: Any = None,
         filename_suffix: str | None = None, session: Any = None,
     ) -> None:  # fmt: skip
-        self._logdir = os.fspath(logdir)
+        self._logdir: str = os.fspath(logdir)
         self._suffix = filename_suffix or ""
         self._flush_secs = flush_secs
         self._max_queue = max_queue

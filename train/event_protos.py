@@ -39,7 +39,7 @@ def event_protos() -> EventProtos:
         ) from error
     names = EventProtos._fields[:-1]
     classes = [getattr(event_pb2, name, None) or getattr(summary_pb2, name) for name in names]
-    return EventProtos(*classes, masked_crc32c)
+    return EventProtos(**dict(zip(names, classes, strict=True)), checksum=masked_crc32c)
 
 
 def can_write_events() -> bool:

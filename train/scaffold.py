@@ -41,15 +41,15 @@ class Scaffold:
         other = copy_from_scaffold
         if other is not None and not isinstance(other, Scaffold):
             raise TypeError("copy_from_scaffold is not a Scaffold instance.")
-        self._init_op = _first(init_op, other and other._init_op)
-        self._init_feed_dict = _first(init_feed_dict, other and other._init_feed_dict)
-        self._user_init_fn = _first(init_fn, other and other._user_init_fn)
-        self._ready_op = _first(ready_op, other and other._ready_op)
-        self._ready_for_local_init_op = _first(ready_for_local_init_op, other and other._ready_for_local_init_op)
-        self._local_init_op = _first(local_init_op, other and other._local_init_op)
-        self._local_init_feed_dict = _first(local_init_feed_dict, other and other._local_init_feed_dict)
-        self._summary_op = _first(summary_op, other and other._summary_op)
-        self._saver = _first(saver, other and other._saver)
+        self._init_op: Any = _first(init_op, _of(other, "_init_op"))
+        self._init_feed_dict: Any = _first(init_feed_dict, _of(other, "_init_feed_dict"))
+        self._user_init_fn: Any = _first(init_fn, _of(other, "_user_init_fn"))
+        self._ready_op: Any = _first(ready_op, _of(other, "_ready_op"))
+        self._ready_for_local_init_op: Any = _first(ready_for_local_init_op, _of(other, "_ready_for_local_init_op"))
+        self._local_init_op: Any = _first(local_init_op, _of(other, "_local_init_op"))
+        self._local_init_feed_dict: Any = _first(local_init_feed_dict, _of(other, "_local_init_feed_dict"))
+        self._summary_op: Any = _first(summary_op, _of(other, "_summary_op"))
+        self._saver: Any = _first(saver, _of(other, "_saver"))
 
     def finalize(self) -> Scaffold:
         """Take or make what is missing, and finalize the default graph. Returns itself; does nothing more the next time.
@@ -150,6 +150,10 @@ def _default_init_op() -> Operation:
 
 def _uninitialized_global_variables() -> Any:
     return report_uninitialized_variables(global_variables())
+
+
+def _of(scaffold: Scaffold | None, field: str) -> Any:
+    return None if scaffold is None else getattr(scaffold, field)
 
 
 def _first(given: Any, other: Any) -> Any:

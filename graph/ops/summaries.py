@@ -87,7 +87,6 @@ class ImageSummary(Op):
     """A Summary of the first `max_images` pictures of a batch [count, height, width, channels]."""
 
     max_images: int = 3
-    bad_color: tuple[int, ...] = (255, 0, 0, 255)
     not_differentiable = True
 
     def infer(self, tag: TensorLike, tensor: TensorLike) -> Spec:
@@ -102,14 +101,13 @@ class ImageSummary(Op):
         if tensor.ndim != 4 or tensor.shape[3] not in (1, 3, 4):
             text = f"Tensor must be 4-D with last dim 1, 3, or 4, not {list(tensor.shape)}"
             raise InvalidArgumentError(None, None, text)
-        bad = np.array(self.bad_color, np.uint8)
-        shown = [_picture(picture, bad) for picture in tensor[: self.max_images]]
+        shown = [_picture(picture) for picture in tensor[: self.max_images]]
         names = _numbered(_text(tag), b"image", self.max_images)
         return _made(b"".join(encoding.image(name, picture) for name, picture in zip(names, shown, strict=False)))
 
 
-def _picture(picture: Any, bad: Any) -> Any:
-    return picture if picture.dtype == np.uint8 else encoding.visible(picture, bad)
+def _picture(picture: Any) -> Any:
+    return picture if picture.dtype == np.uint8 else encoding.visible(picture)
 
 
 def _numbered(tag: bytes, kind: bytes, count: int) -> list[bytes]:

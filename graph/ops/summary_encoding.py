@@ -124,12 +124,13 @@ def png(pixels: Array) -> bytes:
 
 #: Values below this, the largest of a picture, show as nothing.
 _DARK = 1e-6
+_RED = np.array([255, 0, 0, 255], np.uint8)
 
 
-def visible(picture: Array, bad_colour: Array) -> Array:
+def visible(picture: Array) -> Array:
     """A picture of floats as uint8: stretched to the largest value, around 128 where there are negative ones.
 
-    Pixels that are not finite get the colour for them.
+    Pixels that are not finite become red.
     """
     finite = np.isfinite(picture).all(axis=-1)
     seen = picture[finite]
@@ -142,7 +143,7 @@ def visible(picture: Array, bad_colour: Array) -> Array:
     scale = kind(0) if largest < _DARK else reach / largest
     shown = np.empty(picture.shape, np.uint8)
     shown[finite] = (seen * scale + offset).astype(np.uint8)
-    shown[~finite] = bad_colour[: picture.shape[-1]]
+    shown[~finite] = _RED[: picture.shape[-1]]
     return shown
 
 
