@@ -96,7 +96,8 @@ class Coordinator:
             pass
         end = time.monotonic() + stop_grace_period_secs
         for thread in waiting:
-            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():  # one that was never started cannot be joined
+                thread.join(max(0.0, end - time.monotonic()))
         alive = " ".join(thread.name for thread in waiting if thread.is_alive())
         with self._lock:
             self._joined = True

@@ -6,6 +6,7 @@ import logging
 import numbers
 import operator
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -79,6 +80,7 @@ class Saver:
         self._relative = save_relative_paths
         self._kept: list[Kept] = []
         self._meta_graph = MetaGraphBytes()
+        self._saving = threading.Lock()
         self._variables: dict[str, Variable] | None = None
         if not defer_build:
             self._build(var_list)
@@ -137,7 +139,8 @@ class Saver:
         RuntimeError when the session is closed.
         """
         suffix = meta_graph_suffix if write_meta_graph else None
-        return self.snapshot(sess, save_path, global_step, latest_filename, suffix, write_state)()
+        with self._saving:  # of two threads, the one that takes its values first also writes first
+            return self.snapshot(sess, save_path, global_step, latest_filename, suffix, write_state)()
 
     def snapshot(
         self, sess: Any, save_path: str, global_step: Any = None, latest_filename: str | None = None,
