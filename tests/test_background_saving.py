@@ -14,6 +14,7 @@ import weft as wf
 from weft import train
 from weft.graph import errors
 from weft.train.background_saver import BackgroundSaver
+from weft.train.checkpoint import write_checkpoint
 from weft.train.event_files import FileWriterCache
 
 
@@ -27,20 +28,17 @@ class Gate:
     """Holds the writing of checkpoints until it is opened, and lets it fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from weft.train import saver
-
-        self.opened, self.error, self.real = threading.Event(), None, saver.write_checkpoint
+        self.opened = threading.Event()
+        self.error: Exception | None = None
         self.writers: list[str] = []
-        monkeypatch.setattr(saver, "write_checkpoint", self.write)
-
-    error: Exception | None
+        monkeypatch.setattr("weft.train.saver.write_checkpoint", self.write)
 
     def write(self, path: str, values: Any) -> None:
         self.writers.append(threading.current_thread().name)
         assert self.opened.wait(60)
         if self.error is not None:
             raise self.error
-        self.real(path, values)
+        write_checkpoint(path, values)
 
 
 @pytest.fixture
@@ -57,12 +55,12 @@ def test_the_values_are_those_of_the_moment(gate: Gate, tmp_path: Path) -> None:
         session.run(v.initializer)
         background = BackgroundSaver(saver)
         background.save(session, str(tmp_path / "model"), global_step=1)
-        assert background.busy
+        busy = [background.busy]
         for _ in range(5):
             session.run(count.op)
         gate.opened.set()
         background.wait()
-        assert not background.busy
+        assert [*busy, background.busy] == [True, False]
         assert session.run(v)[0] == 5.0
     assert not train.load_variable(str(tmp_path), "v").any()
     assert gate.writers == ["weft checkpoint writer"]

@@ -30,7 +30,7 @@ def step() -> Any:
 
 def trained(hooks: Any, fetch: Any, runs: int = 100, **arguments: Any) -> list[Any]:
     """What at most so many runs give until a hook stops them."""
-    found = []
+    found: list[Any] = []
     with train.MonitoredSession(hooks=hooks, **arguments) as session:
         while not session.should_stop() and len(found) < runs:
             found.append(session.run(fetch))

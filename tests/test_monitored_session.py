@@ -503,9 +503,10 @@ def test_the_defaults_are_tensorflows(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_intervals_of_checkpoints(tmp_path: Path, arguments: Any, expected: Any) -> None:
     model()
-    off = {"log_step_count_steps": 0, "save_summaries_steps": None}
+    off: dict[str, Any] = {"log_step_count_steps": 0, "save_summaries_steps": None}
     session = train.MonitoredTrainingSession(checkpoint_dir=str(tmp_path), **off, **arguments)
-    assert [(hook._timer._every_secs, hook._timer._every_steps) for hook in session._hooks] == expected
+    hooks: list[Any] = session._hooks
+    assert [(hook._timer._every_secs, hook._timer._every_steps) for hook in hooks] == expected
     session.close()
 
 

@@ -31,7 +31,7 @@ def manager(**arguments: Any) -> train.SessionManager:
 def test_a_session_is_initialized(tmp_path: Path) -> None:
     x = wf.placeholder(wf.float32, [])
     v = wf.Variable(x, validate_shape=False)
-    calls = []
+    calls: list[Any] = []
     with manager().prepare_session(
         "", v.initializer, train.Saver(), str(tmp_path), init_feed_dict={x: 5.0}, init_fn=calls.append
     ) as session:
@@ -278,8 +278,12 @@ def test_a_failure_in_the_block_is_raised_after_the_threads_ended(tmp_path: Path
 def test_the_end_of_the_input_is_a_good_end() -> None:
     counted()
     supervisor = train.Supervisor()
-    with supervisor.managed_session():
-        raise errors.OutOfRangeError(None, None, "no more")
+
+    def reads() -> None:
+        with supervisor.managed_session():
+            raise errors.OutOfRangeError(None, None, "no more")
+
+    reads()
     assert supervisor.should_stop()
 
 

@@ -186,7 +186,7 @@ def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one summary"):
         wf.summary.merge([])
     with pytest.raises(TypeError, match="Expected list for 'inputs'"):
-        wf.summary.merge("x")  # type: ignore[arg-type]
+        wf.summary.merge("x")
     with pytest.raises(ValueError, match="to have dtype string, got float32"):
         wf.summary.text("t", 1.0)
 
