@@ -1,5 +1,7 @@
 """`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
 
+from typing import Any as _Any
+
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
 from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
@@ -19,6 +21,7 @@ from .checkpoint_state import (
 from .coordinator import Coordinator as Coordinator, LooperThread as LooperThread
 from .device_setter import replica_device_setter as replica_device_setter
 from .event_files import FileWriter as SummaryWriter
+from .example_protos import EXAMPLE_MESSAGES as _EXAMPLE_MESSAGES, example_protos as _example_protos
 from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
     assert_global_step as assert_global_step,
@@ -90,3 +93,10 @@ from .session_run_hook import (
     SessionRunValues as SessionRunValues,
 )
 from .supervisor import Supervisor as Supervisor
+
+
+def __getattr__(name: str) -> _Any:
+    """The messages of records (`Example`, `Features`, ...): loaded when they are first used."""
+    if name in _EXAMPLE_MESSAGES:
+        return _example_protos()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
