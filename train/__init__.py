@@ -93,6 +93,7 @@ from .session_run_hook import (
     SessionRunValues as SessionRunValues,
 )
 from .supervisor import Supervisor as Supervisor
+from .warm_start import init_from_checkpoint as init_from_checkpoint
 
 
 def __getattr__(name: str) -> _Any:
