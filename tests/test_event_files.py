@@ -182,6 +182,33 @@ def test_several_threads_may_write(tmp_path: Path) -> None:
         assert scalars(tmp_path, tag) == [(step, float(step)) for step in range(100)]
 
 
+def test_events_are_read_back_in_order(tmp_path: Path) -> None:
+    with FileWriter(tmp_path) as writer:
+        for step in range(3):
+            writer.add_summary(simple("a", step), step)
+        (path,) = event_files(tmp_path)
+        writer.flush()
+        whole = path.read_bytes()
+    first, *rest = wf.train.summary_iterator(path)
+    assert first.file_version == "brain.Event:2"
+    assert [(event.step, event.summary.value[0].simple_value) for event in rest] == [(0, 0.0), (1, 1.0), (2, 2.0)]
+    path.write_bytes(whole[:-1])  # as while it is being written
+    assert len(list(wf.train.summary_iterator(str(path)))) == 3
+
+
+def test_a_damaged_file_is_told(tmp_path: Path) -> None:
+    with FileWriter(tmp_path) as writer:
+        writer.add_summary(simple("a", 1.0), 1)
+    (path,) = event_files(tmp_path)
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(errors.DataLossError, match="is damaged"):
+            list(wf.train.summary_iterator(path))
+    with pytest.raises(errors.NotFoundError):
+        list(wf.train.summary_iterator(tmp_path / "none"))
+
+
 WITHOUT = """
 import sys
 sys.modules["tensorboardX"] = None

@@ -233,6 +233,21 @@ def test_the_session_below_of_a_singular_one() -> None:
     assert session.raw_session() is None
 
 
+def test_programs_climb_down_to_the_session_below(tmp_path: Path) -> None:
+    v = wf.Variable(2.0)
+    saver = train.Saver()
+    with train.MonitoredSession() as monitored:
+        session: Any = monitored
+        while type(session).__name__ != "Session":
+            session = session._sess
+        assert session is monitored._tf_sess()
+        assert session.run(v) == 2.0
+        saver.save(session, str(tmp_path / "model"))
+        with pytest.raises(TypeError, match="'sess' must be a Session"):
+            saver.save(monitored, str(tmp_path / "model"))
+    assert monitored._tf_sess() is None
+
+
 # step functions
 
 
@@ -362,15 +377,15 @@ def test_creations_that_fail_are_repeated() -> None:
     assert creator.made == 1
 
 
-def test_recoveries_are_bounded() -> None:
+def test_recoveries_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     policy = train.RecoveryPolicy(max_recoveries=2, backoff_secs=0.0)
     creator = Losing(runs=[unavailable(f"number {index}") for index in range(5)])
     x = wf.constant(1.0)
-    with (
-        pytest.raises(errors.UnavailableError, match="number 2") as raised,
-        train.MonitoredSession(creator, recovery=policy) as s,
-    ):
-        s.run(x)
+    session = train.MonitoredSession(creator, recovery=policy)
+    with pytest.raises(errors.UnavailableError, match="number 2") as raised:
+        session.run(x)
+    session.close()
+    assert "not made anew: the hooks' end is not called" in caplog.text
     assert creator.made == 3
     assert raised.value.__notes__ == ["The session was not made anew once more, after 2 recoveries."]
 

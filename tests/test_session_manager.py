@@ -275,6 +275,20 @@ def test_a_failure_in_the_block_is_raised_after_the_threads_ended(tmp_path: Path
     assert not loopers[0].is_alive()
 
 
+def test_a_basic_loop_calls_until_it_stops() -> None:
+    _, count = counted()
+    supervisor = train.Supervisor()
+    seen = []
+
+    def step(session: Any, number: int, last: int = 0) -> None:
+        seen.append(session.run(count) * number)
+        if len(seen) == last:
+            supervisor.request_stop()
+
+    train.basic_train_loop(supervisor, step, args=(10,), kwargs={"last": 3})
+    assert seen == [10, 20, 30]
+
+
 def test_the_end_of_the_input_is_a_good_end() -> None:
     counted()
     supervisor = train.Supervisor()

@@ -21,6 +21,7 @@ from .checkpoint_state import (
 from .coordinator import Coordinator as Coordinator, LooperThread as LooperThread
 from .device_setter import replica_device_setter as replica_device_setter
 from .event_files import FileWriter as SummaryWriter
+from .event_reading import summary_iterator as summary_iterator
 from .example_protos import EXAMPLE_MESSAGES as _EXAMPLE_MESSAGES, example_protos as _example_protos
 from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
@@ -92,7 +93,7 @@ from .session_run_hook import (
     SessionRunHook as SessionRunHook,
     SessionRunValues as SessionRunValues,
 )
-from .supervisor import Supervisor as Supervisor
+from .supervisor import Supervisor as Supervisor, basic_train_loop as basic_train_loop
 from .warm_start import init_from_checkpoint as init_from_checkpoint
 
 

@@ -36,6 +36,10 @@ class HookedSession:
                 self.close()
             raise
 
+    @property
+    def _sess(self) -> Any:
+        return self.session
+
     def should_stop(self) -> bool:
         """Whether a hook or a thread has requested a stop. Raises what a thread gave as the reason."""
         self.coord.raise_requested_exception()

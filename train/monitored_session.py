@@ -91,7 +91,17 @@ class _MonitoredSession:
     @property
     def graph(self) -> Any:
         """The graph it runs; None when closed."""
-        return None if self._hooked is None else self._hooked.session.graph
+        session = self._tf_sess()
+        return None if session is None else session.graph
+
+    @property
+    def _sess(self) -> Any:
+        """What many programs climb down to get at the Session: `while type(s).__name__ != "Session": s = s._sess`."""
+        return self._hooked
+
+    def _tf_sess(self) -> Any:
+        """The Session below, for programs that ask for it by this name; None when closed."""
+        return None if self._hooked is None else self._hooked.session
 
     def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
         """As `Session.run`, with the hooks called around it. Raises as that and the hooks do, and RuntimeError after a stop
@@ -138,8 +148,10 @@ class _MonitoredSession:
             raise RuntimeError("Session is already closed.")
         try:
             if call_end:
-                session = None if self._hooked is None else self._hooked.session
-                for hook in self._hooks:
+                session = self._tf_sess()
+                if session is None:
+                    _log.warning("The session was lost and not made anew: the hooks' end is not called")
+                for hook in self._hooks if session is not None else ():
                     hook.end(session)
         finally:
             hooked, self._hooked, self._closed = self._hooked, None, True
@@ -199,4 +211,4 @@ class SingularMonitoredSession(_MonitoredSession):
 
     def raw_session(self) -> Any:
         """The session below; None when closed."""
-        return None if self._hooked is None else self._hooked.session
+        return self._tf_sess()

@@ -304,7 +304,8 @@ def _by_name(var_list: Any) -> dict[str, Variable]:
 
 
 def _check_session(sess: Any) -> None:
-    if not hasattr(sess, "run") or not hasattr(sess, "graph"):
+    monitored = hasattr(sess, "run_step_fn")  # its hooks would count the run as one of the training's
+    if monitored or not hasattr(sess, "run") or not hasattr(sess, "graph"):
         raise TypeError(f"'sess' must be a Session; {sess!r}")
 
 

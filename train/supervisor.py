@@ -13,11 +13,9 @@ from ..graph import context
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import int32, int64
 from ..graph.ir import Graph, get_default_graph
-from ..graph.ops.control import group
 from ..graph.variable_functions import (
     global_variables,
     global_variables_initializer,
-    local_variables_initializer,
     report_uninitialized_variables,
 )
 from ..runtime.session import Session
@@ -27,6 +25,7 @@ from .event_protos import can_write_events, event_protos
 from .global_step import global_step as global_step_of
 from .meta_graph_export import export_meta_graph, write_graph
 from .saver import Saver
+from .scaffold import Scaffold
 from .session_manager import SessionManager
 from .summaries import merge_all
 from .supervisor_threads import CheckpointThread, StepCounterThread, SummaryThread
@@ -68,7 +67,7 @@ class Supervisor:
             self._ready_op = _picked(ready_op, key.READY_OP, report_uninitialized_variables)
             self._ready_for_local_init_op = _picked(ready_for_local_init_op, key.READY_FOR_LOCAL_INIT_OP, _nothing)
             self._init_op = _picked(init_op, key.INIT_OP, global_variables_initializer)
-            self._local_init_op = _picked(local_init_op, key.LOCAL_INIT_OP, _local_init_op)
+            self._local_init_op = _picked(local_init_op, key.LOCAL_INIT_OP, Scaffold.default_local_init_op)
             self._saver = _picked(saver, key.SAVERS, lambda: Saver() if global_variables() else None)
             self._summary_op = _picked(summary_op, key.SUMMARY_OP, merge_all)
             self._global_step = _picked(global_step, key.GLOBAL_STEP, _global_step_tensor)
@@ -345,6 +344,18 @@ class Supervisor:
     SummaryComputed = summary_computed
 
 
+def basic_train_loop(
+    supervisor: Supervisor, train_step_fn: Callable[..., Any], args: Any = None, kwargs: Any = None, master: str = ""
+) -> None:
+    """Call `train_step_fn(session, *args, **kwargs)` in a managed session until the supervisor should stop.
+
+    Source: `tf.train.basic_train_loop`.
+    """
+    with supervisor.managed_session(master) as session:
+        while not supervisor.should_stop():
+            train_step_fn(session, *(args or ()), **(kwargs or {}))
+
+
 def _picked(given: Any, key: str, make: Callable[[], Any]) -> Any:
     """What is given, else the first item of a collection of the default graph, else what is made and put there."""
     if given is not _DEFAULT:
@@ -361,10 +372,6 @@ def _picked(given: Any, key: str, make: Callable[[], Any]) -> Any:
 
 def _nothing() -> None:
     return None
-
-
-def _local_init_op() -> Any:
-    return group(local_variables_initializer(), *get_default_graph().get_collection(GraphKeys.TABLE_INITIALIZERS))
 
 
 def _global_step_tensor() -> Any:
