@@ -209,6 +209,26 @@ def test_a_damaged_file_is_told(tmp_path: Path) -> None:
         list(wf.train.summary_iterator(tmp_path / "none"))
 
 
+UNCLOSED = """
+import sys
+import weft as wf
+
+kept = wf.summary.FileWriter(sys.argv[1])
+kept.add_summary(wf.Summary(value=[wf.Summary.Value(tag="kept", simple_value=1.0)]), 1)
+wf.summary.FileWriterCache.get(sys.argv[1] + "/cached").add_summary(
+    wf.Summary(value=[wf.Summary.Value(tag="cached", simple_value=2.0)]), 2
+)
+"""
+
+
+def test_what_a_program_leaves_open_is_written_when_it_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-W", "error", "-c", UNCLOSED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert scalars(tmp_path, "kept") == [(1, 1.0)]
+    assert scalars(tmp_path / "cached", "cached") == [(2, 2.0)]
+
+
 WITHOUT = """
 import sys
 sys.modules["tensorboardX"] = None

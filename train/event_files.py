@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import socket
 import struct
 import threading
 import time
 import warnings
+import weakref
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -35,6 +35,8 @@ class EventFile:
     """One open file of records: length, checksum of it, bytes, checksum of them."""
 
     def __init__(self, folder: str, suffix: str) -> None:
+        import socket  # which nobody needs who writes no events
+
         protos = event_protos()
         self._checksum = protos.checksum
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
@@ -92,13 +94,19 @@ class FileWriter:
         self._flush_secs = flush_secs
         self._max_queue = max_queue
         self._lock = threading.Lock()
-        self._file: EventFile | None = EventFile(self._logdir, self._suffix)
+        self._file: EventFile | None = self._new_file()
         self._waiting, self._flushed = 0, time.monotonic()
         #: Tags whose metadata was written: the same again is left out, as readers keep the first.
         self._described: set[str] = set()
         self._traces: set[str] = set()
         if graph is not None or graph_def is not None:
             self.add_graph(graph, graph_def=graph_def)
+
+    def _new_file(self) -> EventFile:
+        """A file that is closed with what was written, also when the program ends without closing the writer."""
+        file = EventFile(self._logdir, self._suffix)
+        weakref.finalize(self, file.close)
+        return file
 
     def get_logdir(self) -> str:
         """The folder it writes to."""
@@ -209,7 +217,7 @@ class FileWriter:
         """Begin another file in the same folder after `close`; nothing when it is open."""
         with self._lock:
             if self._file is None:
-                self._file = EventFile(self._logdir, self._suffix)
+                self._file = self._new_file()
                 self._waiting, self._flushed = 0, time.monotonic()
 
     def __enter__(self) -> FileWriter:

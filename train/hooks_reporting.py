@@ -139,6 +139,10 @@ class StepCounterHook(SessionRunHook):
             )  # fmt: skip
         self._last_global_step = stale
 
+    def end(self, session: Any) -> None:
+        if self._summary_writer is not None:
+            self._summary_writer.flush()
+
     def _log_and_record(self, elapsed_steps: int, elapsed_time: float, global_step: int) -> None:
         """What is done with a measurement; subclasses may do something else."""
         rate = elapsed_steps / elapsed_time if elapsed_time else float("inf")

@@ -121,6 +121,8 @@ class CheckpointSaverHook(SessionRunHook):
         if last_step != self._timer.last_triggered_step():
             self._save(session, last_step)
         self._finish(session)
+        if self._summary_writer is not None:
+            self._summary_writer.flush()
         for listener in self._listeners:
             listener.end(session, last_step)
 
