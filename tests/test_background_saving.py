@@ -171,6 +171,23 @@ def test_a_failure_in_the_background_ends_the_training(gate: Gate, tmp_path: Pat
         run_with(hook, 3)
 
 
+def test_a_graph_that_cannot_be_written_keeps_nobody_from_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(*_: Any, **__: Any) -> Any:
+        raise ValueError("no such node")
+
+    monkeypatch.setattr(wf.Graph, "as_graph_def", refuses)
+    train.create_global_step()
+    run_with(train.CheckpointSaverHook(str(tmp_path), save_steps=1), 2)
+    assert train.latest_checkpoint(str(tmp_path)) == f"{tmp_path}/model.ckpt-2"
+    told = [record.message for record in caplog.records if "no such node" in record.message]
+    assert told == [
+        "The graph is not written, for it cannot be a GraphDef: no such node",
+        "Checkpoints are written without a meta graph, for this graph has none: no such node",
+    ]
+
+
 def test_without_a_saver_the_hook_says_so(tmp_path: Path) -> None:
     train.create_global_step()
     hook = train.CheckpointSaverHook(str(tmp_path), save_steps=1)

@@ -13,8 +13,8 @@ from .background_saver import BackgroundSaver
 from .event_files import writer_of
 from .event_protos import event_protos
 from .global_step import needed_global_step_read
+from .graph_events import write_graph_events
 from .hook_timer import SecondOrStepTimer
-from .meta_graph_export import export_meta_graph, write_graph
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 
 _log = logging.getLogger("weft")
@@ -92,11 +92,8 @@ class CheckpointSaverHook(SessionRunHook):
             self._background = BackgroundSaver(saver)
         step = int(session.run(self._global_step))
         if self._summary_writer is not None:
-            graph = session.graph
-            if self._save_graph_def:
-                write_graph(graph.as_graph_def(add_shapes=True), self._checkpoint_dir, "graph.pbtxt")
-            self._summary_writer.add_graph(graph)
-            self._summary_writer.add_meta_graph(export_meta_graph(graph=graph, saver_def=saver.as_saver_def()))
+            folder = self._checkpoint_dir if self._save_graph_def else None
+            write_graph_events(session.graph, saver, folder, self._summary_writer)
         self._save(session, step)
         self._timer.update_last_triggered_step(step)
 

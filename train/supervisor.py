@@ -23,7 +23,7 @@ from .coordinator import Coordinator, LooperThread
 from .event_files import writer_of
 from .event_protos import can_write_events, event_protos
 from .global_step import global_step as global_step_of
-from .meta_graph_export import export_meta_graph, write_graph
+from .graph_events import write_graph_events
 from .saver import Saver
 from .scaffold import Scaffold
 from .session_manager import SessionManager
@@ -207,13 +207,10 @@ class Supervisor:
     def _write_graph(self) -> None:
         if self._logdir:
             os.makedirs(self._logdir, exist_ok=True)
-            if can_write_events():
-                write_graph(self._graph.as_graph_def(add_shapes=True), self._logdir, "graph.pbtxt")
-        if self._summary_writer is not None and not self._graph_was_added:
-            saver_def = None if self._saver is None else self._saver.as_saver_def()
-            self._summary_writer.add_graph(self._graph)
-            self._summary_writer.add_meta_graph(export_meta_graph(graph=self._graph, saver_def=saver_def))
-            self._graph_was_added = True
+        folder = self._logdir if can_write_events() else None
+        writer = None if self._graph_was_added else self._summary_writer
+        write_graph_events(self._graph, self._saver, folder, writer)
+        self._graph_was_added = True
 
     def start_standard_services(self, sess: Any) -> list[threading.Thread] | None:
         """Start the threads that write summaries, speed and checkpoints; returns them, None without a logdir.
