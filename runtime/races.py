@@ -15,7 +15,7 @@ from ..graph.location import user_location
 from ..graph.opdef import OpDef
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
-from ..graph.ops.variables import InitializedValue, ReadVariableOp, VariableShape
+from ..graph.ops.variables import InitializedValue, VariableShape
 from .feeds import fed_tensors
 from .fetches import Fetches
 from .program import Program, touched_variables, variable_key
@@ -152,14 +152,6 @@ def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Acc
     }
 
 
-def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
-    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
-    if not isinstance(definition, ReadVariableOp) or operation is None:
-        return False
-    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
-    return any(getattr(read, "op", None) is operation for read in reads)
-
-
 def _groups(accesses: Mapping[str, list[_Access]]) -> Iterator[list[list[_Access]]]:
     """The variables' accesses, so many together as are followed at once."""
     group: list[list[_Access]] = []
@@ -227,3 +219,11 @@ def _inside_of_functions(program: Program, names: Mapping[str, str]) -> list[Rac
             inner = prune(function.outputs, (), function.inputs)
             found += races(inner, {function.inputs[index].name: name for index, name in handles.items()})
     return found
+
+
+def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
+    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
+    if definition.type != "ReadVariableOp" or operation is None:
+        return False
+    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
+    return any(getattr(read, "op", None) is operation for read in reads)
