@@ -190,6 +190,14 @@ def _unordered(needs: Sequence[Sequence[int]], group: Sequence[list[_Access]]) -
         before.append(bits)
 
 
+def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
+    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
+    if definition.type != "ReadVariableOp" or operation is None:
+        return False
+    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
+    return any(getattr(read, "op", None) is operation for read in reads)
+
+
 def _race(program: Program, first: _Access, second: _Access) -> Race:
     if first.kind == "write" and second.kind == "read":
         first, second = second, first
@@ -219,11 +227,3 @@ def _inside_of_functions(program: Program, names: Mapping[str, str]) -> list[Rac
             inner = prune(function.outputs, (), function.inputs)
             found += races(inner, {function.inputs[index].name: name for index, name in handles.items()})
     return found
-
-
-def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
-    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
-    if definition.type != "ReadVariableOp" or operation is None:
-        return False
-    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
-    return any(getattr(read, "op", None) is operation for read in reads)
