@@ -404,6 +404,15 @@ from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.interactive import InteractiveSession as InteractiveSession
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
+from .train import summary as summary
+from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
+from .train.summaries_before_1_0 import (
+    histogram_summary as histogram_summary,
+    image_summary as image_summary,
+    merge_all_summaries as merge_all_summaries,
+    merge_summary as merge_summary,
+    scalar_summary as scalar_summary,
+)
 
 # Names that Python has taken in the files that define them, and second names.
 arg_max = argmax
@@ -441,4 +450,6 @@ def __getattr__(name: str) -> _typing.Any:
         return getattr(_protos(), name)
     if name == "MetaGraphDef":
         return _meta_protos().MetaGraphDef
+    if name in _MESSAGES:  # Summary, Event, SessionLog and others
+        return getattr(_event_protos(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

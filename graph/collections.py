@@ -37,6 +37,7 @@ class GraphKeys:
     READY_OP = "ready_op"
     READY_FOR_LOCAL_INIT_OP = "ready_for_local_init_op"
     GLOBAL_STEP = "global_step"
+    GLOBAL_STEP_READ = "global_step_read_op_cache"
     TRAIN_OP = "train_op"
     EVAL_STEP = "eval_step"
     COND_CONTEXT = "cond_context"

@@ -169,6 +169,12 @@ class Variable(Writes):
     def initial_value(self) -> Tensor:
         return self._initial_value
 
+    def _begin_with(self, value: Tensor) -> None:
+        """Another initial value, of the variable's type and shape, with an initializer of its own."""
+        assign = variables.AssignVariableOp(self.dtype, self._dims)
+        self._initial_value = value
+        self._initializer = assign.node(self.handle, value, name="Assign")
+
     # reading
 
     def _target(self) -> Target:

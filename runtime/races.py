@@ -8,9 +8,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ..graph import errors
+from ..graph.collections import GraphKeys
 from ..graph.dtypes import resource
 from ..graph.ir import Graph, Operation, get_default_graph
 from ..graph.location import user_location
+from ..graph.opdef import OpDef
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
 from ..graph.ops.variables import InitializedValue, VariableShape
@@ -138,7 +140,7 @@ def _accesses(program: Program, names: Mapping[str, str]) -> dict[str, list[_Acc
     """For each variable that something writes, what touches it, in the program's order."""
     found: dict[str, list[_Access]] = {}
     for position, node in enumerate(program.nodes):
-        if isinstance(node.definition, _INDIFFERENT):
+        if isinstance(node.definition, _INDIFFERENT) or _is_of_hooks(node.definition, node.origin):
             continue
         for kind in ("write", "read"):
             for key in touched_variables(program, node, kind):
@@ -227,6 +229,14 @@ def _unordered(needs: Sequence[Sequence[int]], group: Sequence[_Part]) -> Iterat
             yield from followed.unordered(index, bits)
             bits |= followed.note(index)
         before.append(bits)
+
+
+def _is_of_hooks(definition: OpDef, operation: Operation | None) -> bool:
+    """Whether it is the read of the global step that hooks fetch: they count with what it was before the step."""
+    if definition.type != "ReadVariableOp" or operation is None:
+        return False
+    reads = operation.graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
+    return any(getattr(read, "op", None) is operation for read in reads)
 
 
 def _race(program: Program, first: _Access, second: _Access) -> Race:

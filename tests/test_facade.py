@@ -65,6 +65,10 @@ NAMES = [
     "ensure_shape", "segment_max", "segment_mean", "unsorted_segment_max", "unsorted_segment_mean", "batch_to_space",
     "space_to_batch", "extract_image_patches", "einsum", "image.resize_images",
     "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
+    "summary.FileWriter", "summary.scalar", "summary.merge_all", "summary.histogram", "summary.merge", "summary.image",
+    "train.SummaryWriter", "Summary", "scalar_summary", "merge_all_summaries", "train.Coordinator", "train.Scaffold",
+    "train.MonitoredTrainingSession", "train.Supervisor", "train.StopAtStepHook", "train.SessionRunHook",
+    "train.import_meta_graph", "train.write_graph", "summary.Summary", "summary.Event",
 ]  # fmt: skip
 
 #: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.
@@ -77,6 +81,7 @@ FACES = [
     "losses",
     "layers",
     "sparse",
+    "summary",
     "initializers",
     "flags",
     "app",
@@ -101,6 +106,7 @@ EXACT = {
         grayscale_to_rgb pad_to_bounding_box per_image_standardization random_brightness random_contrast
         random_flip_left_right random_flip_up_down resize_bilinear resize_image_with_crop_or_pad resize_images
         resize_nearest_neighbor rgb_to_grayscale transpose_image""",
+    "summary": "FileWriter FileWriterCache audio histogram image merge merge_all scalar tensor_summary text",
     "nn.rnn_cell": """BasicLSTMCell BasicRNNCell DeviceWrapper DropoutWrapper GRUCell LSTMCell LSTMStateTuple MultiRNNCell RNNCell
         ResidualWrapper""",
 }
@@ -145,7 +151,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 #: What TensorFlow 1 does not offer, or under no public name.
 OWN = {
     "explain_gradient", "hessian_vector_product", "jacobian", "per_example_gradients", "find_races", "Race",
-    "RaceWarning", "CallableOptions", "flags.Flag", "flags.Flags", "recompute",
+    "RaceWarning", "CallableOptions", "flags.Flag", "flags.Flags", "recompute", "train.RecoveryPolicy", "train.ProgressHook",
 }  # fmt: skip
 
 
@@ -165,7 +171,19 @@ def test_each_name_of_the_facade_comes_from_weft() -> None:
 
 
 def test_names_can_be_imported_from_the_faces() -> None:
-    for face in ("nn", "train", "errors", "losses", "sparse", "layers", "initializers", "flags", "app", "logging"):
+    for face in (
+        "nn",
+        "train",
+        "errors",
+        "losses",
+        "sparse",
+        "layers",
+        "initializers",
+        "flags",
+        "app",
+        "logging",
+        "summary",
+    ):
         module = found(face)
         assert sys.modules[module.__name__] is module
         assert importlib.import_module(module.__name__) is module

@@ -86,10 +86,11 @@ with wf.Session() as session:
 """
 
 #: The n-th call of a function of the system, in one save, and the checkpoint that is the last one after dying there.
-#: A save writes a header, the values and the state; it syncs file and folder, of the checkpoint and then of the state.
+#: A save writes a header and the values, the meta graph, the state; of each file it syncs it and then the folder.
 DEATHS = [
     ("write", 1, 1), ("write", 2, 1), ("fsync", 1, 1), ("replace", 1, 1), ("fsync", 2, 1), ("write", 3, 1), ("fsync", 3, 1),
-    ("replace", 2, 1), ("fsync", 4, 2), ("unlink", 1, 2),
+    ("replace", 2, 1), ("fsync", 4, 1), ("write", 4, 1), ("fsync", 5, 1), ("replace", 3, 1), ("fsync", 6, 2),
+    ("unlink", 1, 2), ("unlink", 2, 2),
 ]  # fmt: skip
 
 

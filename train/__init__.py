@@ -1,7 +1,7 @@
 """`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
 
-import typing as _typing
 from collections.abc import Callable as _Callable
+from typing import Any as _Any
 
 from ..graph.cluster_spec import (
     ClusterDef as ClusterDef,
@@ -24,7 +24,11 @@ from .checkpoint_state import (
     load_variable as load_variable,
     update_checkpoint_state as update_checkpoint_state,
 )
+from .coordinator import Coordinator as Coordinator, LooperThread as LooperThread
 from .device_setter import replica_device_setter as replica_device_setter
+from .event_files import FileWriter as SummaryWriter
+from .event_reading import summary_iterator as summary_iterator
+from .example_protos import EXAMPLE_MESSAGES as _EXAMPLE_MESSAGES, example_protos as _example_protos
 from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
     assert_global_step as assert_global_step,
@@ -34,20 +38,43 @@ from .global_step import (
     global_step as global_step,
 )
 from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
-from .meta_graph import (
-    export_meta_graph as export_meta_graph,
-    import_meta_graph as import_meta_graph,
-    write_graph as write_graph,
+from .hook_timer import SecondOrStepTimer as SecondOrStepTimer
+from .hooks_reporting import (
+    LoggingTensorHook as LoggingTensorHook,
+    ProfilerHook as ProfilerHook,
+    StepCounterHook as StepCounterHook,
+    SummarySaverHook as SummarySaverHook,
 )
+from .hooks_running import FeedFnHook as FeedFnHook, FinalOpsHook as FinalOpsHook
+from .hooks_saving import (
+    CheckpointSaverHook as CheckpointSaverHook,
+    CheckpointSaverListener as CheckpointSaverListener,
+)
+from .hooks_stopping import (
+    GlobalStepWaiterHook as GlobalStepWaiterHook,
+    NanLossDuringTrainingError as NanLossDuringTrainingError,
+    NanTensorHook as NanTensorHook,
+    StopAtStepHook as StopAtStepHook,
+)
+from .meta_graph import import_meta_graph as import_meta_graph
+from .meta_graph_export import export_meta_graph as export_meta_graph, write_graph as write_graph
 from .momentum import MomentumOptimizer as MomentumOptimizer
+from .monitored_session import (
+    MonitoredSession as MonitoredSession,
+    SingularMonitoredSession as SingularMonitoredSession,
+)
+from .monitored_training import MonitoredTrainingSession as MonitoredTrainingSession
 from .moving_averages import ExponentialMovingAverage as ExponentialMovingAverage
 from .optimizer import Optimizer as Optimizer
+from .progress import ProgressHook as ProgressHook
 from .proximal import (
     ProximalAdagradOptimizer as ProximalAdagradOptimizer,
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
 )
+from .recovery import RecoveryPolicy as RecoveryPolicy
 from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
 from .saver import Saver as Saver
+from .scaffold import Scaffold as Scaffold
 from .schedules import (
     cosine_decay as cosine_decay,
     cosine_decay_restarts as cosine_decay_restarts,
@@ -60,12 +87,29 @@ from .schedules import (
     piecewise_constant_decay as piecewise_constant_decay,
     polynomial_decay as polynomial_decay,
 )
+from .session_creators import (
+    ChiefSessionCreator as ChiefSessionCreator,
+    SessionCreator as SessionCreator,
+    WorkerSessionCreator as WorkerSessionCreator,
+)
+from .session_manager import SessionManager as SessionManager
+from .session_run_hook import (
+    SessionRunArgs as SessionRunArgs,
+    SessionRunContext as SessionRunContext,
+    SessionRunHook as SessionRunHook,
+    SessionRunValues as SessionRunValues,
+)
+from .supervisor import Supervisor as Supervisor, basic_train_loop as basic_train_loop
+from .warm_start import init_from_checkpoint as init_from_checkpoint
 
 #: Names of this face that rooms beside this one define, and what loads each when it is first used.
-_elsewhere: dict[str, _Callable[[], _typing.Any]] = {}
+_elsewhere: dict[str, _Callable[[], _Any]] = {}
 
 
-def __getattr__(name: str) -> _typing.Any:
+def __getattr__(name: str) -> _Any:
+    """What is loaded when it is first used: the messages of records (`Example`, ...), and what lies elsewhere."""
+    if name in _EXAMPLE_MESSAGES:
+        return _example_protos()[name]
     if name in _elsewhere:
         return _elsewhere[name]()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from typing import Any
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import int64
 from ..graph.ir import Graph, get_default_graph
+from ..graph.ops.identity import identity
 from ..graph.shapes import as_dims
 from ..graph.variable import Variable
 from ..nn.initializer_classes import Zeros
@@ -54,6 +55,37 @@ def get_or_create_global_step(graph: Graph | None = None) -> Any:
     graph = graph or get_default_graph()
     found = get_global_step(graph)
     return create_global_step(graph) if found is None else found
+
+
+def global_step_read(graph: Graph | None = None) -> Any:
+    """What hooks fetch to know the global step next to a training operation: its value before the run, or None.
+
+    It is a read of its own, which races with nobody: hooks count with a value that is one step old.
+    """
+    graph = graph or get_default_graph()
+    made = graph.get_collection(GraphKeys.GLOBAL_STEP_READ)
+    if made:
+        return made[0]
+    step = get_global_step(graph)
+    if step is None:
+        return None
+    with (
+        graph.as_default(),
+        graph.control_dependencies(None),
+        graph.name_scope(None),
+        graph.name_scope(f"{step.op.name}/"),
+    ):
+        read = step.read_value() if isinstance(step, Variable) else identity(step)
+    graph.add_to_collection(GraphKeys.GLOBAL_STEP_READ, read)
+    return read
+
+
+def needed_global_step_read(hook: Any) -> Any:
+    """The read of the global step for a hook. Raises RuntimeError when the graph has no global step."""
+    read = global_step_read()
+    if read is None:
+        raise RuntimeError(f"Global step should be created to use {type(hook).__name__}.")
+    return read
 
 
 def assert_global_step(global_step_tensor: Any) -> None:

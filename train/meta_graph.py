@@ -1,116 +1,25 @@
-"""Graphs in files: a GraphDef for other tools, and meta graphs, which also hold the collections and what a Saver needs."""
+"""Meta graphs read from files: a graph with its collections, and a Saver for its variables."""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..graph.collections import GraphKeys
 from ..graph.graphdef.graph_util import node_name
 from ..graph.graphdef.importing import import_graph_def
 from ..graph.graphdef.meta_protos import meta_protos
-from ..graph.graphdef.protos import as_graph_def, protos
-from ..graph.ir import Graph, Operation, Tensor, get_default_graph
+from ..graph.graphdef.protos import protos
+from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.variable import Variable
-from .atomic import replacing
+from .meta_graph_export import VARIABLE_KEYS, clear_device_requests
 from .saver import Saver
-
-_log = logging.getLogger("weft")
 
 #: The nodes by which TF's graphs save and restore. weft's Saver does that outside of the graph.
 _FILES = frozenset((
     "Save", "SaveSlices", "SaveV2", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename", "ShardedFilespec",
     "MergeV2Checkpoints",
 ))  # fmt: skip
-
-
-def write_graph(graph_or_graph_def: Any, logdir: Any, name: str, as_text: bool = True) -> str:
-    """Write a graph as TF's GraphDef to a file of a folder, which is made when it is not there; returns the path.
-
-    As text (`.pbtxt`), or binary (`.pb`). Source: `tf.train.write_graph`. Raises TypeError for what is no graph, ValueError
-    as `Graph.as_graph_def`, an OpError for what the file system refuses, ImportError without tensorboardX.
-    """
-    graph = graph_or_graph_def
-    graph_def = graph.as_graph_def() if isinstance(graph, Graph) else as_graph_def(graph, "graph_or_graph_def")
-    os.makedirs(logdir, exist_ok=True)
-    path = os.path.join(os.fspath(logdir), name)
-    _write(path, graph_def, as_text)
-    return path
-
-
-def _write(path: str, message: Any, as_text: bool) -> None:
-    from google.protobuf import text_format
-
-    data = text_format.MessageToString(message).encode() if as_text else message.SerializeToString(deterministic=True)
-    with replacing(path) as write:
-        write(data)
-
-
-# exporting
-
-
-def export_meta_graph(
-    filename: Any = None, meta_info_def: Any = None, graph_def: Any = None, saver_def: Any = None,
-    collection_list: Iterable[str] | None = None, as_text: bool = False, graph: Graph | None = None,
-    export_scope: str | None = None, clear_devices: bool = False, clear_extraneous_savers: bool = False,
-    strip_default_attrs: bool = False, save_debug_info: bool = False,
-) -> Any:  # fmt: skip
-    """The default graph (or `graph`) with its collections as a MetaGraphDef, which is also written when `filename` is given.
-
-    Collections hold variables, tensors, operations, strings, ints and floats; another one is left out with a warning.
-    `saver_def` says how many checkpoints a Saver keeps. `clear_extraneous_savers`, `strip_default_attrs` and
-    `save_debug_info` are taken for compatibility. Source: `tf.train.export_meta_graph`. Raises ValueError for an
-    `export_scope`, and as `write_graph`.
-    """
-    if export_scope is not None:
-        raise ValueError("weft exports whole graphs: export_scope must be None")
-    graph = graph or get_default_graph()
-    meta = meta_protos().MetaGraphDef()
-    if meta_info_def is not None:
-        meta.meta_info_def.MergeFromString(meta_info_def.SerializeToString())
-    meta.graph_def.CopyFrom(graph.as_graph_def(add_shapes=True) if graph_def is None else as_graph_def(graph_def))
-    if saver_def is not None:
-        meta.saver_def.MergeFromString(saver_def.SerializeToString())
-    if clear_devices:
-        _clear_devices(meta.graph_def)
-    for key in graph.get_all_collection_keys() if collection_list is None else collection_list:
-        _add_collection(meta, key, graph.get_collection(key))
-    if filename is not None:
-        _write(os.fspath(filename), meta, as_text)
-    return meta
-
-
-def _clear_devices(graph_def: Any) -> None:
-    for nodes in (graph_def.node, *(function.node_def for function in graph_def.library.function)):
-        for node in nodes:
-            node.device = ""
-
-
-def _add_collection(meta: Any, key: str, items: list[Any]) -> None:
-    if key not in _VARIABLES:  # as in TF: only these collections describe their variables, others name them
-        items = [getattr(item, "handle", item) for item in items]
-    kinds: list[tuple[Any, str, Callable[[Any], Any]]] = [
-        (Variable, "bytes_list", _variable_def), ((Tensor, Operation), "node_list", lambda item: item.name),
-        ((str, bytes), "bytes_list", lambda item: item.encode() if isinstance(item, str) else item),
-        (int, "int64_list", int), (float, "float_list", float),
-    ]  # fmt: skip
-    for cls, field, encode in kinds:
-        if items and all(isinstance(item, cls) for item in items):
-            getattr(meta.collection_def[key], field).value.extend(encode(item) for item in items)
-            return
-    if items:
-        names = sorted({type(item).__name__ for item in items})
-        _log.warning("Collection %s of %s is not part of the meta graph", key, ", ".join(names))
-
-
-def _variable_def(variable: Variable) -> bytes:
-    data: bytes = meta_protos().VariableDef(**variable.to_proto(), is_resource=True).SerializeToString()
-    return data
-
-
-# importing
 
 
 def import_meta_graph(
@@ -125,7 +34,7 @@ def import_meta_graph(
     meta = _read(meta_graph_or_file)
     graph_def = _without_files(meta.graph_def)
     if clear_devices:
-        _clear_devices(graph_def)
+        clear_device_requests(graph_def)
     found = _Collections(meta, {node.name for node in graph_def.node})
     names = list(found.names)
     elements = import_graph_def(graph_def, input_map, names, import_scope or "") or []
@@ -190,7 +99,7 @@ class _Collections:
             for value in getattr(collection, kind).value if kind else ():
                 if kind == "node_list" and node_name(value) not in nodes:
                     continue  # one of those that were left out
-                item = _as_variable(value) if key in _VARIABLES else value
+                item = _as_variable(value) if key in VARIABLE_KEYS else value
                 self.items.append((key, (kind, item)))
                 self.names |= dict.fromkeys(_names(kind, item))
 
@@ -214,15 +123,6 @@ class _Collections:
                 value = _plain(item)
             graph.add_to_collection(key, value)
         return saved
-
-
-#: The collections whose bytes are VariableDefs.
-_VARIABLES = frozenset(
-    (
-        GraphKeys.GLOBAL_VARIABLES, GraphKeys.TRAINABLE_VARIABLES, GraphKeys.LOCAL_VARIABLES, GraphKeys.MODEL_VARIABLES,
-        GraphKeys.MOVING_AVERAGE_VARIABLES, GraphKeys.METRIC_VARIABLES, GraphKeys.GLOBAL_STEP,
-    )
-)  # fmt: skip
 
 
 def _as_variable(data: Any) -> Any:

@@ -6,8 +6,9 @@ import logging
 import numbers
 import operator
 import os
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ from ..graph.shapes import Dims, as_dims
 from ..graph.variable import Variable
 from .checkpoint import SUFFIX, CheckpointReader, existing_file, write_checkpoint
 from .checkpoint_state import update_checkpoint_state
+from .meta_graph_export import MetaGraphBytes, write_whole
 
 _log = logging.getLogger("weft")
 
@@ -77,6 +79,8 @@ class Saver:
         self._pad_step_number = pad_step_number
         self._relative = save_relative_paths
         self._kept: list[Kept] = []
+        self._meta_graph = MetaGraphBytes()
+        self._saving = threading.Lock()
         self._variables: dict[str, Variable] | None = None
         if not defer_build:
             self._build(var_list)
@@ -124,26 +128,47 @@ class Saver:
         """Write the variables' values to `<save_path>-<global_step>.safetensors`; returns that path without its suffix.
 
         All values are of one run of `sess`, with that of `global_step` (an int, a tensor, a variable or None: no number).
-        The file is there whole or not at all. With `write_state` the `checkpoint` file of the folder (`latest_filename`)
-        then names it, and older ones that are not to be kept are deleted. Without variables (`allow_empty`) nothing is
-        written and None returned. No meta graph is written: `meta_graph_suffix`, `write_meta_graph` and
-        `strip_default_attrs` are taken for compatibility.
+        The file is there whole or not at all. With `write_meta_graph` the graph of `sess` is written beside it, to the same
+        path with `.<meta_graph_suffix>` (`train.import_meta_graph` reads it), where tensorboardX is installed. With
+        `write_state` the `checkpoint` file of the folder (`latest_filename`) then names it, and older ones that are not to
+        be kept are deleted. Without variables (`allow_empty`) nothing is written and None returned. `strip_default_attrs` is
+        taken for compatibility.
 
         Raises ValueError for a folder that does not exist and a `latest_filename` with a folder in it,
         errors.ResourceExhaustedError when the disk is full, errors.FailedPreconditionError for an uninitialized variable,
         RuntimeError when the session is closed.
         """
+        suffix = meta_graph_suffix if write_meta_graph else None
+        with self._saving:  # of two threads, the one that takes its values first also writes first
+            return self.snapshot(sess, save_path, global_step, latest_filename, suffix, write_state)()
+
+    def snapshot(
+        self, sess: Any, save_path: str, global_step: Any = None, latest_filename: str | None = None,
+        meta_graph_suffix: str | None = "meta", write_state: bool = True,
+    ) -> Callable[[], str | None]:  # fmt: skip
+        """The first half of `save`: takes the values now, and returns a function that writes them, and returns the path.
+
+        That function may run in another thread while the training goes on: the values stay what they are. One at a
+        time, and in order.
+        """
         variables = self._built("save")
         save_path = os.fspath(save_path)
         _check_target(sess, save_path, latest_filename)
         if not variables:
-            return None
+            return lambda: None
         values, step = self._fetch(sess, variables, global_step)
         prefix = save_path if step is None else f"{save_path}-{step:0{8 if self._pad_step_number else 1}d}"
-        write_checkpoint(prefix + SUFFIX, values)
-        if write_state:
-            self._record(prefix, latest_filename)
-        return prefix
+        meta = None if meta_graph_suffix is None else self._meta_graph.of(sess.graph, self)
+
+        def write() -> str:
+            write_checkpoint(prefix + SUFFIX, values)
+            if meta is not None:
+                write_whole(f"{prefix}.{meta_graph_suffix}", meta)
+            if write_state:
+                self._record(prefix, latest_filename)
+            return prefix
+
+        return write
 
     @staticmethod
     def _fetch(sess: Any, variables: Mapping[str, Variable], global_step: Any) -> tuple[dict[str, Array], int | None]:
@@ -168,6 +193,7 @@ class Saver:
                 self._next_to_keep += self._seconds_to_keep
             else:
                 _delete(path + SUFFIX)
+                _delete(path + ".meta")
 
     def as_saver_def(self) -> Any:
         """What `train.export_meta_graph` writes of it: how many checkpoints it keeps. Raises ImportError without protobuf."""
@@ -278,7 +304,8 @@ def _by_name(var_list: Any) -> dict[str, Variable]:
 
 
 def _check_session(sess: Any) -> None:
-    if not hasattr(sess, "run") or not hasattr(sess, "graph"):
+    monitored = hasattr(sess, "run_step_fn")  # its hooks would count the run as one of the training's
+    if monitored or not hasattr(sess, "run") or not hasattr(sess, "graph"):
         raise TypeError(f"'sess' must be a Session; {sess!r}")
 
 

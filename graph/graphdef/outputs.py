@@ -40,6 +40,7 @@ _NODES = {
     "output value_index": "Merge",
     "sampled_candidates true_expected_count sampled_expected_count": "LogUniformCandidateSampler UniformCandidateSampler",
     "handle flow": "TensorArrayV3",
+    "summary": "AudioSummaryV2 HistogramSummary ImageSummary MergeSummary ScalarSummary TensorSummaryV2",
 }
 _NAMES = {kind: tuple(names.split()) for names, kinds in _NODES.items() for kind in kinds.split()}
 

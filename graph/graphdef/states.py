@@ -12,6 +12,7 @@ from ..ops import (
     placeholders,
     random,
     report,
+    summaries,
     training,
     training_adadelta,
     training_adagrad_da,
@@ -24,7 +25,7 @@ from ..ops import (
     variables,
 )
 from .attributes import definition_fields
-from .rows import Attr, InputType, InputTypes, Of, Only, Row, SharedName
+from .rows import Attr, Count, InputType, InputTypes, Of, Only, Row, SharedName
 
 _SEEDS = {"seed": Of("seed"), "seed2": Of("seed2")}
 _DRAWN = {"T": InputType(), "dtype": Of("dtype"), **_SEEDS}
@@ -77,6 +78,13 @@ ROWS = [
         "T": InputType(), "U": InputTypes(1), "message": Of("message"), "first_n": Of("first_n"), "summarize": Of("summarize"),
     }),
     Row(report.AssertOp, {"T": InputTypes(1), "summarize": Of("summarize")}),
+    # summaries
+    Row(summaries.ScalarSummary, {"T": InputType(1)}),
+    Row(summaries.HistogramSummary, {"T": InputType(1)}),
+    Row(summaries.ImageSummary, {"T": InputType(1), "max_images": Of("max_images"), "bad_color": Attr()}),
+    Row(summaries.AudioSummaryV2, {"max_outputs": Of("max_outputs")}),
+    Row(summaries.TensorSummaryV2, {"T": InputType(1)}),
+    Row(summaries.MergeSummary, {"N": Count()}),
     # random numbers
     Row(random.RandomUniform, _DRAWN),
     Row(random.RandomStandardNormal, _DRAWN),
