@@ -19,6 +19,7 @@ from ..graph.dtypes import resource
 from ..graph.opdef import Spec
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
+from ..graph.waiting import give_up
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure, explained, misfit
@@ -119,10 +120,14 @@ class CompiledPlan:
             values: tuple[Any, ...] = quietly(frame, feeds, channel.send, channel.receive)
             return values
         except Exception as error:
+            give_up(error)
             failure = self.failure(error)
             if failure is error:
                 raise
             raise failure from error
+        except BaseException as error:  # Ctrl-C
+            give_up(error)
+            raise
 
     @contextmanager
     def frame(self) -> Iterator[Frame]:

@@ -16,6 +16,7 @@ from .order import order
 from .partition import Partition, partition
 from .program import on_devices
 from .tapes import inner_program
+from .waits import part_waits
 
 _HERE = DeviceSpec()
 
@@ -36,6 +37,7 @@ def compile_function(
     `arrays` as for CompiledPlan.
     """
     program, entries = inner_program(function, inputs, saves)
+    program = part_waits(program)
     program = on_devices(program, [_HERE] * len(program.nodes))
     parts = partition(program, order(program))
     part = fuse(program, parts[0], backend) if parts else Partition(str(_HERE))
