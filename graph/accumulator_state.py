@@ -46,6 +46,7 @@ class Accumulator:
         self.global_step = 0
         self._gradients: list[Any] = []
         self._takes: deque[TakeGradient] = deque()
+        self._stopped = False
 
     def apply(self, local_step: int, *gradient: Any) -> None:
         """Add a gradient that was computed at a step; an older one than the accumulator's step is dropped."""
@@ -67,14 +68,21 @@ class Accumulator:
             self._advance()
         return attempt
 
+    def stop_taking(self) -> None:
+        """Whoever waits for gradients gets CancelledError, and whoever comes until the step is set anew."""
+        with self.lock:
+            self._stopped = True
+            self._advance()
+
     def count(self) -> int:
         """How many gradients have come since the last were taken."""
         return len(self._gradients)
 
     def set_global_step(self, step: int) -> None:
-        """From now on, gradients of older steps are dropped."""
+        """From now on, gradients of older steps are dropped, and gradients are taken again."""
         with self.lock:
             self.global_step = step
+            self._stopped = False
 
     def __str__(self) -> str:
         return f"{self.kind} '{self.name}'"
@@ -88,6 +96,9 @@ class Accumulator:
 
     def _advance(self) -> None:
         """Give the gradient to who waits for it. With the lock held."""
+        while self._takes and self._stopped:
+            text = f"TakeGrad operation was cancelled: nothing more is taken from {self}"
+            self._takes.popleft().finish(error=errors.CancelledError(None, None, text))
         while self._takes and self.count() >= self._takes[0].required:
             gradients, self._gradients = self._gradients, []
             self.global_step += 1

@@ -51,8 +51,6 @@ def _encode(value: Any, arrays: Arrays) -> Any:
             return {"bytes": value.hex()}
         case Function():
             return {"function": encode_function(value, arrays)}
-        case OpDef():
-            return {"definition": encode_definition(value, arrays)}
         case complex():
             return {"complex": [value.real, value.imag]}
     raise TypeError(f"an attribute of type {type(value).__name__} cannot travel as data: {value!r}")
@@ -83,8 +81,6 @@ def _decode(value: Any, arrays: Sequence[Any]) -> Any:
             return float(text)
         case {"function": dict(data)}:
             return decode_function(data, arrays)
-        case {"definition": list(data)}:
-            return decode_definition(data, arrays)
     raise ValueError(f"not an attribute: {str(value)[:100]}")
 
 

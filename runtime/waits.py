@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+from ..graph.dtypes import variant
 from ..graph.function import functions_of
 from ..graph.opdef import OpDef, Spec
-from ..graph.dtypes import variant
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
-from ..graph.ops.waits import BeginWait, EndWait, Waiting
+from ..graph.ops.waits import Waiting
+from ..graph.waiting import Attempt, begun
 from .program import Node, Program, Ref
+
+
+class Begun:
+    """What is between the two halves of an operation that waits: the attempt, and what it waits for."""
+
+    __slots__ = ("attempt", "resource")
+
+    def __init__(self, attempt: Attempt, resource: Any) -> None:
+        self.attempt = attempt
+        self.resource = resource
+
+
+@dataclass(frozen=True, slots=True)
+class BeginWait(OpDef):
+    """The first half of an operation that waits: it begins."""
+
+    definition: Waiting
+    type = "BeginWait"
+    stateful = True
+
+    def infer(self, *inputs: Any) -> Spec:
+        self.definition.infer(*inputs)
+        return Spec(variant, ())
+
+    def compute(self, state: Any, *inputs: Any) -> Any:
+        return Begun(begun(self.definition.begin(state, *inputs)), inputs[0])
+
+
+@dataclass(frozen=True, slots=True)
+class EndWait(OpDef):
+    """The second half: it waits until what was begun is done. `specs`: of the outputs."""
+
+    definition: Waiting
+    specs: tuple[Spec, ...]
+    type = "EndWait"
+    stateful = True
+
+    def infer(self, begun: Any) -> tuple[Spec, ...]:
+        return self.specs
+
+    def compute(self, state: Any, begun: Begun) -> Any:
+        return self.definition.result(begun.resource, begun.attempt.wait())
 
 
 def part_waits(program: Program) -> Program:
@@ -17,8 +63,7 @@ def part_waits(program: Program) -> Program:
     A plan runs one node after the other. With an enqueue and a dequeue of one queue in a step, whichever came first could
     wait for the other for ever; once both have begun, the queue serves them in whatever order they can be.
     """
-    waiting = [isinstance(node.definition, Waiting) for node in program.nodes]
-    if sum(may_wait(node.definition) for node in program.nodes) < 2 or not any(waiting):
+    if sum(may_wait(node.definition) for node in program.nodes) < 2:
         return program
     nodes: list[Node] = []
     new: list[int] = []
@@ -26,14 +71,12 @@ def part_waits(program: Program) -> Program:
     def moved(ref: Ref) -> Ref:
         return Ref(new[ref.node], ref.output)
 
-    for node, waits in zip(program.nodes, waiting, strict=True):
+    for node in program.nodes:
         inputs = tuple([moved(ref) for ref in node.inputs])
         here = node._replace(inputs=inputs, controls=tuple([new[control] for control in node.controls]))
-        if waits:
-            begin = BeginWait(node.definition)
-            nodes.append(here._replace(definition=begin, specs=(Spec(variant, ()),)))
-            dtypes, dims = (tuple(getattr(spec, what) for spec in node.specs) for what in ("dtype", "dims"))
-            end = EndWait(node.definition, dtypes, dims)
+        if isinstance(node.definition, Waiting):
+            nodes.append(here._replace(definition=BeginWait(node.definition), specs=(Spec(variant, ()),)))
+            end = EndWait(node.definition, node.specs)
             here = here._replace(definition=end, inputs=(Ref(len(nodes) - 1, 0),), controls=())
         new.append(len(nodes))
         nodes.append(here)

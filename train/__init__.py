@@ -1,10 +1,19 @@
-"""`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
+"""`wf.train`: optimizers, savers, graphs in files, input through queues, and what places variables and counts steps."""
 
 from ..graph.cluster_spec import ClusterSpec as ClusterSpec
 from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
 from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
 from .adam import AdamOptimizer as AdamOptimizer
+from .batches import (
+    batch as batch,
+    batch_join as batch_join,
+    maybe_batch as maybe_batch,
+    maybe_batch_join as maybe_batch_join,
+    maybe_shuffle_batch as maybe_shuffle_batch,
+    shuffle_batch as shuffle_batch,
+    shuffle_batch_join as shuffle_batch_join,
+)
 from .checkpoint_state import (
     CheckpointState as CheckpointState,
     NewCheckpointReader as NewCheckpointReader,
@@ -16,6 +25,7 @@ from .checkpoint_state import (
     load_variable as load_variable,
     update_checkpoint_state as update_checkpoint_state,
 )
+from .coordinator import Coordinator as Coordinator, LooperThread as LooperThread
 from .device_setter import replica_device_setter as replica_device_setter
 from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
@@ -26,6 +36,13 @@ from .global_step import (
     global_step as global_step,
 )
 from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
+from .input import (
+    input_producer as input_producer,
+    limit_epochs as limit_epochs,
+    range_input_producer as range_input_producer,
+    slice_input_producer as slice_input_producer,
+    string_input_producer as string_input_producer,
+)
 from .meta_graph import (
     export_meta_graph as export_meta_graph,
     import_meta_graph as import_meta_graph,
@@ -37,6 +54,11 @@ from .optimizer import Optimizer as Optimizer
 from .proximal import (
     ProximalAdagradOptimizer as ProximalAdagradOptimizer,
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
+)
+from .queue_runner import (
+    QueueRunner as QueueRunner,
+    add_queue_runner as add_queue_runner,
+    start_queue_runners as start_queue_runners,
 )
 from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
 from .saver import Saver as Saver
@@ -52,3 +74,10 @@ from .schedules import (
     piecewise_constant_decay as piecewise_constant_decay,
     polynomial_decay as polynomial_decay,
 )
+from .session_run_hook import (
+    SessionRunArgs as SessionRunArgs,
+    SessionRunContext as SessionRunContext,
+    SessionRunHook as SessionRunHook,
+    SessionRunValues as SessionRunValues,
+)
+from .sync_replicas import SyncReplicasOptimizer as SyncReplicasOptimizer

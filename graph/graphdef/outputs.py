@@ -40,6 +40,12 @@ _NODES = {
     "output value_index": "Merge",
     "sampled_candidates true_expected_count sampled_expected_count": "LogUniformCandidateSampler UniformCandidateSampler",
     "handle flow": "TensorArrayV3",
+    "handle": "FIFOQueueV2 PaddingFIFOQueueV2 PriorityQueueV2 RandomShuffleQueueV2 ResourceConditionalAccumulator",
+    "components*": "QueueDequeueManyV2 QueueDequeueUpToV2 QueueDequeueV2",
+    "is_closed": "QueueIsClosedV2",
+    "size": "QueueSizeV2",
+    "average": "ResourceAccumulatorTakeGradient",
+    "num_accumulated": "ResourceAccumulatorNumAccumulated",
 }
 _NAMES = {kind: tuple(names.split()) for names, kinds in _NODES.items() for kind in kinds.split()}
 

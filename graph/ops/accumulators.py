@@ -169,6 +169,21 @@ class ResourceAccumulatorSetGlobalStep(Op):
         accumulator.set_global_step(int(step))
 
 
+@op
+class AccumulatorStopTaking(Op):
+    """Cancel whoever waits for gradients, or comes to wait before the step is set anew."""
+
+    stateful = True
+    not_differentiable = True
+
+    def infer(self, handle: TensorLike) -> tuple[()]:
+        check_resource(handle, "an accumulator")
+        return ()
+
+    def compute(self, state: Any, accumulator: Any) -> None:
+        accumulator.stop_taking()
+
+
 def _check_step(handle: TensorLike, step: TensorLike) -> None:
     check_resource(handle, "an accumulator")
     if step.dtype is not int64:
