@@ -92,15 +92,14 @@ def test_a_looper_calls_until_it_is_stopped_or_fails() -> None:
 
     def count(name: str, most: int) -> None:
         calls[name] += 1
-        if calls[name] == most:
+        if calls[name] >= most and calls["timed"]:
             raise KeyError(name)
 
     looper = wf.train.LooperThread.loop(coord, None, count, ("fast",), {"most": 5})
     timed = wf.train.LooperThread.loop(coord, 0.001, count, ("timed", 10**9))
     with pytest.raises(KeyError, match="fast"):
         coord.join([looper, timed])
-    assert calls["fast"] == 5
-    assert calls["timed"] > 0
+    assert calls["fast"] >= 5
     with pytest.raises(ValueError, match="target"):
         wf.train.LooperThread(coord, None, args=(1,))
     with pytest.raises(ValueError, match="Coordinator"):
