@@ -12,10 +12,11 @@ from ..graph import errors
 from ..graph.dtypes import as_dtype
 from ..graph.opdef import OpDef
 from ..graph.ops.literal import Literal
+from ..graph.ops.waits import Waiting
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
 from ..runtime.fused import Fused, Part
-from ..runtime.waits import BeginWait, EndWait, Waiting
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from ..runtime.waits import BeginWait, EndWait
 
 
 def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:

@@ -70,7 +70,7 @@ class TaskStep:
         self._dial(task).send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
 
     def abort(self) -> None:
-        """Nobody waits for this step any longer: its plan ends where it waits, in its loops, or when it next sends or receives."""
+        """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
         self._stopper.stop(aborted)

@@ -156,10 +156,11 @@ class SparseAccumulator(Accumulator):
                 if axis and dim is not None and dim != got:
                     text = f"Shape mismatch: expected values dim {axis} to be {dim}, got {got}"
                     raise errors.InvalidArgumentError(None, None, f"{text} ({self})")
-            beyond = np.flatnonzero((indices < 0) | (indices >= dims[0])) if dims[0] is not None else ()
-            if len(beyond):
-                text = f"index of slice {beyond[0]} exceeded limits of shape; index is {indices[beyond[0]]} exceeded {dims[0]}"
-                raise errors.InvalidArgumentError(None, None, f"Shape mismatch: {text} ({self})")
+            rows = next(iter(dims))
+            for number, index in enumerate(indices.tolist() if rows is not None else ()):
+                if not 0 <= index < (rows or 0):
+                    text = f"index of slice {number} exceeded limits of shape; index is {index} exceeded {rows}"
+                    raise errors.InvalidArgumentError(None, None, f"Shape mismatch: {text} ({self})")
         if not shapes.compatible(self.dims, whole):
             text = f"Shape mismatch: expected shape {shapes.text(self.dims)}, got {shapes.text(whole)}"
             raise errors.InvalidArgumentError(None, None, f"{text} ({self})")
@@ -192,7 +193,9 @@ def _compared(first: Any, second: Any) -> int:
     for one, other in zip(first, second, strict=True):
         if one.shape != other.shape:
             return -1 if one.shape < other.shape else 1
-        different = np.flatnonzero(one.reshape(-1).view(_BITS[one.itemsize]) != other.reshape(-1).view(_BITS[one.itemsize]))
+        different = np.flatnonzero(
+            one.reshape(-1).view(_BITS[one.itemsize]) != other.reshape(-1).view(_BITS[one.itemsize])
+        )
         if different.size:
             at = different[0]
             bits = [int(each.reshape(-1).view(_BITS[one.itemsize])[at]) for each in (one, other)]

@@ -186,7 +186,9 @@ class ElementQueue:
 
     def _put_in(self, attempt: Enqueue | Close) -> bool:
         if isinstance(attempt, Close):
-            error = errors.CancelledError(None, None, f"Queue '{self.name}' is already closed.") if self._closed else None
+            error = (
+                errors.CancelledError(None, None, f"Queue '{self.name}' is already closed.") if self._closed else None
+            )
             self._closed = True
             attempt.finish(error=error)
             return True
@@ -251,7 +253,8 @@ class ElementQueue:
             dims = self.dims[number] if self.dims is not None else None
             wanted = (*before, *dims) if dims is not None else (*before, *array.shape[len(before) :])
             if not shapes.compatible(wanted, array.shape) or (before and not array.ndim):
-                text = f"Shape mismatch in tuple component {number}. Expected {shapes.text(wanted)}, got {shapes.text(array.shape)}"
+                sizes = f"Expected {shapes.text(wanted)}, got {shapes.text(array.shape)}"
+                text = f"Shape mismatch in tuple component {number}. {sizes}"
                 raise errors.InvalidArgumentError(None, None, text)
 
 

@@ -246,7 +246,9 @@ class PaddingFIFOQueue(QueueBase):
         if dims is None or None in dims:
             raise ValueError("When providing partial shapes, a list of shapes must be provided.")
         if len(dims) != len(types):
-            raise ValueError(f"Shapes must be provided for all components, but received {len(types)} dtypes and {len(dims)} shapes.")
+            raise ValueError(
+                f"Shapes must be provided for all components, but received {len(types)} dtypes and {len(dims)} shapes."
+            )
         definition = ops.PaddingFIFOQueueV2(types, tuple(dims), int(capacity), shared_name=shared_name or "")
         QueueBase.__init__(self, types, dims, names, _made(definition, name))
 

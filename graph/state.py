@@ -6,7 +6,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -103,7 +103,9 @@ class State:
             )  # fmt: skip
         return slot
 
-    def resource(self, kind: type[_Resource], shared_name: str, name: str, make: Callable[[str], _Resource]) -> _Resource:
+    def resource(
+        self, kind: type[_Resource], shared_name: str, name: str, make: Callable[[str], _Resource]
+    ) -> _Resource:
         """What is kept under a name that sessions share, or under an operation's own; made when it is not there.
 
         Raises InvalidArgumentError where it is of another kind.
@@ -115,8 +117,10 @@ class State:
             if found is None:
                 found = table[key] = make(key)
         if type(found) is not kind:
-            raise errors.InvalidArgumentError(None, None, f"Expected a {kind.__name__} under the name '{key}', found {found}")
-        return cast(_Resource, found)
+            raise errors.InvalidArgumentError(
+                None, None, f"Expected a {kind.__name__} under the name '{key}', found {found}"
+            )
+        return found
 
     def for_session(self) -> State:
         """What one session of a task sees: what the task's sessions share, and counters and queues of its own."""

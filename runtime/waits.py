@@ -80,7 +80,9 @@ def part_waits(program: Program) -> Program:
             here = here._replace(definition=end, inputs=(Ref(len(nodes) - 1, 0),), controls=())
         new.append(len(nodes))
         nodes.append(here)
-    return Program(tuple(nodes), tuple(moved(ref) for ref in program.fetches), tuple(new[each] for each in program.targets))
+    return Program(
+        tuple(nodes), tuple(moved(ref) for ref in program.fetches), tuple(new[each] for each in program.targets)
+    )
 
 
 def may_wait(definition: OpDef) -> bool:

@@ -423,5 +423,7 @@ def test_a_queue_on_the_ps_is_shared_by_sessions_and_outlives_them(cluster: Clus
             assert result() == 42.0
             session.run(put)
         assert other.run(take) == 42.0
-        with pytest.raises(wf.errors.DeadlineExceededError, match="had waited to dequeue 1 elements .in FIFOQueue 'shared'"):
+        with pytest.raises(
+            wf.errors.DeadlineExceededError, match=r"had waited to dequeue 1 elements \(in FIFOQueue 'shared'"
+        ):
             other.run(take, options=wf.RunOptions(timeout_in_ms=300))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,14 +20,16 @@ def started(session: wf.Session) -> tuple[wf.train.Coordinator, list[threading.T
 
 def everything(*fetches: Any) -> list[list[Any]]:
     """All that each fetch gives until its input is at an end."""
-    found = []
+    found: list[list[Any]] = []
     with wf.Session() as session:
         coord, threads = started(session)
         for fetch in fetches:
             found.append([])
-            with pytest.raises(wf.errors.OutOfRangeError, match="is closed and has insufficient elements"):
+            try:
                 while not coord.should_stop():
                     found[-1].append(session.run(fetch))
+            except wf.errors.OutOfRangeError as error:
+                assert "is closed and has insufficient elements" in str(error)  # noqa: PT017
         coord.request_stop()
         coord.join(threads, stop_grace_period_secs=10)
         assert not any(thread.is_alive() for thread in threads)
@@ -154,7 +156,11 @@ def test_runners_are_described_and_made_again() -> None:
     described = runner.to_proto()
     assert described is not None
     again = wf.train.QueueRunner.from_proto(described)
-    assert (again.enqueue_ops, again.close_op, again.cancel_op) == (runner.enqueue_ops, runner.close_op, runner.cancel_op)
+    assert (again.enqueue_ops, again.close_op, again.cancel_op) == (
+        runner.enqueue_ops,
+        runner.close_op,
+        runner.cancel_op,
+    )
     assert again.name == "scope/q"
     assert runner.to_proto("other") is None
     stripped = runner.to_proto("scope")
@@ -164,10 +170,14 @@ def test_runners_are_described_and_made_again() -> None:
 
 
 def test_wrong_runners_are_refused() -> None:
-    queue = wf.FIFOQueue(1, wf.float32)
+    queue, not_errors = wf.FIFOQueue(1, wf.float32), cast(Any, (ValueError,))
     for error, build, message in [
         (ValueError, lambda: wf.train.QueueRunner(queue, []), "Must provide queue and enqueue_ops"),
-        (TypeError, lambda: wf.train.QueueRunner(queue, [wf.no_op()], queue_closed_exception_types=(ValueError,)), "errors"),
+        (
+            TypeError,
+            lambda: wf.train.QueueRunner(queue, [wf.no_op()], queue_closed_exception_types=not_errors),
+            "errors",
+        ),
         (ValueError, lambda: wf.train.QueueRunner(queue, [wf.no_op()], queue_runner_def={}), "mutually exclusive"),
         (ValueError, lambda: wf.train.start_queue_runners(), "No default session"),
         (TypeError, lambda: wf.train.start_queue_runners(3), "must be a `wf.Session`"),

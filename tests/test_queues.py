@@ -47,7 +47,11 @@ def test_queues_are_what_tensorflow_says() -> None:
     assert {name: tensor.shape.as_list() for name, tensor in one.items()} == {"a": [], "b": [2]}
     assert {name: tensor.shape.as_list() for name, tensor in many.items()} == {"a": [4], "b": [4, 2]}
     assert {name: tensor.shape.as_list() for name, tensor in up_to.items()} == {"a": [None], "b": [None, 2]}
-    assert [one["a"].op.name, many["a"].op.name, up_to["a"].op.name] == ["qq_Dequeue", "qq_DequeueMany", "qq_DequeueUpTo"]
+    assert [one["a"].op.name, many["a"].op.name, up_to["a"].op.name] == [
+        "qq_Dequeue",
+        "qq_DequeueMany",
+        "qq_DequeueUpTo",
+    ]
     made = queue.enqueue({"a": 1.0, "b": [1, 2]})
     assert (made.name, made.type) == ("qq_enqueue", "QueueEnqueueV2")
     assert queue.enqueue_many({"a": [1.0], "b": [[1, 2]]}).name == "qq_EnqueueMany"
@@ -134,7 +138,7 @@ def test_a_shared_name_is_one_queue_and_other_settings_are_refused() -> None:
         with wf.Session() as session:
             session.run(first.enqueue(7))
             with pytest.raises(wf.errors.InvalidArgumentError, match=message):
-                session.run(make().size())
+                session.run(make().size())  # type: ignore[no-untyped-call]
             assert session.run(second.dequeue()) == 7
 
 
@@ -204,9 +208,13 @@ def test_a_deadline_says_what_was_waited_for(devices: int) -> None:
             session.run(result, options=SOON)
         assert "in FIFOQueue 'numbers' are 0 of at most 10 elements" in str(caught.value)
         assert session.run(queue.dequeue_many(2)).tolist() == [1, 2]  # nothing is lost
-    with wf.Session(config=wf.ConfigProto(operation_timeout_in_ms=100, device_count={"CPU": 2})) as session:
-        with pytest.raises(wf.errors.DeadlineExceededError, match="to enqueue 2 elements"):
-            session.run(scalars(1).enqueue_many([[1, 2, 3]]))
+    short = wf.ConfigProto(operation_timeout_in_ms=100, device_count={"CPU": 2})
+    put = scalars(1).enqueue_many([[1, 2, 3]])
+    with (
+        wf.Session(config=short) as session,
+        pytest.raises(wf.errors.DeadlineExceededError, match="to enqueue 2 elements"),
+    ):
+        session.run(put)
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -380,7 +388,7 @@ def test_accumulators_are_what_tensorflow_says() -> None:
         (ValueError, lambda: dense.apply_grad(wf.constant([1, 2])), "dtype float32"),
     ]:
         with pytest.raises(error, match=message):
-            build()
+            build()  # type: ignore[no-untyped-call]
 
 
 def test_gradients_are_gathered_until_there_are_enough() -> None:
@@ -390,7 +398,9 @@ def test_gradients_are_gathered_until_there_are_enough() -> None:
     with wf.Session() as session:
         result = in_background(session.run, take)
         until(lambda: waiting(session))
-        assert waiting(session)[0].startswith("for 2 gradients (in ConditionalAccumulator 'conditional_accumulator' are 0")
+        assert waiting(session)[0].startswith(
+            "for 2 gradients (in ConditionalAccumulator 'conditional_accumulator' are 0"
+        )
         session.run(apply, {grad: [1, 2], step: 0})
         session.run(apply, {grad: [2, 4], step: 0})
         assert result().tolist() == [1.5, 3]

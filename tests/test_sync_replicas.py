@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import weft as wf
 from endpoints import in_background
-from scripted import nothing_left_soon, workers
-from scripted import session as engine_of
+from scripted import nothing_left_soon, session as engine_of, workers
 from weft.runtime import engine as runtime_engine
 
 PS, W0, W1 = (f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1"))
@@ -137,7 +136,9 @@ def test_it_answers_for_the_optimizer_inside() -> None:
     assert slot is not None
     assert slot in made.opt.variables()
     assert made.train.type == "AssignVariableOp"
-    assert [op.type for op in wf.get_default_graph().get_operations() if op.name.startswith("sync_token_q")][:1] == ["FIFOQueueV2"]
+    assert [op.type for op in wf.get_default_graph().get_operations() if op.name.startswith("sync_token_q")][:1] == [
+        "FIFOQueueV2"
+    ]
 
 
 def test_it_refuses_what_cannot_be() -> None:
@@ -159,7 +160,7 @@ def test_the_hook_wants_variables_that_have_values() -> None:
         made = Replica(1, 1)
     hook = made.opt.make_session_run_hook(True)
     hook.begin()
-    with wf.Session() as session, pytest.raises(RuntimeError, match="Variables not initialized: .*model/v"):
+    with wf.Session() as session, pytest.raises(RuntimeError, match=r"Variables not initialized: .*model/v"):
         hook.after_create_session(session, wf.train.Coordinator())
 
 
@@ -275,7 +276,7 @@ def test_a_deadline_on_a_task_says_what_was_waited_for_and_nothing_is_lost(tasks
     graph, made = queue_on_ps()
     session = tasks(graph)
     session.run(made["put"], {made["number"]: 1})
-    with pytest.raises(wf.errors.DeadlineExceededError, match="The step took longer than 0.3 s") as caught:
+    with pytest.raises(wf.errors.DeadlineExceededError, match=r"The step took longer than 0\.3 s") as caught:
         session.run(made["many"], options=wf.RunOptions(timeout_in_ms=300))
     assert "ps/replica:0/task:0 had waited to dequeue 2 elements (1 more) (in FIFOQueue 'q'" in str(caught.value)
     assert session.run(made["size"]) == 1

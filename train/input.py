@@ -1,4 +1,4 @@
-"""Input through queues: rows of a tensor into a queue, and elements into batches, with threads that `start_queue_runners` starts."""
+"""Input through queues: the rows of a tensor, one after the other, in threads that `start_queue_runners` starts."""
 
 from __future__ import annotations
 

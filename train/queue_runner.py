@@ -112,7 +112,9 @@ class QueueRunner:
             self._running[sess] = len(self._enqueue_ops)
             self._exceptions_raised = []
         threads = [
-            threading.Thread(target=self._run, args=(sess, each, coord), name=f"QueueRunnerThread-{self.name}-{each.name}")
+            threading.Thread(
+                target=self._run, args=(sess, each, coord), name=f"QueueRunnerThread-{self.name}-{each.name}"
+            )
             for each in self._enqueue_ops
         ]
         if coord is not None:

@@ -89,7 +89,9 @@ class SyncReplicasOptimizer(Optimizer):
                 with graph.device(device):
                     ready.append(accumulator.set_global_step(global_step, name="SetGlobalStep"))
                     stops.append(AccumulatorStopTaking().node(accumulator.accumulator_ref, name="StopTaking"))
-            ready.append(QueueReopen().node(self._queue.queue_ref, name="Reopen"))  # an earlier chief may have closed it
+            ready.append(
+                QueueReopen().node(self._queue.queue_ref, name="Reopen")
+            )  # an earlier chief may have closed it
             self.chief_init_op = group(*ready)
             # The chief's thread waits for gradients as a rule, and must not wait for more of them when all is over.
             self._runner = QueueRunner(self._queue, [self._sync_op], cancel_op=group(*stops))
@@ -101,7 +103,11 @@ class SyncReplicasOptimizer(Optimizer):
         step = self._global_step
         with graph.colocate_with(no_op()):
             local_step = Variable(
-                0, trainable=False, collections=[GraphKeys.LOCAL_VARIABLES], dtype=step.dtype, name="sync_rep_local_step"
+                0,
+                trainable=False,
+                collections=[GraphKeys.LOCAL_VARIABLES],
+                dtype=step.dtype,
+                name="sync_rep_local_step",
             )
         self.local_step_init_op = local_step.assign(step, read_value=False)
         self.ready_for_local_init_op = report_uninitialized_variables(global_variables())

@@ -60,7 +60,9 @@ def _accumulator(state: Any, definition: Any, kind: Any, dims: Dims) -> Any:
     found = state.session.resource(kind, shared, state.name, lambda name: kind(name, *wanted))
     if (found.dtype, found.dims, found.reduction) != wanted:
         has = f"{found.dtype.name}{shapes.text(found.dims)} ({found.reduction})"
-        text = f"Shared accumulator '{found.name}' holds {has}, asked for was {definition.dtype.name}{shapes.text(dims)}"
+        text = (
+            f"Shared accumulator '{found.name}' holds {has}, asked for was {definition.dtype.name}{shapes.text(dims)}"
+        )
         raise errors.InvalidArgumentError(None, None, f"{text} ({definition.reduction_type})")
     return found
 
