@@ -226,7 +226,7 @@ class RandomShuffleQueue(QueueBase):
             digest = hashlib.blake2b(f"{seeds[0]}{shared_name}".encode(), digest_size=4).digest()
             seeds = seeds[0], int.from_bytes(digest, "little") >> 1
         definition = ops.RandomShuffleQueueV2(
-            types, _full(dims), int(capacity), int(min_after_dequeue), *seeds, shared_name=shared_name or ""
+            types, _full(dims), int(capacity), "", shared_name or "", int(min_after_dequeue), *seeds
         )
         QueueBase.__init__(self, types, dims, names, _made(definition, name))
 

@@ -130,7 +130,7 @@ def row(op: str, build: Callable[..., Any], inputs: tuple[Any, ...], expected: A
 
 
 PAIR = (X, KEYS)
-SHUFFLED = queues.RandomShuffleQueueV2((float64,), (), 10, 1, 7, 8)
+SHUFFLED = queues.RandomShuffleQueueV2((float64,), (), 10, "", "", 1, 7, 8)
 
 CASES = [
     row("FIFOQueueV2", through(fifo(float64), ONE, next_of(float64)), (X,), lambda x: x),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from ..waiting import Attempt
 from .waits import Waiting, check_resource
 
 
-@op
-class ResourceConditionalAccumulator(Op):
-    """An accumulator of dense gradients."""
+@dataclass(frozen=True, slots=True)
+class AccumulatorHandle(Op):
+    """Base of the handles. `shape`: of the gradients, or of the whole that rows are of; None for any."""
 
     dtype: DType
     shape: Dims
@@ -30,25 +31,19 @@ class ResourceConditionalAccumulator(Op):
 
     def infer(self) -> Spec:
         return Spec(resource, ())
+
+
+@op
+class ResourceConditionalAccumulator(AccumulatorHandle):
+    """An accumulator of dense gradients."""
 
     def compute(self, state: Any) -> Any:
         return _accumulator(state, self, Accumulator, self.shape)
 
 
 @op
-class SparseConditionalAccumulator(Op):
+class SparseConditionalAccumulator(AccumulatorHandle):
     """An accumulator of rows. In TensorFlow its handle is a string that is changed in place; here it is a resource."""
-
-    dtype: DType
-    shape: Dims
-    container: str = ""
-    shared_name: str = ""
-    reduction_type: str = "MEAN"
-    stateful = True
-    not_differentiable = True
-
-    def infer(self) -> Spec:
-        return Spec(resource, ())
 
     def compute(self, state: Any) -> Any:
         return _accumulator(state, self, SparseAccumulator, self.shape or None)

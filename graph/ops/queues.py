@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from ..waiting import Attempt
 from .waits import Waiting, check_resource
 
 
-@op
-class FIFOQueueV2(Op):
-    """A queue, first in, first out. `shapes`: of the components, or () for any."""
+@dataclass(frozen=True, slots=True)
+class QueueHandle(Op):
+    """Base of the handles. `shapes`: of the components, or () for any; `capacity`: the most elements, below 0 no limit."""
 
     component_types: tuple[DType, ...]
     shapes: tuple[Dims, ...] = ()
@@ -31,44 +32,27 @@ class FIFOQueueV2(Op):
 
     def infer(self) -> Spec:
         return Spec(resource, ())
+
+
+@op
+class FIFOQueueV2(QueueHandle):
+    """A queue, first in, first out."""
 
     def compute(self, state: Any) -> Any:
         return _queue(state, self, ElementQueue)
 
 
 @op
-class PaddingFIFOQueueV2(Op):
+class PaddingFIFOQueueV2(QueueHandle):
     """A FIFO queue of elements whose shapes may differ in the dimensions that `shapes` leaves open."""
-
-    component_types: tuple[DType, ...]
-    shapes: tuple[Dims, ...] = ()
-    capacity: int = -1
-    container: str = ""
-    shared_name: str = ""
-    stateful = True
-    not_differentiable = True
-
-    def infer(self) -> Spec:
-        return Spec(resource, ())
 
     def compute(self, state: Any) -> Any:
         return _queue(state, self, PaddingQueue)
 
 
 @op
-class PriorityQueueV2(Op):
+class PriorityQueueV2(QueueHandle):
     """A queue that gives the element of the smallest priority. The priority, an int64, is a component before the others."""
-
-    component_types: tuple[DType, ...]
-    shapes: tuple[Dims, ...] = ()
-    capacity: int = -1
-    container: str = ""
-    shared_name: str = ""
-    stateful = True
-    not_differentiable = True
-
-    def infer(self) -> Spec:
-        return Spec(resource, ())
 
     def compute(self, state: Any) -> Any:
         dims = ((), *self.shapes) if self.shapes or not self.component_types else ()
@@ -76,22 +60,12 @@ class PriorityQueueV2(Op):
 
 
 @op
-class RandomShuffleQueueV2(Op):
+class RandomShuffleQueueV2(QueueHandle):
     """A queue that gives elements in a random order, and keeps some. Seeds (0, 0): the session's and the name decide."""
 
-    component_types: tuple[DType, ...]
-    shapes: tuple[Dims, ...] = ()
-    capacity: int = -1
     min_after_dequeue: int = 0
     seed: int = 0
     seed2: int = 0
-    container: str = ""
-    shared_name: str = ""
-    stateful = True
-    not_differentiable = True
-
-    def infer(self) -> Spec:
-        return Spec(resource, ())
 
     def compute(self, state: Any) -> Any:
         key = self.seed | self.seed2 << 64
@@ -140,13 +114,19 @@ def _must_agree(queue: Any, what: str, has: Any, wanted: Any) -> None:
         raise errors.InvalidArgumentError(None, None, text)
 
 
-@op
-class QueueEnqueueV2(Waiting):
-    """Put an element in. Inputs: the handle, and a tensor a component."""
+class Enqueuing(Waiting):
+    """Base of what puts in. Inputs: the handle, and a tensor a component."""
+
+    __slots__ = ()
 
     def infer(self, handle: TensorLike, *components: TensorLike) -> tuple[()]:
         check_resource(handle, "a queue")
         return ()
+
+
+@op
+class QueueEnqueueV2(Enqueuing):
+    """Put an element in."""
 
     def begin(self, state: Any, *inputs: Any) -> Attempt:
         queue, *values = inputs
@@ -155,12 +135,8 @@ class QueueEnqueueV2(Waiting):
 
 
 @op
-class QueueEnqueueManyV2(Waiting):
+class QueueEnqueueManyV2(Enqueuing):
     """Put in the elements that lie along the first dimension of the components."""
-
-    def infer(self, handle: TensorLike, *components: TensorLike) -> tuple[()]:
-        check_resource(handle, "a queue")
-        return ()
 
     def begin(self, state: Any, *inputs: Any) -> Attempt:
         queue, *values = inputs
@@ -187,9 +163,9 @@ class QueueDequeueV2(Waiting):
         return element if len(element) != 1 else element[0]
 
 
-@op
-class QueueDequeueManyV2(Waiting):
-    """Take so many elements, as one tensor a component."""
+@dataclass(frozen=True, slots=True)
+class DequeuingMany(Waiting):
+    """Base of what takes many elements, as one tensor a component. Inputs: the handle, and how many."""
 
     component_types: tuple[DType, ...]
 
@@ -197,32 +173,27 @@ class QueueDequeueManyV2(Waiting):
         check_resource(handle, "a queue")
         return tuple(Spec(dtype, None) for dtype in self.component_types)
 
-    def begin(self, state: Any, *inputs: Any) -> Attempt:
-        queue, count = inputs
-        attempt: Attempt = _typed(queue, self.component_types).dequeue_many(int(count))
-        return attempt
-
     def result(self, resource: Any, value: Any) -> Any:
-        return _batch(resource, value)
+        batch = resource.batch(value)
+        return batch if len(batch) != 1 else batch[0]
 
 
 @op
-class QueueDequeueUpToV2(Waiting):
+class QueueDequeueManyV2(DequeuingMany):
+    """Take so many elements."""
+
+    def begin(self, state: Any, *inputs: Any) -> Attempt:
+        attempt: Attempt = _typed(inputs[0], self.component_types).dequeue_many(int(inputs[1]))
+        return attempt
+
+
+@op
+class QueueDequeueUpToV2(DequeuingMany):
     """Take so many elements, or what is left at the end of a closed queue."""
 
-    component_types: tuple[DType, ...]
-
-    def infer(self, handle: TensorLike, count: TensorLike) -> tuple[Spec, ...]:
-        check_resource(handle, "a queue")
-        return tuple(Spec(dtype, None) for dtype in self.component_types)
-
     def begin(self, state: Any, *inputs: Any) -> Attempt:
-        queue, count = inputs
-        attempt: Attempt = _typed(queue, self.component_types).dequeue_many(int(count), all_or_error=False)
+        attempt: Attempt = _typed(inputs[0], self.component_types).dequeue_many(int(inputs[1]), all_or_error=False)
         return attempt
-
-    def result(self, resource: Any, value: Any) -> Any:
-        return _batch(resource, value)
 
 
 @op
@@ -303,11 +274,6 @@ class QueueFromList(Op):
             text = f"index {number} is not in [0, {len(queues)}): there are {len(queues)} queues"
             raise errors.InvalidArgumentError(None, None, text)
         return queues[number]
-
-
-def _batch(queue: Any, elements: Any) -> Any:
-    batch = queue.batch(elements)
-    return batch if len(batch) != 1 else batch[0]
 
 
 def _checked(queue: Any, values: Any) -> Any:
