@@ -100,6 +100,7 @@ class Ending:
         self.error: BaseException | None = None
         self._lock = threading.Lock()
         self._waiting: list[Attempt] = []
+        self._ended: list[str] = []
 
     @contextmanager
     def watching(self, attempt: Attempt) -> Iterator[None]:
@@ -118,14 +119,20 @@ class Ending:
     def end(self, error: BaseException) -> None:
         """Whoever waits or will wait gets this error. The first error stays."""
         with self._lock:
-            self.error = self.error or error
+            waiting = list(self._waiting)
+        described = [attempt.describe() for attempt in waiting]
+        with self._lock:
+            if self.error is None:
+                self.error, self._ended = error, described
             waiting, error = list(self._waiting), self.error
         for attempt in waiting:
             attempt.cancel(error)
 
     def described(self) -> list[str]:
-        """What is being waited for, and since when."""
+        """What is being waited for, and since when; after the end, what was waited for then."""
         with self._lock:
+            if self.error is not None:
+                return self._ended
             waiting = list(self._waiting)
         return [attempt.describe() for attempt in waiting]
 
