@@ -104,7 +104,9 @@ class Accumulator:
             self.global_step += 1
             attempt = self._takes.popleft()
             try:
-                attempt.finish(self._reduced(sorted(gradients, key=functools.cmp_to_key(_compared))))
+                if len(gradients) > 2:  # of two the sum is the same either way
+                    gradients.sort(key=functools.cmp_to_key(_compared))
+                attempt.finish(self._reduced(gradients))
             except MemoryError as error:  # whoever waits must hear of it
                 attempt.finish(error=error)
 
@@ -118,10 +120,12 @@ class Accumulator:
                 raise errors.InvalidArgumentError(None, None, f"{text} ({self})")
 
     def _reduced(self, gradients: Sequence[Any]) -> Any:
-        total = gradients[0][0]
+        total: Array = gradients[0][0]
         for (gradient,) in gradients[1:]:
-            total += gradient
-        return np.asarray(total / self.dtype.np.type(len(gradients)) if self.reduction == "MEAN" else total)
+            np.add(total, gradient, out=total)
+        if self.reduction == "MEAN":
+            np.divide(total, self.dtype.np.type(len(gradients)), out=total)
+        return total
 
 
 class SparseAccumulator(Accumulator):
@@ -193,13 +197,14 @@ def _compared(first: Any, second: Any) -> int:
     for one, other in zip(first, second, strict=True):
         if one.shape != other.shape:
             return -1 if one.shape < other.shape else 1
-        different = np.flatnonzero(
-            one.reshape(-1).view(_BITS[one.itemsize]) != other.reshape(-1).view(_BITS[one.itemsize])
-        )
-        if different.size:
-            at = different[0]
-            bits = [int(each.reshape(-1).view(_BITS[one.itemsize])[at]) for each in (one, other)]
-            return -1 if bits[0] < bits[1] else 1
+        bits = [each.reshape(-1).view(_BITS[each.itemsize]) for each in (one, other)]
+        start, end = 0, 64
+        while start < one.size:  # most differ soon
+            different = np.flatnonzero(bits[0][start:end] != bits[1][start:end])
+            if different.size:
+                a, b = (int(each[start + different[0]]) for each in bits)
+                return -1 if a < b else 1
+            start, end = end, 16 * end
     return 0
 
 

@@ -81,7 +81,7 @@ class ElementQueue:
         arrays = [np.asarray(value) for value in values]
         rows = arrays[0].shape[0] if arrays[0].ndim else None
         self._check(arrays, (rows,))
-        elements = [tuple(_kept(array[row, ...]) for array in arrays) for row in range(rows or 0)]
+        elements = list(zip(*(self._rows(array) for array in arrays), strict=True)) if rows else []
         return self._begin(self._enqueues, Enqueue(self, elements))
 
     def dequeue(self) -> Attempt:
@@ -218,6 +218,11 @@ class ElementQueue:
 
     # the elements
 
+    def _rows(self, array: Array) -> list[Array]:
+        """Copies of the rows of an array. In one piece of memory: they leave one after the other, and it with the last."""
+        kept = _kept(array)
+        return [kept[row, ...] for row in range(len(kept))]
+
     def _available(self, wanted: int) -> int:
         """How many of so many elements may be taken now."""
         return min(wanted, self.size())
@@ -243,7 +248,10 @@ class ElementQueue:
             if different is not None:
                 text = f"{self} holds elements of shapes {shapes.text(arrays[0].shape)} and {shapes.text(different)}"
                 raise errors.InvalidArgumentError(None, None, f"{text} in component {number}, which no array can hold")
-            return np.stack(arrays)
+            batch = np.empty((len(arrays), *arrays[0].shape), self.dtypes[number].np)
+            for place, array in enumerate(arrays):
+                batch[place] = array
+            return batch
         dims = self.dims[number] if self.dims is not None else ()
         return np.zeros((0, *(dim or 0 for dim in dims or ())), self.dtypes[number].np)
 
@@ -291,6 +299,10 @@ class ShuffleQueue(ElementQueue):
         self._elements = []
         self._random = np.random.Generator(np.random.Philox(key=key))
 
+    def _rows(self, array: Array) -> list[Array]:
+        """Each by itself: they leave in any order, and one that stays long must not keep the others' memory."""
+        return [_kept(row) for row in ElementQueue._rows(self, array)]
+
     def _available(self, wanted: int) -> int:
         kept = 0 if self._closed else self.min_after_dequeue
         return max(0, min(wanted, self.size() - kept))
@@ -321,6 +333,9 @@ class OrderedQueue(ElementQueue):
         ElementQueue.__init__(self, name, capacity, dtypes, dims)
         self._elements = []
         self._count = 0
+
+    def _rows(self, array: Array) -> list[Array]:
+        return [_kept(row) for row in ElementQueue._rows(self, array)]
 
     def _available(self, wanted: int) -> int:
         return min(wanted, self.size()) if self._closed or self.size() >= wanted else 0
