@@ -35,6 +35,7 @@ class Attempt:
         self._owner = owner
         self._since = time.monotonic()
         self._finished: threading.Event | None = None
+        self._last = ""
         self.is_over = False
         self.value: Any = None
         self.error: BaseException | None = None
@@ -49,6 +50,7 @@ class Attempt:
         """Nobody wants it any more, for this reason. What is over stays so."""
         with self._owner.lock:
             if not self.is_over:
+                self._last = self._described()
                 told = self._told(error)
                 self._owner.withdraw(self)
                 self.finish(error=told)
@@ -76,9 +78,9 @@ class Attempt:
             raise
 
     def describe(self) -> str:
-        """What it waits for, and since when."""
+        """What it waits for, and since when; once it was cancelled, what it waited for then."""
         with self._owner.lock:
-            return self._described()
+            return self._last or self._described()
 
     def _described(self) -> str:
         return f"{self._owner.describe(self)} for {time.monotonic() - self._since:.1f} s"

@@ -70,6 +70,7 @@ def test_what_an_unfinished_dequeue_had_taken_goes_back_to_the_front() -> None:
     next_one = queue.dequeue()
     put(queue, 1, 2, 3)
     many.cancel(CANCELLED)
+    assert many.describe().startswith("to dequeue 5 elements (2 more) (in FIFOQueue 'q' are 0")
     assert taken(next_one) == [1]
     assert taken(queue.dequeue_many(2)) == [2, 3]
     with pytest.raises(errors.CancelledError, match="Dequeue operation was cancelled: given up"):

@@ -208,7 +208,7 @@ def test_a_deadline_says_what_was_waited_for(devices: int) -> None:
             session.run(result, options=SOON)
         assert "in FIFOQueue 'numbers' are 0 of at most 10 elements" in str(caught.value)
         assert session.run(queue.dequeue_many(2)).tolist() == [1, 2]  # nothing is lost
-    short = wf.ConfigProto(operation_timeout_in_ms=100, device_count={"CPU": 2})
+    short = wf.ConfigProto(operation_timeout_in_ms=300, device_count={"CPU": 2})
     put = scalars(1).enqueue_many([[1, 2, 3]])
     with (
         wf.Session(config=short) as session,
