@@ -33,7 +33,12 @@ from .compat.behavior import (
     enable_resource_variables as enable_resource_variables,
 )
 from .contrib import testing as _test
-from .graph import dtypes as dtypes, errors as errors, sparse as sparse
+from .graph import dtypes as dtypes, errors as errors, queue as queue, sparse as sparse
+from .graph.accumulators import (
+    ConditionalAccumulator as ConditionalAccumulator,
+    ConditionalAccumulatorBase as ConditionalAccumulatorBase,
+    SparseConditionalAccumulator as SparseConditionalAccumulator,
+)
 from .graph.collections import GraphKeys as GraphKeys
 from .graph.context import get_default_session as get_default_session, reset_default_graph as reset_default_graph
 from .graph.defaults import (
@@ -313,6 +318,13 @@ from .graph.ops.transcendental import (
     square as square,
     tan as tan,
     tanh as tanh,
+)
+from .graph.queues import (
+    FIFOQueue as FIFOQueue,
+    PaddingFIFOQueue as PaddingFIFOQueue,
+    PriorityQueue as PriorityQueue,
+    QueueBase as QueueBase,
+    RandomShuffleQueue as RandomShuffleQueue,
 )
 from .graph.random_seed import get_seed as get_seed, set_random_seed as set_random_seed
 from .graph.shapes import (

@@ -12,9 +12,11 @@ from ..graph import errors
 from ..graph.dtypes import as_dtype
 from ..graph.opdef import OpDef
 from ..graph.ops.literal import Literal
+from ..graph.ops.waits import Waiting
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
 from ..runtime.fused import Fused, Part
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from ..runtime.waits import BeginWait, EndWait
 
 
 def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:
@@ -64,6 +66,11 @@ def _encode_run(run: Run, arrays: Arrays) -> list[Any]:
 
 
 def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
+    if isinstance(definition, BeginWait):
+        return [BeginWait.type, encode_definition(definition.definition, arrays)]
+    if isinstance(definition, EndWait):
+        specs = [encode_spec(spec) for spec in definition.specs]
+        return [EndWait.type, encode_definition(definition.definition, arrays), specs]
     if not isinstance(definition, Fused):
         return encode_definition(definition, arrays)
     parts = [
@@ -124,7 +131,18 @@ def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
             if not found.parts or not known or not found.results or max(found.results) >= len(parts):
                 raise ValueError(f"no operations that can run together: {str(row)[:100]}")
             return found
+        case [BeginWait.type, inner]:
+            return BeginWait(_decode_waiting(inner, arrays))
+        case [EndWait.type, inner, list(specs)]:
+            return EndWait(_decode_waiting(inner, arrays), tuple(decode_spec(spec) for spec in specs))
     return decode_definition(row, arrays)
+
+
+def _decode_waiting(row: Any, arrays: Sequence[Any]) -> Waiting:
+    found = decode_definition(row, arrays)
+    if not isinstance(found, Waiting):
+        raise ValueError(f"no operation that waits: {str(row)[:100]}")
+    return found
 
 
 def _decode_part(row: Any, arrays: Sequence[Any]) -> Part:

@@ -11,6 +11,8 @@ import numpy as np
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
+from ..runtime.failures import StepFailure
+from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.plan import Receive, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
@@ -44,14 +46,19 @@ class TaskStep:
         self._task = task
         self._dial = dial
         self._plan: LoadedPlan | None = None
-        self._rendezvous = Rendezvous()
+        self._stopper = Stopper()
+        self._rendezvous = Rendezvous(ending=self._stopper.ending)
         self.put = self._rendezvous.put
         self.receive = self._rendezvous.receive
 
     def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
         """The plan's fetches. Raises what ended it."""
         self._plan = plan
-        return plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+        before = set_current_stopper(self._stopper)
+        try:
+            return plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+        finally:
+            set_current_stopper(before)
 
     def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
         """As `run`, and what ran when."""
@@ -72,8 +79,10 @@ class TaskStep:
         self._dial(task).send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
 
     def abort(self) -> None:
-        """Nobody waits for this step any longer: its plan ends at its next instruction that sends or receives."""
-        self._rendezvous.abort(Aborted(f"{self._task} {self.where()}"))
+        """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
+        aborted = Aborted(f"{self._task} {self.where()}")
+        self._rendezvous.abort(aborted)
+        self._stopper.stop(aborted)
 
     def where(self) -> str:
         """What it is doing, in words."""
@@ -81,13 +90,15 @@ class TaskStep:
             return "had not begun"
         names = self._plan.edges
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
-        return f"had waited for {', '.join(waits)}" if waits else "was computing"
+        told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
+        return f"had waited {', '.join(told)}" if told else "was computing"
 
 
 def failure_of(error: Exception) -> Failure:
     """What to tell the session. What only follows from an abort or from the loss of a peer is marked as derived."""
-    if isinstance(error, Aborted):
-        return Failure(errors.CANCELLED, str(error), derived=True)
+    cause = error.cause if isinstance(error, StepFailure) else error
+    if isinstance(cause, Aborted):
+        return Failure(errors.CANCELLED, str(cause), derived=True)
     lost_peer = isinstance(error, (errors.UnavailableError, errors.CancelledError))
     return Failure.of(error, derived=lost_peer)
 

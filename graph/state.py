@@ -1,4 +1,4 @@
-"""What stateful operations keep between runs: variables, and how often a random operation has run."""
+"""What stateful operations keep between runs: variables, queues, and how often a random operation has run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from . import errors
 from .dtypes import DType
 from .shapes import Dims, text
+
+_Resource = TypeVar("_Resource")
 
 #: What `sys.getrefcount` says of a slot's array that nobody else holds: the slot, and the argument of the call.
 _OWN_REFERENCES = 2
@@ -76,12 +78,15 @@ def to_stderr(text: str) -> None:
 
 
 class State:
-    """The variables and counters of one session, or of one task of a cluster."""
+    """The variables, queues and counters of one session, or of one task of a cluster."""
 
     def __init__(self, seed: int | None = None) -> None:
         #: By container and name.
         self.variables: dict[tuple[str, str], VariableSlot] = {}
         self.counters: dict[str, int] = {}
+        #: Queues and accumulators: those that other sessions of the task see too, and those of this one.
+        self.shared: dict[str, Any] = {}
+        self.private: dict[str, Any] = {}
         #: Makes random operations that have no seed differ from session to session.
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
         #: Where operations tell what they have to tell whoever looks on: `report(text)`.
@@ -103,15 +108,36 @@ class State:
         return slot
 
     def reset(self, containers: Sequence[str] = ()) -> None:
-        """Forget the variables of these containers; of the one without a name when none is given."""
+        """Forget the variables of these containers; of the one without a name when none is given, and with it shared queues."""
         with self._lock:
             for key in [key for key in self.variables if key[0] in (containers or ("",))]:
                 del self.variables[key]
+            if "" in (containers or ("",)):
+                self.shared.clear()
+
+    def resource(
+        self, kind: type[_Resource], shared_name: str, name: str, make: Callable[[str], _Resource]
+    ) -> _Resource:
+        """What is kept under a name that sessions share, or under an operation's own; made when it is not there.
+
+        Raises InvalidArgumentError where it is of another kind.
+        """
+        key = shared_name or name
+        with self._lock:
+            table = self.shared if shared_name else self.private
+            found = table.get(key)
+            if found is None:
+                found = table[key] = make(key)
+        if type(found) is not kind:
+            raise errors.InvalidArgumentError(
+                None, None, f"Expected a {kind.__name__} under the name '{key}', found {found}"
+            )
+        return found
 
     def for_session(self) -> State:
-        """What one session of a task sees: the task's variables, and counters of its own."""
+        """What one session of a task sees: what the task's sessions share, and counters and queues of its own."""
         state = State()
-        state.variables, state._lock = self.variables, self._lock
+        state.variables, state.shared, state._lock = self.variables, self.shared, self._lock
         return state
 
     def next_count(self, name: str) -> int:

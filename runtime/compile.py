@@ -7,6 +7,7 @@ from types import CodeType
 from typing import Any, Protocol
 
 from ..graph.state import State
+from ..graph.waiting import give_up
 from .backends.kernels import Backend
 from .failures import StepFailure
 from .frames import Frames
@@ -92,10 +93,14 @@ class CompiledPlan:
             values: tuple[Any, ...] = quietly(frame, feeds, channel.send, channel.receive)
             return values
         except Exception as error:
+            give_up(error)
             failure = self.failure(error)
             if failure is error:
                 raise
             raise failure from error
+        except BaseException as error:  # Ctrl-C
+            give_up(error)
+            raise
 
     def _written(
         self, change: Change | None, arrays: bool, lines: dict[str, list[Instruction | None]]

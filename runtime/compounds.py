@@ -16,6 +16,7 @@ from ..graph.ops.identity import Identity, NoOp, StopGradient
 from ..graph.ops.linalg import BatchMatMulV2, MatMul
 from ..graph.ops.variables import AssignVariableOp, ReadVariableOp
 from .program import Node, Program, Ref, touched_variables, variable_key
+from .waits import may_wait
 
 #: Whether a compiler can take a node of a program. It may ask which of the node's inputs come from such nodes.
 Fits = Callable[[Program, Node], bool]
@@ -184,6 +185,8 @@ class _Levels:
         else:
             self.alone.add(position)
             before.update([*(ref.node for ref in node.inputs), *node.controls])
+            if may_wait(node.definition):  # what comes before it in the order may be what it waits for
+                before.update(self.level)
             self.level[position] = max([-1, *(self.level[each] for each in before)])
 
     def _after(self, position: int, other: int) -> int:

@@ -223,8 +223,8 @@ class _Step:
     """A step in progress: where its plans meet, and what ends their functions."""
 
     def __init__(self, timeout: float | None) -> None:
-        self.rendezvous = Rendezvous(timeout)
         self.stopper = Stopper()
+        self.rendezvous = Rendezvous(timeout, self.stopper.ending)
         self._timeout = timeout
 
     def deadline(self) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from .partition import Partition, partition
 from .plan import Plan
 from .program import Program, on_devices
 from .tapes import inner_program
+from .waits import part_waits
 
 _HERE = DeviceSpec()
 
@@ -41,7 +42,7 @@ def plan_of(
     and of nothing else that changes; what is saved also in that of a variable, which a write then leaves as it is.
     """
     program, entries = inner_program(function, inputs, saves)
-    return _planned(program, shared, backend, len(function.outputs)), entries
+    return _planned(part_waits(program), shared, backend, len(function.outputs)), entries
 
 
 def step_of(
@@ -59,6 +60,7 @@ def step_of(
     What need not be computed again is fed from number `number` on. `look` as for `lower`.
     """
     program, entries = inner_program(function, inputs, saves)
+    program = part_waits(program)
     kept = len(function.outputs)
     parts = hoisted(program, fixed, number)
     if parts is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..graph.waiting import Ending, current as current_waits
 from .pieces import Chain
 
 
@@ -35,6 +36,8 @@ class Stopper:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: list[Callable[..., Any]] = []
+        #: Ends the waits of kernels: for queues and accumulators.
+        self.ending = Ending()
         self._error: Exception | None = None
 
     def begin(self, frame: Callable[..., Any]) -> None:
@@ -57,6 +60,7 @@ class Stopper:
                 self._error = error
                 for frame in self._running:
                     interrupt(frame, error)
+        self.ending.end(error)
 
     @contextmanager
     def after(self, seconds: float | None, error: Exception) -> Iterator[None]:
@@ -88,4 +92,5 @@ def current_stopper() -> Stopper | None:
 def set_current_stopper(stopper: Stopper | None) -> Stopper | None:
     """Say what ends the step that this thread runs from now on; returns what it was before."""
     before, _current.stopper = _current.stopper, stopper
+    current_waits.ending = None if stopper is None else stopper.ending
     return before

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from .lifetimes import Lifetimes
 from .program import Program, touched_variables
+from .waits import waits_of
 
 #: A write that frees less waits for the others: what runs between two writes can be fused, what a write parts cannot.
 WORTH_A_WRITE = 1 << 16
@@ -17,8 +18,9 @@ def order(program: Program, seed: int | None = None) -> list[int]:
 
     As the graph was built, but what frees more memory than it takes runs as soon as it can, and a write that frees much
     as soon as nothing reads its variable's memory any more. Where something does that cannot run before the write, the
-    write waits until nothing else can run, so that every read that no dependency puts after it comes before. With a
-    `seed`, a random one among all orders that the dependencies allow.
+    write waits until nothing else can run, so that every read that no dependency puts after it comes before. What may have
+    to wait for other steps comes when not even a write can run. With a `seed`, a random one among all orders that the
+    dependencies allow, but that too.
     """
     if seed is not None:
         from random import Random  # only for this, and importing it takes long
@@ -28,7 +30,7 @@ def order(program: Program, seed: int | None = None) -> list[int]:
 
 
 class _Queue:
-    """What can run now: what should at once, what as the graph was built, and writes when nothing else can."""
+    """What can run now: what should at once, what as the graph was built, writes when nothing else can, and last what waits."""
 
     def __init__(self, program: Program) -> None:
         self.waiting = _Waiting(program)
@@ -36,6 +38,8 @@ class _Queue:
         self.urgent: list[int] = []
         self.ready: list[int] = []
         self.writes: list[int] = []
+        self.waits: list[tuple[int, int]] = []
+        self.may_wait = waits_of(program)
         self.done = [False] * len(program.nodes)
 
     def order(self) -> list[int]:
@@ -43,13 +47,15 @@ class _Queue:
         urgent, ready, writes = self.urgent, self.ready, self.writes
         found: list[int] = []
         self.put(waiting.free)
-        while urgent or ready or writes:
+        while urgent or ready or writes or self.waits:
             if urgent:
                 position = heapq.heappop(urgent)
             elif ready:
                 position = heapq.heappop(ready)
-            else:
+            elif writes:
                 position = _next_write(writes, waiting, done)
+            else:
+                position = heapq.heappop(self.waits)[1]
             if done[position]:  # it was in two queues
                 continue
             done[position] = True
@@ -59,12 +65,14 @@ class _Queue:
                 if not waiting.left[last] and not done[last] and self.is_urgent(last):
                     heapq.heappush(urgent, last)
             for write in waiting.undisturbed(position):
-                if lifetimes.freed(write) >= WORTH_A_WRITE:
+                if lifetimes.freed(write) >= WORTH_A_WRITE and write not in self.may_wait:
                     heapq.heappush(urgent, write)
         return found
 
     def is_urgent(self, position: int) -> bool:
         """Whether a node that can run should run at once, for the sake of memory."""
+        if position in self.may_wait:
+            return False
         if self.waiting.written[position]:
             return self.lifetimes.freed(position) >= WORTH_A_WRITE and self.waiting.is_undisturbed(position)
         return self.lifetimes.frees(position)
@@ -72,7 +80,9 @@ class _Queue:
     def put(self, freed: list[int]) -> None:
         """Into its queue what can run from now on."""
         for position in freed:
-            if self.waiting.written[position]:
+            if position in self.may_wait:
+                heapq.heappush(self.waits, (self.may_wait[position], position))
+            elif self.waiting.written[position]:
                 heapq.heappush(self.writes, position)
                 if self.is_urgent(position):
                     heapq.heappush(self.urgent, position)
@@ -81,14 +91,21 @@ class _Queue:
 
 
 def _any_order(program: Program, choose: Callable[[int], int]) -> list[int]:
-    waiting = _Waiting(program)
-    ready = list(waiting.free)
-    done = []
-    while ready:
-        at = choose(len(ready))
-        ready[at], ready[-1] = ready[-1], ready[at]
-        done.append(ready.pop())
-        ready += waiting.finish(done[-1])
+    waiting, may_wait = _Waiting(program), waits_of(program)
+    ready: list[int] = []
+    waits: list[tuple[int, int]] = []
+    done: list[int] = []
+    freed = list(waiting.free)
+    while freed or ready or waits:
+        ready += [position for position in freed if position not in may_wait]
+        for position in freed:
+            if position in may_wait:
+                heapq.heappush(waits, (may_wait[position], position))
+        if ready:
+            at = choose(len(ready))
+            ready[at], ready[-1] = ready[-1], ready[at]
+        done.append(ready.pop() if ready else heapq.heappop(waits)[1])
+        freed = waiting.finish(done[-1])
     return done
 
 

@@ -24,6 +24,7 @@ from .prune import prune
 from .report import Report
 from .specialize import specialize
 from .tapes import record
+from .waits import part_waits
 
 #: From a program and its order to another program with the same results, and its order.
 Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
@@ -81,7 +82,7 @@ def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: b
 
 
 def _lowered(program: Program, engine: Engine, schedule_seed: int | None, gather: Gather | None = None) -> StepPlan:
-    program = record(program)
+    program = part_waits(record(program))
     positions = order(program, schedule_seed)
     if gather is not None:
         program, positions = gather(program, positions)

@@ -7,12 +7,17 @@ import time
 from typing import Any
 
 from ..graph import errors
+from ..graph.waiting import Ending
 
 
 class Rendezvous:
-    """A table of edges. Each value is put once and taken once; `abort` wakes everyone with the same error."""
+    """A table of edges. Each value is put once and taken once; `abort` wakes everyone with the same error.
 
-    def __init__(self, timeout: float | None = None) -> None:
+    `ending`: what the step's kernels wait for, which `abort` ends too.
+    """
+
+    def __init__(self, timeout: float | None = None, ending: Ending | None = None) -> None:
+        self._ending = ending or Ending()
         self._values: dict[int, Any] = {}
         self._waiting: dict[int, float] = {}
         self._changed = threading.Condition()
@@ -62,13 +67,15 @@ class Rendezvous:
 
     def waiting(self) -> str:
         """What is being waited for, and since when: for a report of a step that hangs."""
-        return ", ".join(f"edge {edge} (since {seconds:.1f} s)" for edge, seconds in self.waits().items()) or "nothing"
+        edges = [f"edge {edge} (since {seconds:.1f} s)" for edge, seconds in self.waits().items()]
+        return ", ".join([*self._ending.described(), *edges]) or "nothing"
 
     def abort(self, error: Exception) -> None:
         """End the step: whoever waits or will wait gets this error. The first error stays."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
+        self._ending.end(error)
 
     @property
     def error(self) -> Exception | None:

@@ -407,3 +407,23 @@ def test_a_session_that_nobody_closes_is_closed_with_its_last_reference(cluster:
     assert running_threads() > before
     del session
     assert running_threads() == before
+
+
+def test_a_queue_on_the_ps_is_shared_by_sessions_and_outlives_them(cluster: Cluster) -> None:
+    with wf.device(PS):
+        queue = wf.FIFOQueue(3, wf.float32, shapes=[()], shared_name="shared")
+    with wf.device(WORKER0):
+        put = queue.enqueue(wf.constant(20.0) + 1.0)
+    with wf.device(WORKER1):
+        take = queue.dequeue() * 2.0
+    with wf.Session(cluster.target) as other:
+        result = in_background(other.run, take)
+        with wf.Session(cluster.target) as session:
+            session.run(put)
+            assert result() == 42.0
+            session.run(put)
+        assert other.run(take) == 42.0
+        with pytest.raises(
+            wf.errors.DeadlineExceededError, match=r"had waited to dequeue 1 elements \(in FIFOQueue 'shared'"
+        ):
+            other.run(take, options=wf.RunOptions(timeout_in_ms=300))

@@ -31,6 +31,8 @@ def plans() -> Iterator[Plan]:
         complexes = wf.constant([1 + 2j], wf.complex64) * wf.complex(1.0, 2.0)
         random = wf.random_uniform([3, 3], seed=1)
     big = wf.tanh(wf.random_uniform([1 << 19], seed=2) * 2.0) + 1.0
+    queue = wf.RandomShuffleQueue(5, 0, wf.float32, shapes=[(4,)], seed=1)
+    put, taken = queue.enqueue_many(x), queue.dequeue_many(2)
     steps = wf.train.AdamOptimizer(0.1).minimize(wf.reduce_sum(wf.tanh(product)), var_list=[v])
     with wf.Session(config=THREE) as session:
         for fetches in (
@@ -40,6 +42,7 @@ def plans() -> Iterator[Plan]:
             [steps, update],
             [product, x[1:, ::2]],
             [big],
+            [put, taken],
         ):
             for shape in ((2, 4), (None, 4)):
                 yield from session.plan(fetches, {x: np.ones((2, 4))} if shape[0] else None).plans
@@ -162,3 +165,10 @@ def test_deep_nesting_is_no_plan() -> None:
 def test_nothing_here_pickles() -> None:
     for file in (Path(wf.__file__).parent / "cluster").glob("*.py"):
         assert "import pickle" not in file.read_text()
+
+
+def test_halves_of_what_does_not_wait_are_no_plan() -> None:
+    for half in (["BeginWait", ["NoOp"]], ["EndWait", ["NoOp"], []]):
+        row = ["run", "n", half, [], [], [], [], [], [], False]
+        with pytest.raises(errors.DataLossError, match="no operation that waits"):
+            decode_plan(json.dumps(["/job:a", 0, [row]]).encode(), [])

@@ -278,3 +278,15 @@ def test_small_steps_are_left_to_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     with wf.Session(config=XLA) as session:
         assert compound_of(session, wf.tanh(x), {x: np.ones(4)}) == set()
         assert compound_of(session, y, {x: np.ones(4)}) == {"Tanh", "Mul", "Const"}
+
+
+def test_a_compound_does_not_wait_for_what_waits_for_it() -> None:
+    """What goes into a queue is computed before what comes out of it is waited for, though both fit into one compound."""
+    queue = wf.FIFOQueue(1, wf.float32, shapes=[(3,)])
+    x = wf.placeholder(wf.float32, [3])
+    put = queue.enqueue(wf.exp(x) * 2.0)
+    taken = wf.exp(queue.dequeue() * 0.5) + wf.exp(x)
+    with wf.Session(config=wf.ConfigProto(backend="xla", operation_timeout_in_ms=20_000)) as session:
+        assert "Exp" in compound_of(session, [taken, put])
+        found = session.run([taken, put], {x: np.zeros(3)})[0]
+    close(found, np.full(3, np.exp(1.0) + 1.0, np.float32))

@@ -1,4 +1,4 @@
-"""`wf.train`: optimizers, savers, graphs in files, and what places variables and counts steps."""
+"""`wf.train`: optimizers, savers, graphs in files, input through queues, and what places variables and counts steps."""
 
 from collections.abc import Callable as _Callable
 from typing import Any as _Any
@@ -13,6 +13,15 @@ from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
 from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
 from .adam import AdamOptimizer as AdamOptimizer
+from .batches import (
+    batch as batch,
+    batch_join as batch_join,
+    maybe_batch as maybe_batch,
+    maybe_batch_join as maybe_batch_join,
+    maybe_shuffle_batch as maybe_shuffle_batch,
+    shuffle_batch as shuffle_batch,
+    shuffle_batch_join as shuffle_batch_join,
+)
 from .checkpoint_state import (
     CheckpointState as CheckpointState,
     NewCheckpointReader as NewCheckpointReader,
@@ -56,6 +65,13 @@ from .hooks_stopping import (
     NanTensorHook as NanTensorHook,
     StopAtStepHook as StopAtStepHook,
 )
+from .input import (
+    input_producer as input_producer,
+    limit_epochs as limit_epochs,
+    range_input_producer as range_input_producer,
+    slice_input_producer as slice_input_producer,
+    string_input_producer as string_input_producer,
+)
 from .meta_graph import import_meta_graph as import_meta_graph
 from .meta_graph_export import export_meta_graph as export_meta_graph, write_graph as write_graph
 from .momentum import MomentumOptimizer as MomentumOptimizer
@@ -70,6 +86,11 @@ from .progress import ProgressHook as ProgressHook
 from .proximal import (
     ProximalAdagradOptimizer as ProximalAdagradOptimizer,
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
+)
+from .queue_runner import (
+    QueueRunner as QueueRunner,
+    add_queue_runner as add_queue_runner,
+    start_queue_runners as start_queue_runners,
 )
 from .recovery import RecoveryPolicy as RecoveryPolicy
 from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
@@ -100,6 +121,7 @@ from .session_run_hook import (
     SessionRunValues as SessionRunValues,
 )
 from .supervisor import Supervisor as Supervisor, basic_train_loop as basic_train_loop
+from .sync_replicas import SyncReplicasOptimizer as SyncReplicasOptimizer
 from .warm_start import init_from_checkpoint as init_from_checkpoint
 
 #: Names of this face that rooms beside this one define, and what loads each when it is first used.

@@ -136,7 +136,10 @@ def field_value(definition: OpDef, name: str) -> Any:
     value = getattr(definition, name)
     if isinstance(value, Function):
         return pack_function(value)
-    return TensorShape(value) if definition_fields(type(definition))[name].type == "Dims" else value
+    kind = definition_fields(type(definition))[name].type
+    if kind == "tuple[Dims, ...]":
+        return tuple(TensorShape(each) for each in value)
+    return TensorShape(value) if kind == "Dims" else value
 
 
 def field_default(cls: type[OpDef], name: str) -> Any:
@@ -163,6 +166,10 @@ def to_field(cls: type[OpDef], name: str, value: Any) -> Any:
             return unpack_function(value)
         case "Dims", TensorShape():
             return value.as_tuple()
+        case "tuple[DType, ...]", tuple() if all(isinstance(each, DType) for each in value):
+            return value
+        case "tuple[Dims, ...]", tuple() if all(isinstance(each, TensorShape) for each in value):
+            return tuple(each.as_tuple() for each in value)
         case _, tuple() if kind == "Four" or kind.startswith("tuple[int"):
             return _ints(value)
     raise ValueError(f"AttrValue had value with type '{kind_of(value)}' when '{kind}' expected")

@@ -41,6 +41,12 @@ _NODES = {
     "sampled_candidates true_expected_count sampled_expected_count": "LogUniformCandidateSampler UniformCandidateSampler",
     "handle flow": "TensorArrayV3",
     "summary": "AudioSummaryV2 HistogramSummary ImageSummary MergeSummary ScalarSummary TensorSummaryV2",
+    "handle": "FIFOQueueV2 PaddingFIFOQueueV2 PriorityQueueV2 RandomShuffleQueueV2 ResourceConditionalAccumulator",
+    "components*": "QueueDequeueManyV2 QueueDequeueUpToV2 QueueDequeueV2",
+    "is_closed": "QueueIsClosedV2",
+    "size": "QueueSizeV2",
+    "average": "ResourceAccumulatorTakeGradient",
+    "num_accumulated": "ResourceAccumulatorNumAccumulated",
 }
 _NAMES = {kind: tuple(names.split()) for names, kinds in _NODES.items() for kind in kinds.split()}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..opdef import OPS, OpDef
-from . import arrays, elementwise, networks, states
+from . import arrays, elementwise, networks, resources, states
 from .rows import Row
 
-_ALL = [*elementwise.ROWS, *arrays.ROWS, *networks.ROWS, *states.ROWS]
+_ALL = [*elementwise.ROWS, *arrays.ROWS, *networks.ROWS, *states.ROWS, *resources.ROWS]
 
 #: How an operation is written.
 BY_DEFINITION: dict[type[OpDef], Row] = {row.definition: row for row in _ALL if not row.type}
@@ -53,6 +53,13 @@ OWN: dict[str, str] = {
         "one value carries the elements, where TF has a handle and a flow",
     ),
     "FlatRows": f"{_GRADIENT} of gathers from variables",
+    **dict.fromkeys(
+        ("SparseConditionalAccumulator", "SparseAccumulatorApplyGradient", "SparseAccumulatorTakeGradient"),
+        "TF's handle is a string that is changed in place",
+    ),
+    "AccumulatorStopTaking": "TF's chief waits on, until its session is closed",
+    "QueueFromList": "in TF, Pack and GatherV2 of handles",
+    "QueueReopen": "in TF a queue that is closed stays so",
     "ResourceSparseApplyAdam": "TF's Adam updates rows by several nodes",
 }
 

@@ -1,0 +1,168 @@
+"""Rows for graph/ops/queues.py and accumulators.py: each puts something in, and takes it or asks about it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from case import Case, floats
+from weft.graph.dtypes import float64, int64
+from weft.graph.ir import Operation, Tensor
+from weft.graph.ops import accumulators, queues
+from weft.graph.ops.constant import constant
+
+X, Y = floats(3, 2), floats(3, 2, seed=1)
+KEYS = np.array([3, 1, 2], np.int64)
+
+
+def after(operation: Operation, build: Callable[[], Any]) -> Any:
+    with operation.graph.control_dependencies([operation]):
+        return build()
+
+
+def through(queue: Any, put: Any, take: Callable[[Tensor], Any]) -> Callable[..., Any]:
+    """Builds: put the inputs in, and then what `take(handle)` gives."""
+
+    def build(*values: Tensor) -> Any:
+        handle = queue()
+        again = queues.QueueReopen().node(handle)  # a row is run twice
+        return after(after(again, lambda: put.node(handle, *values)), lambda: take(handle))
+
+    return build
+
+
+def fifo(*dtypes: Any, capacity: int = 10) -> Any:
+    return queues.FIFOQueueV2(dtypes, (), capacity)
+
+
+ONE, MANY = queues.QueueEnqueueV2(), queues.QueueEnqueueManyV2()
+
+
+def next_of(*dtypes: Any) -> Callable[[Tensor], Any]:
+    return lambda handle: list(queues.QueueDequeueV2(dtypes).outputs(handle))
+
+
+def many(count: int, *dtypes: Any) -> Callable[[Tensor], Any]:
+    return lambda handle: list(queues.QueueDequeueManyV2(dtypes).outputs(handle, constant(count)))
+
+
+def up_to(count: int, *dtypes: Any) -> Callable[[Tensor], Any]:
+    def take(handle: Tensor) -> Any:
+        close = queues.QueueCloseV2().node(handle)
+        return after(close, lambda: list(queues.QueueDequeueUpToV2(dtypes).outputs(handle, constant(count))))
+
+    return take
+
+
+def _chosen(value: Tensor) -> Any:
+    first, second = fifo(float64)(), fifo(float64)(name="second")
+    chosen = queues.QueueFromList()(constant(1), first, second)
+    return after(ONE.node(chosen, value), lambda: next_of(float64)(second))
+
+
+def _reopened(value: Tensor) -> Any:
+    handle = fifo(float64)()
+    closed = after(ONE.node(handle, value), lambda: queues.QueueCloseV2().node(handle))
+    opened = after(closed, lambda: queues.QueueReopen().node(handle))
+    return after(opened, lambda: [queues.QueueIsClosedV2()(handle), queues.QueueSizeV2()(handle)])
+
+
+def _closed(handle: Tensor) -> Any:
+    return after(queues.QueueCloseV2(True).node(handle), lambda: queues.QueueIsClosedV2()(handle))
+
+
+def accumulated(take: Callable[[Tensor], Any], *more: Any) -> Callable[..., Any]:
+    """Builds: add both inputs, and then what `take(handle)` gives."""
+
+    def build(*values: Tensor) -> Any:
+        handle = accumulators.ResourceConditionalAccumulator(float64, None, *more)()
+        apply = accumulators.ResourceAccumulatorApplyGradient()
+        step = constant(2, int64)  # a row is run twice
+        with handle.graph.control_dependencies([apply.node(handle, step, each) for each in values]):
+            return take(handle)
+
+    return build
+
+
+def mean(handle: Tensor) -> Tensor:
+    return accumulators.ResourceAccumulatorTakeGradient(float64)(handle, constant(2))
+
+
+def count_after(operation: Any) -> Callable[[Tensor], Tensor]:
+    """What is accumulated after an operation on the handle, and then one more that is new, and one that is too old."""
+
+    def take(handle: Tensor) -> Tensor:
+        apply = accumulators.ResourceAccumulatorApplyGradient()
+
+        def more() -> list[Operation]:
+            return [apply.node(handle, constant(step, int64), constant(np.ones(2))) for step in (6, 4)]
+
+        with handle.graph.control_dependencies(after(operation(handle), more)):
+            return accumulators.ResourceAccumulatorNumAccumulated()(handle)
+
+    return take
+
+
+def _set_step(handle: Tensor) -> Operation:
+    return accumulators.ResourceAccumulatorSetGlobalStep().node(handle, constant(5, int64))
+
+
+def _stop(handle: Tensor) -> Operation:
+    return accumulators.AccumulatorStopTaking().node(handle)
+
+
+def _sparse(first: Tensor, second: Tensor) -> Any:
+    handle = accumulators.SparseConditionalAccumulator(float64, (5, 2))()
+    apply = accumulators.SparseAccumulatorApplyGradient(True)
+    step, whole = constant(2, int64), constant(np.array([5, 2]))
+    rows = [constant(np.array(each)) for each in ([0, 2, 4], [2, 3, 4])]
+    added = [apply.node(handle, step, each, value, whole) for each, value in zip(rows, (first, second), strict=True)]
+    with handle.graph.control_dependencies(added):
+        return list(accumulators.SparseAccumulatorTakeGradient(float64).outputs(handle, constant(2)))
+
+
+def _sparse_expected(first: Any, second: Any) -> Any:
+    rows = [first[0], (first[1] + second[0]) / 2, second[1], (first[2] + second[2]) / 2]
+    return [np.array([0, 2, 3, 4]), np.stack(rows), np.array([5, 2])]
+
+
+def row(op: str, build: Callable[..., Any], inputs: tuple[Any, ...], expected: Any, label: str = "") -> Case:
+    return Case(op, build, inputs, label, expected=expected, order=0, exact_shape=False)
+
+
+PAIR = (X, KEYS)
+SHUFFLED = queues.RandomShuffleQueueV2((float64,), (), 10, "", "", 1, 7, 8)
+
+CASES = [
+    row("FIFOQueueV2", through(fifo(float64), ONE, next_of(float64)), (X,), lambda x: x),
+    row("QueueEnqueueV2", through(fifo(float64, int64), ONE, next_of(float64, int64)), PAIR, lambda x, k: [x, k]),
+    row("QueueEnqueueManyV2", through(fifo(float64), MANY, next_of(float64)), (X,), lambda x: x[0]),
+    row("QueueDequeueV2", through(fifo(float64), MANY, next_of(float64)), (X,), lambda x: x[0]),
+    row("QueueDequeueV2", through(fifo(float64, int64), MANY, next_of(float64, int64)), PAIR,
+        lambda x, k: [x[0], k[0]], "two"),
+    row("QueueDequeueManyV2", through(fifo(float64), MANY, many(2, float64)), (X,), lambda x: x[:2]),
+    row("QueueDequeueManyV2", through(fifo(float64, int64), MANY, many(2, float64, int64)), PAIR,
+        lambda x, k: [x[:2], k[:2]], "two"),
+    row("QueueDequeueUpToV2", through(fifo(float64), MANY, up_to(5, float64)), (X,), lambda x: x),
+    row("QueueDequeueUpToV2", through(fifo(float64, int64), MANY, up_to(5, float64, int64)), PAIR,
+        lambda x, k: [x, k], "two"),
+    row("PaddingFIFOQueueV2", through(queues.PaddingFIFOQueueV2((float64,), ((None,),), 10), MANY, many(3, float64)),
+        (X,), lambda x: x),
+    row("PriorityQueueV2", through(queues.PriorityQueueV2((float64,), ((2,),), 10), MANY, many(3, int64, float64)),
+        (KEYS, X), lambda k, x: [k[[1, 2, 0]], x[[1, 2, 0]]]),
+    row("RandomShuffleQueueV2", through(SHUFFLED, MANY, lambda handle: many(2, float64)(handle)[0]), (X,), None),
+    row("QueueCloseV2", through(fifo(float64), ONE, _closed), (X,), lambda x: True),
+    row("QueueIsClosedV2", through(fifo(float64), ONE, lambda handle: queues.QueueIsClosedV2()(handle)), (X,),
+        lambda x: False),
+    row("QueueSizeV2", through(fifo(float64), MANY, lambda handle: queues.QueueSizeV2()(handle)), (X,), lambda x: 3),
+    row("QueueFromList", _chosen, (X,), lambda x: x),
+    row("QueueReopen", _reopened, (X,), lambda x: [False, 0]),
+    row("ResourceConditionalAccumulator", accumulated(mean), (X, Y), lambda x, y: (x + y) / 2),
+    row("ResourceAccumulatorApplyGradient", accumulated(mean, "", "", "SUM"), (X, Y), lambda x, y: x + y),
+    row("ResourceAccumulatorTakeGradient", accumulated(mean), (X, Y), lambda x, y: (x + y) / 2),
+    row("ResourceAccumulatorNumAccumulated",
+        accumulated(lambda handle: accumulators.ResourceAccumulatorNumAccumulated()(handle)), (X, Y), lambda x, y: 2),
+    row("ResourceAccumulatorSetGlobalStep", accumulated(count_after(_set_step)), (X[0], Y[0]), lambda x, y: 3),
+    row("AccumulatorStopTaking", accumulated(count_after(_stop)), (X[0], Y[0]), lambda x, y: 4),
+    *(row(op, _sparse, (X, Y), _sparse_expected)
+      for op in ("SparseConditionalAccumulator", "SparseAccumulatorApplyGradient", "SparseAccumulatorTakeGradient")),
+]  # fmt: skip
