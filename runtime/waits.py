@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..graph.dtypes import variant
@@ -11,6 +10,7 @@ from ..graph.opdef import OpDef, Spec
 from ..graph.ops.branching import If
 from ..graph.ops.looping import While
 from ..graph.ops.waits import Waiting
+from ..graph.record import record
 from ..graph.waiting import Attempt, begun
 from .program import Node, Program, Ref
 
@@ -25,7 +25,7 @@ class Begun:
         self.resource = resource
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BeginWait(OpDef):
     """The first half of an operation that waits: it begins."""
 
@@ -41,7 +41,7 @@ class BeginWait(OpDef):
         return Begun(begun(self.definition.begin(state, *inputs)), inputs[0])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EndWait(OpDef):
     """The second half: it waits until what was begun is done. `specs`: of the outputs."""
 

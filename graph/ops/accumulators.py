@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,13 @@ from ..accumulator_state import Accumulator, SparseAccumulator
 from ..dtypes import DType, int32, int64, resource
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
+from ..record import record
 from ..shapes import Dims
 from ..waiting import Attempt
 from .waits import Waiting, check_resource
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AccumulatorHandle(Op):
     """Base of the handles. `shape`: of the gradients, or of the whole that rows are of; None for any."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ from ..dtypes import DType, boolean, int32, int64, resource
 from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..queue_state import ElementQueue, OrderedQueue, PaddingQueue, ShuffleQueue
+from ..record import record
 from ..shapes import Dims
 from ..waiting import Attempt
 from .waits import Waiting, check_resource
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class QueueHandle(Op):
     """Base of the handles. `shapes`: of the components, or () for any; `capacity`: the most elements, below 0 no limit."""
 
@@ -163,7 +163,7 @@ class QueueDequeueV2(Waiting):
         return element if len(element) != 1 else element[0]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DequeuingMany(Waiting):
     """Base of what takes many elements, as one tensor a component. Inputs: the handle, and how many."""
 
