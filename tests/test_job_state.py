@@ -43,6 +43,15 @@ def test_nothing_starts_before_every_task_has_a_place() -> None:
     assert state.handle(Placed(W0, 3.0)) == [Start(W1), Start(PS), Start(W0)]
 
 
+def test_the_time_is_not_waited_for_while_a_place_is() -> None:
+    state = JobState(TASKS, [PS], Policy())
+    state.handle(Placed(W1, 1.0))
+    assert state.due is None
+    running_state = running()
+    running_state.handle(PlaceLost(W0, "gone", False, 200.0))
+    assert running_state.due is None
+
+
 def test_the_job_is_over_when_all_have_finished() -> None:
     state = running()
     assert state.handle(Exited(W0, 0, 101.0)) == []

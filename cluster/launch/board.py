@@ -53,7 +53,9 @@ class Board:
 
     def show(self, status: Mapping[str, Status], failures: int, preemptions: int) -> None:
         """Draw the line of the job."""
-        self._bar.set_description_str(self.summary(status, failures, preemptions))
+        text = self.summary(status, failures, preemptions)
+        if text != self._bar.desc:
+            self._bar.set_description_str(text)
 
     def summary(self, status: Mapping[str, Status], failures: int, preemptions: int) -> str:
         """How the job is, in one line."""

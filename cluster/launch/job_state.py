@@ -145,7 +145,8 @@ class JobState:
     @property
     def due(self) -> float | None:
         """When a Tick is wanted; None while nothing waits for the time."""
-        times = [*self._due.values(), *([] if self._serving_until is None else [self._serving_until])]
+        times = [*self._due.values()] if self._is_settled() else []  # else nothing starts, whatever the time
+        times += [] if self._serving_until is None else [self._serving_until]
         return min(times, default=None)
 
     def handle(self, event: Event) -> list[Instruction]:
@@ -172,13 +173,17 @@ class JobState:
 
     def _start_all_due(self, now: float) -> list[Instruction]:
         """Start what waits, once every task has a place and all that is to be stopped has stopped."""
-        if self._over is not None or not {Status.PLACING, Status.STOPPING}.isdisjoint(self.status.values()):
+        if self._over is not None or not self._is_settled():
             return []
         ready = [task for task, time in self._due.items() if time <= now]
         for task in ready:
             del self._due[task]
             self.status[task] = Status.RUNNING
         return [Start(task) for task in ready]
+
+    def _is_settled(self) -> bool:
+        """Whether every task has a place, and all that is to be stopped has stopped."""
+        return {Status.PLACING, Status.STOPPING}.isdisjoint(self.status.values())
 
     def _exited(self, task: str, code: int, now: float) -> list[Instruction]:
         before, self.status[task] = self.status[task], Status.DONE
