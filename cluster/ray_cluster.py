@@ -36,10 +36,8 @@ class RayTasks:
         self._places = [_place(spec, job, index) for job, index in spec.tasks()]
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self._group = RayGroup([place.ip for place in self._places], address, timeout)
-        self._actors = {
-            place.task: self._group.actor(TaskActor, number, place.task) for number, place in enumerate(self._places)
-        }
+        self._group = RayGroup({place.task: place.ip for place in self._places}, address, timeout)
+        self._actors = {place.task: self._group.actor(TaskActor, place.task, place.task) for place in self._places}
 
     def start(self, secret: bytes) -> dict[str, TaskInfo]:
         """Let every task listen. Raises UnavailableError naming the task that could not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -15,28 +15,29 @@ from . import ray_connection
 
 
 class RayGroup:
-    """Bundles of one CPU each, and the actors in them; Ray is started for them where there is none.
+    """A bundle of one CPU for each task, and the actors in them; Ray is started for them where there is none.
 
-    `nodes`: for each bundle the address of the node that it must be on, "" for any. `timeout`: how many seconds Ray may take to
+    `nodes`: for each task the address of the node that it must be on, "" for any. `timeout`: how many seconds Ray may take to
     find room. Raises OpError when Ray cannot be reached or has no room.
     """
 
-    def __init__(self, nodes: Sequence[str], address: str | None, timeout: float) -> None:
-        self._actors: dict[int, Any] = {}
+    def __init__(self, nodes: Mapping[str, str], address: str | None, timeout: float) -> None:
+        self._numbers = {task: number for number, task in enumerate(nodes)}
+        self._actors: dict[str, Any] = {}
         self._group: Any = None
         ray_connection.connect(self, address, len(nodes))
         try:
             self._resource = ray_connection.resource()
-            self._group = placement_group([self._bundle(node) for node in nodes], strategy="PACK")
+            self._group = placement_group([self._bundle(node) for node in nodes.values()], strategy="PACK")
             if not self._group.wait(timeout):
                 raise errors.ResourceExhaustedError(None, None, self._no_room(nodes, timeout))
         except BaseException:
             self.close()
             raise
 
-    def actor(self, kind: type, number: int, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
-        """A new actor in a bundle, in the place of the one that was there. Ray never starts it again."""
-        self._kill(self._actors.pop(number, None))
+    def actor(self, kind: type, task: str, *arguments: Any, options: Mapping[str, Any] | None = None) -> Any:
+        """A new actor in a task's bundle, in the place of the one that was there. Ray never starts it again."""
+        self._kill(self._actors.pop(task, None))
         counted = self._resource == "CPU"
         made = ray.remote(kind).options(
             num_cpus=1 if counted else 0,
@@ -44,10 +45,12 @@ class RayGroup:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=4,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                self._group, placement_group_bundle_index=self._numbers[task]
+            ),
             **(options or {}),
         )
-        self._actors[number] = actor = made.remote(*arguments)
+        self._actors[task] = actor = made.remote(*arguments)
         return actor
 
     def close(self) -> None:
@@ -70,13 +73,13 @@ class RayGroup:
     def _bundle(self, node: str) -> dict[str, float]:
         return {self._resource: 1, f"node:{node}": 0.001} if node else {self._resource: 1}
 
-    def _no_room(self, nodes: Sequence[str], timeout: float) -> str:
+    def _no_room(self, nodes: Mapping[str, str], timeout: float) -> str:
         resource = self._resource
         have, free = ray.cluster_resources(), ray.available_resources()
         lines = [f"Ray has found no room for {len(nodes)} tasks within {timeout:g} s. Each needs 1 {resource}"]
         lines.append(f"; of {have.get(resource, 0):g} in the cluster, {free.get(resource, 0):g} are free")
-        missing = sorted({node for node in nodes if node and f"node:{node}" not in have})
-        lines += [f"; no node has the address {node}" for node in missing]
+        missing = [(task, node) for task, node in nodes.items() if node and f"node:{node}" not in have]
+        lines += [f"; no node has the address {node} of {task}" for task, node in missing]
         return "".join(lines)
 
 

@@ -175,7 +175,7 @@ def test_an_update_writes_into_the_variables_own_memory() -> None:
         session.run(v.initializer)
         session.run(double.op)
         engine: Any = session._engine
-        slot = engine.state.variables["v"]
+        slot = engine.state.variables["", "v"]
         before = slot.read().ctypes.data
         session.run(double.op)
         assert slot.read().ctypes.data == before

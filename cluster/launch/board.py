@@ -37,6 +37,7 @@ class Board:
         self._tails: dict[str, deque[str]] = {name: deque(maxlen=TAIL_LINES) for name in self._tasks}
         self._started = time.monotonic()
         self._step = 0
+        self._shown = ""
         self._bar = tqdm(bar_format="{desc}", disable=None, leave=False)
 
     def line(self, task: str, text: str) -> None:
@@ -54,7 +55,8 @@ class Board:
     def show(self, status: Mapping[str, Status], failures: int, preemptions: int) -> None:
         """Draw the line of the job."""
         text = self.summary(status, failures, preemptions)
-        if text != self._bar.desc:
+        if text != self._shown:
+            self._shown = text
             self._bar.set_description_str(text)
 
     def summary(self, status: Mapping[str, Status], failures: int, preemptions: int) -> str:

@@ -67,7 +67,7 @@ def launch(job: Job, board: Board) -> int:
     text = job.text
     for task in job.tasks:  # what is wrong with the arguments is said before anything is started
         arguments(job.arguments, text, task, {each.job: [] for each in job.tasks})
-    group = RayGroup([""] * len(job.tasks), job.address, job.timeout)
+    group = RayGroup(dict.fromkeys(map(str, job.tasks), ""), job.address, job.timeout)
     try:
         return _Launcher(job, text, group, board).run()
     finally:
@@ -79,9 +79,9 @@ class _Launcher:
 
     def __init__(self, job: Job, text: str, group: RayGroup, board: Board) -> None:
         self._job, self._text, self._group, self._board = job, text, group, board
-        self._numbers = {str(task): number for number, task in enumerate(job.tasks)}
+        self._tasks = {str(task): task for task in job.tasks}
         serving = [str(task) for task in job.tasks if task.job in SERVING]
-        self._state = JobState(self._numbers, serving, job.policy)
+        self._state = JobState(self._tasks, serving, job.policy)
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self._actors: dict[str, Any] = {}
         self._where: dict[str, Where] = {}
@@ -120,11 +120,11 @@ class _Launcher:
 
     def _place(self, task: str) -> None:
         options = {"runtime_env": {"working_dir": self._job.upload}} if self._job.upload else {}
-        self._actors[task] = actor = self._group.actor(LaunchedTask, self._numbers[task], options=options)
+        self._actors[task] = actor = self._group.actor(LaunchedTask, task, options=options)
         self._call(task, actor.place.remote())
 
     def _start(self, task: str) -> None:
-        me, addresses = self._job.tasks[self._numbers[task]], self._addresses()
+        me, addresses = self._tasks[task], self._addresses()
         folder = None if self._job.upload else str(Path.cwd())
         given = arguments(self._job.arguments, self._text, me, addresses)
         variables = environment(me, addresses, self._secret)
