@@ -83,6 +83,8 @@ class NumberWriter(Writer):
         self._numbers, self._boxed = numbers, boxed
         #: What stands for the slots that are scalars.
         self._scalars: dict[int, str] = {}
+        #: Those that some line has made an array of, for a kernel.
+        self._as_arrays: set[int] = set()
         #: Constants, as scalars.
         self._constants: dict[int, Any] = {}
 
@@ -99,7 +101,13 @@ class NumberWriter(Writer):
         return self._scalars.get(slot) or super()._name(slot)
 
     def _value(self, slot: int) -> str:
-        return f"array({self._scalars[slot]})" if slot in self._scalars else super()._value(slot)
+        if slot not in self._scalars:
+            return super()._value(slot)
+        array = f"{self._prefix}{slot}a"
+        if slot in self._as_arrays:
+            return array
+        self._as_arrays.add(slot)
+        return f"({array} := array({self._scalars[slot]}))"
 
     def _line(self, instruction: Instruction) -> str:
         match instruction:
@@ -115,7 +123,8 @@ class NumberWriter(Writer):
             case Free(slots):
                 return super()._line(Free(tuple([slot for slot in slots if slot not in self._scalars])))
             case Fetch(slot, index) if slot in self._scalars:
-                self.results.append(self._value(slot) if index in self._boxed else self._scalars[slot])
+                name = self._scalars[slot]
+                self.results.append(f"array({name})" if index in self._boxed else name)
                 return ""
         return super()._line(instruction)
 
@@ -128,4 +137,4 @@ class NumberWriter(Writer):
     def _number(self, slot: int) -> str:
         if slot in self._constants:
             return self._names.kernel(self._constants[slot])
-        return self._scalars.get(slot) or f"{self._value(slot)}[()]"
+        return self._scalars.get(slot) or f"{self._name(slot)}[()]"

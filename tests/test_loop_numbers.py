@@ -120,6 +120,21 @@ def test_a_number_is_an_array_for_whom_needs_one(arrays: list[Any]) -> None:
         assert any(value.dtype == np.float64 for value in arrays if isinstance(value, np.generic))
 
 
+def test_kernels_share_the_array_of_a_number(arrays: list[Any]) -> None:
+    x = wf.placeholder(wf.float64, ())
+
+    def body(i: Any, a: Any) -> Any:
+        return i + 1, a * 0.5 + wf.reduce_sum(VECTOR * a) - wf.reduce_sum(wf.maximum(VECTOR, a)) / a
+
+    y = wf.while_loop(lambda i, _: i < 5, body, (0, x))[1]
+    expected = np.float64(0.5)
+    for _ in range(5):
+        expected = expected * 0.5 + np.sum(VECTOR * expected) - np.sum(np.maximum(VECTOR, expected)) / expected
+    with wf.Session() as session:
+        assert session.run(y, {x: 0.5}) == expected
+    assert sum(isinstance(value, np.float64) for value in arrays) == 6  # one an iteration, and one after the last
+
+
 def test_a_variable_that_only_becomes_a_number() -> None:
     """Its first value has another shape, so it is an array all the time."""
     x = wf.placeholder(wf.float64, (3,))
