@@ -140,6 +140,15 @@ def test_what_a_kernel_reads_of_a_tape_is_an_array() -> None:
             assert found == 1.5
 
 
+def test_what_is_fixed_stays_an_array_where_a_kernel_needs_one(arrays: list[Any]) -> None:
+    x, k = wf.placeholder(wf.float64, ()), wf.placeholder(wf.float64, ())
+    y = wf.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * k + wf.gather(VECTOR, i) * wf.sin(k)), (0, x))[1]
+    z = wf.while_loop(lambda i, _: i < 3, lambda i, a: (i + 1, a * k + wf.reduce_max(VECTOR * a * k)), (0, x))[1]
+    with wf.Session() as session:
+        session.run([y, z], {x: 0.5, k: 0.75})
+    assert not any(value == 0.75 for value in arrays)
+
+
 def test_kernels_share_the_array_of_a_number(arrays: list[Any]) -> None:
     x = wf.placeholder(wf.float64, ())
 
@@ -155,7 +164,7 @@ def test_kernels_share_the_array_of_a_number(arrays: list[Any]) -> None:
     assert sum(isinstance(value, np.float64) for value in arrays) == 6  # one an iteration, and one after the last
 
 
-def test_a_variable_that_only_becomes_a_number() -> None:
+def test_a_variable_that_only_becomes_a_number(arrays: list[Any]) -> None:
     """Its first value has another shape, so it is an array all the time."""
     x = wf.placeholder(wf.float64, (3,))
     y = wf.while_loop(
@@ -166,6 +175,8 @@ def test_a_variable_that_only_becomes_a_number() -> None:
     )[1]
     slope = wf.gradients(y, x)[0]
     with wf.Session() as session:
+        session.run(y, {x: [0.1, 0.2, 0.3]})
+        assert sum(isinstance(value, np.float64) for value in arrays) == 3
         found, rows = session.run([y, slope], {x: [0.1, 0.2, 0.3]})
     inner = np.sin(0.6) + 1
     assert found == np.sin(np.sin(inner) + 1) + 1
