@@ -8,7 +8,8 @@ import numpy as np
 
 from .errors import InvalidArgumentError
 
-#: The values of an entry by index; a loop keeps one an iteration, a branch one at index 0.
+#: The values of an entry by index; a loop keeps one an iteration, a branch one at index 0. Of a loop's list all or none are
+#: NumPy's scalars.
 Column = dict[int, Any] | list[Any]
 
 
@@ -66,6 +67,11 @@ def total(tapes: tuple[Tape, ...], once: bool = False) -> Tape:
     if len(parts) == 1 and parts[0]._columns is not None:
         return Tape(parts[0]._columns, length)
     return Tape(None, length, parts, once)
+
+
+def boxed(value: Any) -> Any:
+    """What a column holds, for who expects no single number of NumPy: loops keep those as they compute them."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def _merged(parts: tuple[Tape, ...], once: bool) -> dict[str, Column]:

@@ -1,4 +1,4 @@
-"""Carried: where in memory the variables of a loop live from one iteration to the next, so that none is copied or allocated."""
+"""Carried: how the variables of a loop live from one iteration to the next, so that none is copied, allocated or converted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
-from .backends.kernels import Kernel
+from .backends.kernels import Backend, Kernel
 from .buffers import in_place
+from .inline import Step
 from .lower import Draft
-from .plan import Buffer, Instruction, Run, TakeFeed
+from .numbers import statements
+from .plan import Buffer, Fetch, Instruction, Plan, Run, TakeFeed
 from .recycling import SMALLEST
 
 
@@ -75,3 +77,44 @@ def _is_replaced(draft: Draft, at: int, number: int, before: int, last: list[int
         return False
     old = Buffer(0, spec.dtype, tuple(dim or 0 for dim in spec.dims or ()))
     return in_place(draft, run, at, number, {before: old}, last) == before
+
+
+def numbers_of(
+    condition: Step | None, body: Step, specs: Sequence[Spec], variables: Sequence[int], backend: Backend
+) -> frozenset[int]:
+    """The feeds of a loop's plans that are NumPy's scalars, not arrays: see `numbers.py`.
+
+    Of the `variables`, which the body gives anew, those that it computes so; of what stays the same or comes with each
+    iteration, what nobody needs as an array.
+    """
+    now = _Uses(body.plan, backend)
+    uses = [now, *([] if condition is None else [_Uses(condition.plan, backend)])]
+    single = {at for at, spec in enumerate(specs) if spec.dims == ()}
+    for step in (condition, body):
+        if step is not None and step.first is not None:
+            once = _Uses(step.first, backend)
+            uses.append(once)
+            single |= {feed for feed, slot in zip(step.given, once.fetched, strict=True) if slot in once.made}
+    after = {feed: slot for feed, slot in zip(variables, now.fetched, strict=False) if now.taken.get(slot) != feed}
+    found = {feed for feed, slot in after.items() if feed in single and slot in now.made}
+    while passed := {feed for feed, slot in after.items() if feed in single and now.taken.get(slot) in found} - found:
+        found |= passed
+    given_away = [*after.values(), *now.fetched[len(variables) :]]
+    held = {now.taken.get(slot) for slot in given_away}.union(*(each.held for each in uses))
+    read = {feed for each in uses for feed in each.read}
+    return frozenset(found | (single & read - held - after.keys()))
+
+
+class _Uses:
+    """What a plan makes as scalars, and which feeds it takes so, and otherwise."""
+
+    def __init__(self, plan: Plan, backend: Backend) -> None:
+        self.made = statements(plan, backend)
+        self.taken = {i.slot: i.index for i in plan.instructions if isinstance(i, TakeFeed)}
+        self.fetched = [i.slot for i in plan.instructions if isinstance(i, Fetch)]
+        self.read: set[int] = set()
+        self.held: set[int] = set()
+        for run in plan.instructions:
+            if isinstance(run, Run):
+                feeds = {self.taken[slot] for slot in run.inputs if slot in self.taken}
+                (self.held if self.made.isdisjoint(run.outputs) else self.read).update(feeds)

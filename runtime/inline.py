@@ -12,6 +12,7 @@ from .backends.kernels import Backend
 from .fuse import fuse
 from .hoist import hoisted
 from .lower import Draft, lower
+from .numbers import loosened
 from .order import order
 from .partition import Partition, partition
 from .plan import Plan
@@ -57,18 +58,19 @@ def step_of(
 ) -> tuple[Step, list[str]]:
     """As `plan_of`, of a function that is run again and again, while the inputs in `fixed` stay the same.
 
-    What need not be computed again is fed from number `number` on. `look` as for `lower`.
+    What need not be computed again is fed from number `number` on. `look` as for `lower`. The plans have single numbers
+    computed one by one, for whoever writes them as statements.
     """
     program, entries = inner_program(function, inputs, saves)
     program = part_waits(program)
     kept = len(function.outputs)
     parts = hoisted(program, fixed, number)
     if parts is None:
-        return Step(_planned(program, shared, backend, kept, look)), entries
+        return Step(loosened(_planned(program, shared, backend, kept, look))), entries
     first, rest = parts
     given = tuple(range(number, number + len(first.fetches)))
-    once = _planned(first, frozenset(), backend, len(given))
-    return Step(_planned(rest, shared.union(given), backend, kept, look), once, given), entries
+    once = loosened(_planned(first, frozenset(), backend, len(given)))
+    return Step(loosened(_planned(rest, shared.union(given), backend, kept, look)), once, given), entries
 
 
 def _planned(

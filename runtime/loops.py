@@ -14,8 +14,8 @@ from .failures import StepFailure
 from .frames import Frames
 from .inline import Step
 from .interrupt import Stopper, current_stopper
-from .pieces import piece_ends
-from .plan import Buffer, Instruction, Plan, Run, TakeFeed
+from .numbers import NumberWriter, is_short
+from .plan import Buffer, Instruction, Plan, TakeFeed
 from .recycling import SMALLEST
 from .writer import Names, Writer, code_of, failure, memory_for, passed
 
@@ -31,7 +31,7 @@ class LoopPlan:
 
     `inputs`: the feeds of both plans. The first are the loop variables; of these the body gives those from number `first`
     on, and then what a tape keeps of the iteration. Without a condition the feeds in `rows` come with each iteration, and
-    there are as many as there are rows. `records`: whether a tape is kept.
+    there are as many as there are rows. `records`: whether a tape is kept. `numbers`: the feeds that are NumPy's scalars.
     """
 
     condition: Step | None
@@ -43,6 +43,7 @@ class LoopPlan:
     entries: int = 0
     records: bool = False
     carried: Mapping[int, Carried] = field(default_factory=dict)
+    numbers: frozenset[int] = frozenset()
 
 
 #: The function of a loop, bound to buffers: from the first values and the rows to the last values, what was kept of each
@@ -97,9 +98,8 @@ class _Text:
         self.origins: list[_Origin] = []
         #: Whether each iteration calls something.
         self.calls = False
-        self.carried = (
-            {plan.first + at: place for at, place in plan.carried.items()} if _is_short(plan.body.plan) else {}
-        )
+        places = plan.carried if is_short(plan.body.plan) else {}
+        self.carried = {plan.first + at: place for at, place in places.items() if plan.first + at not in plan.numbers}
         self.feeds = self._feeds()
         self._write()
 
@@ -124,13 +124,15 @@ class _Text:
         else:
             self._once(plan.condition, "g", " ")
             self._add(" while True:")
-            (test,) = self._plan(plan.condition.plan, "t", "  ")
+            (test,) = self._plan(plan.condition.plan, "t", "  ", ())
             self._add(f"  if not {test}: break")
         if plan.body.first is not None:
             self._add("  if cold:")
             self._once(plan.body, "h", "   ")
             self._add("   cold = False")
-        results = self._plan(plan.body.plan, "v", "  ", {place.slot: f"w{at}" for at, place in self.carried.items()})
+        variables = range(plan.first, plan.variables)
+        into = {place.slot: f"w{at}" for at, place in self.carried.items()}
+        results = self._plan(plan.body.plan, "v", "  ", variables, into)
         if not self.calls:
             self._add("  tick()")  # an interrupt takes effect where something is called
         self._end(results)
@@ -138,38 +140,49 @@ class _Text:
     def _once(self, step: Step, prefix: str, indent: str) -> None:
         """The lines of what is computed once."""
         if step.first is not None:
-            for at, value in zip(step.given, self._plan(step.first, prefix, indent), strict=True):
+            for at, value in zip(step.given, self._plan(step.first, prefix, indent, step.given), strict=True):
                 self._add(f"{indent}x{at} = {value}")
 
-    def _plan(self, plan: Plan, prefix: str, indent: str, into: Mapping[int, str] | None = None) -> list[str]:
-        """The lines of a plan, or the call of one that is too long for them; returns what its results are called."""
+    def _plan(
+        self, plan: Plan, prefix: str, indent: str, feeds: Sequence[int], into: Mapping[int, str] | None = None
+    ) -> list[str]:
+        """The lines of a plan, or the call of one that is too long for them; returns what its results are called.
+
+        The first of these are fed as numbers `feeds` later.
+        """
         arrays, each_time = prefix != "t", prefix in "tv"
-        if _is_short(plan):
-            writer = Writer(self.names, plan, self.backend, self.state, None, arrays, None, self.feeds, into, prefix)
+        if is_short(plan):
+            boxed = [at for at, feed in enumerate(feeds) if feed not in self.plan.numbers]
+            writer = NumberWriter(
+                self.names, plan, self.backend, self.state, None, arrays, None, self.feeds, into, prefix,
+                numbers=self.plan.numbers, boxed=boxed,
+            )  # fmt: skip
             for line, instruction in writer.lines(plan.instructions):
                 self._add(f"{indent}{line}", origin=(writer, instruction))
-                self.calls |= each_time and isinstance(instruction, Run)
+                self.calls |= each_time and writer.calls(instruction)
             return writer.results
         self.calls |= each_time
         called = CompiledPlan(plan, self.backend, self.state, arrays)
         name = self.names.framed(lambda _: called.new_frame())
         used = {i.index for i in plan.instructions if isinstance(i, TakeFeed)}  # others may not be there yet
-        feeds = "".join(f"{feed if at in used else None}, " for at, feed in enumerate(self.feeds))
-        self._add(f"{indent}{prefix} = {name}(({feeds}), None, None)", origin=called)
+        given = "".join(f"{self._array(at) if at in used else None}, " for at in range(len(self.feeds)))
+        self._add(f"{indent}{prefix} = {name}(({given}), None, None)", origin=called)
         return [f"{prefix}[{at}]" for at in range(len(called.fetches))]
 
     def _begin(self) -> None:
         """What is done before the first iteration."""
-        if self.plan.body.first is not None:
+        plan = self.plan
+        if plan.body.first is not None:
             self._add(" cold = True")
+        self._add(*(f" x{at} = x{at}[()]" for at in range(plan.first, plan.inputs) if at in plan.numbers))
         for at, place in self.carried.items():
             names = (f"w{at}", f"u{at}") if place.twice else (f"w{at}",)
             self._add(*(f" {name} = {self._memory(place)}" for name in names))
-        if self.plan.records:
-            own = [at for at in range(self.plan.variables) if at not in self.carried]
+        if plan.records:
+            own = [at for at in range(plan.variables) if at not in self.carried and at not in plan.numbers]
             self._add(*(f" x{at} = fresh(x{at})" for at in own))  # a tape keeps it longer than the step has it
-            self._add(*(f" k{at} = []; a{at} = k{at}.append" for at in range(self.plan.entries)))
-            self._add(*([] if self.plan.entries else [" n = 0"]))
+            self._add(*(f" k{at} = []; a{at} = k{at}.append" for at in range(plan.entries)))
+            self._add(*([] if plan.entries else [" n = 0"]))
 
     def _memory(self, place: Carried) -> str:
         if place.nbytes >= SMALLEST:
@@ -197,15 +210,19 @@ class _Text:
         length = "0" if not plan.records else "len(k0)" if plan.entries else "n"
         self._add(f" return ({last}), ({columns}), {length}")
 
+    def _array(self, at: int) -> str:
+        """What is fed as number `at`, as an array."""
+        return f"array({self.feeds[at]})" if at in self.plan.numbers else self.feeds[at]
+
     def _last(self, at: int) -> str:
         """A variable's last value, for the caller alone."""
+        if at in self.plan.numbers:
+            return self._array(at)
         place = self.carried.get(at)
         if place is not None and place.nbytes < SMALLEST:
             return f"own(x{at})"
-        others = [f"x{other}" for other in range(self.plan.first, at) if other not in self.carried]
+        others = [
+            f"x{other}" for other in range(self.plan.first, at) if other not in {*self.carried, *self.plan.numbers}
+        ]
         beside = f"(*values, {', '.join(others)})" if others else "values"
         return f"apart(x{at}, {beside})"
-
-
-def _is_short(plan: Plan) -> bool:
-    return len(piece_ends(plan.instructions)) == 1

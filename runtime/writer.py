@@ -152,13 +152,17 @@ class Writer:
 
     def find(self, slot: int, names: Mapping[str, Any]) -> Any:
         """The value of a slot, by what the names in a line stand for."""
-        return names["live"][self._live[slot]] if slot in self._live else names[self._value(slot)]
+        return names["live"][self._live[slot]] if slot in self._live else names[self._name(slot)]
 
     def _slot(self, slot: int) -> str:
         return f"live[{self._live[slot]}]" if slot in self._live else f"{self._prefix}{slot}"
 
-    def _value(self, slot: int) -> str:
+    def _name(self, slot: int) -> str:
         return self._bound.get(slot) or self._slot(slot)
+
+    def _value(self, slot: int) -> str:
+        """What a kernel is given for a slot."""
+        return self._name(slot)
 
     def _buffer(self, buffer: Buffer) -> str:
         return self._names.buffer(buffer._replace(offset=self._start + buffer.offset) if self._start else buffer)
@@ -351,6 +355,7 @@ _HELPERS: dict[str, Any] = {
     "copy": _copy,
     "own": _own,
     "empty": np.empty,
+    "array": np.asarray,
     "fresh": _fresh,
     "apart": _apart,
     "tick": _tick,

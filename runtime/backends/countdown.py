@@ -17,7 +17,8 @@ from ...graph.ops.constant import constant_value
 from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
-from ..carried import Carried, carried
+from ...graph.tape import boxed
+from ..carried import Carried, carried, numbers_of
 from ..hoist import unchanging
 from ..inline import step_of
 from ..loops import CompiledLoop, LoopPlan
@@ -87,18 +88,19 @@ def counting_down(backend: Backend, definition: While, down: Countdown, specs: l
         used = {i.index for i in body.plan.instructions if isinstance(i, TakeFeed)}
         coming = {at: pair for at, pair in enumerate(down.reads, len(specs)) if at in used}
         rows = (0, *coming) if 0 in used else tuple(coming)
-        plan = LoopPlan(None, body, len(specs), count, first=1, rows=rows, carried=places)
+        single = numbers_of(None, body, [*specs, *read], range(1, count), backend)
+        plan = LoopPlan(None, body, len(specs), count, first=1, rows=rows, carried=places, numbers=single)
         loop = CompiledLoop(plan, backend, state.session)
 
         def run(*arguments: Any) -> Any:
             last = int(arguments[0])
-            numbers = range(last, -1, -1)
+            places = range(last, -1, -1)
             columns: list[Iterable[Any]] = [
-                _column(arguments[place], entry, numbers) for place, entry in coming.values()
+                _column(arguments[place], entry, places, at in single) for at, (place, entry) in coming.items()
             ]
             if 0 in used:
-                columns.insert(0, (np.array(at, np.int32) for at in numbers))
-            values, _, _ = loop.run(arguments[1:], zip(*columns, strict=True) if columns else numbers)
+                columns.insert(0, map(np.int32 if 0 in single else _array_of, places))
+            values, _, _ = loop.run(arguments[1:], zip(*columns, strict=True) if columns else places)
             return (np.array(min(last, -1), np.int32), *values, None)
 
         return run
@@ -113,9 +115,17 @@ def _read_spec(tape: Spec, read: TapeRead) -> Spec:
     return read.infer(tape, Spec(int32, ()))
 
 
-def _column(tape: Any, read: TapeRead, numbers: range) -> Iterable[Any]:
-    """What is read in each iteration, the last one first."""
+def _array_of(number: int) -> Any:
+    return np.array(number, np.int32)
+
+
+def _column(tape: Any, read: TapeRead, numbers: range, single: bool) -> Iterable[Any]:
+    """What is read in each iteration, the last one first; `single`: as NumPy's scalars."""
     column = tape.columns.get(read.entry)
-    if isinstance(column, list) and len(column) == len(numbers):
+    if not isinstance(column, list) or len(column) != len(numbers):
+        values = [read.compute(tape, at) for at in numbers]
+    elif not column or isinstance(column[0], np.generic) == single:
         return reversed(column)
-    return [read.compute(tape, at) for at in numbers]
+    else:
+        values = column[::-1]
+    return [value[()] if single else boxed(value) for value in values]

@@ -11,8 +11,8 @@ from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
-from ...graph.tape import Tape
-from ..carried import Carried, carried
+from ...graph.tape import Tape, boxed
+from ..carried import Carried, carried, numbers_of
 from ..compile import CompiledPlan
 from ..hoist import unchanging
 from ..inline import plan_of, step_of
@@ -69,7 +69,10 @@ def looping(backend: Backend, definition: While, inputs: tuple[Spec, ...]) -> Ke
             lambda draft: places.update(carried(draft, range(count))),
         )  # fmt: skip
         recorded = saves is not None
-        plan = LoopPlan(test, body, len(specs), count, entries=len(entries), records=recorded, carried=places)
+        plan = LoopPlan(
+            test, body, len(specs), count, entries=len(entries), records=recorded, carried=places,
+            numbers=numbers_of(test, body, specs, range(count), backend),
+        )  # fmt: skip
         loop = CompiledLoop(plan, backend, state.session)
 
         def run(*arguments: Any) -> Any:
@@ -90,7 +93,7 @@ def _compiled(
     return CompiledPlan(plan, backend, state.session, arrays=True), entries
 
 
-def reading(definition: TapeRead) -> Kernel:
+def reading(definition: TapeRead, output: Spec) -> Kernel:
     """The kernel of a TapeRead: two look-ups."""
     entry = definition.entry
 
@@ -100,7 +103,7 @@ def reading(definition: TapeRead) -> Kernel:
         except (KeyError, IndexError):
             return definition.compute(tape, index)  # which says what is missing
 
-    return Kernel(run)
+    return Kernel(run if output.dims else lambda *arguments: boxed(run(*arguments)))
 
 
 def _noted(entries: list[str], values: Any) -> Tape:
