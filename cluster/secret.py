@@ -102,7 +102,9 @@ def _from_file(path: Path, mine: bool = False) -> bytes:
             status = os.fstat(file.fileno())
             mode = status.st_mode
             if mine and (status.st_uid != os.geteuid() or mode & (stat.S_IRWXG | stat.S_IRWXO)):
-                what = f"The file of the cluster's secret, {path}, is not this user's alone, as it was when it was made:"
+                what = (
+                    f"The file of the cluster's secret, {path}, is not this user's alone, as it was when it was made:"
+                )
                 raise _unfit(f"{what} others can know what it says. Remove it, and make the folder yours.")
             if mode & (stat.S_IROTH | stat.S_IWOTH):
                 what = f"The file of the cluster's secret, {path}, is open to everybody: `chmod 600 {path}` first"

@@ -46,7 +46,9 @@ def _audit(event: str, told: Any) -> None:
         return
     code = told[0] if event == "exec" else None
     name = told[1] if event == "compile" else getattr(code, "co_filename", None)
-    if not (isinstance(name, str | bytes) and os.path.isfile(name)):  # else a module is imported when it is first needed
+    if not (
+        isinstance(name, str | bytes) and os.path.isfile(name)
+    ):  # else a module is imported when it is first needed
         _seen.append(f"{event} of {name if code is None else code!r}")
 
 

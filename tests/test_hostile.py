@@ -248,4 +248,3 @@ def test_secret_files(folder: Path, content: bytes) -> None:
             assert len(cluster_secret(["h:1"])) == auth.SECRET_SIZE
         except errors.FailedPreconditionError as error:
             assert len(content) < 8 or content.decode(errors="replace") not in error.message  # noqa: PT017
-
