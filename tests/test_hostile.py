@@ -88,7 +88,12 @@ def test_a_handshake_with_a_stranger_ends(data: st.DataObject) -> None:
 
 @pytest.fixture(scope="module")
 def written() -> None:
-    """A kind of record gets its `__init__`, written from the names of its own fields, when one is first made: now."""
+    """Modules are loaded when they are first needed: now. So it is with the `__init__` of a kind of record, which is
+    written from the names of its own fields.
+    """
+    with wf.Graph().as_default():
+        wf.import_graph_def(wf.GraphDef.FromString(GRAPH))
+        wf.train.import_meta_graph(str(Path(__file__).parent / "data" / "linear.meta"))
     kinds: list[Any] = record.Record.__subclasses__()
     for kind in kinds:
         kinds += kind.__subclasses__()
@@ -213,6 +218,7 @@ META = (Path(__file__).parent / "data" / "linear.meta").read_bytes()
 GRAPH = (Path(__file__).parent / "data" / "mlp.pb").read_bytes()
 
 
+@pytest.mark.usefixtures("written")
 @fuzzed(150)
 @given(content=changed([META]))
 def test_meta_graphs(folder: Path, content: bytes) -> None:
@@ -223,6 +229,7 @@ def test_meta_graphs(folder: Path, content: bytes) -> None:
         survives(lambda: wf.train.import_meta_graph(path), (ValueError, OSError, errors.NotFoundError), 64 * MIB)
 
 
+@pytest.mark.usefixtures("written")
 @fuzzed(150)
 @given(content=changed([GRAPH]))
 def test_graph_defs(content: bytes) -> None:
