@@ -27,7 +27,10 @@ LINKED = bin=$$(cd "$(VENV)/bin" && pwd) && link=$$(mktemp -d) && trap 'rm -rf "
 	&& ln -s "$(CURDIR)" "$$link/weft" && cd "$$link" &&
 MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir weft/.mypy_cache
 
-.PHONY: help venv demo test bench check lint format types imports clean
+FUZZ ?= 10000
+HOSTILE = hostile message graphdef_fuzz
+
+.PHONY: help venv demo test fuzz bench check lint format types imports clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -42,6 +45,9 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 	$(RUN) pytest $(ARGS)
+
+fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="-k plans")
+	WEFT_FUZZ=$(FUZZ) $(RUN) pytest --timeout=0 $(HOSTILE:%=tests/test_%.py) $(ARGS)
 
 bench: $(BENCH) $(WITH:%=$(PEERS)/%/made) ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
 	"$(VENV)/bin/python" benchmarks/local.py $(foreach peer,$(WITH),--python $(peer)="$(PEERS)/$(peer)/bin/python") $(ARGS)

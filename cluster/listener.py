@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -132,6 +134,10 @@ class SocketListener:
         except OSError as error:
             what = f"{self.address} cannot take another connection: {error.strerror}"
             raise errors.ResourceExhaustedError(None, None, what) from None
+        if (user := _another_user(sock)) is not None:
+            _LOG.warning("%s refused a client: it is user %d's", self.address, user)
+            sock.close()
+            return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._refuse(next(iter(self._candidates.values())), "too many others came before it proved itself")
         self._candidates[sock] = Candidate(sock, self._secret, time.monotonic() + auth.HANDSHAKE_TIMEOUT)
@@ -159,6 +165,14 @@ class SocketListener:
         self._selector.unregister(candidate.sock)
         del self._candidates[candidate.sock]
         candidate.sock.close()
+
+
+def _another_user(sock: socket.socket) -> int | None:
+    """The user at the other end of a UNIX socket, as the system tells, unless it is this process's own."""
+    if sock.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    _, user, _ = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return None if user == os.geteuid() else int(user)
 
 
 def prove(sock: socket.socket, secret: bytes, name: str, peer: str, deadline: float) -> None:

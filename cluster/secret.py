@@ -79,7 +79,7 @@ def _users_own() -> bytes:
             _make(path)
     except OSError as error:
         raise _unfit(f"The cluster's secret cannot be kept in {path}: {error.strerror or error}. {_HOW}") from None
-    return _from_file(path)
+    return _from_file(path, mine=True)
 
 
 def _make(path: Path) -> None:
@@ -95,10 +95,17 @@ def _make(path: Path) -> None:
         draft.unlink()
 
 
-def _from_file(path: Path) -> bytes:
+def _from_file(path: Path, mine: bool = False) -> bytes:
+    """`mine`: nobody has said that it is to be trusted, so it must be this user's, and nobody else's."""
     try:
         with path.open() as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
+            mode = status.st_mode
+            if mine and (status.st_uid != os.geteuid() or mode & (stat.S_IRWXG | stat.S_IRWXO)):
+                what = (
+                    f"The file of the cluster's secret, {path}, is not this user's alone, as it was when it was made:"
+                )
+                raise _unfit(f"{what} others can know what it says. Remove it, and make the folder yours.")
             if mode & (stat.S_IROTH | stat.S_IWOTH):
                 what = f"The file of the cluster's secret, {path}, is open to everybody: `chmod 600 {path}` first"
                 raise _unfit(f"{what}, and replace the secret if others can have read it.")

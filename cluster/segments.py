@@ -35,6 +35,7 @@ class Segment:
         self.used = 0
         self.fd = os.memfd_create("weft", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
+            os.fchmod(self.fd, 0o600)  # it has no name, but for its process's folder in /proc
             os.posix_fallocate(self.fd, 0, size)  # or the first write would fault where memory has run out
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS | fcntl.F_SEAL_SEAL)
             self.memory = mmap.mmap(self.fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE)

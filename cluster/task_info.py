@@ -13,6 +13,9 @@ from ..graph import errors
 from .protocol import decode_json
 from .transport import Location, choose
 
+#: The most digits that the index of a task has.
+_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class TaskInfo:
@@ -78,6 +81,6 @@ def is_texts(value: Any) -> bool:
 def _jobs(jobs: Any) -> dict[str, dict[int, str]]:
     """JSON's keys are texts. Raises DataLossError for what is no map of addresses."""
     for tasks in jobs.values() if isinstance(jobs, dict) else [jobs]:
-        if not is_texts(tasks) or not all(index.isdecimal() for index in tasks):
+        if not is_texts(tasks) or not all(index.isdecimal() and len(index) <= _DIGITS for index in tasks):
             raise errors.DataLossError(None, None, f"expected the addresses of a job's tasks, got {str(tasks)[:100]}")
     return {job: {int(index): address for index, address in tasks.items()} for job, tasks in jobs.items()}

@@ -83,9 +83,16 @@ class Location:
 
     @classmethod
     def here(cls) -> Location:
-        """This process. A node is one network namespace of one booted system: containers are nodes of their own."""
+        """This process. A node is one network namespace of one booted system: containers are nodes of their own.
+
+        And one user of it: memory is shared with nobody else.
+        """
         boot, network = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/net")
-        node = f"{boot.read_text().strip()}/{network.stat().st_ino}" if boot.exists() else socket.gethostname()
+        node = (
+            f"{boot.read_text().strip()}/{network.stat().st_ino}/{os.geteuid()}"
+            if boot.exists()
+            else socket.gethostname()
+        )
         return cls(node, f"{os.getpid()}/{_PROCESS}")
 
 

@@ -22,6 +22,8 @@ from .transport import Connection, Listener, connect, listen
 from .visitors import Visitors
 
 _log = logging.getLogger("weft.cluster")
+#: How long a listener rests when the system gives it no more descriptors: who connects waits on, and would at once again.
+_PAUSE = 0.1
 
 
 class Worker:
@@ -106,6 +108,7 @@ class Worker:
                 return
             except errors.OpError as error:
                 _log.warning("%s could not accept a connection: %s", self.name, error)
+                self.ended.wait(_PAUSE)
 
     def _serve(self, connection: Connection) -> None:
         """Read one connection to its end."""

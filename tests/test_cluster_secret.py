@@ -1,5 +1,6 @@
 """Where a cluster's secret comes from, who may read it, and that no error shows it."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -90,6 +91,17 @@ def test_a_file_that_cannot_be_trusted_or_read(tmp_path: Path, monkeypatch: pyte
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(wf.errors.FailedPreconditionError, match="it is no text"):
         cluster_secret([])
+
+
+def test_a_file_in_the_cache_that_others_know_is_refused(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster_secret(["localhost:1"])
+    cache.chmod(0o640)
+    with pytest.raises(wf.errors.FailedPreconditionError, match="is not this user's alone"):
+        cluster_secret(["localhost:1"])
+    cache.chmod(0o600)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(wf.errors.FailedPreconditionError, match="is not this user's alone"):
+        cluster_secret(["localhost:1"])
 
 
 def test_a_home_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from collections.abc import Iterator
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_slots_are_used_again(pair: Pair) -> None:
         assert right.recv(5).tensors[0][-1] == step
         left.release(step)
     assert left.shared_bytes == 4 << 20
+
+
+def test_segments_are_for_nobody_else(pair: Pair) -> None:
+    left, _ = pair
+    left.reserve(0, dtypes.float32, (10_000,))
+    (segment,) = left._arena._segments
+    assert stat.S_IMODE(os.fstat(segment.fd).st_mode) == 0o600
 
 
 def test_slots_are_kept_until_their_step_is_released(pair: Pair) -> None:

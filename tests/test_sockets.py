@@ -1,6 +1,7 @@
 """What the transports over sockets do with strangers, damaged messages and peers that die."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -77,6 +78,18 @@ def test_a_stranger_who_says_nothing_is_dropped(
         sock.settimeout(1)
         assert sock.recv(1) == b""
     assert "did not prove itself in time" in caplog.text
+
+
+def test_another_user_of_the_machine_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with contextlib.closing(transport.listen("shm", SECRET)) as listening, by_hand(listening) as sock:
+        with pytest.raises(errors.DeadlineExceededError):
+            listening.accept(0.2)
+        sock.settimeout(5)
+        assert sock.recv(1) == b""
+    assert f"refused a client: it is user {os.getuid()}'s" in caplog.text
 
 
 @pytest.mark.parametrize("scheme", SOCKETS)

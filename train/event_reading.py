@@ -36,9 +36,9 @@ def _records(file: BinaryIO, name: str, checksum: Any) -> Iterator[bytes]:
         length, check = struct.unpack("<QI", head)
         if checksum(head[:8]) != check or length > LARGEST_RECORD:
             raise errors.DataLossError(None, None, f"{name} is damaged at byte {file.tell() - 12}: a record's length")
+        if length + 4 > os.fstat(file.fileno()).st_size - file.tell():
+            return  # it is not asked for: what is not there would be made room for
         body = file.read(length + 4)
-        if len(body) < length + 4:
-            return
         if struct.pack("<I", checksum(body[:length])) != body[length:]:
             raise errors.DataLossError(None, None, f"{name} is damaged before byte {file.tell()}: a record's bytes")
         yield body[:length]
