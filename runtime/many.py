@@ -56,7 +56,7 @@ class ManyRuns:
         list. What overlaps is different devices: one works on the next run while another still works on this one. That
         is worth it on a cluster, and for a model cut over devices with `wf.device`; with one device in this process, runs
         follow each other. The order among different devices of what neither values nor control dependencies order
-        (lines that Print writes, calls of `py_func`) is not promised across runs.
+        (lines that Print writes, queues that only the program relates) is not promised across runs.
 
         `fetches` and each feed_dict (or None): as in `run`. Feeds are copied. `feed_dicts` is read in the caller's thread as
         values are asked for: at most `limit` feeds ahead of what was yielded, so feeds that depend on results need
