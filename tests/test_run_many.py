@@ -230,7 +230,7 @@ def test_an_error_comes_when_its_turn_does(
     x, value, counts = counted(first, second, (first, second)[side])
     with place() as session:
         session.run([count.initializer for count in counts])
-        runs = session.run_many(value, ({x: -1.0 if number >= at else 0.0} for number in range(9)), limit)
+        runs = session.run_many(value, ({x: -1.0 if number == at else 0.0} for number in range(9)), limit)
         assert [next(runs) for _ in range(at)] == [2.0 * number for number in range(1, at + 1)]
         with pytest.raises(wf.errors.InvalidArgumentError, match="negative") as caught:
             next(runs)
