@@ -381,3 +381,19 @@ def test_memory_is_that_of_the_runs_in_flight(place: Open) -> None:
         assert most == 2, "while a value is looked at"
         if isinstance(session._engine, ClusterEngine):
             assert session._engine._finished == set()
+
+
+@pytest.mark.ray
+def test_a_pipeline_on_ray() -> None:
+    """Two processes count in order, whatever the limit."""
+    x, value, counts = counted("/job:worker/task:0", "/job:worker/task:1", "/job:worker/task:1")
+    feeds = [{x: float(number)} for number in range(12)]
+    with wf.cluster.start({"worker": 2}) as cluster, wf.Session(cluster.target) as session:
+        for limit in (1, 3):
+            session.run([count.initializer for count in counts])
+            assert list(session.run_many(value, feeds, limit)) == [3.0 * number + 2 for number in range(12)]
+        runs = session.run_many(value, [{x: sign} for sign in (1.0, -1.0, 1.0)], 3)
+        assert next(runs) == 27
+        with pytest.raises(wf.errors.InvalidArgumentError, match="negative"):
+            next(runs)
+        assert session.run(counts[1]) == 13
