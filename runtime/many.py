@@ -55,7 +55,8 @@ class ManyRuns:
         runs in order, each when the one before is done there, so variables and queues are read and written as in that
         list. What overlaps is different devices: one works on the next run while another still works on this one. That
         is worth it on a cluster, and for a model cut over devices with `wf.device`; with one device in this process, runs
-        follow each other. A device's part of a training step ends with its last gradient: such runs hardly overlap. The order among different devices of what neither values nor control dependencies order
+        follow each other. A device's part of a training step ends with its last gradient: such runs hardly overlap.
+        The order among different devices of what neither values nor control dependencies order
         (lines that Print writes, queues that only the program relates) is not promised across runs.
 
         `fetches` and each feed_dict (or None): as in `run`. Feeds are copied. `feed_dicts` is read in the caller's thread as
