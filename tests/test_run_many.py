@@ -16,6 +16,7 @@ from programs import FED, Built, Step, build, recipes, same_bits
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.worker import Worker
 from weft.runtime import engine
+from weft.runtime.engine import LocalEngine
 
 A, B, C = (f"/job:{job}/replica:0/task:0" for job in "abc")
 THREE = wf.ConfigProto(device_count={"CPU": 3}, race_check="off")
@@ -149,7 +150,7 @@ class Meeting:
 
 def heard(session: wf.Session, meeting: Meeting) -> wf.Session:
     """The session, whose Print operations now speak to `meeting`, also on the tasks if these are in this process."""
-    if hasattr(session._engine, "state"):
+    if isinstance(session._engine, LocalEngine):
         session._engine.state.report = meeting
     return session
 
@@ -216,8 +217,8 @@ def counted(first: str, second: str, where: str) -> tuple[Any, Any, list[wf.Vari
 
 def is_idle(session: wf.Session) -> bool:
     """Whether nothing of a session's is in flight."""
-    running = session._engine._running
-    return not running and not getattr(session._engine, "_late", {})
+    its: Any = session._engine
+    return not its._running and not getattr(its, "_late", {})
 
 
 @pytest.mark.parametrize(("place", "first", "second"), PLACES)
@@ -376,11 +377,12 @@ def test_memory_is_that_of_the_runs_in_flight(place: Open) -> None:
     x = wf.placeholder(wf.float32, [])
     most = 0
     with place() as session:
+        its: Any = session._engine
         for _ in session.run_many(x + 1.0, ({x: number} for number in range(100)), 3):
-            most = max(most, len(session._engine._running))
+            most = max(most, len(its._running))
         assert most == 2, "while a value is looked at"
-        if isinstance(session._engine, ClusterEngine):
-            assert session._engine._finished == set()
+        if isinstance(its, ClusterEngine):
+            assert its._finished == set()
 
 
 @pytest.mark.ray
