@@ -15,6 +15,7 @@ from ..graph.state import State
 from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.device_threads import DeviceThreads
+from ..runtime.turns import Turn
 from .message import Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
@@ -96,6 +97,7 @@ class Client:
                 step, plan = self._begun(message)
                 if self._begin(connection, message.step, self._read, connection):
                     break
+                step.fail()
         except Exception as error:
             self._over.put(error)
             return
@@ -172,10 +174,14 @@ class Client:
 
     def _begun(self, message: Message) -> tuple[TaskStep, LoadedPlan | None]:
         """The step that a message begins, and its plan."""
-        (done,) = STEP_HEAD.unpack(message.meta)
+        done, before = STEP_HEAD.unpack(message.meta)
         if done > self._done:
             self._forget_steps(done)
-        return self._step(message.step), self._plans.get(message.edge)
+        step = self._step(message.step)
+        if before:
+            earlier = self._steps.get(before) if before < step.number else None  # one that is forgotten is over
+            step.turn = Turn(earlier.turn if earlier else None)
+        return step, self._plans.get(message.edge)
 
     def _forget_steps(self, done: int) -> None:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
@@ -199,6 +205,7 @@ class Client:
             arrays = [np.asarray(value) for value in values]
             connection.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
         except Exception as error:  # whatever it is, the session must hear of it
+            step.fail()
             self._tell(connection, step.number, failure_of(error))
 
     def _tell(self, connection: Connection, step: int, failure: Failure) -> None:

@@ -26,9 +26,10 @@ from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
 from .plan_wire import encode_plan
-from .protocol import STEP_HEAD, Failure, Kind
-from .session_step import Loaded, SessionStep, TaskPlan
+from .protocol import Failure, Kind
+from .session_step import Loaded, Row, SessionStep, TaskPlan, step_messages
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
+from .stream import ClusterStream
 from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
@@ -161,56 +162,68 @@ class ClusterEngine:
             data, arrays = encode_plan(step.plans[index])
             return Message(Kind.LOAD, 0, number, parts[index].number, data, arrays)
 
-        self._do(loaded, message, timeout, loads=True)
+        self.end(self._begin(loaded, message, timeout, loads=True))
         return loaded
 
     # steps
 
     def run(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
-        return self._run(handle, feeds, timeout, Kind.STEP)[0]
+        return handle.results(self.end(self.begin(handle, feeds, timeout)))
+
+    def stream(self) -> ClusterStream:
+        return ClusterStream(self)
 
     def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
         """As `run`; each task notes when its kernels ran, by its host's clock."""
-        results, noted = self._run(handle, feeds, timeout, Kind.TRACE)
-        return results, StepStats([decode_stats(noted[part.task]) for part in handle.parts])
+        state = self.end(self.begin(handle, feeds, timeout, Kind.TRACE))
+        return handle.results(state), StepStats([decode_stats(state.noted[part.task]) for part in handle.parts])
 
-    def _run(
-        self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind
-    ) -> tuple[list[Any], dict[str, bytes]]:
-        """What the step returns, and what each task noted of it."""
-        meta = STEP_HEAD.pack(self._done)
+    def begin(
+        self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind = Kind.STEP, before: Row = None
+    ) -> SessionStep:
+        """Begin a step, alone or on each task after the one that `before` names. Raises OpError, TypeError."""
+        return self._begin(handle, step_messages(handle, feeds, kind, self._done, before), timeout)
 
-        def message(number: int, index: int) -> Message:
-            part = handle.parts[index]
-            return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
-
-        state = self._do(handle, message, timeout)
-        results: list[Any] = [None] * handle.fetches
-        for part in handle.parts:
-            for index, value in zip(part.fetches, state.values[part.task], strict=True):
-                results[index] = value
-        return results, state.noted
-
-    def _do(
+    def _begin(
         self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
-    ) -> StepState:
-        """Begin a step with `message(step, part)` to the task of each part, and wait until it is over everywhere."""
+    ) -> SessionStep:
+        """Begin a step with `message(step, part)` to the task of each part."""
         tasks = [part.task for part in handle.parts]
-        step = SessionStep(StepState(tasks), timeout, None if timeout is None else time.monotonic() + timeout, loads)
+        deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             self._check_usable(tasks)
             number = next(self._steps)
-            self._running[number] = step
+            step = self._running[number] = SessionStep(number, StepState(tasks), timeout, deadline, loads)
         try:
             self._send_step(step, tasks, partial(message, number))
-            self._await_step(number, step)
         except BaseException as error:  # Ctrl-C, or feeds that cannot be sent: the tasks must not go on
-            self._give_up(number, step, f"the session was interrupted by {type(error).__name__}")
+            self._interrupted(step, error)
             raise
-        finally:
-            self._retire(number, step)
+        return step
+
+    def end(self, step: SessionStep) -> StepState:
+        """Wait until a step is over everywhere. Raises what ended it."""
+        try:
+            self._await_step(step.number, step)
+        except BaseException as error:
+            self._interrupted(step, error)
+            raise
+        self._retire(step.number, step)
         self._raise_failure(step)
         return step.state
+
+    def _interrupted(self, step: SessionStep, error: BaseException) -> None:
+        try:
+            self.give_up([step], f"the session was interrupted by {type(error).__name__}")
+            self._await_step(step.number, step)
+        finally:
+            self._retire(step.number, step)
+
+    def give_up(self, steps: Iterable[SessionStep], text: str) -> None:
+        """End steps that somebody will wait for."""
+        with self._lock:
+            for step in steps:
+                self._event(step, GivenUp(Failure(errors.CANCELLED, text)))
 
     def _check_usable(self, tasks: Iterable[str]) -> None:
         """Raises RuntimeError when the session is closed, what ended a task for it when one of these is gone."""
@@ -267,13 +280,10 @@ class ClusterEngine:
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
 
     def _abort(self, number: int, step: SessionStep, abort: Abort) -> None:
+        if not step.loads:
+            step.grace = time.monotonic() + GRACE_SECONDS  # a step of a row may have failed long before anybody looks
         for task in () if step.loads else abort.tasks:
             self._send(step, task, Message(Kind.ABORT, 0, number, meta=abort.failure.encode()))
-
-    def _give_up(self, number: int, step: SessionStep, text: str) -> None:
-        with self._lock:
-            self._event(step, GivenUp(Failure(errors.CANCELLED, text)))
-        self._await_step(number, step)
 
     def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""

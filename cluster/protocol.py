@@ -35,8 +35,9 @@ class Kind(IntEnum):
     TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
 
 
-#: Steps up to this one are over on all tasks: what was sent for them is not needed any more.
-STEP_HEAD = struct.Struct("<Q")
+#: Steps up to the first number are over on all tasks: what was sent for them is not needed any more. The second is 0 for a step
+#: that stands alone; of a row, the last step before it that has a part on this task, and begins first; or else itself.
+STEP_HEAD = struct.Struct("<QQ")
 _CODES = frozenset({*range(errors.CANCELLED, errors.DATA_LOSS + 1), errors.UNAUTHENTICATED})
 
 

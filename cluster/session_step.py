@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from .message import Message
+from .protocol import STEP_HEAD, Kind
 from .step_state import Abort, Finish, StepState
+
+#: Of a row of steps, the last one that each task got; None for a step that stands alone.
+Row = Mapping[str, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +31,20 @@ class Loaded:
     parts: tuple[TaskPlan, ...]
     fetches: int
 
+    def results(self, state: StepState) -> list[Any]:
+        """The fetched values of a step, in their order."""
+        results: list[Any] = [None] * self.fetches
+        for part in self.parts:
+            for index, value in zip(part.fetches, state.values[part.task], strict=True):
+                results[index] = value
+        return results
+
 
 @dataclass(slots=True, eq=False)
 class SessionStep:
     """A step in flight: its state machine, and what that has asked for and nobody has done yet."""
 
+    number: int
     state: StepState
     timeout: float | None
     deadline: float | None
@@ -42,3 +58,16 @@ class SessionStep:
 
     def needs_attention(self) -> bool:
         return self.over is not None or self.to_abort is not None
+
+
+def step_messages(
+    handle: Loaded, feeds: Sequence[Any], kind: Kind, done: int, before: Row
+) -> Callable[[int, int], Message]:
+    """What makes the message that begins a step, of its number and the index of the part. `done`: see STEP_HEAD."""
+
+    def message(number: int, index: int) -> Message:
+        part = handle.parts[index]
+        meta = STEP_HEAD.pack(done, 0 if before is None else before.get(part.task, number))
+        return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
+
+    return message

@@ -16,6 +16,7 @@ from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.plan import Receive, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
+from ..runtime.turns import Turn
 from .message import Message
 from .protocol import Failure, Kind
 from .transport import Connection
@@ -45,6 +46,8 @@ class TaskStep:
         self.number = number
         self._task = task
         self._dial = dial
+        #: Its place in a row of steps, if it is part of one.
+        self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
         self._stopper = Stopper()
         self._rendezvous = Rendezvous(ending=self._stopper.ending)
@@ -52,13 +55,32 @@ class TaskStep:
         self.receive = self._rendezvous.receive
 
     def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
-        """The plan's fetches. Raises what ended it."""
+        """The plan's fetches, when its turn has come. Raises what ended it."""
+        turn = self.turn
+        if turn is not None:
+            self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
         try:
-            return plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+            values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
             set_current_stopper(before)
+        if turn is not None:
+            turn.end(failed=False)
+        return values
+
+    def _wait(self, turn: Turn) -> None:
+        """Raises what ended the step before it began."""
+        may_begin = turn.wait()
+        if self._rendezvous.error is not None:
+            raise self._rendezvous.error
+        if not may_begin:
+            raise errors.CancelledError(None, None, f"a step before this one failed, and {self._task} did not begin it")
+
+    def fail(self) -> None:
+        """The plan has failed, or could not begin: no step after it in its row begins."""
+        if self.turn is not None:
+            self.turn.end(failed=True)
 
     def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
         """As `run`, and what ran when."""
@@ -83,6 +105,8 @@ class TaskStep:
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
         self._stopper.stop(aborted)
+        if self.turn is not None:
+            self.turn.wake()
 
     def where(self) -> str:
         """What it is doing, in words."""

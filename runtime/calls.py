@@ -95,3 +95,8 @@ def fetches_key(fetches: Any) -> Any:
 def are_plain_keys(keys: Collection[Any]) -> bool:
     """Whether each key of a feed_dict stands for one tensor, always the same. A variable's reads become more."""
     return all(type(key) in _ELEMENTS and type(key) is not Variable for key in keys)
+
+
+def seconds(milliseconds: int) -> float | None:
+    """A limit of time as options say it: 0 is none."""
+    return milliseconds / 1000 if milliseconds else None

@@ -6,19 +6,18 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..graph import errors
 from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
-from ..graph.record import Record, record
 from ..graph.state import State
 from .backends.cpu import CPU
 from .backends.kernels import Backend
-from .compile import CompiledPlan, Frame
+from .compile import CompiledPlan
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
+from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
 from .plan import StepPlan
 from .rendezvous import Rendezvous
 from .tracing import StepStats, TracedPlan
@@ -54,6 +53,42 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End steps in flight with CancelledError and let go of everything. Idempotent."""
+        ...
+
+
+class Stream(Protocol):
+    """Steps in flight that leave the same as if each had begun when the one before it was over.
+
+    Each device runs its plans of these steps in their order, and none after one that failed. One thread at a time.
+    """
+
+    @property
+    def broken(self) -> bool:
+        """Whether a step in flight is known to have failed."""
+        ...
+
+    def begin(self, handle: Any, feeds: Sequence[Any], timeout: float | None) -> Any:
+        """Begin a step after those that were begun before; returns what `end` takes. `feeds` must not change until then.
+
+        `timeout`: how many seconds it may wait for other processes to take it. Raises OpError, TypeError.
+        """
+        ...
+
+    def end(self, run: Any, timeout: float | None) -> list[Any]:
+        """Wait for the oldest step, once, at most `timeout` seconds from now. Raises as `Engine.run` does."""
+        ...
+
+    def abort(self) -> None:
+        """Give up all steps in flight, each of which must still be ended."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An engine that can have several steps in flight."""
+
+    def stream(self) -> Stream:
+        """A row of steps."""
         ...
 
 
@@ -97,12 +132,6 @@ def scheme_of(target: str) -> str:
     return scheme
 
 
-@record
-class _Loaded(Record):
-    plans: tuple[CompiledPlan, ...]
-    fetches: int
-
-
 #: Where a plan would send to that is alone in its step.
 _NOBODY = Rendezvous()
 
@@ -120,7 +149,7 @@ class LocalEngine:
         self.state = State()
         self._threads = DeviceThreads("weft-device")
         self._lock = threading.Lock()
-        self._running: set[_Step] = set()
+        self._running: set[Step] = set()
         #: All plans that may be running, and what ends the loops in those that run without a step of their own.
         self._plans: weakref.WeakSet[CompiledPlan] = weakref.WeakSet()
         self._stopper = Stopper()
@@ -129,21 +158,21 @@ class LocalEngine:
     def backend(self, device: DeviceSpec) -> Backend:
         return CPU
 
-    def load(self, step: StepPlan, timeout: float | None = None) -> _Loaded:
+    def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         with uncollected(lambda: sum(len(plan.instructions) for plan in step.plans)):
             plans = tuple(
                 CompiledPlan(plan, self.backend(DeviceSpec.from_string(plan.device)), self.state) for plan in step.plans
             )
         with self._lock:
             self._plans.update(plans)
-        return _Loaded(plans, step.fetches)
+        return Loaded(plans, step.fetches)
 
-    def run(self, handle: _Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
+    def run(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> list[Any]:
         if len(handle.plans) == 1 and timeout is None and not self._closed:
             return self._run_alone(handle.plans[0], feeds)
         return self._run_step(handle.plans, handle.fetches, feeds, timeout)
 
-    def trace(self, handle: _Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
+    def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
         """As `run`, noting when each kernel ran."""
         traced = [TracedPlan(plan) for plan in handle.plans]
         results = self._run_step(traced, handle.fetches, feeds, timeout)
@@ -157,31 +186,37 @@ class LocalEngine:
         finally:
             set_current_stopper(before)
         if self._closed:
-            raise _cancelled()
+            raise cancelled()
         return results
 
     def _run_step(
         self, plans: Sequence[CompiledPlan | TracedPlan], fetches: int, feeds: Sequence[Any], timeout: float | None
     ) -> list[Any]:
-        step = _Step(timeout)
-        with self._lock:
-            if self._closed:
-                raise errors.CancelledError(None, None, "Session has been closed.")
-            self._running.add(step)
+        step = Step(timeout)
+        self._enter(step)
         try:
             parts = self._run_together(plans, feeds, step)
             step.rendezvous.check_deadline()
         finally:
-            with self._lock:
-                self._running.discard(step)
-        results: list[Any] = [None] * fetches
-        for plan, values in zip(plans, parts, strict=True):
-            for index, value in zip(plan.fetches, values, strict=True):
-                results[index] = value
-        return results
+            self._leave(step)
+        return in_place(plans, fetches, parts)
+
+    def _enter(self, step: Step) -> None:
+        """From now on `close` ends it. Raises CancelledError."""
+        with self._lock:
+            if self._closed:
+                raise errors.CancelledError(None, None, "Session has been closed.")
+            self._running.add(step)
+
+    def _leave(self, step: Step) -> None:
+        with self._lock:
+            self._running.discard(step)
+
+    def stream(self) -> LocalStream:
+        return LocalStream(self._threads, self._enter, self._leave)
 
     def _run_together(
-        self, plans: Sequence[CompiledPlan | TracedPlan], feeds: Sequence[Any], step: _Step
+        self, plans: Sequence[CompiledPlan | TracedPlan], feeds: Sequence[Any], step: Step
     ) -> list[tuple[Any, ...]]:
         """Several plans at once, each in buffers that stay its own until all have ended: others read what it sends."""
         frames = [plan.take() for plan in plans]
@@ -191,15 +226,15 @@ class LocalEngine:
         try:
             with step.deadline():
                 for plan, frame in zip(plans[1:], frames[1:], strict=True):
-                    others.append(self._threads.submit(_run_one, plan, frame, feeds, step))
-                mine = [_run_one(plan, frame, feeds, step) for plan, frame in zip(plans[:1], frames[:1], strict=True)]
+                    others.append(self._threads.submit(run_one, plan, frame, feeds, step))
+                mine = [run_one(plan, frame, feeds, step) for plan, frame in zip(plans[:1], frames[:1], strict=True)]
                 return mine + [other.result() for other in others]
         except Exception as error:
             _settle(others, step.rendezvous, error)
             raise step.rendezvous.error or error from None
         except BaseException:  # Ctrl-C: no thread may go on writing into buffers of a step that has ended
-            step.stop(_cancelled())
-            _settle(others, step.rendezvous, _cancelled())
+            step.stop(cancelled())
+            _settle(others, step.rendezvous, cancelled())
             raise
         finally:
             for plan, frame in zip(plans, frames, strict=True):
@@ -212,41 +247,11 @@ class LocalEngine:
             running = list(self._running)
             plans = list(self._plans)
         for step in running:
-            step.stop(_cancelled())
-        self._stopper.stop(_cancelled())
+            step.stop(cancelled())
+        self._stopper.stop(cancelled())
         for plan in plans:
-            plan.interrupt(_cancelled())
+            plan.interrupt(cancelled())
         self._threads.close()
-
-
-class _Step:
-    """A step in progress: where its plans meet, and what ends their functions."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self.stopper = Stopper()
-        self.rendezvous = Rendezvous(timeout, self.stopper.ending)
-        self._timeout = timeout
-
-    def deadline(self) -> AbstractContextManager[None]:
-        """A block after which nothing of the step runs any longer than its timeout."""
-        text = f"The step took longer than {self._timeout:g} s" if self._timeout is not None else ""
-        return self.stopper.after(self._timeout, errors.DeadlineExceededError(None, None, text))
-
-    def stop(self, error: Exception) -> None:
-        """End it with `error`: what waits at once, what computes after the kernel that runs now."""
-        self.rendezvous.abort(error)
-        self.stopper.stop(error)
-
-
-def _run_one(plan: CompiledPlan | TracedPlan, frame: Frame, feeds: Sequence[Any], step: _Step) -> tuple[Any, ...]:
-    before = set_current_stopper(step.stopper)
-    try:
-        return plan.run_in(frame, feeds, step.rendezvous)
-    except Exception as error:
-        step.rendezvous.abort(error)
-        raise
-    finally:
-        set_current_stopper(before)
 
 
 def _settle(others: list[Future[tuple[Any, ...]]], rendezvous: Rendezvous, error: Exception) -> None:
@@ -254,7 +259,3 @@ def _settle(others: list[Future[tuple[Any, ...]]], rendezvous: Rendezvous, error
     rendezvous.abort(error)
     for other in others:
         other.exception()
-
-
-def _cancelled() -> errors.CancelledError:
-    return errors.CancelledError(None, None, "Step was cancelled by an explicit call to `Session::Close()`")

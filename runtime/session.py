@@ -15,7 +15,7 @@ from ..graph.aging import uncollected
 from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
-from .calls import Call, Prepared, are_plain_keys, fetches_key
+from .calls import Call, Prepared, are_plain_keys, fetches_key, seconds
 from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
 from .engine import engine_for, reset_target
@@ -23,6 +23,7 @@ from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
 from .feeds import fed_tensors, flatten_feeds, parts_of
 from .fetches import Fetches
+from .many import ManyRuns
 from .partial import PartialStep
 from .pipeline import Request
 from .placements import Placements
@@ -47,7 +48,7 @@ _open: weakref.WeakSet[Session] = weakref.WeakSet()
 _opening = threading.Lock()
 
 
-class Session:
+class Session(ManyRuns):
     """Runs operations of a graph on the devices of `target`: "" for this process, or a cluster's target.
 
     Source: `tf.Session`. `config` is a ConfigProto. Use it as a context manager, or call `close`.
@@ -63,7 +64,7 @@ class Session:
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
         self._planning = planning(self._config, self._engine)
         self._placements = Placements()
-        self._timeout = _seconds(self._config.operation_timeout_in_ms)
+        self._timeout = seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
         self._prepared: OrderedDict[Request, Prepared] = OrderedDict()
         self._partial: dict[str, PartialStep] = {}
@@ -210,7 +211,7 @@ class Session:
             return self._timeout
         if not isinstance(options, RunOptions):
             raise TypeError(f"options must be a wf.RunOptions, but got {type(options).__name__}")
-        return _seconds(options.timeout_in_ms) or self._timeout
+        return seconds(options.timeout_in_ms) or self._timeout
 
     def _make_plan(self, program: Program, dims: tuple[Dims, ...]) -> StepPlan:
         plan = pipeline.make_plan(program, dims, self._engine, *self._planning)
@@ -394,7 +395,3 @@ def open_sessions() -> list[Session]:
     """Those of this process that are not closed."""
     with _opening:
         return [session for session in _open if not session._closed]
-
-
-def _seconds(milliseconds: int) -> float | None:
-    return milliseconds / 1000 if milliseconds else None

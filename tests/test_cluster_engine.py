@@ -224,7 +224,7 @@ def test_a_late_answer_frees_the_memory_and_nothing_else(monkeypatch: pytest.Mon
     def script(connection: Connection, message: Message) -> None:
         if loads(connection, message) or message.kind == Kind.ABORT:
             return
-        dones.extend(STEP_HEAD.unpack(message.meta))
+        dones.append(STEP_HEAD.unpack(message.meta)[0])
         if len(dones) == 1:
             return  # busy
         if len(dones) == 3:
