@@ -90,9 +90,9 @@ def _queue(
     capacity = max(-1, definition.capacity)
     dtypes = definition.component_types if dtypes is None else dtypes
     dims = (definition.shapes if dims is None else dims) or None
-    shared = f"{definition.container}/{definition.shared_name}" if definition.container else definition.shared_name
+    place = definition.container, definition.shared_name, state.name
     found: ElementQueue = state.session.resource(
-        kind, shared, state.name, lambda name: kind(name, capacity, dtypes, dims, *more)
+        kind, *place, lambda name: kind(name, capacity, dtypes, dims, *more)
     )
     _must_agree(found, "capacity", found.capacity, capacity)
     _must_agree(found, "component types", _names(found.dtypes), _names(dtypes))
