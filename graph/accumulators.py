@@ -67,7 +67,8 @@ class ConditionalAccumulator(ConditionalAccumulatorBase):
     Each comes with the step that it was computed for; what is older than the accumulator's step is dropped. Taking the
     mean raises that step by one. The sum's bits do not depend on the order in which the gradients came. `dtype`: a float
     type; `shape`: of the gradients, None for any; `reduction_type`: "MEAN" or "SUM". Under `shared_name` the task's
-    sessions share it, in the container that `wf.container` says. Source: `tf.ConditionalAccumulator`. Raises TypeError and ValueError for others.
+    sessions share it, in the container that `wf.container` says. Source: `tf.ConditionalAccumulator`.
+    Raises TypeError and ValueError for others.
     """
 
     def __init__(

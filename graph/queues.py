@@ -22,8 +22,8 @@ class QueueBase:
 
     `dtypes` and `shapes`: of the components; without shapes, elements may have any, but not be taken many at a time unless
     they happen to agree. `names`: then elements go in and come out as dicts. `queue_ref`: the handle. Elements stay with
-    the session, or under `shared_name` with the task, in the container that `wf.container` says. Source: `tf.QueueBase`. Raises ValueError where the lists have
-    different lengths, RuntimeError in eager execution.
+    the session, or under `shared_name` with the task, in the container that `wf.container` says. Source: `tf.QueueBase`.
+    Raises ValueError where the lists have different lengths, RuntimeError in eager execution.
     """
 
     def __init__(self, dtypes: Any, shapes: Any, names: Any, queue_ref: Tensor) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import weft as wf
-from clustered import SERVE, local_cluster, programs, soon
+from clustered import SERVE, local_cluster, programs
 from endpoints import in_background
 
 
@@ -65,7 +65,8 @@ def test_queues_and_accumulators_are_kept_in_containers_and_a_reset_wakes_who_wa
             with wf.Session(target) as session:
                 session.run(put[1])
                 if taken.op.type == "QueueDequeueManyV2":
-                    soon(lambda session=session: session.run(sizes[1]) == 0)  # it has it, and waits for another
+                    while session.run(sizes[1]):  # it takes the one, and then waits for another
+                        pass
             wf.Session.reset(target, ["other"])
             with pytest.raises(wf.errors.AbortedError, match="was reset"):
                 ended()

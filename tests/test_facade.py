@@ -72,7 +72,8 @@ NAMES = [
     "nn.nce_loss", "nn.sampled_softmax_loss", "nn.log_uniform_candidate_sampler",
     "summary.FileWriter", "summary.scalar", "summary.merge_all", "summary.histogram", "summary.merge", "summary.image",
     "train.SummaryWriter", "Summary", "scalar_summary", "merge_all_summaries", "train.Scaffold",
-    "train.MonitoredTrainingSession", "train.Supervisor", "train.StopAtStepHook",     "train.import_meta_graph", "train.write_graph", "summary.Summary", "summary.Event",
+    "train.MonitoredTrainingSession", "train.Supervisor", "train.StopAtStepHook",
+    "train.import_meta_graph", "train.write_graph", "summary.Summary", "summary.Event",
 ]  # fmt: skip
 
 #: The modules of the public face, and those names in them that are standard modules only by accident of how Python imports.

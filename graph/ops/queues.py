@@ -91,9 +91,7 @@ def _queue(
     dtypes = definition.component_types if dtypes is None else dtypes
     dims = (definition.shapes if dims is None else dims) or None
     place = definition.container, definition.shared_name, state.name
-    found: ElementQueue = state.session.resource(
-        kind, *place, lambda name: kind(name, capacity, dtypes, dims, *more)
-    )
+    found: ElementQueue = state.session.resource(kind, *place, lambda name: kind(name, capacity, dtypes, dims, *more))
     _must_agree(found, "capacity", found.capacity, capacity)
     _must_agree(found, "component types", _names(found.dtypes), _names(dtypes))
     _must_agree(found, "component shapes", _texts(found.dims), _texts(dims))
