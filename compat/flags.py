@@ -118,8 +118,9 @@ FLAGS = Flags()
 
 
 def _about_program() -> str:
-    """The docstring of the program, for argparse."""
-    return (getattr(sys.modules.get("__main__"), "__doc__", None) or "").replace("%", "%%")
+    """The docstring of the program, for argparse, which looks for percent signs only where its own placeholder is."""
+    text = getattr(sys.modules.get("__main__"), "__doc__", None) or ""
+    return text.replace("%", "%%") if "%(prog)" in text else text
 
 
 def _boolean(text: str) -> bool:
