@@ -70,6 +70,10 @@ class Attendance:
         if self.seen.get(task) is Seen.UP:
             self.seen[task] = Seen.LOST
 
+    def left(self) -> tuple[str, ...]:
+        """The tasks whose programs have ended as they should."""
+        return tuple(task for task, seen in self.seen.items() if seen is Seen.LEFT)
+
     def to_ask(self) -> list[str]:
         """The tasks whose state decides whether the job is over."""
         if not self._used or self._sessions or Seen.HERE in self.seen.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..graph import errors
 from .auth import HANDSHAKE_TIMEOUT
@@ -21,6 +21,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _AT_ONCE = 64
 #: How many tasks a message names.
 _NAMED = 5
+#: Why there is no answer of a task that was not asked.
+_NOT_ASKED = "no answer yet"
 
 
 def ask(address: str, secret: bytes, task: str, timeout: float, asker: str = "", serves: bool = False) -> TaskInfo:
@@ -38,22 +40,26 @@ class RollCall:
     """Asks tasks, by name and `host:port`, until all have answered. Use once: `RollCall(...).answers()`.
 
     `patience`: for how many seconds in all, from `since` on. What only time can heal is tried again: a task that is not
-    there yet, or does not answer. Everything else is raised.
+    there yet, or does not answer. Everything else is raised. One that does not answer and has told another that it ends
+    (`left`, or what the others tell) is not waited for: it may have been the chief of a job that is over.
     """
 
-    def __init__(self, addresses: Mapping[str, str], secret: bytes, patience: float, since: float) -> None:
+    def __init__(
+        self, addresses: Mapping[str, str], secret: bytes, patience: float, since: float, left: Iterable[str] = ()
+    ) -> None:
         self._addresses = addresses
         self._secret = secret
         self._patience = patience
         self._deadline = since + patience
         self._answers: dict[str, TaskInfo] = {}
-        self._reasons = dict.fromkeys(addresses, "no answer yet")
+        self._reasons = dict.fromkeys(addresses, _NOT_ASKED)
+        self._left = set(left)
         self._error: Exception | None = None
         self._over = False
         self._changed = threading.Condition()
 
     def answers(self) -> dict[str, TaskInfo]:
-        """What each tells of itself. Raises DeadlineExceededError that names who did not answer, OpError."""
+        """What each that is there tells of itself. Raises DeadlineExceededError that names who did not answer, OpError."""
         tasks = sorted(self._addresses)
         for first in range(min(_AT_ONCE, len(tasks))):
             threading.Thread(
@@ -71,7 +77,7 @@ class RollCall:
 
     def _wait(self) -> None:
         say = time.monotonic() + SAY_SECONDS
-        while self._error is None and len(self._answers) < len(self._addresses):
+        while self._error is None and self._awaited():
             now = time.monotonic()
             if now >= self._deadline:
                 text = f"{self._missing()} within {self._patience:g} s"
@@ -81,8 +87,13 @@ class RollCall:
                 say = now + SAY_SECONDS
             self._changed.wait(min(say, self._deadline) - now)
 
+    def _awaited(self) -> list[str]:
+        """Those who have not answered, without those who were asked in vain and have said that they end."""
+        silent = (task for task in sorted(self._addresses) if task not in self._answers)
+        return [task for task in silent if task not in self._left or self._reasons[task] == _NOT_ASKED]
+
     def _missing(self) -> str:
-        missing = [task for task in sorted(self._addresses) if task not in self._answers]
+        missing = self._awaited()
         named = [f"{task} at {self._addresses[task]} ({self._reasons[task]})" for task in missing[:_NAMED]]
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         return f"{len(missing)} of {len(self._addresses)} tasks did not answer: {', '.join(named)}{more}"
@@ -111,6 +122,7 @@ class RollCall:
         except (errors.UnavailableError, errors.DeadlineExceededError) as error:
             with self._changed:
                 self._reasons[task] = error.message.removeprefix(f"{task} cannot be reached at tcp://{address}: ")
+                self._changed.notify_all()
         except Exception as error:  # time will not heal it
             with self._changed:
                 self._error = error
@@ -118,4 +130,5 @@ class RollCall:
         else:
             with self._changed:
                 self._answers[task] = info
+                self._left.update(info.left)
                 self._changed.notify_all()

@@ -33,7 +33,8 @@ _made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
 def engine(target: str, config: Any) -> ClusterEngine:
     """The engine of a session with this target: `weft://host:port` of a task (or `grpc://`, as TF writes it).
 
-    Waits until all tasks are there that the session uses: those of the task's cluster that `config.device_filters` leaves.
+    Waits until all tasks are there that the session uses: those of the task's cluster that `config.device_filters` leaves,
+    but for those that have told others that they end.
     Raises NotFoundError for what is no target, DeadlineExceededError that names who did not come, UnauthenticatedError
     where secrets differ, InvalidArgumentError where the tasks were told different clusters.
     """
@@ -93,7 +94,10 @@ def tasks_of(jobs: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
 def _roll_call(
     address: str, secret: bytes, patience: float, since: float, filters: Iterable[str]
 ) -> tuple[str, dict[str, TaskInfo]]:
-    """The name of the task at an address, and what it and each other task tells that a session on it uses."""
+    """The name of the task at an address, and what it and each other task tells that a session on it uses.
+
+    A task whose program has ended as it should is not there, and nobody waits for it.
+    """
     (home,) = RollCall({address: address}, secret, patience, since).answers().values()
     wanted = [DeviceSpec.from_string(each).task_only() for each in filters]
     others = {
@@ -101,7 +105,7 @@ def _roll_call(
         for task, where in tasks_of(home.jobs).items()
         if task != home.name and (not wanted or any(each.matches(DeviceSpec.from_string(task)) for each in wanted))
     }
-    infos = {home.name: home, **RollCall(others, secret, patience, since).answers()}
+    infos = {home.name: home, **RollCall(others, secret, patience, since, home.left).answers()}
     for info in infos.values():
         _check_same(home, info)
     return home.name, infos

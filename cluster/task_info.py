@@ -22,7 +22,7 @@ class TaskInfo:
     """Where a task is: its name, host, process, and where it listens, by transport.
 
     `jobs`: the cluster that it was told of, as far as it knows it: each job's addresses by index. `serves`: whether its
-    program does nothing but wait for others (`Server.join`).
+    program does nothing but wait for others (`Server.join`). `left`: the tasks whose programs have told it that they end.
     """
 
     name: str
@@ -32,6 +32,7 @@ class TaskInfo:
     addresses: Mapping[str, str]
     jobs: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     serves: bool = False
+    left: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}, process {self.pid}"
@@ -63,8 +64,10 @@ class TaskInfo:
                 "addresses": addresses,
                 "jobs": jobs,
                 "serves": bool(serves),
+                "left": list(left),
             } if is_texts(addresses):
-                return cls(name, host, pid, Location(node, process), addresses, _jobs(jobs), serves)
+                location, ended = Location(node, process), tuple(str(task) for task in left)
+                return cls(name, host, pid, location, addresses, _jobs(jobs), serves, ended)
         raise errors.DataLossError(None, None, f"expected what a task tells of itself, got {data[:100]!r}")
 
 

@@ -55,6 +55,11 @@ class Visitors:
             self._attendance.answered(task, serves, time.monotonic())
             self._changed.notify_all()
 
+    def left(self) -> tuple[str, ...]:
+        """The tasks whose programs have said that they end."""
+        with self._changed:
+            return self._attendance.left()
+
     def wait(self, ask: Callable[[str], bool], ended: threading.Event, grace: float) -> None:
         """Return when the job is over (see Attendance), or `ended` is set.
 

@@ -87,7 +87,8 @@ class Worker:
             client.close()
 
     def reset(self, containers: Sequence[str]) -> None:
-        """Forget the variables of these containers, and end all sessions: their plans know the variables of before."""
+        """Forget what is in these containers, and end all sessions: their plans know the variables of before, and their
+        steps may wait for queues."""
         failure = Failure(errors.ABORTED, "it was reset, which ends its sessions")
         for client in self._sessions():
             client.end(failure)
@@ -133,7 +134,7 @@ class Worker:
             case {"role": "ask", "task": str(task), "serves": bool(serves)}:
                 if task:
                     self.visitors.heard_of(task, serves)
-                told = replace(self.info, serves=self.visitors.serves).encode()
+                told = replace(self.info, serves=self.visitors.serves, left=self.visitors.left()).encode()
                 connection.send(Message(Kind.READY, 0, 0, meta=told))
             case {"role": "program", "task": str(task)}:
                 connection.send(Message(Kind.READY, 0, 0))

@@ -47,9 +47,12 @@ class Flags:
         """Read `argv`, whose first item is the program's name; returns it without the flags.
 
         Prints the usage and raises SystemExit for an unknown flag (unless `known_only`), a value that does not fit, a
-        required flag that is missing, and `--help`.
+        required flag that is missing, and `--help`, which also shows the docstring of the program.
         """
-        parser = argparse.ArgumentParser(prog=argv[0] if argv else None, allow_abbrev=False, conflict_handler="resolve")
+        parser = argparse.ArgumentParser(
+            prog=argv[0] if argv else None, description=_about_program(), allow_abbrev=False, conflict_handler="resolve",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         for flag in self._flags.values():
             options = {**flag.options, "metavar": "true|false"} if flag.is_boolean else flag.options
             parser.add_argument(
@@ -112,6 +115,12 @@ class Flags:
 
 
 FLAGS = Flags()
+
+
+def _about_program() -> str:
+    """The docstring of the program, for argparse, which looks for percent signs only where its own placeholder is."""
+    text = getattr(sys.modules.get("__main__"), "__doc__", None) or ""
+    return text.replace("%", "%%") if "%(prog)" in text else text
 
 
 def _boolean(text: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from . import context
 from .dtypes import DType, as_dtype, float16, float32, float64, int32, int64
 from .indexed_slices import IndexedSlices
-from .ir import Operation, Tensor
+from .ir import Operation, Tensor, get_default_graph
 from .ops import accumulators as ops
 from .ops.cast import cast
 from .ops.convert import convert_to_tensor
@@ -67,7 +67,8 @@ class ConditionalAccumulator(ConditionalAccumulatorBase):
     Each comes with the step that it was computed for; what is older than the accumulator's step is dropped. Taking the
     mean raises that step by one. The sum's bits do not depend on the order in which the gradients came. `dtype`: a float
     type; `shape`: of the gradients, None for any; `reduction_type`: "MEAN" or "SUM". Under `shared_name` the task's
-    sessions share it. Source: `tf.ConditionalAccumulator`. Raises TypeError and ValueError for others.
+    sessions share it, in the container that `wf.container` says. Source: `tf.ConditionalAccumulator`.
+    Raises TypeError and ValueError for others.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ConditionalAccumulator(ConditionalAccumulatorBase):
     ) -> None:  # fmt: skip
         kind, dims = _checked(dtype, shape, reduction_type)
         definition = ops.ResourceConditionalAccumulator(
-            kind, dims, shared_name=shared_name or "", reduction_type=reduction_type
+            kind, dims, get_default_graph().get_container(), shared_name or "", reduction_type
         )
         ConditionalAccumulatorBase.__init__(self, kind, dims, definition(name=name))
 
@@ -114,7 +115,7 @@ class SparseConditionalAccumulator(ConditionalAccumulatorBase):
     ) -> None:  # fmt: skip
         kind, dims = _checked(dtype, shape, reduction_type)
         definition = ops.SparseConditionalAccumulator(
-            kind, dims, shared_name=shared_name or "", reduction_type=reduction_type
+            kind, dims, get_default_graph().get_container(), shared_name or "", reduction_type
         )
         ConditionalAccumulatorBase.__init__(self, kind, dims, definition(name=name))
 

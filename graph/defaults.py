@@ -25,7 +25,7 @@ def colocate_with(op: Any, ignore_existing: bool = False) -> AbstractContextMana
 
 
 def container(container_name: str) -> AbstractContextManager[None]:
-    """Variables made inside are kept in this container. Source: `tf.container`; see `Graph.container`."""
+    """Variables and queues made inside are kept in this container. Source: `tf.container`; see `Graph.container`."""
     if context.executing_eagerly():
         return nullcontext()
     return get_default_graph().container(container_name)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 from . import context, shapes
 from .dtypes import DType, as_dtype, int32, int64
 from .ir import Operation, Tensor, get_default_graph
-from .op import Op
 from .ops import queues as ops
 from .ops.convert import convert_to_tensor
 from .random_seed import seed_attributes
@@ -22,8 +22,8 @@ class QueueBase:
 
     `dtypes` and `shapes`: of the components; without shapes, elements may have any, but not be taken many at a time unless
     they happen to agree. `names`: then elements go in and come out as dicts. `queue_ref`: the handle. Elements stay with
-    the session, or under `shared_name` with the task. Source: `tf.QueueBase`. Raises ValueError where the lists have
-    different lengths, RuntimeError in eager execution.
+    the session, or under `shared_name` with the task, in the container that `wf.container` says. Source: `tf.QueueBase`.
+    Raises ValueError where the lists have different lengths, RuntimeError in eager execution.
     """
 
     def __init__(self, dtypes: Any, shapes: Any, names: Any, queue_ref: Tensor) -> None:
@@ -269,10 +269,10 @@ class PriorityQueue(QueueBase):
         QueueBase.__init__(self, (int64, *kinds), every, names, _made(definition, name))
 
 
-def _made(definition: Op, name: str) -> Tensor:
+def _made(definition: ops.QueueHandle, name: str) -> Tensor:
     if context.executing_eagerly():
         raise RuntimeError("Queues need a graph: they are not supported when eager execution is enabled.")
-    return definition(name=name)
+    return replace(definition, container=get_default_graph().get_container())(name=name)
 
 
 def _lists(dtypes: Any, dims: Any, names: Any) -> tuple[tuple[DType, ...], list[Dims] | None, Any]:

@@ -205,14 +205,14 @@ class Scopes:
     # containers
 
     def container(self, container_name: str) -> AbstractContextManager[None]:
-        """Variables made inside are kept in the container of that name, apart from others of the same name.
+        """Variables, queues and accumulators made inside are kept in the container of that name, apart from others of theirs.
 
-        `Session.reset` forgets the variables of a container.
+        `Session.reset` forgets what is in a container.
         """
         return _Block(self._around()._threads, "container", str(container_name), replaces=True)
 
     def get_container(self) -> str:
-        """The name of the container that variables are made in now."""
+        """The name of the container that variables and queues are made in now."""
         return self._around()._scope.container
 
     def _around(self) -> Scopes:

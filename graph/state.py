@@ -84,9 +84,9 @@ class State:
         #: By container and name.
         self.variables: dict[tuple[str, str], VariableSlot] = {}
         self.counters: dict[str, int] = {}
-        #: Queues and accumulators: those that other sessions of the task see too, and those of this one.
-        self.shared: dict[str, Any] = {}
-        self.private: dict[str, Any] = {}
+        #: Queues and accumulators, likewise: those that other sessions of the task see too, and those of this one.
+        self.shared: dict[tuple[str, str], Any] = {}
+        self.private: dict[tuple[str, str], Any] = {}
         #: Makes random operations that have no seed differ from session to session.
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
         #: Where operations tell what they have to tell whoever looks on: `report(text)`.
@@ -108,26 +108,29 @@ class State:
         return slot
 
     def reset(self, containers: Sequence[str] = ()) -> None:
-        """Forget the variables of these containers; of the one without a name when none is given, and with it shared queues."""
+        """Forget the variables and shared queues of these containers; of the one without a name when none is given.
+
+        Who waits for a queue is not told: the sessions that wait must have been ended before.
+        """
+        tables: tuple[dict[tuple[str, str], Any], ...] = self.variables, self.shared
         with self._lock:
-            for key in [key for key in self.variables if key[0] in (containers or ("",))]:
-                del self.variables[key]
-            if "" in (containers or ("",)):
-                self.shared.clear()
+            for table in tables:
+                for key in [key for key in table if key[0] in (containers or ("",))]:
+                    del table[key]
 
     def resource(
-        self, kind: type[_Resource], shared_name: str, name: str, make: Callable[[str], _Resource]
+        self, kind: type[_Resource], container: str, shared_name: str, name: str, make: Callable[[str], _Resource]
     ) -> _Resource:
-        """What is kept under a name that sessions share, or under an operation's own; made when it is not there.
+        """What a container keeps under a name that sessions share, or under an operation's own; made when it is not there.
 
         Raises InvalidArgumentError where it is of another kind.
         """
         key = shared_name or name
         with self._lock:
             table = self.shared if shared_name else self.private
-            found = table.get(key)
+            found = table.get((container, key))
             if found is None:
-                found = table[key] = make(key)
+                found = table[container, key] = make(key)
         if type(found) is not kind:
             raise errors.InvalidArgumentError(
                 None, None, f"Expected a {kind.__name__} under the name '{key}', found {found}"

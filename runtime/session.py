@@ -348,9 +348,9 @@ class Session(ManyRuns):
 
     @staticmethod
     def reset(target: str, containers: Sequence[str] | None = None, config: ConfigProto | None = None) -> None:
-        """Forget variables, and end the sessions that used them.
+        """Forget variables and shared queues, and end the sessions that used them.
 
-        On a cluster: the variables of `containers` (by default of the container without a name) on all tasks that
+        On a cluster: those of `containers` (by default of the container without a name) on all tasks that
         `config.device_filters` leaves, whose sessions raise AbortedError from then on. In this process (target ""): all
         of all sessions, whatever `containers` says, for each has a container of its own; their runs raise
         CancelledError. Source: `tf.Session.reset`. Raises NotFoundError for a target that nobody serves,

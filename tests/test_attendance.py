@@ -27,10 +27,12 @@ def test_nothing_is_over_before_anybody_came() -> None:
 def test_it_is_over_as_soon_as_all_have_said_goodbye() -> None:
     attendance = visited(True, True)
     assert attendance.over(100.0)
+    assert attendance.left() == (A, B)
 
 
 def test_one_that_was_killed_has_a_while_to_come_again() -> None:
     attendance = visited(True, False)
+    assert attendance.left() == (A,)
     assert attendance.to_ask() == [B]
     assert not attendance.over(109.9)
     assert attendance.over(110.0)

@@ -103,6 +103,15 @@ def test_help_tells_all_flags(flags: Flags, capsys: pytest.CaptureFixture[str]) 
     assert "100 % free" in text
 
 
+def test_help_shows_the_docstring_of_the_program(
+    flags: Flags, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], "__doc__", "Trains.\n\n    train.py --lr 0.1  # 100% of it")
+    with pytest.raises(SystemExit):
+        flags(["train.py", "--help"])
+    assert "Trains.\n\n    train.py --lr 0.1  # 100% of it\n" in capsys.readouterr().out
+
+
 def test_flags_are_read_when_the_first_is_asked_for(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
     define()
     monkeypatch.setattr(sys, "argv", ["program", "--steps=9"])

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-#: Three programs write this where they run, so that what is left of them can be found.
-MARK = "WEFT_TEST_MARK"
+from launching import eventually, programs, weft
 
 SUM = """
 import os, signal, sys, time
@@ -46,37 +39,6 @@ with wf.Session(server.target, config=wf.ConfigProto(device_filters=["/job:ps", 
 @pytest.fixture
 def mark() -> str:
     return secrets.token_hex(16)
-
-
-def weft(mark: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {MARK: mark}
-    environment.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", "from weft.cluster.launch.command import main; main()", "launch", *arguments],
-        env=environment, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def programs(mark: str) -> set[int]:
-    """The processes of programs that were started under this mark."""
-    found = set()
-    for process in Path("/proc").iterdir():
-        try:
-            ours = process.name.isdecimal() and mark.encode() in (process / "environ").read_bytes()
-            if ours and b"weft.cluster.launch.child" in (process / "cmdline").read_bytes():
-                found.add(int(process.name))
-        except OSError:  # it has ended
-            continue
-    return found
-
-
-def eventually(true: Callable[[], bool], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_worker_that_is_killed_is_started_again_and_the_job_succeeds(mark: str, tmp_path: Path) -> None:

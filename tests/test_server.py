@@ -9,7 +9,9 @@ import weft as wf
 from clustered import SERVE, free_ports, local_cluster, programs, soon
 from weft.cluster import roll_call, secret as secret_module
 
-PS, WORKER = "/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0"
+PS, WORKER, BESIDE = (
+    f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1")
+)
 #: A worker that adds to variables of the ps, as fast as it can, and tells what it saw at the end.
 ADD = """
 server = wf.train.Server(cluster, job, index)
@@ -100,13 +102,13 @@ def test_a_task_that_dies_is_named_at_once_and_a_new_one_in_its_place_serves_new
 def test_a_killed_program_counts_as_ended_after_a_while_and_may_come_again() -> None:
     cluster = local_cluster(ps=1, worker=1)
     with programs() as start:
-        ps = start(SERVE.format(grace=3), cluster, "ps")
+        ps = start(SERVE.format(grace=6), cluster, "ps")
         worker = start(HOLD, cluster, "worker")
         worker.says("ready")
         worker.kill()
         again = start(HOLD, cluster, "worker")
         again.says("ready")
-        time.sleep(3.5)  # longer than the patience with the first
+        time.sleep(6.5)  # longer than the patience with the first
         assert ps.process.poll() is None
         again.kill()
         assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
@@ -249,6 +251,27 @@ def test_a_program_that_ends_with_an_error_does_not_say_goodbye() -> None:
         assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
 
 
+def test_nobody_waits_for_a_task_that_has_said_goodbye() -> None:
+    cluster = local_cluster(ps=1, worker=2)
+    config = wf.ConfigProto(operation_timeout_in_ms=20_000)
+    with programs() as start, wf.Graph().as_default():
+        ps = start(SERVE.format(grace=60), cluster, "ps")
+        server = wf.train.Server(cluster, "worker", 1)
+        with wf.device("/job:ps"):
+            v = wf.Variable(0.0, name="v")
+        assert start(HOLD.replace("time.sleep(60)", ""), cluster, "worker", 0).end()[:2] == (0, "ready\n")
+        for again in (False, True):  # the first knows it itself, the one in its place hears of it
+            told = wf.train.Server(cluster, "worker", 1) if again else server
+            with wf.Session(told.target, config=config) as session:
+                assert [device.name for device in session.list_devices()] == [
+                    f"{PS}/device:CPU:0",
+                    f"{BESIDE}/device:CPU:0",
+                ]
+                assert session.run(v) == 7.0
+            told._close(say_so=again)  # the first is as good as killed
+        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+
+
 def test_addresses_of_version_six() -> None:
     with programs(), wf.Graph().as_default():
         server = wf.train.Server({"ps": ["[::1]:0"]})
@@ -287,51 +310,6 @@ def test_operations_without_a_device_go_to_the_task_of_the_target() -> None:
                 assert session.run(x) == 2.0
         for server in servers:
             server.close()
-
-
-def test_reset_forgets_a_container_everywhere_and_ends_sessions() -> None:
-    cluster = local_cluster(ps=2)
-    with programs() as start, wf.Graph().as_default():
-        for index in range(2):
-            start(SERVE.format(grace=60), cluster, "ps", index)
-        with wf.device("/job:ps/task:0"):
-            plain = wf.Variable(1.0, name="v")
-        with wf.container("other"), wf.device("/job:ps/task:1"):
-            kept = wf.Variable(2.0, name="w")
-            twin = wf.Variable([3.0], name="u")
-        with wf.device("/job:ps/task:1"):
-            same_name = wf.Variable(5, name="u")
-        target = f"weft://{cluster['ps'][0]}"
-        session = wf.Session(target)
-        session.run(wf.global_variables_initializer())
-        wf.Session.reset(target, ["other"])
-        with pytest.raises(wf.errors.AbortedError, match="was reset"):
-            session.run(plain)
-        with wf.Session(target) as session:
-            assert session.run([plain, same_name]) == [1.0, 5]
-            for variable in (kept, twin):
-                with pytest.raises(wf.errors.FailedPreconditionError):
-                    session.run(variable)
-            session.run(kept.initializer)
-        wf.Session.reset(target)
-        with wf.Session(target) as session:
-            assert session.run(kept) == 2.0
-            assert session.run(wf.report_uninitialized_variables([plain, kept])).tolist() == [b"v"]
-
-
-def test_variables_know_their_container_in_files_too() -> None:
-    pytest.importorskip("tensorboardX")
-    with wf.Graph().as_default() as graph, wf.container("outer"):
-        one = wf.Variable(1.0, name="one")
-        with wf.container("inner"):
-            wf.cond(wf.constant(True), lambda: wf.Variable(2.0, name="two") + 0.0, lambda: wf.constant(0.0))
-        assert graph.get_container() == "outer"
-    assert graph.get_container() == ""
-    found = {node.name: node.attr["container"].s for node in graph.as_graph_def().node if node.op == "VarHandleOp"}
-    assert found == {"one": b"outer", "cond/two": b"inner"}
-    with wf.Graph().as_default() as other:
-        wf.import_graph_def(graph.as_graph_def(), name="")
-        assert "container='outer'" in repr(other.get_operation_by_name(one.op.name).definition)
 
 
 def test_a_local_server_is_a_cluster_of_one() -> None:

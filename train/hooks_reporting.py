@@ -134,8 +134,8 @@ class StepCounterHook(SessionRunHook):
         if stale == self._last_global_step and self._told < _TOLD:
             self._told += 1
             _log.warning(
-                "The global step has not grown since the run before: it is %s. Give train.get_global_step() to "
-                "Optimizer.minimize or apply_gradients.", stale,
+                "The global step has not grown since the run before: it is %s. If no other worker is to make the updates, "
+                "give train.get_global_step() to Optimizer.minimize or apply_gradients.", stale,
             )  # fmt: skip
         self._last_global_step = stale
 

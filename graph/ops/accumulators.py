@@ -50,9 +50,9 @@ class SparseConditionalAccumulator(AccumulatorHandle):
 
 
 def _accumulator(state: Any, definition: Any, kind: Any, dims: Dims) -> Any:
-    shared = f"{definition.container}/{definition.shared_name}" if definition.container else definition.shared_name
+    place = definition.container, definition.shared_name, state.name
     wanted = definition.dtype, dims, definition.reduction_type
-    found = state.session.resource(kind, shared, state.name, lambda name: kind(name, *wanted))
+    found = state.session.resource(kind, *place, lambda name: kind(name, *wanted))
     if (found.dtype, found.dims, found.reduction) != wanted:
         has = f"{found.dtype.name}{shapes.text(found.dims)} ({found.reduction})"
         text = (

@@ -90,10 +90,8 @@ def _queue(
     capacity = max(-1, definition.capacity)
     dtypes = definition.component_types if dtypes is None else dtypes
     dims = (definition.shapes if dims is None else dims) or None
-    shared = f"{definition.container}/{definition.shared_name}" if definition.container else definition.shared_name
-    found: ElementQueue = state.session.resource(
-        kind, shared, state.name, lambda name: kind(name, capacity, dtypes, dims, *more)
-    )
+    place = definition.container, definition.shared_name, state.name
+    found: ElementQueue = state.session.resource(kind, *place, lambda name: kind(name, capacity, dtypes, dims, *more))
     _must_agree(found, "capacity", found.capacity, capacity)
     _must_agree(found, "component types", _names(found.dtypes), _names(dtypes))
     _must_agree(found, "component shapes", _texts(found.dims), _texts(dims))
