@@ -24,6 +24,8 @@ class _MonitoredSession:
     """What both kinds share; without a policy, a lost session stays lost."""
 
     StepContext = StepContext
+    #: What `start_queue_runners` asks: it has nothing to do here.
+    starts_queue_runners = True
 
     def __init__(
         self, session_creator: SessionCreator | None, hooks: Iterable[SessionRunHook] | None, stop_grace_period_secs: float,

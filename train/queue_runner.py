@@ -222,9 +222,9 @@ def start_queue_runners(
             "Cannot start queue runners: No default session is registered. Use `with sess.as_default()` or pass an explicit "
             "session to wf.train.start_queue_runners(sess=sess)"
         )
+    if getattr(sess, "starts_queue_runners", False):
+        return []
     if not isinstance(sess, Session):
-        if type(sess).__name__ in ("MonitoredSession", "SingularMonitoredSession"):
-            return []
         raise TypeError(f"sess must be a `wf.Session` object. Given class: {type(sess)}")
     runners = sess.graph.get_collection(collection)
     if not runners:
