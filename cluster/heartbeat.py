@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: How long a task that something is expected of may stay silent before it counts as lost.
-HEARTBEAT_SECONDS = 15.0
+HEARTBEAT_SECONDS = 10.0
 #: How often such tasks are asked for a sign of life, at least.
 BEAT_SECONDS = 1.0
 

@@ -12,6 +12,7 @@ from typing import Any
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from .engine import ClusterEngine
+from .heartbeat import HEARTBEAT_SECONDS
 from .links import greet
 from .roll_call import RollCall
 from .secret import cluster_secret, same_place
@@ -23,6 +24,8 @@ SCHEME = "weft"
 #: Seconds that the tasks of a cluster may take to come up before a session on them gives up.
 PATIENCE_SECONDS = 600.0
 PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
+#: How long a task may be silent while a step waits for it.
+HEARTBEAT_VARIABLE = "WEFT_HEARTBEAT_TIMEOUT"
 
 #: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
 ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
@@ -130,6 +133,7 @@ def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: An
         secret,
         {name: f"{info.host} (process {info.pid})" for name, info in infos.items()},
         config.intra_op_parallelism_threads,
+        _seconds(HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS),
         peers={name: addresses_from(info.location, infos.values()) for name, info in infos.items()},
         default_task=home,
     )
@@ -141,12 +145,20 @@ def _patience(config: Any) -> float:
     """Seconds that making a session may take. Raises FailedPreconditionError."""
     if config is not None and config.operation_timeout_in_ms:
         return float(config.operation_timeout_in_ms) / 1000
-    text = os.environ.get(PATIENCE_VARIABLE, str(PATIENCE_SECONDS))
+    return _seconds(PATIENCE_VARIABLE, PATIENCE_SECONDS)
+
+
+def _seconds(variable: str, default: float) -> float:
+    """What an environment variable says. Raises FailedPreconditionError for what is no time to wait."""
+    text = os.environ.get(variable, str(default))
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        text = f"{PATIENCE_VARIABLE} must be a number of seconds, got '{text}'"
-        raise errors.FailedPreconditionError(None, None, text) from None
+        seconds = 0.0
+    if not seconds > 0:
+        text = f"{variable} must be a positive number of seconds, got '{text}'"
+        raise errors.FailedPreconditionError(None, None, text)
+    return seconds
 
 
 @atexit.register

@@ -64,8 +64,9 @@ class ConfigProto:
 
     `device_count`: devices in this process by type, as `{"CPU": 3}`. `allow_soft_placement`: a requested device that is
     not there falls back to one that is. `operation_timeout_in_ms`: no step may take longer (0: no limit), nor finding the tasks
-    of a cluster of servers (0: `WEFT_CLUSTER_TIMEOUT` seconds, or 600). `device_filters`: of such a cluster, the session uses
-    its target's task and those that one of these names matches, as "/job:ps"; all when there are none.
+    of a cluster of servers (0: `WEFT_CLUSTER_TIMEOUT` seconds, or 600), which are lost when they were silent for
+    `WEFT_HEARTBEAT_TIMEOUT` seconds (or 10). `device_filters`: of such a cluster, the session uses its target's task and those
+    that one of these names matches, as "/job:ps"; all when there are none.
     `intra_op_parallelism_threads`: threads that kernels may use. That is one budget for all sessions and devices of the
     process, and the session made last sets it; 0 leaves it as it is, at first what the machine has or what
     `WEFT_NUM_THREADS` (or `OPENBLAS_NUM_THREADS`, `OMP_NUM_THREADS`, `MKL_NUM_THREADS`) says. Results do not depend on it.

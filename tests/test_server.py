@@ -154,7 +154,7 @@ def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, cap
         assert 1 <= len(said) <= 3
         assert all(f"{PS} at localhost:" in line for line in said)
         monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "soon")
-        with pytest.raises(wf.errors.FailedPreconditionError, match="must be a number of seconds, got 'soon'"):
+        with pytest.raises(wf.errors.FailedPreconditionError, match="must be a positive number of seconds, got 'soon'"):
             wf.Session(server.target)
         server.close()
 
@@ -385,3 +385,21 @@ def test_servers_need_no_ray() -> None:
         print("ray" in sys.modules)
         """
         assert start(text, local_cluster(ps=1), "ps").end()[:2] == (0, "False\n")
+
+
+def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs({"WEFT_HEARTBEAT_TIMEOUT": "1"}) as start, wf.device(PS):
+        program = start(SERVE.format(grace=30), cluster, "ps")
+        program.says("up")
+        step = wf.assign_add(wf.Variable(0.0, use_resource=True), 1.0)
+        server = wf.train.Server(cluster, "worker", 0)
+        with wf.Session(server.target) as session:
+            session.run(wf.global_variables_initializer())
+            session.run(step)
+            program.process.send_signal(signal.SIGSTOP)
+            with pytest.raises(
+                wf.errors.UnavailableError, match=r"/job:ps/.*has not answered for 1 s: its process may be stop"
+            ):
+                session.run(step)
+        server.close()
