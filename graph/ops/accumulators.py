@@ -77,15 +77,10 @@ class ResourceAccumulatorApplyGradient(Op):
         accumulator.apply(int(local_step), gradient)
 
 
-@op
-class ResourceAccumulatorTakeGradient(Waiting):
-    """The reduced gradient, once so many have come. Inputs: handle, how many."""
+class Taking(Waiting):
+    """Base of what takes the gradients of an accumulator, reduced to one, once so many have come."""
 
-    dtype: DType
-
-    def infer(self, handle: TensorLike, num_required: TensorLike) -> Spec:
-        check_resource(handle, "an accumulator")
-        return Spec(self.dtype, None)
+    __slots__ = ()
 
     def begin(self, state: Any, *inputs: Any) -> Attempt:
         accumulator, required = inputs
@@ -94,6 +89,17 @@ class ResourceAccumulatorTakeGradient(Waiting):
 
     def result(self, resource: Any, value: Any) -> Any:
         return value
+
+
+@op
+class ResourceAccumulatorTakeGradient(Taking):
+    """The reduced gradient, once so many have come. Inputs: handle, how many."""
+
+    dtype: DType
+
+    def infer(self, handle: TensorLike, num_required: TensorLike) -> Spec:
+        check_resource(handle, "an accumulator")
+        return Spec(self.dtype, None)
 
 
 @op
@@ -118,7 +124,7 @@ class SparseAccumulatorApplyGradient(Op):
 
 
 @op
-class SparseAccumulatorTakeGradient(Waiting):
+class SparseAccumulatorTakeGradient(Taking):
     """The reduced rows, once so many gradients have come: indices, values, the whole's shape."""
 
     dtype: DType
@@ -126,14 +132,6 @@ class SparseAccumulatorTakeGradient(Waiting):
     def infer(self, handle: TensorLike, num_required: TensorLike) -> tuple[Spec, Spec, Spec]:
         check_resource(handle, "an accumulator")
         return Spec(int64, (None,)), Spec(self.dtype, None), Spec(int64, (None,))
-
-    def begin(self, state: Any, *inputs: Any) -> Attempt:
-        accumulator, required = inputs
-        attempt: Attempt = accumulator.take(int(required))
-        return attempt
-
-    def result(self, resource: Any, value: Any) -> Any:
-        return value
 
 
 @op

@@ -13,11 +13,10 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.parallel import for_blocks, threads
 from ..arena import ALIGNMENT
-from ..failures import StepFailure
 from ..fused import STEP, Fused, Part, rows_of_block
 from ..workspace import Array, Workspace
 from .kernels import Backend, Kernel
-from .lines import line_of
+from .lines import naming_parts
 from .numpy import EXACT
 from .scalars import of_numbers
 
@@ -156,18 +155,8 @@ class _Writer:
         views = _Views(self, workspace, slices[-1].stop - slices[-1].start, len(slices) - 1)
         names |= {"scratch": views.of, "prepare": views.prepare, "dims": self.dims}
         exec(compile(self._text(len(slices)), _FILE, "exec"), names)
-        region, lines, parts = names["region"], self.lines, self.definition.parts
-
-        def run(*values: Any, out: Any = None) -> Any:
-            try:
-                return region(out, *values)
-            except Exception as error:
-                at = line_of(_FILE, error.__traceback__)
-                if at not in lines:
-                    raise
-                raise StepFailure(parts[lines[at]].name, error) from error
-
-        return run
+        parts = {line: self.definition.parts[at].name for line, at in self.lines.items()}
+        return naming_parts(names["region"], _FILE, parts)
 
     def _text(self, blocks: int) -> str:
         results = [f"o{index}" for index in range(len(self.definition.results))]

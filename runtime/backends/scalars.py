@@ -7,28 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from ..failures import StepFailure
 from ..fused import Fused
 from .kernels import Kernel
-from .lines import line_of
+from .lines import naming_parts
 
 _FILE = "<weft numbers>"
 
 
 def of_numbers(definition: Fused, inputs: int, kernels: Sequence[Kernel]) -> Kernel:
     """The kernel of a region all of whose values are single numbers, and whose kernels say how scalars are computed."""
-    region, lines, parts = *_function(definition, inputs, kernels), definition.parts
-
-    def run(*values: Any, out: Any = None) -> Any:
-        try:
-            return region(out, *values)
-        except Exception as error:
-            at = line_of(_FILE, error.__traceback__)
-            if at not in lines:
-                raise
-            raise StepFailure(parts[lines[at]].name, error) from error
-
-    return Kernel(run, takes_out=True)
+    region, lines = _function(definition, inputs, kernels)
+    names = {line: definition.parts[at].name for line, at in lines.items()}
+    return Kernel(naming_parts(region, _FILE, names), takes_out=True)
 
 
 def _function(definition: Fused, inputs: int, kernels: Sequence[Kernel]) -> tuple[Callable[..., Any], dict[int, int]]:
