@@ -1,5 +1,6 @@
-"""What every test shares: the package under one name, and a fresh default graph."""
+"""What every test shares: the package under one name, Ctrl-C, and a fresh default graph."""
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ _folder = Path(__file__).parents[1].name
 sys.modules.setdefault(_folder if _folder.isidentifier() else "__init__", weft)
 
 from weft.graph import context  # noqa: E402
+
+# A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C, which some are about.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure of an example; the timeout of a test has the last word.
 hypothesis.settings.register_profile("weft", deadline=None)
