@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +27,9 @@ PATIENCE_SECONDS = 600.0
 PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
 #: How long a task may be silent while a step waits for it.
 HEARTBEAT_VARIABLE = "WEFT_HEARTBEAT_TIMEOUT"
+
+#: How long the threads of what was closed are waited for at the end of the process.
+_END_SECONDS = 2.0
 
 #: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
 ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
@@ -163,6 +167,14 @@ def _seconds(variable: str, default: float) -> float:
 
 @atexit.register
 def _close_all() -> None:
-    """Sessions that are still open: later, their threads could not let go of connections any more."""
+    """Close sessions that are still open: later, their threads could not let go of connections any more.
+
+    And wait for the threads of those, and of what was closed before: one that lets go of an Arrow buffer while the interpreter
+    ends would end the process with it, for Python ends its threads there as C++ does not allow.
+    """
     for each in list(_made):
         each.close()
+    deadline = time.monotonic() + _END_SECONDS
+    for thread in threading.enumerate():
+        if thread.name.startswith("weft ") and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline - time.monotonic()))
