@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-import pytest
-
 #: What each program begins with: its task, as its arguments say.
 _HEAD = """
 import json, sys, time
@@ -107,33 +105,3 @@ def soon(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-@contextmanager
-def two_hosts() -> Iterator[tuple[str, str]]:
-    """Two network namespaces, each a host of its own with the addresses 10.97.0.1 and 10.97.0.2. Skips where that cannot be."""
-    names = (f"weft-{os.getpid()}-a", f"weft-{os.getpid()}-b")
-    try:
-        try:
-            _link(*names)
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no network namespaces here: {error}")
-        yield names
-    finally:
-        for name in names:
-            with suppress(OSError, subprocess.CalledProcessError):
-                _ip("netns", "del", name)
-
-
-def _link(*names: str) -> None:
-    for name in names:
-        _ip("netns", "add", name)
-    _ip("link", "add", "weft0", "netns", names[0], "type", "veth", "peer", "name", "weft0", "netns", names[1])
-    for number, name in enumerate(names, 1):
-        _ip("-n", name, "addr", "add", f"10.97.0.{number}/24", "dev", "weft0")
-        for device in ("lo", "weft0"):
-            _ip("-n", name, "link", "set", device, "up")
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, timeout=10)

@@ -34,20 +34,20 @@ def reason_against() -> str:
 
 
 class Hosts:
-    """So many hosts with addresses of one network, the first of which is the head of a Ray cluster with a CPU on each."""
+    """So many hosts with addresses of one network, by the names of their namespaces; `start_ray` makes them a Ray cluster."""
 
     def __init__(self, count: int, stack: ExitStack) -> None:
         mark, self._stack = secrets.token_hex(2), stack
         subnet = f"10.{64 + secrets.randbelow(64)}.{secrets.randbelow(256)}"
         self.addresses = [f"{subnet}.{number + 1}" for number in range(count)]
-        self._names = [f"weft-{mark}-{number}" for number in range(count)]
+        self.names = [f"weft-{mark}-{number}" for number in range(count)]
         self._links = [f"wf{mark}{number}" for number in range(count)]
         self._token = secrets.token_hex(32)
         bridge = f"wf{mark}b"
         _ip("link", "add", bridge, "type", "bridge")
         stack.callback(_ip, "link", "del", bridge)
         _ip("link", "set", bridge, "up")
-        for name, link, address in zip(self._names, self._links, self.addresses, strict=True):
+        for name, link, address in zip(self.names, self._links, self.addresses, strict=True):
             self._connect(name, link, address, bridge)
         self.folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie in it, and their names have a limit
         stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
@@ -90,7 +90,7 @@ class Hosts:
         environment["RAY_TMPDIR"] = self.folder
         environment.pop("RAY_ADDRESS", None)
         with subprocess.Popen(
-            ["ip", "netns", "exec", self._names[number], self._python, *arguments],
+            ["ip", "netns", "exec", self.names[number], self._python, *arguments],
             env=environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as process:  # fmt: skip
             try:
@@ -104,7 +104,7 @@ class Hosts:
 
     def kill(self, number: int) -> None:
         """End all that runs on a host, at once."""
-        _kill_all(self._names[number])
+        _kill_all(self.names[number])
 
 
 @contextmanager

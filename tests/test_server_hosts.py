@@ -1,8 +1,11 @@
 """Servers on two hosts, made of network namespaces: the same values, over TCP; and what secrets and addresses must be."""
 
-from clustered import SERVE, programs, two_hosts
+import pytest
+from clustered import SERVE, programs
+from hosts import Hosts, hosts, reason_against
 
-CLUSTER = {"ps": ["10.97.0.1:2222"], "worker": ["10.97.0.2:2222"]}
+pytestmark = pytest.mark.skipif(bool(reason_against()), reason=reason_against())
+
 #: Values of all sizes go to and fro, and what cannot be is an error.
 TRAIN = """
 server = wf.train.Server(cluster, job, index)
@@ -29,20 +32,26 @@ LOOPBACK = """
 try:
     wf.train.Server({**cluster, job: ["localhost:2222"]}, job, index)
 except ValueError as error:
-    print("10.97.0.1:2222 cannot reach it" in str(error))
+    print(f"{cluster['ps'][0]} cannot reach it" in str(error))
 """
 
 
+def cluster_on(two: Hosts) -> dict[str, list[str]]:
+    ps, worker = two.addresses
+    return {"ps": [f"{ps}:2222"], "worker": [f"{worker}:2222"]}
+
+
 def test_a_ps_and_a_worker_on_two_hosts() -> None:
-    with two_hosts() as (a, b), programs() as start:
-        worker = start(TRAIN, CLUSTER, "worker", host=b)
-        ps = start(SERVE.format(grace=60), CLUSTER, "ps", host=a)
+    with hosts(2) as two, programs() as start:
+        worker = start(TRAIN, cluster_on(two), "worker", host=two.names[1])
+        ps = start(SERVE.format(grace=60), cluster_on(two), "ps", host=two.names[0])
         status, out, err = worker.end()
         assert (status, out) == (0, "[True, True, True] ['InprocConnection', 'TcpConnection']\n"), err
         assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
 
 
 def test_hosts_need_a_secret_and_addresses_that_can_be_reached() -> None:
-    with two_hosts() as (_, b), programs() as start:
-        assert start(NO_SECRET, CLUSTER, "worker", host=b, WEFT_CLUSTER_SECRET="").end()[1] == "True\n"
-        assert start(LOOPBACK, CLUSTER, "worker", host=b).end()[1] == "True\n"
+    with hosts(2) as two, programs() as start:
+        cluster, host = cluster_on(two), two.names[1]
+        assert start(NO_SECRET, cluster, "worker", host=host, WEFT_CLUSTER_SECRET="").end()[1] == "True\n"
+        assert start(LOOPBACK, cluster, "worker", host=host).end()[1] == "True\n"
