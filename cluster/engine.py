@@ -34,6 +34,8 @@ from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
+#: How long what a task said last may take to be read, once nothing can be sent to it any more.
+LAST_WORDS_SECONDS = 1.0
 
 
 class ClusterEngine:
@@ -132,7 +134,12 @@ class ClusterEngine:
                 self._event(step, Lost(task, failure))
             for number in list(self._late):
                 self._arrived(number, task)
-            self._lock.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        """With the lock held: whoever waits has to look again."""
+        self._lock.notify_all()
+        self._links.wake()
 
     def _event(self, step: SessionStep, event: Event) -> None:
         """With the lock held."""
@@ -143,7 +150,7 @@ class ClusterEngine:
             else:
                 step.over = instruction
         if step.needs_attention():
-            self._lock.notify_all()
+            self._notify()
 
     # plans
 
@@ -251,6 +258,8 @@ class ClusterEngine:
         try:
             self._links.send(task, message)
         except (errors.UnavailableError, errors.CancelledError) as error:  # the latter: it was cut off, or close()
+            with self._lock:  # what the task said last is better: it may not have been read yet
+                self._lock.wait_for(lambda: task in self._lost or self._closed, LAST_WORDS_SECONDS)
             self.lose(task, error.message.removeprefix(f"{task} is gone: "))
         finally:
             step.sending = ""
@@ -258,8 +267,11 @@ class ClusterEngine:
     def _await_step(self, number: int, step: SessionStep) -> None:
         while step.over is None:
             until = step.grace or step.deadline
+            alone = self._links.wait(step.needs_attention, until)
             with self._lock:
-                self._lock.wait_for(step.needs_attention, None if until is None else max(0.0, until - time.monotonic()))
+                if not alone:  # another thread reads, and notifies
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    self._lock.wait_for(step.needs_attention, left)
                 if not step.needs_attention():
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None
@@ -381,7 +393,7 @@ class ClusterEngine:
                 self._event(step, GivenUp(Failure(errors.CANCELLED, _CANCELLED)))
                 for task in list(step.state.running):
                     self._event(step, Lost(task, Failure(errors.CANCELLED, _CANCELLED, derived=True)))
-            self._lock.notify_all()
+            self._notify()
         self._links.close()
 
 

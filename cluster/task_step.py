@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
 from .message import Message
 from .protocol import Failure, Kind
+from .reading import Reading
 from .transport import Connection
 
 
@@ -40,19 +41,33 @@ class Aborted(Exception):
 
 
 class TaskStep:
-    """A step on a task, which is a Channel for its plan there. `dial(task)` gives the connection to another task."""
+    """A step on a task, which is a Channel for its plan there. `dial(task)` gives the connection to another task.
 
-    def __init__(self, task: str, number: int, dial: Callable[[str], Connection]) -> None:
+    `reading`: the connections over which values come, which a plan that waits reads itself.
+    """
+
+    def __init__(self, task: str, number: int, dial: Callable[[str], Connection], reading: Reading) -> None:
         self.number = number
         self._task = task
         self._dial = dial
+        self._reading = reading
         #: Its place in a row of steps, if it is part of one.
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
         self._stopper = Stopper()
         self._rendezvous = Rendezvous(ending=self._stopper.ending)
-        self.put = self._rendezvous.put
-        self.receive = self._rendezvous.receive
+
+    def put(self, edge: int, value: Any) -> None:
+        """A value has come for an edge."""
+        self._rendezvous.put(edge, value)
+        self._reading.wake()
+
+    def receive(self, edge: int) -> Any:
+        """Wait for the value of an edge. Raises what ended the step."""
+        if not self._rendezvous.is_over(edge):
+            with self._rendezvous.waiting_for(edge):
+                self._reading.wait(partial(self._rendezvous.is_over, edge))
+        return self._rendezvous.receive(edge)
 
     def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
         """The plan's fetches, when its turn has come. Raises what ended it."""
@@ -104,6 +119,7 @@ class TaskStep:
         """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
+        self._reading.wake()
         self._stopper.stop(aborted)
         if self.turn is not None:
             self.turn.wake()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,12 @@ class Connection(Protocol):
         Raises DeadlineExceededError after `timeout` seconds, UnavailableError when the peer is gone and all it sent is
         taken, CancelledError after `close`, DataLossError for what is no message, after which the connection is of no use.
         """
+
+    def come(self) -> Iterator[Message]:
+        """The messages of which all has come, without waiting for any; one thread at a time. Raises as `recv` does."""
+
+    def fileno(self) -> int:
+        """What to poll to learn that there may be something for `come`; -1 after `close`."""
 
     def release(self, step: int) -> None:
         """Say that the peer is done with all that was sent for steps up to this one: its memory is used again."""

@@ -269,19 +269,29 @@ def test_a_session_that_is_closed_while_it_waits(when: str) -> None:
             running()
 
 
-def test_a_session_may_be_closed_by_one_of_its_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the garbage collector does, when it runs there."""
-    with scripted(loads) as engine:
-        closed = threading.Event()
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_session_may_be_closed_by_whoever_reads(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the garbage collector does, when it runs there: in a thread that waits, or in one of the session's own."""
+    closed = threading.Event()
+
+    def script(connection: Connection, message: Message) -> None:
+        if waits:
+            loads(connection, message)
+        else:
+            connection.send(Message(Kind.REPORT, 0, 0))
+
+    with scripted(script) as engine:
 
         def close(task: str, message: Message) -> None:
             engine.close()
             closed.set()
 
         monkeypatch.setattr(engine._links, "_take", close)
-        engine.load(ONE)  # the thread that reads has begun to wait for this before the change
-        with pytest.raises(errors.CancelledError, match="Session::Close"):
-            engine.load(ONE)
+        if waits:
+            with pytest.raises(errors.CancelledError, match="Session::Close"):
+                engine.load(ONE)
+        else:
+            engine._links.send(A, Message(Kind.LOAD, 0, 1))
         assert closed.wait(5)
 
 
