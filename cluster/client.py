@@ -17,10 +17,11 @@ from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.device_threads import DeviceThreads
 from ..runtime.turns import Turn
-from .message import Message
+from .message import Limits, Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .reading import Reading
+from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import encode_stats
 from .transport import Connection
@@ -28,11 +29,11 @@ from .transport import Connection
 #: How many characters an operation may tell the session at once.
 MOST_REPORTED = 1 << 20
 
-Dial = Callable[[str, str], Connection]
+Dial = Callable[[str, str, Arena], Connection]
 
 
 class Client:
-    """A session as a task sees it. `dial(client, task)` connects to another task; `state` is the session's."""
+    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's."""
 
     def __init__(self, name: str, task: str, state: State, dial: Dial) -> None:
         self.name = name
@@ -46,6 +47,7 @@ class Client:
         self._done = 0
         self._peers: dict[str, Connection] = {}
         self._incoming: list[Connection] = []
+        self._arena = Arena(Limits())  #: what this task sends to all others, where they share memory
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
@@ -68,6 +70,7 @@ class Client:
             connection.close()
         for over in list(self._over.values()):
             over.put(errors.CancelledError(None, None, "the session has ended"))
+        self._arena.close()
         self._threads.close()
 
     def end(self, failure: Failure) -> None:
@@ -230,7 +233,7 @@ class Client:
             with self._dialing:
                 connection = self._peers.get(task)
                 if connection is None:
-                    connection = self._peers[task] = self._dial(self.name, task)
+                    connection = self._peers[task] = self._dial(self.name, task, self._arena)
         return connection
 
 

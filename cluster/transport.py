@@ -13,6 +13,7 @@ from typing import Protocol
 from ..graph.dtypes import DType
 from . import auth, inproc, shm, tcp
 from .message import Array, Limits, Message
+from .segments import Arena
 
 _LIMITS = Limits()
 _PROCESS = secrets.token_hex(8)
@@ -131,8 +132,11 @@ def connect(
     peer: str = "",
     name: str = "",
     limits: Limits = _LIMITS,
+    arena: Arena | None = None,
 ) -> Connection:
-    """A connection to a listener. `peer` is what it is called here, `name` what this side is called there.
+    """A connection to a listener. `peer` is what it is called here, `name` what this side is called there. `arena`: the
+    shared memory that it sends from, together with others, if it is through shared memory: what is in memory that one of
+    them reserved is copied by none.
 
     Raises UnavailableError when nobody listens there, UnauthenticatedError when the secrets differ, DeadlineExceededError
     when it takes longer than `timeout` seconds, ValueError for what is no address.
@@ -146,7 +150,7 @@ def connect(
     if scheme == "inproc":
         return inproc.connect(place, secret, peer, name)
     if scheme == "shm":
-        return shm.connect(place, secret, limits, timeout, peer, name)
+        return shm.connect(place, secret, limits, timeout, peer, name, arena)
     if scheme == "tcp":
         return tcp.connect(place, secret, limits, timeout, peer, name)
     raise ValueError(f"{address!r} is no address: expected inproc://, shm:// or tcp://")

@@ -38,7 +38,7 @@ def test_slots_are_used_again(pair: Pair) -> None:
 def test_segments_are_for_nobody_else(pair: Pair) -> None:
     left, _ = pair
     left.reserve(0, dtypes.float32, (10_000,))
-    (segment,) = left._arena._segments
+    (segment,) = left._arena.segments
     assert stat.S_IMODE(os.fstat(segment.fd).st_mode) == 0o600
 
 
