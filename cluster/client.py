@@ -26,6 +26,8 @@ from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import encode_stats
 from .transport import Connection
 
+#: How long a task looks for what its session and its peers send, after a step and while one waits, before it sleeps.
+SPIN_SECONDS = 1e-3
 #: How many characters an operation may tell the session at once.
 MOST_REPORTED = 1 << 20
 
@@ -51,7 +53,7 @@ class Client:
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
-        self._reading: Reading[Run] = Reading(self)
+        self._reading: Reading[Run] = Reading(self, SPIN_SECONDS)
         self._over: dict[Connection, SimpleQueue[Exception]] = {}  #: why a connection has ended
 
     def attach(self, connection: Connection) -> None:

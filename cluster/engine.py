@@ -27,7 +27,7 @@ from .links import Links
 from .message import Message
 from .plan_wire import encode_plan
 from .protocol import Failure, Kind
-from .session_step import Loaded, Row, SessionStep, TaskPlan, step_messages
+from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, step_messages
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .trace_wire import decode_stats
@@ -216,7 +216,7 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        self._raise_failure(step)
+        step.raise_failure()
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
@@ -327,14 +327,6 @@ class ClusterEngine:
         if done > before:
             self._links.release(done)
 
-    def _raise_failure(self, step: SessionStep) -> None:
-        assert step.over is not None
-        failure = step.over.failure
-        if failure is not None:
-            if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and step.state.reports:
-                failure = Failure(failure.code, f"{failure.message}: {'; '.join(step.state.reports.values())}")
-            raise failure.error(step.over.task)
-
     # watching
 
     def _beat(self, seconds: float) -> None:
@@ -366,11 +358,8 @@ class ClusterEngine:
 
     def _expected(self) -> list[tuple[str, int]]:
         """Each task that a step waits for, and the first such step."""
-        first: dict[str, int] = {}
         with self._lock:
-            for number, step in self._running.items():
-                for task in step.state.running:
-                    first.setdefault(task, number)
+            first = expected(self._running.values())
         return [(task, number) for task, number in first.items() if task not in self._lost]
 
     def _silence(self, task: str) -> str:

@@ -49,10 +49,11 @@ class Reading(Generic[Job]):
 
     `wait` reads in the thread that calls it, for a wake-up of another one takes longer than the message itself. What comes
     while nobody waits wakes a thread in `stand_by`, which also does the first job it finds. For this, the connections are
-    in one epoll, and that, while the turn to read is free (`Watch`), in another one, on which those sleep who stand by.
+    in one epoll, and that, while the turn to read is free (`Watch`), in another one, on which those sleep who stand by. `spin`: how many
+    seconds to look for what comes before going to sleep.
     """
 
-    def __init__(self, reader: Reader[Job]) -> None:
+    def __init__(self, reader: Reader[Job], spin: float) -> None:
         self._reader = reader
         self._connections: dict[int, Connection] = {}
         self._added: list[Connection] = []
@@ -62,7 +63,7 @@ class Reading(Generic[Job]):
         self._came.register(self._ended, select.EPOLLIN)
         self._came.register(self._ready.fileno(), _ONCE)
         self._watch = Watch(self._arm)
-        self._spin, self._pause = Spin(self._ready), Spin(self._ready)
+        self._spin, self._pause = Spin(self._ready, spin), Spin(self._ready, spin)
         self._polling = 0  #: the thread that waits for something to come
         self._lock = threading.RLock()  # the garbage collector may close a session amid anything
         self._standing = self._idle = 0  #: threads in `stand_by`, and those of them that sleep
@@ -122,8 +123,7 @@ class Reading(Generic[Job]):
             finally:
                 self._polling = 0
                 self._watch.give()
-                if self._closed:
-                    self._dispose()
+                self._dispose()
         return True
 
     def stand_by(self) -> None:
@@ -234,8 +234,10 @@ class Reading(Generic[Job]):
 
     def _dispose(self) -> None:
         """Close the descriptors when the end has come and nobody uses them any more."""
+        if not self._closed:
+            return
         with self._lock:
-            if self._closed and not self._standing and self._watch.end():
+            if not self._standing and self._watch.end():
                 self._ready.close()
                 self._came.close()
                 os.close(self._woken)

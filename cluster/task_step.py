@@ -49,7 +49,7 @@ class TaskStep:
     `reading`: the connections over which values come, which a plan that waits reads itself.
     """
 
-    def __init__(self, task: str, number: int, dial: Callable[[str], Connection], reading: Reading) -> None:
+    def __init__(self, task: str, number: int, dial: Callable[[str], Connection], reading: Reading[Any]) -> None:
         self.number = number
         self._task = task
         self._dial = dial
