@@ -49,8 +49,8 @@ class Reading(Generic[Job]):
 
     `wait` reads in the thread that calls it, for a wake-up of another one takes longer than the message itself. What comes
     while nobody waits wakes a thread in `stand_by`, which also does the first job it finds. For this, the connections are
-    in one epoll, and that, while the turn to read is free (`Watch`), in another one, on which those sleep who stand by. `spin`: how many
-    seconds to look for what comes before going to sleep.
+    in one epoll, and that, while the turn to read is free (`Watch`), in another one, on which those sleep who stand by.
+    `spin`: how many seconds to look for what comes before going to sleep.
     """
 
     def __init__(self, reader: Reader[Job], spin: float) -> None:

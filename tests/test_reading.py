@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from endpoints import ALL, connected, in_background, nothing_left
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from weft.cluster.held_signals import HeldSignals
 from weft.cluster.message import Message
@@ -237,7 +236,7 @@ def test_a_wait_is_told_of_what_did_not_come_over_a_connection() -> None:
 
 
 def test_a_job_keeps_nobody_from_reading() -> None:
-    with reading() as (taken, reads, (first, _)):
+    with reading() as (taken, _reads, (first, _)):
         for step in range(4):
             first.send(Message(7, 0, step))
             taken.soon(partial(taken.begun, step))
@@ -282,7 +281,7 @@ def test_the_end_of_a_connection_comes_after_what_it_said_last(scheme: str) -> N
 
 
 def test_the_end_wakes_all() -> None:
-    with reading(standing=3) as (_, reads, _):
+    with reading(standing=3) as (_, reads, _peers):
         waits = in_background(lambda: reads.wait(lambda: False))
         time.sleep(0.05)
         reads.close()
