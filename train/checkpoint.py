@@ -193,7 +193,7 @@ class CheckpointReader:
         entry = self._entry(tensor_str)
         try:
             stored: Array = self._file.get_tensor(tensor_str)
-        except (OSError, SafetensorError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise corrupt(self._path, f"{tensor_str} cannot be read: {error}") from error
         if _sha256(stored) != entry.sha256:
             raise corrupt(self._path, f"the bytes of {tensor_str} do not have the checksum they were written with")

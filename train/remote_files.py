@@ -30,6 +30,12 @@ _WORDS: list[tuple[tuple[str, ...], type[errors.OpError]]] = [
     (("quota", "no space"), errors.ResourceExhaustedError),
 ]  # fmt: skip
 
+#: What errors without a number are by their class.
+_RAISED: list[tuple[type[Exception], type[errors.OpError]]] = [
+    (FileNotFoundError, errors.NotFoundError), (PermissionError, errors.PermissionDeniedError),
+    (NotImplementedError, errors.UnimplementedError),
+]  # fmt: skip
+
 #: By scheme, host and query: a file system, and what its own paths begin with.
 _opened: dict[tuple[str, str, str], tuple[Any, str]] = {}
 _opening = threading.Lock()
@@ -77,8 +83,7 @@ def _as_error(what: str, error: Exception, uri: str) -> errors.OpError:
     if "@" in host:
         text = text.replace(host, host.rpartition("@")[2])
     kind: type[errors.OpError] | None = KINDS.get(getattr(error, "errno", None))
-    if kind is None and isinstance(error, NotImplementedError):
-        kind = errors.UnimplementedError
+    kind = kind or next((kind for raised, kind in _RAISED if isinstance(error, raised)), None)
     if kind is None and "Unrecognized filesystem" in text:
         text += " (what pyarrow.fs.FileSystem.from_uri knows: file, s3, gs, abfs, hdfs)"
         kind = errors.UnimplementedError

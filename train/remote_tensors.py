@@ -68,7 +68,7 @@ class RemoteTensors:
         return self._slices[name]
 
     def get_tensor(self, name: str) -> Array:
-        """The tensor, whose bytes are read now. Raises OSError when the file has become shorter."""
+        """The tensor, whose bytes are read now. Raises ValueError when the file has become shorter."""
         piece = self._slices[name]
         data = self._exactly(self._begin + piece.start, piece.end - piece.start)
         return np.frombuffer(data, as_dtype(self._types[piece.dtype]).np).reshape(piece.shape).copy()
@@ -77,7 +77,7 @@ class RemoteTensors:
         whole = self._whole
         data = self._file.read_at(offset, count) if whole is None else whole[offset : offset + count]
         if len(data) != count:
-            raise OSError(f"it has {len(data)} bytes at {offset} where there should be {count}")
+            raise ValueError(f"it has {len(data)} bytes at {offset} where there should be {count}")
         return data
 
 

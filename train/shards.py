@@ -115,11 +115,11 @@ def _delete_quietly(folder: str, names: Sequence[str]) -> None:
 
 
 def remove(prefix: str) -> None:
-    """Delete a checkpoint, whichever form it has, with its meta graph: first what makes it one. Raises an OpError."""
+    """Delete a checkpoint, whichever form it has: its meta graph, then what makes it one, then the rest. Raises an OpError."""
+    files.delete(add(prefix, ".meta"))
     if files.is_file(add(prefix, MANIFEST)):
         remove_manifest(prefix)
-    for suffix in (SUFFIX, ".meta"):
-        files.delete(add(prefix, suffix))
+    files.delete(add(prefix, SUFFIX))
 
 
 def remove_manifest(prefix: str) -> None:
