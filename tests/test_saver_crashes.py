@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,47 @@ def test_a_full_disk_leaves_the_last_checkpoint(prefix: str, tmp_path: Path) -> 
         assert not session.run(big).any()
         assert saver.save(session, prefix, 2) == f"{prefix}-2"
     assert names(tmp_path) == ["model-2"]
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """A file system of that size, mounted on the folder for the block."""
+    folder.mkdir()
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "weft-test", str(folder)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk of its own can be mounted: {getattr(error, 'stderr', None) or error}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+@pytest.mark.parametrize("free", [0, 32, 68])
+def test_no_space_left_leaves_the_last_checkpoint(free: int, sharded: bool, tmp_path: Path) -> None:
+    """So many KiB are left for a checkpoint of 64: too few for the values, or for the files after them."""
+    big = wf.Variable(np.zeros(1 << 13), name="v")
+    saver = train.Saver(sharded=sharded)
+    folder = tmp_path / "disk"
+    with started() as session, small_disk(folder, 1 << 20):
+        path = saver.save(session, f"{folder}/model", 1)
+        session.run(big.assign(np.ones(1 << 13)).op)
+        held = sorted(os.listdir(folder))
+        status = os.statvfs(folder)
+        (folder / "other").write_bytes(bytes(status.f_bavail * status.f_frsize - (free << 10)))
+        with pytest.raises(errors.ResourceExhaustedError, match=rf"Cannot write {folder}/.*: No space left on device"):
+            saver.save(session, f"{folder}/model", 2)
+        assert train.latest_checkpoint(str(folder)) == path
+        (folder / "other").unlink()
+        left = [name for name in os.listdir(folder) if name not in held]
+        assert not [name for name in left if name.startswith(".")]
+        assert free == 68 or left == []  # with more, the values are whole
+        saver.restore(session, path)
+        assert not session.run(big).any()
+        saver.save(session, f"{folder}/model", 2)
+        assert train.latest_checkpoint(str(folder)) == f"{folder}/model-2"
 
 
 def test_a_state_file_that_cannot_be_written_names_what_it_named(
