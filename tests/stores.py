@@ -16,7 +16,7 @@ class Killed(BaseException):
     """What ends a process in the midst of a save; whoever cleans up meets it again."""
 
 
-class Memory(FileSystemHandler):
+class Memory(FileSystemHandler):  # type: ignore[misc]
     """Files in memory. `disk`: they are seen while they are written, and moving one replaces another at once.
 
     Otherwise it is an object store: an object is seen when it was closed, and nothing is moved. Each byte written and each

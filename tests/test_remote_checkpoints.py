@@ -154,6 +154,7 @@ def test_a_meta_graph_is_read_from_there(folder: str) -> None:
         path = train.Saver().save(session, f"{folder}/model")
     with wf.Graph().as_default(), wf.Session() as session:
         saver = train.import_meta_graph(f"{path}.meta")
+        assert saver is not None
         saver.restore(session, path)
         assert session.run(wf.global_variables()) == [1.0]
         with pytest.raises(OSError, match=r"File test://here/runs/none\.meta does not exist"):

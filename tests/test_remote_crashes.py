@@ -78,6 +78,7 @@ def test_killed_at_every_point_of_a_save(kind: str, again: bool, training: Train
                 write()
             memory.fatal = None
             path = train.latest_checkpoint(uri)
+            assert path is not None
             reader = train.load_checkpoint(path)
             found = float(reader.get_tensor("v")[0])
             assert (reader.get_tensor("v") == reader.get_tensor("w")).all()
@@ -106,7 +107,9 @@ def test_what_a_killed_save_left_is_removed_by_the_next_process(
             with pytest.raises(Killed):
                 write()
             memory.fatal = None
-            saver.recover_last_checkpoints(train.get_checkpoint_state(uri).all_model_checkpoint_paths)
+            state = train.get_checkpoint_state(uri)
+            assert state is not None
+            saver.recover_last_checkpoints(state.all_model_checkpoint_paths)
             saver._swept.clear()
             with monkeypatch.context() as patched:  # the next process finds that this one is gone
                 patched.setattr(shards, "is_gone", lambda mark: True)
@@ -215,6 +218,7 @@ def test_two_savers_at_once_end_with_one_whole_state(kind: str, training: Traini
             first()
             memory.before = lambda *_: None
             path = train.latest_checkpoint(uri)
+            assert path is not None
             reader = train.load_checkpoint(path)
             assert (reader.get_tensor("v") == reader.get_tensor("w")).all()
             assert reader.get_tensor("w") in (1, 2)

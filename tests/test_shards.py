@@ -20,8 +20,9 @@ from weft.train.checkpoint import MANIFEST, CheckpointReader, sealed, write_chec
 from weft.train.shards import open_checkpoint, write_shards
 
 
-def shards_of(prefix: str) -> dict[str, list[str]]:
+def shards_of(prefix: str | None) -> dict[str, list[str]]:
     """The variables of each shard, by its number and count."""
+    assert prefix is not None
     places = json.loads(Path(prefix + MANIFEST).read_text())["weight_map"]
     found: dict[str, list[str]] = {}
     for name, shard in sorted(places.items()):

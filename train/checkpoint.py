@@ -47,7 +47,7 @@ _STORED_NAMES = {
 _TYPES = {stored: name for name, stored in _STORED_NAMES.items() if name not in ("complex128", "string")}
 
 #: What reading an index of another form raises.
-DAMAGE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+DAMAGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError)
 
 
 class Entry(NamedTuple):
