@@ -59,7 +59,8 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 def test_no_space_left_leaves_the_last_checkpoint(free: int, sharded: bool, tmp_path: Path) -> None:
     """So many KiB are left for a checkpoint of 64: too few for the values, or for the files after them."""
     big = wf.Variable(np.zeros(1 << 13), name="v")
-    saver = train.Saver(sharded=sharded)
+    wf.Variable(0, name="w")
+    saver = train.Saver(sharded=sharded, max_shard_bytes=100)
     folder = tmp_path / "disk"
     with started() as session, small_disk(folder, 1 << 20):
         path = saver.save(session, f"{folder}/model", 1)
@@ -163,7 +164,7 @@ def test_being_killed_while_saving_shards_leaves_the_last_checkpoint(
     """A shard is a file as any other; then come the manifest, the meta graph and the state."""
     dies(SHARDED_DIES, prefix, call, count)
     variables = [wf.Variable(np.full(1000, 9.0), name=name) for name in ("v", "w")]
-    saver = train.Saver(sharded=True, max_to_keep=1)
+    saver = train.Saver(sharded=True, max_to_keep=1, max_shard_bytes=8000)
     path = train.latest_checkpoint(str(tmp_path))
     assert path == f"{prefix}-{last}"
     with wf.Session() as session:

@@ -27,7 +27,7 @@ from .checkpoint import MANIFEST, SUFFIX, CheckpointReader, existing_file, write
 from .keeping import Keeper, Kept
 from .meta_graph_export import MetaGraphBytes
 from .places import add, local_path, shown, split
-from .shards import open_checkpoint, remove_manifest, sweep, write_shards
+from .shards import divided, open_checkpoint, remove_manifest, sweep, write_shards
 
 Array = np.ndarray[Any, Any]
 #: How many of a checkpoint's variables an error lists.
@@ -45,8 +45,9 @@ class Saver:
     makes the `checkpoint` file name paths relative to its folder, which can then be moved. `write_version` and `filename` are
     taken for compatibility.
 
-    A checkpoint is one file, `<prefix>.safetensors`; with `sharded`, and wherever its place is a URI, it is several: one or
-    more for the variables of each task, of `max_shard_bytes` at most, and a manifest, `<prefix>.safetensors.index.json`. Any
+    A checkpoint is one file, `<prefix>.safetensors`; at a URI, and with `sharded` where there is more than one shard, it is
+    several: with `sharded` one or more for the variables of each task, of `max_shard_bytes` at most, and a manifest,
+    `<prefix>.safetensors.index.json`. Any
     Saver restores each form, on any placement.
 
     Source: `tf.train.Saver`. Raises ValueError when there are no variables, for two of the same name or one with two
@@ -180,16 +181,17 @@ class Saver:
         return write
 
     def _write(self, prefix: str, values: Mapping[str, Array], state_name: str) -> None:
-        if not self._sharded and local_path(prefix) is not None:
+        folder, local = split(prefix)[0], local_path(prefix) is not None
+        if (self._sharded or not local) and folder not in self._swept:
+            sweep(folder, state_name)
+            self._swept.add(folder)
+        groups = self._groups(values)
+        if local and (not self._sharded or len(divided(groups, self._max_shard_bytes)) == 1):
             write_checkpoint(add(prefix, SUFFIX), values)
             if files.is_file(add(prefix, MANIFEST)):  # of a sharded one before, whose place this takes
                 remove_manifest(prefix)
-            return
-        folder = split(prefix)[0]
-        if folder not in self._swept:
-            sweep(folder, state_name)
-            self._swept.add(folder)
-        write_shards(prefix, self._groups(values), self._max_shard_bytes)
+        else:
+            write_shards(prefix, groups, self._max_shard_bytes)
 
     def _groups(self, values: Mapping[str, Array]) -> list[dict[str, Array]]:
         """With `sharded`, the variables of each task by themselves."""

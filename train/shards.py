@@ -44,7 +44,7 @@ def write_shards(prefix: str, groups: Sequence[Mapping[str, Array]], largest: in
     path = add(prefix, MANIFEST)
     folder, name = split(prefix)
     before = _named_shards(path)
-    pieces = [piece for group in groups for piece in _pieces(group, largest)]
+    pieces = divided(groups, largest)
     mark = new_mark()
     names = [f"{name}.{mark}-{i + 1:05d}-of-{len(pieces):05d}{SUFFIX}" for i in range(len(pieces))]
     variables: dict[str, Any] = {}
@@ -63,6 +63,11 @@ def write_shards(prefix: str, groups: Sequence[Mapping[str, Array]], largest: in
     _delete_quietly(folder, before)
     if files.is_file(add(prefix, SUFFIX)):
         files.delete(add(prefix, SUFFIX))
+
+
+def divided(groups: Sequence[Mapping[str, Array]], largest: int) -> list[dict[str, Array]]:
+    """The variables of each shard."""
+    return [piece for group in groups for piece in _pieces(group, largest)]
 
 
 def _pieces(group: Mapping[str, Array], largest: int) -> Iterator[dict[str, Array]]:
