@@ -172,7 +172,8 @@ def test_being_killed_while_saving_shards_leaves_the_last_checkpoint(
         assert [value.tolist() for value in session.run(variables)] == [[last - 1.0] * 1000] * 2
         saver.recover_last_checkpoints([f"{prefix}-1", f"{prefix}-2"])
         saver.save(session, prefix, 3)
-    kinds = sorted(name.split(".")[0] + os.path.splitext(name)[1] for name in os.listdir(tmp_path))
+    kinds = sorted({name.split(".")[0] + os.path.splitext(name)[1] for name in os.listdir(tmp_path)})
+    assert len(os.listdir(tmp_path)) == 5
     assert kinds == ["checkpoint", "model-3.json", "model-3.meta", "model-3.safetensors"]  # and nothing is left over
 
 
