@@ -42,9 +42,7 @@ def fuse_compiled(program: Program, part: Partition, backend: CompilingBackend) 
             segment = []
     items += _regrouped(program, segment, fits)
     needed = needed_outside(program, items) | set(part.fetches.values())
-    return replace(
-        part, items=[_region(program, item, needed) if isinstance(item, _Group) else item for item in items]
-    )
+    return replace(part, items=[_region(program, item, needed) if isinstance(item, _Group) else item for item in items])
 
 
 def _layouts(program: Program, position: int, backend: CompilingBackend) -> frozenset[int]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 #: The types of numbers that formulas know, by NumPy's name, and whether they are floats.
 KINDS = {"float32": True, "float64": True, "int32": False, "int64": False, "bool": False}
 

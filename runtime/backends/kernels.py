@@ -56,3 +56,7 @@ class CompilingBackend(Backend, Protocol):
     def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
         """How it can compile an operation on such values, if at all: see `layouts.layouts`."""
         ...
+
+    def note(self, plan: Any) -> list[str]:
+        """What of a plan it compiles, as lines for people."""
+        ...

@@ -1,6 +1,4 @@
-"""Layouts: in which ways the values of an elementwise operation can be gone through as rows, so that each input is whole,
-
-one row, one column or one number."""
+"""Layouts: how to go through values as rows so that each input is all of them, one row, one column or one number."""
 
 from __future__ import annotations
 
@@ -28,13 +26,11 @@ def place(dims: tuple[int, ...], given: Dims, split: int) -> str:
     """How an input lies in memory beside values of these dimensions: "full", "row", "column", "one", or "" for none of these."""
     if given is None or len(given) > len(dims):
         return ""
-    if given == dims:
-        return "full"
     given = (1,) * (len(dims) - len(given)) + given
-    if all(dim == 1 for dim in given):
-        return "full" if given == dims else "one"
     if given == dims:
         return "full"
+    if all(dim == 1 for dim in given):
+        return "one"
     if not split:
         return ""
     if all(dim == 1 for dim in given[:split]) and given[split:] == dims[split:]:

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
+from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.training import shares_memory
 from ...graph.parallel import for_blocks
 from ..fused import Fused
+from ..plan import Plan, Run
 from ..workspace import Workspace
 from .cpu import CPU
 from .formula_table import recorded, update_of
-from .formulas import KINDS, Recorder, Step, UnfitError
+from .formulas import KINDS, Recorder, Step
 from .functional import branching, looping
 from .kernels import Kernel
 from .layouts import layouts, place
@@ -66,6 +68,33 @@ class LlvmBackend:
             return frozenset()
         return layouts(dims, [spec.dims for spec in inputs])
 
+    def note(self, plan: Plan) -> list[str]:
+        runs = [run for run in plan.instructions if isinstance(run, Run)]
+        regions, updates = (
+            [code.written() for run in runs if isinstance(run.definition, Fused) is fused and (code := _code(run))]
+            for fused in (True, False)
+        )
+        if not regions and not updates:
+            return []
+        texts = {*regions, *updates}
+        took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
+        parts = [
+            f"{len(found)} {what}{'s' * (len(found) > 1)}" for found, what in ((regions, "region"), (updates, "update"))
+        ]
+        made = " and ".join(part for part in parts if part[0] != "0")
+        left = len(texts) - len(took)
+        lines = [f"  compile: machine code of {made}, in {len(texts)} function{'s' * (len(texts) > 1)}."]
+        if took:
+            lines.append(f"    compiling {len(took)} of them took {1000 * sum(took):.0f} ms")
+        return lines + ([f"    the first step compiles {left} of them"] if left else [])
+
+
+def _code(run: Run) -> Function | None:
+    """The function that an instruction is, if any."""
+    if isinstance(run.definition, Fused):
+        return region_code(run.definition, run.input_specs)
+    return update_code(run.definition, run.input_specs) if run.definition.access == "write" else None
+
 
 LLVM = LlvmBackend()
 
@@ -78,8 +107,8 @@ def _array(spec: Spec, written: bool = False) -> Array:
     return Array(spec.dtype.np.name, tuple([dim or 0 for dim in spec.dims or ()]), written)
 
 
-def _region(definition: Fused, inputs: tuple[Spec, ...]) -> Kernel | None:
-    """The kernel of a region, if all of it can be compiled."""
+def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
+    """The function that a region is, if all of it can be compiled."""
     if any(spec.dtype.np.name not in KINDS for spec in inputs):
         return None
     recorder = Recorder()
@@ -98,12 +127,19 @@ def _region(definition: Fused, inputs: tuple[Spec, ...]) -> Kernel | None:
     results = [values[len(inputs) + result].number for result in definition.results]
     outputs = [_array(definition.parts[result].spec, True) for result in definition.results]
     function = _function(recorder.steps, [_array(spec) for spec in inputs], outputs, results, dims, min(splits))
-    if function.scratch_bytes() > MOST_SCRATCH:
+    return function if function.scratch_bytes() <= MOST_SCRATCH else None
+
+
+def _region(definition: Fused, inputs: Sequence[Spec]) -> Kernel | None:
+    """The kernel of a region, if all of it can be compiled."""
+    code = region_code(definition, inputs)
+    if code is None:
         return None
+    function, single = code, len(code.results) == 1
 
     def compute(*arrays: Any) -> Any:
         found = definition.compute(*arrays)
-        return found if len(results) > 1 else (found,)
+        return (found,) if single else found
 
     def in_frame(workspace: Workspace) -> Callable[..., Any]:
         return _region_function(function, compute)
@@ -190,37 +226,37 @@ def _called(function: Function, arguments: str, first: str) -> list[str]:
 
 
 def _native(function: Function) -> Any:
-    return compiler().function(function.written())
+    return compiler().function(function.written(), function.is_single())
 
 
-def _update(definition: Any, inputs: tuple[Spec, ...]) -> Kernel | None:
-    """The kernel of an optimizer's update, for a variable of known shape."""
+def update_code(definition: Any, inputs: Sequence[Spec]) -> Function | None:
+    """The function that an optimizer's update is, for a variable of known shape."""
     known = update_of(definition)
-    if known is None or definition.shape is None or definition.dtype.np.name not in ("float32", "float64"):
-        return None
-    dims = tuple([dim or 0 for dim in definition.shape])
-    if None in definition.shape or not prod(dims):
+    if known is None or not shapes.is_full(definition.shape) or definition.dtype.np.name not in ("float32", "float64"):
         return None
     slots, grad, formula = known
-    if any(spec.dims != () for n, spec in enumerate(inputs) if n >= slots and n != grad) or inputs[grad].dims != dims:
+    dims, kind = definition.shape, definition.dtype.np.name
+    rates = [spec.dims for n, spec in enumerate(inputs) if n >= slots and n != grad]
+    if inputs[grad].dims != dims or set(rates) != {()} or not prod(dims):
         return None
-    kind = definition.dtype.np.name
     recorder = Recorder()
     values = [recorder.step("input", (), kind, n) for n in range(len(inputs))]
-    try:
-        results = [value.number for value in formula(*values)]
-    except UnfitError:
-        return None
+    results = [value.number for value in formula(*values)]
     arrays = [Array(kind, dims if n < slots or n == grad else (), n < slots) for n in range(len(inputs))]
-    function = _function(recorder.steps, arrays, arrays[:slots], results, dims, 0)
+    return _function(recorder.steps, arrays, arrays[:slots], results, dims, 0)
+
+
+def _update(definition: Any, inputs: Sequence[Spec]) -> Kernel | None:
+    """The kernel of an optimizer's update, if it can be compiled."""
+    function, known = update_code(definition, inputs), update_of(definition)
+    if function is None or known is None:
+        return None
+    slots, grad, _ = known
 
     def bind(state: Any) -> Callable[..., Any]:
         return _update_function(definition, state, function, slots, grad)
 
-    def alone(*arguments: Any) -> Any:
-        return definition.compute(*arguments)
-
-    return Kernel(alone, needs_state=True, bind=bind)
+    return Kernel(definition.compute, needs_state=True, bind=bind)
 
 
 def _update_function(definition: Any, state: Any, function: Function, slots: int, grad: int) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +20,9 @@ MOST_SCRATCH = 1 << 18
 
 
 class Form(NamedTuple):
-    """How values are gone through: as so many rows of so many elements (1 row where that does not matter), a number of
+    """How values are gone through: so many rows of so many elements. Where it does not matter what a row is, there is one.
 
-    rows, or of elements where there is one row, in a block. `release`: let other threads of Python run meanwhile.
+    `block`: how many rows a block has, or elements where there is one row. `release`: let other threads of Python run meanwhile.
     """
 
     rows: int
@@ -49,6 +48,8 @@ class Function:
     uniform: dict[int, str] = field(default_factory=dict)
     splats: dict[int, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    #: The text, once it is written.
+    done: str = ""
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.steps, self.places, self.results)
@@ -61,15 +62,25 @@ class Function:
 
     def scratch_bytes(self) -> int:
         """How much scratch memory a call takes."""
+        if self.is_single():
+            return 0
         return sum(self.stages.sizes) * self.piece() * (1 if self.form.rows == 1 else self.form.row)
+
+    def is_single(self) -> bool:
+        """Whether all values are single numbers."""
+        return self.form.rows * self.form.row == 1
 
     def written(self) -> str:
         """The text."""
+        self.done = self.done or self._written()
+        return self.done
+
+    def _written(self) -> str:
         text = self.text
         self.data = opening(text, [*self.inputs, *self.outputs])
         self._allocate()
         self._uniform()
-        if prod((self.form.rows, self.form.row)) == 1:
+        if self.is_single():
             _Single(self).write()
         else:
             self._blocks()
@@ -81,7 +92,7 @@ class Function:
         """Memory on the stack, asked for where the function begins."""
         text, count = self.text, self.piece() * (1 if self.form.rows == 1 else self.form.row)
         wanted = {"%arguments": "[2 x ptr]", "%lengths": "i64", "%strides": "[2 x i64]"}
-        if prod((self.form.rows, self.form.row)) > 1:
+        if not self.is_single():
             self.pieces = [text.name() for _ in self.stages.sizes]
             wanted |= {
                 name: f"[{size * count} x i8]" for name, size in zip(self.pieces, self.stages.sizes, strict=True)
@@ -99,7 +110,7 @@ class Function:
                 kinds = [self.steps[argument].kind for argument in step.arguments]
                 value = self.text.step(step, kinds, [self._scalar(a) for a in step.arguments], 1)
             self.uniform[number] = value
-            if prod((self.form.rows, self.form.row)) > 1:
+            if not self.is_single():
                 self.splats[number] = self.text.splat(value, step.kind, WIDTH)
 
     def _scalar(self, number: int) -> str:
@@ -197,9 +208,7 @@ class Function:
             start, _, second = place.partition(".")
             there = text.let(f"getelementptr i64, ptr {start}, i64 {second or 0}")
             text.put(f"store {kind} {value}, ptr {there}, align 8")
-        text.put(
-            f"call void {pointer(function)}(ptr %arguments, ptr %lengths, ptr %strides, ptr {pointer(extra)})"
-        )
+        text.put(f"call void {pointer(function)}(ptr %arguments, ptr %lengths, ptr %strides, ptr {pointer(extra)})")
 
 
 class _Body:
@@ -234,7 +243,7 @@ class _Body:
         whole = self.text.let(f"add i64 {self.base}, {at}")
         inside = self.text.let(f"add i64 {self.inside}, {at}")
         stores = stages.stores(self.stage)
-        own = [n for n in self._needed([number for number, _ in stores])]
+        own = self._needed([number for number, _ in stores])
         values: dict[int, str] = {}
         for number in own:  # all that is read is read before anything is written
             step = steps[number]

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from .formulas import Step
 from .llvm_steps import TYPES
 
-_UNIFORM = ("constant", "one")
-
 
 @dataclass(slots=True)
 class Stages:
@@ -37,12 +35,15 @@ class Stages:
 
     def __post_init__(self) -> None:
         for number, step in enumerate(self.steps):
-            if step.name == "constant" or (step.name == "input" and self.places[step.extra] == "one"):
-                self.uniform.add(number)
-            elif step.name not in ("input", "call") and self.uniform.issuperset(step.arguments):
+            if self._is_uniform(step):
                 self.uniform.add(number)
             self.stage.append(self._stage(step))
         self._place()
+
+    def _is_uniform(self, step: Step) -> bool:
+        if step.name in ("constant", "input"):
+            return step.name == "constant" or self.places[step.extra] == "one"
+        return step.name != "call" and self.uniform.issuperset(step.arguments)
 
     def _stage(self, step: Step) -> int:
         if step.name == "call":
@@ -112,5 +113,7 @@ class Stages:
             for at, step in enumerate(self.steps)
             if any(self.steps[a].name == "input" and self.steps[a].extra == number for a in step.arguments)
         ]
-        stored = [self.stage[n] for n in self.results if self.steps[n].name == "input" and self.steps[n].extra == number]
+        stored = [
+            self.stage[n] for n in self.results if self.steps[n].name == "input" and self.steps[n].extra == number
+        ]
         return max([-1, *takers, *stored])
