@@ -16,8 +16,10 @@ from .program import Program, Ref
 from .region_order import in_order, needed_outside
 from .regions import region_of
 
-#: Fewer operations run as well by themselves.
+#: Fewer operations run as well by themselves, but for one with an input that is a row or a column, on so many elements:
+#: NumPy goes through these row by row, or through a buffer.
 FEWEST = 2
+ALONE = 1 << 12
 #: A function gets no longer than that, for compilers take their time.
 LONGEST = 60
 #: Big values that are made after a region's first operation could have run, and that it waits for, are at most so many:
@@ -106,8 +108,13 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, frozens
                 after.add(position)
             if any(spec.dims == group.dims and (shapes.count(spec.dims) or 0) >= BIG for spec in node.specs):
                 group.news.add(position)
-    kept = {each: group for each, group in groups.items() if len(group.members) >= FEWEST}
+    kept = {each: group for each, group in groups.items() if _is_worth_it(group)}
     return in_order(program, segment, kept)
+
+
+def _is_worth_it(group: _Group) -> bool:
+    broadcast = 0 not in group.layouts and (shapes.count(group.dims) or 0) >= ALONE
+    return len(group.members) >= (1 if broadcast else FEWEST)
 
 
 def _region(program: Program, group: _Group, needed: set[Ref]) -> Region:

@@ -188,6 +188,15 @@ def test_branches_and_loops_are_compiled_inside() -> None:
         same(one, other)
 
 
+def test_one_operation_alone_is_compiled_where_numpy_would_go_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    x, column = wf.placeholder(wf.float32, (128, 64)), wf.placeholder(wf.float32, (128, 1))
+    with wf.Session(config=LLVM) as session:
+        assert len(compiled(session, x / column)) == 1
+        assert compiled(session, x / wf.constant(3.0)) == compiled(session, x[:4] / column[:4]) == []
+        assert len(compiled(session, wf.tanh(x / wf.constant(3.0)))) == 1
+
+
 def test_chains_of_single_numbers_are_one_function() -> None:
     x = v = wf.placeholder(wf.float32, [])
     for _ in range(50):

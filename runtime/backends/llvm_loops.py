@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from .llvm_steps import TYPES, WIDTH, Text, constant
 #: How many elements, about, go through all stages at a time, and how much scratch memory there may be, on the stack.
 PIECE = 512
 MOST_SCRATCH = 1 << 18
+#: One text is written at a time: steps of several threads may want the same one.
+_WRITING = threading.Lock()
 
 
 class Form(NamedTuple):
@@ -72,7 +75,8 @@ class Function:
 
     def written(self) -> str:
         """The text."""
-        self.done = self.done or self._written()
+        with _WRITING:
+            self.done = self.done or self._written()
         return self.done
 
     def _written(self) -> str:
