@@ -32,4 +32,18 @@ def test_the_benchmark_of_servers_measures_what_it_is_asked(tmp_path: Path) -> N
     said = run("benchmarks/cluster.py", "--only", "1 MB", "--rounds=1", "--seconds=0.1", "--json", home=tmp_path)
     rows = json.loads(said)
     assert [row["workload"] for row in rows] == ["hop 1 MB", "training step 1 MB"]
+    assert [row["copy"] for row in rows] == [None, None]
     assert all(0 < row["weft"]["least"] <= row["weft"]["median"] <= row["weft"]["most"] for row in rows)
+
+
+def test_the_control_plane_is_measured_by_the_number_of_tasks(tmp_path: Path) -> None:
+    rows = json.loads(run("benchmarks/control_plane.py", "--tasks=2,30", "--seconds=0.1", "--json", home=tmp_path))
+    assert [row["tasks"] for row in rows] == [2, 30]
+    assert all(min(row[what] for what in ("open", "load", "step", "processor")) > 0 for row in rows)
+
+
+def test_flight_does_the_same_work_beside(tmp_path: Path) -> None:
+    arguments = ["--peers=flight", "--only=hop 4 KB,training step 1 MB", "--rounds=1", "--seconds=0.1", "--json"]
+    rows = json.loads(run("benchmarks/cluster.py", *arguments, home=tmp_path))
+    assert [row["workload"] for row in rows] == ["hop 4 KB", "training step 1 MB"]
+    assert all(row["flight"]["median"] > 0 for row in rows)

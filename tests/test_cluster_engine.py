@@ -1,5 +1,7 @@
 """The engine of a cluster session and the tasks it speaks to, in one process: without Ray, and against tasks that misbehave."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -316,6 +318,40 @@ def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more
             errors.AbortedError, match=rf"Task {A} on host \(process 7\) has ended this session: it was"
         ):
             loading()
+
+
+def test_an_idle_session_hears_at_once_that_a_task_is_gone() -> None:
+    with workers(A, B) as made, session(made) as engine:
+        engine.run(engine.load(HOP), [X], 5)
+        made[1].close()
+        deadline = time.monotonic() + 1
+        while not engine._lost:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert set(engine._lost) == {B}
+
+
+def test_ctrl_c_ends_a_step_and_harms_nothing_else() -> None:
+    with workers(A, B) as made, session(made) as engine:
+        hop, lonely = engine.load(HOP), engine.load(StepPlan(HOP.plans[1:], 1))
+        for _ in range(3):
+            timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with pytest.raises(KeyboardInterrupt):
+                engine.run(lonely, [], 10)
+            timer.join()
+            np.testing.assert_array_equal(engine.run(hop, [X], 5)[0], X)
+
+
+def test_threads_may_run_steps_of_one_session_at_once() -> None:
+    def run(number: int) -> None:
+        for step in range(50):
+            np.testing.assert_array_equal(engine.run(hop, [X + number + step], 10)[0], X + number + step)
+
+    with workers(A, B) as made, session(made) as engine:
+        hop = engine.load(HOP)
+        for runs in [in_background(run, 100 * number) for number in range(4)]:
+            runs()
 
 
 def test_what_goes_to_several_tasks_is_copied_once() -> None:
