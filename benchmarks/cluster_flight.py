@@ -41,7 +41,7 @@ class Task(flight.FlightServerBase):  # type: ignore[misc]
 
     def __init__(self, ps: str) -> None:
         super().__init__("grpc://127.0.0.1:0")
-        self.ps = flight.connect(ps) if ps else None
+        self.ps: Any = flight.connect(ps) if ps else None
         self.values = {} if ps else {size: np.ones(size // 4, np.float32) for size in (HOPS | STEPS).values()}
         self.gradients: list[Any] = []
 

@@ -71,7 +71,8 @@ def measured(address: str, count: int, seconds: float) -> dict[str, Any]:
         plans = tuple(Plan(f"{name}/device:CPU:0", (), 0) for name in names)
         handle = engine.load(StepPlan(plans, 0))
         loaded = time.perf_counter()
-        times, processor = [], time.process_time()
+        times: list[float] = []
+        processor = time.process_time()
         while len(times) < 5 or time.perf_counter() < loaded + seconds:
             before = time.perf_counter()
             engine.run(handle, [], None)
