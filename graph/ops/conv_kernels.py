@@ -308,7 +308,9 @@ def _phases(rows: Axis, begin: int, end: int) -> list[tuple[int, int, list[tuple
         parts.sort(key=lambda part: part[1] - part[2])
         low = min(start for *_, start in parts)
         high = max(start + max(0, (last - first - 1) * rows.stride + 1) for _, first, last, start in parts)
-        met = [(number, first - begin, last - begin, (start - low) // rows.stride) for number, first, last, start in parts]
+        met = [
+            (number, first - begin, last - begin, (start - low) // rows.stride) for number, first, last, start in parts
+        ]
         groups.append((low, high if parts[0][2] > parts[0][1] else low, met))
     return sorted(groups, key=lambda group: group[2][0][1] - group[2][0][2])
 
