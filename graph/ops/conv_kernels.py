@@ -6,7 +6,7 @@ however many threads there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -40,8 +40,15 @@ def wide(array: Any) -> Array:
     return np.asarray(array, np.float32) if array.dtype.itemsize == 2 else np.asarray(array)
 
 
-def forward(x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
-    """Images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O]."""
+def forward(
+    x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None,
+    finish: Callable[[Array, Array], object] = np.positive, after: Callable[[slice], object] | None = None,
+) -> Array:  # fmt: skip
+    """Images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O].
+
+    `finish`: what is done to each of the results, from one array into another, which may be the same. `after` is called
+    for some of the images at a time when these are made, in whichever thread made them.
+    """
     outputs = w.shape[3]
     result = np.empty((x.shape[0], rows.out, cols.out, outputs), x.dtype) if out is None else out
     windows = _Windows(x, rows, cols, outputs)
@@ -69,11 +76,18 @@ def forward(x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None
                     multiply(given, filters[part][start:end], some)
                 begun = True
         if turned:
-            np.copyto(target.transpose(1, 0, 2, 3), total.reshape(_turned_shape(target)))
+            finish(total.reshape(_turned_shape(target)), target.transpose(1, 0, 2, 3))
+        elif finish is not np.positive:
+            finish(target, target)
+        if after is not None and whole:
+            after(images)
 
+    whole = all(lines == slice(0, rows.out) for _, lines in blocks)
     if not w.size:
         result.fill(0)
     for_blocks(run, len(blocks) if result.size and w.size else 0)
+    if after is not None and not whole:
+        for_blocks(lambda index, thread: after(slice(index, index + 1)), len(result))
     return result
 
 

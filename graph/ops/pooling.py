@@ -29,7 +29,7 @@ from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, 
 Part = tuple[slice, slice, slice]
 
 #: About how many elements of the images are worked on at a time, in one thread: what stays in the cache meanwhile.
-BLOCK_SIZE = 1 << 17
+BLOCK_SIZE = 1 << 18
 
 _BOOL = np.dtype(np.bool_)
 
@@ -106,14 +106,19 @@ class MaxPool(Pooling):
     def compute(self, x: Any, out: Any = None) -> Any:
         rows, cols = self.axes(x.shape)
         result = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), x.dtype) if out is None else out
-        lowest = np.array(-np.inf).astype(x.dtype) if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
+        pool = self.into(rows, cols, x.dtype)
+        _for_images(lambda images: pool(x[images], result[images]), x)
+        return result
+
+    def into(self, rows: Axis, cols: Axis, dtype: Any) -> Callable[[Any, Any], None]:
+        """The function of images and where their maxima go, for windows that lie so."""
+        lowest = np.array(-np.inf).astype(dtype) if dtype.kind not in "iu" else np.iinfo(dtype).min
         offsets = self.offsets(rows, cols)
         whole = len(offsets) > 1 and all(
             place == (slice(None), slice(0, rows.out), slice(0, cols.out)) for place, _ in offsets[:2]
         )
 
-        def run(images: slice) -> None:
-            source, target = x[images], result[images]
+        def run(source: Any, target: Any) -> None:
             if whole:
                 np.maximum(source[offsets[0][1]], source[offsets[1][1]], out=target)
             else:
@@ -121,8 +126,7 @@ class MaxPool(Pooling):
             for place, inside in offsets[2 * whole :]:
                 np.maximum(target[place], source[inside], out=target[place])
 
-        _for_images(run, x)
-        return result
+        return run
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [MaxPoolGrad(self.ksize, self.strides, self.padding)(operation.inputs[0], operation.outputs[0], dy)]
