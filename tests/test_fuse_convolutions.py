@@ -58,9 +58,8 @@ def net(x: Any, w: Any, b: Any, form: dict[str, Any]) -> tuple[Any, list[Any]]:
     """A convolution and what a draw says comes after it; the result, and what else is looked at."""
     strides = [1, form["stride"], form["stride"], 1]
     h = wf.nn.conv2d(x, w, strides, form["padding"], dilations=[1, form["dilation"], form["dilation"], 1])
-    h = {"add": lambda: h + b, "turned": lambda: b + h, "bias": lambda: wf.nn.bias_add(h, b), "": lambda: h}[
-        form["bias"]
-    ]()
+    if form["bias"]:
+        h = wf.nn.bias_add(h, b) if form["bias"] == "bias" else h + b if form["bias"] == "add" else b + h
     for name in form["before"]:
         h = getattr(wf.nn if name.startswith("relu") else wf, name)(h)
     whole = h

@@ -40,7 +40,8 @@ class _Region:
         #: The part that adds a bias, and which of the inputs that is.
         self.bias: tuple[Part, int] | None = None
         self.steps: list[tuple[str, Step]] = []
-        self.whole, self.pooled = self.parts[0].spec, None
+        self.whole = self.parts[0].spec
+        self.pooled: Spec | None = None
         for at, part in enumerate(self.parts[1:], 1):
             others = [number for number in part.inputs if number != inputs + at - 1]
             if len(others) == len(part.inputs) or len(others) > (at == 1) or max(others, default=-1) >= inputs:
