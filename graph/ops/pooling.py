@@ -54,10 +54,6 @@ class Pooling(Op):
         """How the windows lie in a run. Raises InvalidArgumentError where none fits."""
         return Layout(self.strides, self.padding).axes(dims, self.ksize[1:3])
 
-    def offsets(self, rows: Axis, cols: Axis) -> tuple[tuple[Part, Part], ...]:
-        """For each place in the window, in the order of rows: the outputs that find input there, and these inputs."""
-        return _offsets(rows, cols)
-
     def maxima(self, x: Any, y: Any) -> tuple[Axis, Axis]:
         """How the windows lie in a run with the images and their maxima. Raises InvalidArgumentError for other sizes."""
         rows, cols = self.axes(x.shape)
@@ -82,6 +78,7 @@ class Pooling(Op):
 
 @lru_cache(maxsize=256)
 def _offsets(rows: Axis, cols: Axis) -> tuple[tuple[Part, Part], ...]:
+    """For each place in the window, in the order of rows: the outputs that find input there, and these inputs."""
     found = []
     for i in range(rows.kernel):
         for j in range(cols.kernel):
@@ -113,7 +110,7 @@ class MaxPool(Pooling):
     def into(self, rows: Axis, cols: Axis, dtype: Any) -> Callable[[Any, Any], None]:
         """The function of images and where their maxima go, for windows that lie so."""
         lowest = np.array(-np.inf).astype(dtype) if dtype.kind not in "iu" else np.iinfo(dtype).min
-        offsets = self.offsets(rows, cols)
+        offsets = _offsets(rows, cols)
         whole = len(offsets) > 1 and all(
             place == (slice(None), slice(0, rows.out), slice(0, cols.out)) for place, _ in offsets[:2]
         )
@@ -146,7 +143,7 @@ class MaxPoolGrad(Pooling):
         dx = np.empty(x.shape, dy.dtype) if out is None else out
         apart = all(axis.stride >= axis.kernel for axis in axes)
         tiled = apart and all(axis.stride == axis.kernel and axis.out * axis.kernel >= axis.size for axis in axes)
-        bits, offsets = np.dtype(f"i{dy.dtype.itemsize}"), self.offsets(*axes)
+        bits, offsets = np.dtype(f"i{dy.dtype.itemsize}"), _offsets(*axes)
 
         def run(images: slice) -> None:
             given, found = dy[images], dx[images]
@@ -179,7 +176,7 @@ class MaxPoolGradGrad(Pooling):
         check_run("MaxPoolGradGrad: the elements", elements.shape, x.shape)
         axes = self.maxima(x, y)
         picked = np.zeros(y.shape, elements.dtype)
-        for out, inside, here in self.firsts(x, y, self.offsets(*axes)):
+        for out, inside, here in self.firsts(x, y, _offsets(*axes)):
             picked[out] += keep(here, elements[inside])
         return picked
 
@@ -203,7 +200,7 @@ class AvgPool(Pooling):
         source = wide(x)
         total = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), source.dtype) if out is None else out
         counts = _counts(rows, cols, total.dtype)
-        offsets = self.offsets(rows, cols)
+        offsets = _offsets(rows, cols)
 
         def run(images: slice) -> None:
             summed = total[images]
@@ -235,7 +232,7 @@ class AvgPoolGrad(Pooling):
         source = wide(dy)
         counts = _counts(rows, cols, source.dtype)
         dx = np.empty(dims, source.dtype) if out is None else out
-        offsets = self.offsets(rows, cols)
+        offsets = _offsets(rows, cols)
 
         def run(images: slice) -> None:
             BLOCK.clear()
