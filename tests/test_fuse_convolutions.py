@@ -65,6 +65,7 @@ def net(x: Any, w: Any, b: Any, form: dict[str, Any]) -> tuple[Any, list[Any]]:
     whole = h
     if form["pool"]:
         size, step, padding = form["pool"]
+        padding = padding if min(int(h.shape[1]), int(h.shape[2])) >= size else "SAME"
         h = wf.nn.max_pool(h, [1, size, size, 1], [1, step, step, 1], padding)
     for name in form["later"]:
         h = getattr(wf.nn if name.startswith("relu") else wf, name)(h)
