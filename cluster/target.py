@@ -7,8 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
@@ -31,8 +31,25 @@ HEARTBEAT_VARIABLE = "WEFT_HEARTBEAT_TIMEOUT"
 #: How long the threads of what was closed are waited for at the end of the process.
 _END_SECONDS = 2.0
 
-#: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
-ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
+
+class Started(Protocol):
+    """A cluster that this process has started itself."""
+
+    def engine(self, config: Any) -> ClusterEngine:
+        """An engine for a new session."""
+        ...
+
+    def recover(self) -> int:
+        """Start anew what has died of its tasks."""
+        ...
+
+    def reset(self, containers: list[str]) -> None:
+        """Forget what is in containers, and end all sessions."""
+        ...
+
+
+#: By the name in their target.
+ENGINES: dict[str, Started] = {}
 #: The engines that sessions of this process have got here.
 _made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
 
@@ -47,7 +64,7 @@ def engine(target: str, config: Any) -> ClusterEngine:
     """
     name = target.partition("://")[2]
     if name in ENGINES:
-        return ENGINES[name](config)
+        return ENGINES[name].engine(config)
     since, patience = time.monotonic(), _patience(config)
     address = address_of(target)
     secret = cluster_secret([address])
@@ -63,9 +80,10 @@ def engine(target: str, config: Any) -> ClusterEngine:
 
 def reset(target: str, containers: Sequence[str], config: Any) -> None:
     """Forget the variables of containers on every task of the target's cluster; see `Session.reset`. Raises OpError."""
-    if target.partition("://")[2] in ENGINES:
-        text = f"{target} cannot be reset: close the cluster and start it anew"
-        raise errors.UnimplementedError(None, None, text)
+    started = ENGINES.get(target.partition("://")[2])
+    if started is not None:
+        started.reset([str(container) for container in containers])
+        return
     address = address_of(target)
     secret = cluster_secret([address])
     filters = config.device_filters if config is not None else ()
@@ -74,6 +92,13 @@ def reset(target: str, containers: Sequence[str], config: Any) -> None:
     for info in infos.values():
         connection, _ = greet(info.address_from(Location.here()), secret, info.name, "Session.reset", said)
         connection.close()
+
+
+def recover(target: str) -> None:
+    """Start anew what has died of a cluster that this process has started; others mend themselves. Raises OpError."""
+    started = ENGINES.get(target.partition("://")[2])
+    if started is not None:
+        started.recover()
 
 
 def address_of(target: str) -> str:

@@ -33,7 +33,7 @@ class Worker:
     """One task of a cluster, in this process. `addresses` says where it listens, by transport.
 
     `jobs`: the cluster it belongs to, for those who ask; `others`: the names of its other tasks. Who connects says in a
-    HELLO what it is: a session ({"role": "session", "client", "threads", "peers": where to reach the other tasks}), another
+    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "peers": where the other tasks are}), another
     task that sends for a session ({"role": "peer", "client"}), somebody who asks who this is ({"role": "ask", "task",
     "serves"}), the program of another task that will use this one ({"role": "program", "task"}), or one who wants
     the variables forgotten ({"role": "reset", "containers"}).
@@ -54,6 +54,8 @@ class Worker:
         self.state = State()
         self.visitors = Visitors(others)
         self.ended = threading.Event()
+        #: Sessions of another one are refused.
+        self.epoch = 0
         self._secret = secret
         self._clients: dict[str, Client] = {}
         self._ending: set[Client] = set()  #: sessions that have ended, and may still run something
@@ -98,6 +100,17 @@ class Worker:
             client.end(failure)
         self.state.reset(containers)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """End all sessions, forget queues and what else they shared but the variables, and let in sessions of this epoch."""
+        self.epoch = epoch
+        failure = Failure(errors.ABORTED, f"epoch {epoch} of the cluster has begun, which ends its sessions")
+        sessions = self._sessions()
+        for client in sessions:
+            client.end(failure)
+        for client in sessions:
+            client.wait(_ENDING_SECONDS)
+        self.state.forget_shared()
+
     def _sessions(self) -> list[Client]:
         with self._lock:
             return list(self._clients.values())
@@ -129,7 +142,12 @@ class Worker:
 
     def _serve_role(self, connection: Connection, said: Any) -> None:
         match said:
-            case {"role": "session", "client": str(name), "threads": int(threads), "peers": peers} if is_texts(peers):
+            case {
+                "role": "session", "client": str(name), "threads": int(threads), "epoch": int(epoch), "peers": peers
+            } if is_texts(peers):  # fmt: skip
+                if epoch != self.epoch:
+                    text = f"a session of epoch {epoch} came to a task of epoch {self.epoch}"
+                    raise errors.AbortedError(None, None, text)
                 limit_kernel_threads(threads)
                 with self.visitors.session():
                     self._serve_session(connection, name, peers)

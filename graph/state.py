@@ -120,6 +120,11 @@ class State:
                 for key in [key for key in table if key[0] in (containers or ("",))]:
                     del table[key]
 
+    def forget_shared(self) -> None:
+        """Forget all shared queues and accumulators, whose sessions have ended; variables stay."""
+        with self._lock:
+            self.shared.clear()
+
     def resource(
         self, kind: type[_Resource], container: str, shared_name: str, name: str, make: Callable[[str], _Resource]
     ) -> _Resource:

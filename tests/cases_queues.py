@@ -133,7 +133,9 @@ def _tokens(build: Callable[[Tensor, Tensor], Any]) -> Callable[..., Any]:
 
     def built(step: Tensor) -> Any:
         handle = sync.SyncTokens()()
-        return after(sync.SyncTokensBegin().node(handle, constant(2, int64), constant(7, int64)), lambda: build(handle, step))
+        return after(
+            sync.SyncTokensBegin().node(handle, constant(2, int64), constant(7, int64)), lambda: build(handle, step)
+        )
 
     return built
 
@@ -160,7 +162,13 @@ def _synced(first: Tensor, second: Tensor) -> Any:
     """The mean of two workers' gradients; the second brings two, of which the first was before it was started again."""
     handle = accumulators.ResourceConditionalAccumulator(float64, (3, 2))()
     begin = sync.AccumulatorBeginEpoch().node(handle, constant(2, int64), constant(7, int64))
-    given = [(MEMBER, first), ([2, 7, 12, 1], first), ([2, 7, 12, 2], second), ([2, 6, 15, 1], first), ([1, 7, 15, 1], first)]
+    given = [
+        (MEMBER, first),
+        ([2, 7, 12, 1], first),
+        ([2, 7, 12, 2], second),
+        ([2, 6, 15, 1], first),
+        ([1, 7, 15, 1], first),
+    ]
     done = begin
     for member, value in given:
         with handle.graph.control_dependencies([done]):

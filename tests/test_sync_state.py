@@ -181,6 +181,7 @@ def test_who_waits_says_for_what() -> None:
     assert waiting.describe().startswith("for a chief to begin (in SyncTokens 'tokens') for 0.")
     tokens.begin(4, 9, Session())
     assert waiting.wait()[1] == 9
-    assert "for a token of the step after 4 (in SyncTokens 'tokens' the newest is of step 4)" in tokens.take(
-        member(4, 9)
-    ).describe()
+    assert (
+        "for a token of the step after 4 (in SyncTokens 'tokens' the newest is of step 4)"
+        in tokens.take(member(4, 9)).describe()
+    )

@@ -129,7 +129,9 @@ class SyncReplicasOptimizer(Optimizer):
             step = self._global_step.read_value()
         member = new_member(step, epoch, self._queue.counted)
         return group(
-            self._member.assign(member, read_value=False), local_step.assign(step, read_value=False), name="SetLocalStep"
+            self._member.assign(member, read_value=False),
+            local_step.assign(step, read_value=False),
+            name="SetLocalStep",
         )
 
     def _make_chief_init(self, graph: Graph, synced: list[tuple[SyncedGradients, str]], local_step: Variable) -> None:
@@ -200,8 +202,8 @@ class SyncReplicasOptimizer(Optimizer):
     def get_init_tokens_op(self, num_tokens: int = -1) -> Operation:
         """What the chief runs once, at the beginning: it hands out `num_tokens` (-1: as many as gradients are aggregated).
 
-        Where there are fewer workers than gradients, each has to begin several times; else it begins without one. Raises ValueError for fewer than
-        that takes, and before `apply_gradients`.
+        Where there are fewer workers than gradients, each has to begin several times; else it begins without one. Raises
+        ValueError for fewer than that takes, and before `apply_gradients`.
         """
         if not self._gradients_applied:
             raise ValueError("get_init_tokens_op() should be called after apply_gradients().")

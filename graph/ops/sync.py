@@ -35,7 +35,9 @@ class WorkerNumbers(Op):
 
     def compute(self, state: Any) -> Any:
         known = hashlib.blake2b(f"{state.session.place} {state.name}".encode(), digest_size=8).digest()
-        return np.array([int.from_bytes(known, "little") >> 2 | 1, int.from_bytes(os.urandom(8), "little") >> 2 | 1], np.int64)
+        return np.array(
+            [int.from_bytes(known, "little") >> 2 | 1, int.from_bytes(os.urandom(8), "little") >> 2 | 1], np.int64
+        )
 
 
 @op
@@ -56,7 +58,9 @@ class SyncTokens(Op):
         found = state.session.resource(Tokens, *place, lambda name: Tokens(name, self.counted))
         if found.counted != self.counted:
             wanted, has = ("one a gradient" if each else "one a worker" for each in (self.counted, found.counted))
-            text = f"Shared tokens '{found.name}' are {has}, asked for was {wanted}: the programs differ in their replicas"
+            text = (
+                f"Shared tokens '{found.name}' are {has}, asked for was {wanted}: the programs differ in their replicas"
+            )
             raise errors.InvalidArgumentError(None, None, text)
         return found
 
