@@ -42,8 +42,7 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations go that request nothing; `epoch`: of the cluster. Raises OpError when a task
-    cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
     """
 
     local = False

@@ -92,14 +92,18 @@ class Members:
         with self._lock:
             self._whole = None
             self._follow(self._state.handle(Wanted(time.monotonic())))
-        while self._whole is None:
+        while (end := self._end()) is None:
             if closing.is_set():
                 raise errors.CancelledError(None, None, "The cluster was closed while its tasks were started anew")
             self._advance()
-        if isinstance(self._whole, GiveUp):
-            text = f"Task {self._whole.task} is gone, and is not started again: {self._whole.what}"
+        if isinstance(end, GiveUp):
+            text = f"Task {end.task} is gone, and is not started again: {end.what}"
             raise errors.UnavailableError(None, None, text)
-        return self._whole.epoch
+        return end.epoch
+
+    def _end(self) -> Whole | GiveUp | None:
+        with self._lock:
+            return self._whole
 
     def _advance(self) -> None:
         """Wait for what comes next: an answer, or the time of the next attempt."""

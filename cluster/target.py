@@ -15,11 +15,11 @@ from ..graph.devices import DeviceSpec
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
 from .links import greet
-from .roll_call import RollCall
+from .roll_call import RollCall, ask
 from .secret import cluster_secret, same_place
 from .task_info import TaskInfo, addresses_from
 from .transport import Location
-from .visits import visit
+from .visits import idle, visit
 
 SCHEME = "weft"
 #: Seconds that the tasks of a cluster may take to come up before a session on them gives up.
@@ -28,6 +28,8 @@ PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
 #: How long a task may be silent while a step waits for it.
 HEARTBEAT_VARIABLE = "WEFT_HEARTBEAT_TIMEOUT"
 
+#: How long a task that answers may take to do so.
+_ASK_SECONDS = 2.0
 #: How long the threads of what was closed are waited for at the end of the process.
 _END_SECONDS = 2.0
 
@@ -99,6 +101,30 @@ def recover(target: str) -> None:
     started = ENGINES.get(target.partition("://")[2])
     if started is not None:
         started.recover()
+
+
+def finished(target: str) -> bool:
+    """Whether the job of a cluster of servers is over, for a program that waits for others to make its session ready.
+
+    It is when some program has ended as it should, and all others have too or wait themselves. One that is lost may come again.
+    """
+    if target.partition("://")[2] in ENGINES:
+        return False
+    address = address_of(target)
+    secret, here = cluster_secret([address]), Location.here().process
+    try:
+        home = ask(address, secret, address, _ASK_SECONDS)
+        infos = {home.name: home}
+        left = set(home.left)
+        for task, where in tasks_of(home.jobs).items():
+            if task not in left | infos.keys():
+                infos[task] = ask(where, secret, task, _ASK_SECONDS)
+                left.update(infos[task].left)
+    except errors.OpError:
+        return False
+    idle(infos.values(), waits=True)
+    others = [info for info in infos.values() if info.location.process != here]
+    return bool(left) and all(info.serves or info.name in left for info in others)
 
 
 def address_of(target: str) -> str:

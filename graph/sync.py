@@ -28,7 +28,8 @@ class TokenQueue:
 
     def new_epoch(self) -> Tensor:
         """A number that no other epoch has."""
-        return ops.WorkerNumbers()(name="NewEpoch")[1]
+        number: Tensor = ops.WorkerNumbers()(name="NewEpoch")[1]
+        return number
 
     def begin(self, step: Tensor, number: Tensor) -> Operation:
         """Begin an epoch at a step."""

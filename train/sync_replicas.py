@@ -112,7 +112,7 @@ class SyncReplicasOptimizer(Optimizer):
     def _make_local_step(self, graph: Graph) -> Variable:
         """The step that this worker's gradients are for, and what else they are told by, on the worker."""
         step = self._global_step
-        local = {"trainable": False, "collections": [GraphKeys.LOCAL_VARIABLES]}
+        local: dict[str, Any] = {"trainable": False, "collections": [GraphKeys.LOCAL_VARIABLES]}
         with graph.colocate_with(no_op()):
             local_step = Variable(0, dtype=step.dtype, name="sync_rep_local_step", **local)
             self._member = Variable([0] * 4, dtype=int64, name="sync_rep_member", **local)
