@@ -92,16 +92,16 @@ class Members:
         with self._lock:
             self._whole = None
             self._follow(self._state.handle(Wanted(time.monotonic())))
-        while (end := self._end()) is None:
+        while (outcome := self._outcome()) is None:
             if closing.is_set():
                 raise errors.CancelledError(None, None, "The cluster was closed while its tasks were started anew")
             self._advance()
-        if isinstance(end, GiveUp):
-            text = f"Task {end.task} is gone, and is not started again: {end.what}"
+        if isinstance(outcome, GiveUp):
+            text = f"Task {outcome.task} is gone, and is not started again: {outcome.what}"
             raise errors.UnavailableError(None, None, text)
-        return end.epoch
+        return outcome.epoch
 
-    def _end(self) -> Whole | GiveUp | None:
+    def _outcome(self) -> Whole | GiveUp | None:
         with self._lock:
             return self._whole
 

@@ -102,6 +102,7 @@ def test_workers_whose_chief_has_finished_end() -> None:
         ps.kill()
         start(SERVE.format(grace=60), cluster, "ps").says("up")
         for worker in late:
+            assert worker.process.stdin is not None
             worker.process.stdin.write("\n")
             worker.process.stdin.flush()
         for worker in late:
