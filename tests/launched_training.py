@@ -1,6 +1,7 @@
 """A program for `weft launch` that saves each step, and whose tasks are killed in the middle.
 
 `--kill=ps0:6:5,worker1:9:0`: the ps 5 milliseconds after step 6 was begun, and a worker at once when step 9 is.
+`--hold=3` waits at step 3, once the file `held` is there, for a file `go`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ def train(target: str, cluster: wf.train.ClusterSpec, index: int, flags: Any) ->
     def one_step(step_context: Any) -> None:
         taken = int(step_context.session.run(step))
         kill_if_due(flags.kill, taken)
+        while flags.hold and taken >= flags.hold and not Path("go").exists():
+            Path("held").touch()
+            time.sleep(0.05)
         step_context.run_with_hooks(train_op, {x: batch(taken, index)})
 
     with wf.train.MonitoredTrainingSession(
@@ -101,6 +105,7 @@ def main() -> None:
         wf.flags.DEFINE_string(name, "", "")
     wf.flags.DEFINE_integer("task_index", 0, "")
     wf.flags.DEFINE_integer("steps", STEPS, "")
+    wf.flags.DEFINE_integer("hold", 0, "")
     flags = wf.flags.FLAGS
     cluster = wf.train.ClusterSpec({"ps": flags.ps_hosts.split(","), "worker": flags.worker_hosts.split(",")})
     new = Path(f"{flags.job_name}{flags.task_index}.new")
