@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from ..graph.ir import Graph, get_default_graph
 from ..runtime.engine import is_finished
 from ..runtime.session import Session
 from .checkpoint_state import CheckpointState, get_checkpoint_state
+from .places import shown
 from .recovery import LOST, JobEndedError
 
 _log = logging.getLogger("weft")
@@ -109,7 +111,7 @@ class SessionManager:
             session.close()
             raise
         if restored:
-            place = checkpoint_dir or checkpoint_filename_with_path
+            place = shown(os.fspath(checkpoint_dir or checkpoint_filename_with_path or ""))
             _log.info("Restored model from %s%s", place, f", which did not make it ready: {missing}" if missing else "")
         return session, restored and not missing
 
@@ -166,7 +168,7 @@ class SessionManager:
 
     def _checkpoint(self, folder: str, wait: bool, max_wait_secs: float) -> CheckpointState | None:
         """What the folder says; None when it says nothing, with `wait` in all the time."""
-        waiting = _Waiting(f"a checkpoint in {folder}", max_wait_secs, self._recovery_wait_secs)
+        waiting = _Waiting(f"a checkpoint in {shown(folder)}", max_wait_secs, self._recovery_wait_secs)
         state = get_checkpoint_state(folder)
         while state is None and wait and waiting.left() > 0:
             waiting.again("there is none")
