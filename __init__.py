@@ -451,6 +451,8 @@ for _scheme in ("weft", "grpc"):
         _scheme,
         lambda *request: _of_cluster("target", "engine")(*request),
         lambda *which: _of_cluster("target", "reset")(*which),
+        lambda target: _of_cluster("target", "recover")(target),
+        lambda target: _of_cluster("target", "finished")(target),
     )
 
 
