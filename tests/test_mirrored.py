@@ -111,22 +111,22 @@ def test_each_replica_adds_up_a_part_of_a_large_vector() -> None:
     parts = []
     for device in strategy.devices:
         with wf.device(device):
-            parts.append(wf.random_normal([30_000]))
+            parts.append(wf.random_normal([300_000]))
     (reduced,) = strategy.all_reduce("sum", [wf.distribute.PerReplica(parts)])
     adding = [op for op in wf.get_default_graph().get_operations() if op.type == "AddN"]
     assert sorted(op.device for op in adding) == sorted(strategy.devices)
-    assert sum(op.outputs[0].shape.num_elements() or 0 for op in adding) == 30_000
+    assert sum(op.outputs[0].shape.num_elements() or 0 for op in adding) == 300_000
     assert [value.device for value in reduced] == list(strategy.devices)
 
 
 def between_hosts(reduction: str) -> int:
-    """How many elements a step sends from host a to b or back, where the replicas of "aabb" reduce 65,536 each."""
+    """How many elements a step sends from host a to b or back, where the replicas of "aabb" reduce 262,144 each."""
     with wf.Graph().as_default() as graph:
         strategy = on_hosts("aabb", reduction, 1 << 20)
         parts = []
         for device in strategy.devices:
             with wf.device(device):
-                parts.append(wf.random_normal([1 << 16]))
+                parts.append(wf.random_normal([1 << 18]))
         (reduced,) = strategy.all_reduce("sum", [wf.distribute.PerReplica(parts)])
         largest = []
         for value in reduced:
@@ -143,5 +143,5 @@ def between_hosts(reduction: str) -> int:
 
 
 def test_a_ring_sends_each_sum_between_two_hosts_once_and_back() -> None:
-    assert between_hosts("ring") == between_hosts("auto") == 2 * (1 << 16)
-    assert between_hosts("scatter") == 4 * (1 << 16)
+    assert between_hosts("ring") == between_hosts("auto") == 2 * (1 << 18)
+    assert between_hosts("scatter") == 4 * (1 << 18)

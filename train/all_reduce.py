@@ -97,27 +97,28 @@ class AllReduce:
                     each[number].append(part_of(whole, [bucket.cuts[number]], [length]) if cut else whole)
         return each
 
-    def _owner(self, group: Sequence[int], piece: int) -> int:
-        return group[piece % len(group)]
+    def _owner(self, group: Sequence[int], number: int) -> int:
+        """The replica of a group that adds up what falls to that number."""
+        return group[number % len(group)]
 
-    def _added(self, terms: Sequence[Tensor], piece: int) -> list[Tensor]:
+    def _added(self, terms: Sequence[Tensor], owner: int) -> list[Tensor]:
         """What the sum of the replicas' terms has come to after each group; the last is the result."""
         found: list[Tensor] = []
         for group in self._groups:
             last = group is self._groups[-1]
-            with self._on(self._owner(group, piece)):
+            with self._on(self._owner(group, owner)):
                 operands = [*found[-1:], *(terms[replica] for replica in group)]
                 found.append(total(self._op, operands, len(terms)) if last else add_all(operands))
         return found
 
-    def _spread(self, sums: Sequence[Tensor], piece: int) -> dict[int, Tensor]:
+    def _spread(self, sums: Sequence[Tensor], owner: int) -> dict[int, Tensor]:
         """The last of these sums, as each replica gets it."""
         reached = sums[-1]
         found = dict.fromkeys(self._groups[-1], reached)
         for group, own in zip(self._groups[:-1], sums[:-1], strict=True):
             # A relay, so that a sum goes to a host once. It waits for what was added up here long before: an identity
             # that waits for nothing is left out of a step.
-            with self._on(self._owner(group, piece)), self._graph.control_dependencies([own]):
+            with self._on(self._owner(group, owner)), self._graph.control_dependencies([own]):
                 reached = Identity()(reached)
             found |= dict.fromkeys(group, reached)
         return found
