@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -181,6 +182,8 @@ def main(
         print("ready", flush=True)
         server.join()
         return
+    if picture and find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib: pip install matplotlib")
     os.environ.setdefault("WEFT_CLUSTER_SECRET", secrets.token_hex(32))
     bucket = int(bucket_megabytes * MIB)
     with servers(max(workers)) as target:
