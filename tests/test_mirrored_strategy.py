@@ -127,6 +127,54 @@ def test_whether_it_has_a_value_is_asked_of_all_copies(two: wf.distribute.Mirror
         assert running.run(asked)[1].tolist() == []
 
 
+def test_copies_that_are_synchronized_on_read_are_read_as_their_mean_or_the_first(
+    two: wf.distribute.MirroredStrategy,
+) -> None:
+    on_read, kinds = wf.VariableSynchronization.ON_READ, wf.VariableAggregation
+    with two.scope():
+        mean = wf.Variable(1.0, name="mean", synchronization=on_read, aggregation=kinds.MEAN)
+        first = wf.Variable(1.0, name="first", synchronization=on_read, aggregation=kinds.ONLY_FIRST_REPLICA)
+    assert wf.trainable_variables() == []
+    amounts = wf.distribute.PerReplica([1.0, 4.0])
+    changes = two.run(
+        lambda by: (mean.assign_add(by, read_value=False), first.assign_add(by, read_value=False)), (amounts,)
+    )
+    inside, outside = two.run(lambda: mean + 0.0), mean * 1.0
+    with session() as running:
+        running.run(wf.global_variables_initializer())
+        running.run(changes)
+        assert running.run([mean, first, outside, inside]) == [3.5, 2.0, 3.5, (2.0, 5.0)]
+        assert mean.eval(running) == 3.5
+        assert running.run(mean.assign(7.0)) == 7.0
+        assert running.run(inside) == (7.0, 7.0)
+
+
+def test_batch_normalization_trains_on_replicas(two: wf.distribute.MirroredStrategy, tmp_path: Path) -> None:
+    def network(x: Any) -> Any:
+        hidden = wf.layers.batch_normalization(wf.layers.dense(x, 3), training=True, momentum=0.5)
+        return wf.reduce_mean(wf.square(hidden - 1.0))
+
+    random = np.random.default_rng(0)
+    parts = wf.distribute.PerReplica([random.normal(size=(6, 4)).astype(np.float32) for _ in range(2)])
+    losses = two.run(network, (parts,))
+    updates = wf.get_collection(wf.GraphKeys.UPDATE_OPS)
+    assert len(updates) == 4
+    train = wf.train.MirroredOptimizer(wf.train.MomentumOptimizer(0.1, 0.9), two).minimize(losses)
+    average = next(v for v in wf.global_variables() if v.op.name.endswith("moving_mean"))
+    copies = two.experimental_local_results(average)
+    with session(race_check="error") as running:
+        running.run(wf.global_variables_initializer())
+        for _ in range(3):
+            running.run([train, updates])
+        bits(running, wf.trainable_variables())
+        one, other = running.run(copies)
+        assert not np.array_equal(one, other)
+        assert np.array_equal(running.run(average), (one + other) / 2)
+        path = wf.train.Saver().save(running, str(tmp_path / "model"))
+        wf.train.Saver().restore(running, path)
+        assert all(np.array_equal(value, (one + other) / 2) for value in running.run(copies))
+
+
 # savers
 
 
@@ -377,7 +425,7 @@ def test_what_cannot_be_replicated_says_so(two: wf.distribute.MirroredStrategy) 
         two.run(lambda: wf.Variable([1.0], name="own"))
     with pytest.raises(RuntimeError, match="a replica has no replicas"):
         two.run(lambda: two.run(lambda: None))
-    with two.scope(), pytest.raises(NotImplementedError, match="ON_READ"):
+    with two.scope(), pytest.raises(NotImplementedError, match="give aggregation=MEAN or ONLY_FIRST_REPLICA"):
         wf.Variable([1.0], synchronization=wf.VariableSynchronization.ON_READ)
     structures = iter([(1, 2), (1,)])
     with pytest.raises(ValueError, match="same nested structure"):

@@ -13,8 +13,12 @@ from ..graph.ops.control import group
 from ..graph.ops.convert import stack
 from ..graph.ops.reduction import reduce_all
 from ..graph.variable import Variable
-from ..graph.variable_kinds import VariableSynchronization, making
+from ..graph.variable_kinds import VariableAggregation, VariableSynchronization, making
+from .all_reduce import ReduceOp, total
 from .replica_context import Place, here, placed
+
+#: How copies that differ may be read as one.
+_ON_READ = (VariableAggregation.MEAN, VariableAggregation.ONLY_FIRST_REPLICA)
 
 _SIGNATURE = inspect.signature(Variable.__init__)
 
@@ -23,8 +27,10 @@ class MirroredVariable(Variable):
     """What `Variable` and `get_variable` make inside of `MirroredStrategy.scope()`; see there.
 
     In a function that the strategy runs on each replica it is that replica's copy. Elsewhere it is the first one, and what
-    changes it changes all. The copies begin with the first one's initial value. Raises ValueError for a variable that a
-    replica makes for itself or changes alone, NotImplementedError with `synchronization=ON_READ`.
+    changes it changes all. The copies begin with the first one's initial value. With `synchronization=ON_READ`, as moving
+    averages have it, each replica changes its own, and elsewhere it is their mean (`aggregation=MEAN`) or the first
+    (ONLY_FIRST_REPLICA). Raises ValueError for a variable that a replica makes for itself, or changes alone where it is not
+    ON_READ; NotImplementedError for another aggregation of such.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -34,8 +40,12 @@ class MirroredVariable(Variable):
         bound.apply_defaults()
         given = dict(bound.arguments)
         del given["self"]
-        if given["synchronization"] is VariableSynchronization.ON_READ:
-            raise NotImplementedError(f"Variable {given['name']}: mirrored variables are never synchronized ON_READ.")
+        self._on_read = given["synchronization"] is VariableSynchronization.ON_READ
+        if self._on_read and given["aggregation"] not in _ON_READ:
+            raise NotImplementedError(
+                f"Variable {given['name']}: copies that differ are read as their mean or as the first: give "
+                f"aggregation=MEAN or ONLY_FIRST_REPLICA, not {given['aggregation']}."
+            )
         if place.replica:
             raise ValueError(
                 f"Replica {place.replica} makes a variable of its own, {given['name'] or 'Variable'}: make variables outside of "
@@ -51,7 +61,11 @@ class MirroredVariable(Variable):
             self._copies = self._made(given)
         first = self._copies[0]
         self._name, self.dtype, self._dims = first._name, first.dtype, first._dims
-        self._trainable = True if trainable is None else bool(trainable)
+        self._trainable = not self._on_read if trainable is None else bool(trainable)
+        self._mean = self._on_read and given["aggregation"] is VariableAggregation.MEAN
+        if self._mean:
+            with placed(Place(place.strategy)), graph.as_default(), graph.control_dependencies(None):
+                self._mean_snapshot = self._read()
         self._initialize_all()
         keys = list(keys) if keys is not None else [GraphKeys.GLOBAL_VARIABLES]
         graph.add_to_collections(keys + [GraphKeys.TRAINABLE_VARIABLES] * self._trainable, self)
@@ -77,13 +91,16 @@ class MirroredVariable(Variable):
     def _local(self) -> Variable:
         """The copy of the replica that is being built, else the first."""
         place = here()
-        if place is None or place.replica is None or place.strategy is not self._strategy:
-            return self._copies[0]
-        return self._copies[place.replica]
+        return self._copies[place.replica or 0] if place is not None and self._in_replica() else self._copies[0]
+
+    def _in_replica(self) -> bool:
+        """Whether a replica of its strategy is being built."""
+        place = here()
+        return place is not None and place.replica is not None and place.strategy is self._strategy
 
     def __getattr__(self, name: str) -> Any:
         """What Variable keeps and this does not: handle, snapshot, initial value, ... are the copy's."""
-        if name in ("_copies", "_strategy"):  # it is not made yet
+        if name in ("_copies", "_strategy", "_mean_snapshot"):  # it is not made yet
             raise AttributeError(name)
         return getattr(self._local, name)
 
@@ -143,6 +160,23 @@ class MirroredVariable(Variable):
         """The first copy's: a meta graph tells of no copies."""
         return {**self._copies[0].to_proto(export_scope), "trainable": self._trainable}
 
+    # reading
+
+    def _read(self, name: str | None = None) -> Tensor:
+        if not self._mean or self._in_replica():
+            return self._local._read(name)
+        graph = self._copies[0]._building_graph()
+        with graph.colocate_with(None, ignore_existing=True), graph.device(None), graph.device(self._copies[0].device):
+            return total(ReduceOp.MEAN, [copy._read() for copy in self._copies], len(self._copies))
+
+    def _as_graph_element(self) -> Tensor:
+        """What is fetched."""
+        return self._mean_snapshot if self._mean and not self._in_replica() else self._local._as_graph_element()
+
+    def eval(self, session: Any = None) -> Any:
+        """The value in a session, the default one when none is given."""
+        return self._as_graph_element().eval(session=session)
+
     # changing
 
     def _update(self, definition: Op, values: list[Any], name: str, read_value: bool = True) -> Any:
@@ -155,7 +189,7 @@ class MirroredVariable(Variable):
             if not read_value:
                 return group(*written, name=scope)
             with graph.control_dependencies(written):
-                return self._copies[0]._read(scope)
+                return self._read(scope)
 
     def count_up_to(self, limit: int, name: str | None = None) -> Tensor:
         """As Variable's, of all copies."""
@@ -169,12 +203,13 @@ class MirroredVariable(Variable):
     def _alone(self) -> bool:
         """Whether a write goes to one copy alone. Raises ValueError in a replica, which would then differ from the others."""
         place = here()
-        if place is None or place.replica is None or place.strategy is not self._strategy:
+        if place is None or not self._in_replica():
             return False
-        if not place.updating:
+        if not place.updating and not self._on_read:
             raise ValueError(
                 f"Replica {place.replica} changes its copy of the mirrored variable {self.name} alone. Return what it should "
-                "become from the function, and assign what strategy.reduce makes of it outside."
+                "become from the function, and assign what strategy.reduce makes of it outside; or make the variable with "
+                "synchronization=ON_READ."
             )
         return True
 
