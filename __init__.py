@@ -416,7 +416,7 @@ from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.interactive import InteractiveSession as InteractiveSession
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
-from .train import summary as summary
+from .train import distribute as distribute, summary as summary
 from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
 from .train.summaries_before_1_0 import (
     histogram_summary as histogram_summary,
