@@ -37,7 +37,7 @@ class Client:
         self.task = task
         self.session: Connection | None = None
         self._state = state
-        state.report = self.report
+        state.report, state.place = self.report, task
         self._dial = dial
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
@@ -63,6 +63,10 @@ class Client:
         for connection in connections:
             connection.close()
         self._threads.close()
+
+    def wait(self, timeout: float) -> bool:
+        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so."""
+        return self._threads.wait(timeout)
 
     def end(self, failure: Failure) -> None:
         """Tell the session that it is over, and why, and close."""

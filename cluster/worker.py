@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +25,8 @@ from .visitors import Visitors
 _log = logging.getLogger("weft.cluster")
 #: How long a listener rests when the system gives it no more descriptors: who connects waits on, and would at once again.
 _PAUSE = 0.1
+#: How long a new session waits for what ended ones still run here: they must not write into what it restores.
+_ENDING_SECONDS = 10.0
 
 
 class Worker:
@@ -53,6 +56,7 @@ class Worker:
         self.ended = threading.Event()
         self._secret = secret
         self._clients: dict[str, Client] = {}
+        self._ending: set[Client] = set()  #: sessions that have ended, and may still run something
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         try:
@@ -146,6 +150,7 @@ class Worker:
                 raise errors.DataLossError(None, None, f"expected to hear who it is, got {str(said)[:100]}")
 
     def _serve_session(self, connection: Connection, name: str, peers: Mapping[str, str]) -> None:
+        self._await_ended()
         client = Client(name, self.name, self.state.for_session(), partial(self._dial, peers))
         client.attach(connection)
         with self._lock:
@@ -156,7 +161,23 @@ class Worker:
         finally:
             with self._lock:
                 self._clients.pop(name, None)
+                self._ending.add(client)
             client.close()
+            if client.wait(_ENDING_SECONDS):
+                with self._lock:
+                    self._ending.discard(client)
+
+    def _await_ended(self) -> None:
+        """Raises UnavailableError where an ended session still runs something."""
+        with self._lock:
+            ending = list(self._ending)
+        deadline = time.monotonic() + _ENDING_SECONDS
+        over = {client for client in ending if client.wait(max(0.0, deadline - time.monotonic()))}
+        with self._lock:
+            self._ending -= over
+        if len(over) < len(ending):
+            text = f"{self.name} still runs a step of a session that has ended"
+            raise errors.UnavailableError(None, None, text)
 
     def _client(self, name: str) -> Client:
         """The session that a peer sends for. Raises UnavailableError when it has ended."""

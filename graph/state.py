@@ -91,6 +91,8 @@ class State:
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
         #: Where operations tell what they have to tell whoever looks on: `report(text)`.
         self.report: Callable[[str], None] = to_stderr
+        #: The task that this is of; "" in a session without a cluster.
+        self.place = ""
         self._lock = threading.Lock()
 
     def variable(self, name: str, dtype: DType, dims: Dims, container: str = "") -> VariableSlot:
