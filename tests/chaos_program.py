@@ -1,6 +1,6 @@
-"""A task of the jobs that tests/chaos.py disturbs: it trains, saves each step, and says in a line of JSON how it ended.
+"""A task of the jobs that tests/chaos_matrix.py disturbs: it trains, saves each step, and says in a line of JSON how it ended.
 
-    python chaos_program.py '{"mode": "between", "job": "worker", "index": 0, "cluster": {...}, "folder": ...}'
+python chaos_program.py '{"mode": "between", "job": "worker", "index": 0, "cluster": {...}, "folder": ...}'
 """
 
 from __future__ import annotations

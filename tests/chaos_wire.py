@@ -1,4 +1,4 @@
-"""What tests/chaos.py does to one task from inside: frames that get lost or changed, and an end in the middle of a save."""
+"""What tests/chaos_matrix.py does to one task from inside: frames that get lost or changed, and an end in the middle of a save."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Transmit = Callable[[StreamConnection, Pieces], None]
 
 
 def _dropped(link: StreamConnection, pieces: Pieces, transmit: Transmit, earlier: Pieces) -> None:
-    pass
+    link._frames_sent += 1
 
 
 def _delayed(link: StreamConnection, pieces: Pieces, transmit: Transmit, earlier: Pieces) -> None:
@@ -46,8 +46,8 @@ def _corrupted_tensor(link: StreamConnection, pieces: Pieces, transmit: Transmit
 
 
 def _replayed(link: StreamConnection, pieces: Pieces, transmit: Transmit, earlier: Pieces) -> None:
-    transmit(link, earlier)
     transmit(link, pieces)
+    link._sock.sendall(b"".join(earlier))
 
 
 FRAMES = {
@@ -60,10 +60,10 @@ FRAMES = {
 }
 
 
-def _flipped(piece: Any, at: int) -> bytes:
+def _flipped(piece: Any, at: int) -> bytearray:
     copy = bytearray(piece)
     copy[min(at, len(copy) - 1)] ^= 0x40
-    return bytes(copy)
+    return copy
 
 
 def disturb(what: str, folder: Path) -> None:
@@ -100,11 +100,12 @@ def _striking(strike: Callable[..., None], folder: Path) -> Transmit:
         kind = HEADER.unpack_from(pieces[0])[2]
         earlier = kept.get(link)
         if kind in _STEPS:
-            kept[link] = [bytes(piece) for piece in pieces]
             counted += (folder / "at").exists()
             if counted >= _STRIKES_AT and earlier is not None and _first(folder):
                 strike(link, pieces, transmit, earlier)
                 return
         transmit(link, pieces)
+        if kind in _STEPS:
+            kept[link] = [bytes(piece) for piece in pieces]
 
     return striking

@@ -174,3 +174,19 @@ def test_a_killed_peer_is_noticed_at_once_and_leaves_nothing(scheme: str) -> Non
     child.wait()
     np.testing.assert_array_equal(array, np.arange(1_000_000))
     connection.close()
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+@pytest.mark.parametrize(
+    ("number", "what"), [(0, "expected its message 1, got 0"), (2, "expected its message 1, got 2")]
+)
+def test_a_frame_that_was_lost_or_comes_twice_ends_the_connection(scheme: str, number: int, what: str) -> None:
+    with connected(scheme) as (left, right):
+        left.send(numbered(1))
+        assert right.recv(5).step == 1
+        left._frames_sent = number
+        left.send(numbered(2))
+        with pytest.raises(errors.DataLossError, match=what):
+            right.recv(5)
+        with pytest.raises(errors.UnavailableError, match=what):
+            right.recv(5)

@@ -1,11 +1,12 @@
 """The fault matrix: trainings on servers that are disturbed in every way, and what became of them.
 
-    python tests/chaos.py                                   # all of it, a table at the end
-    python tests/chaos.py --only "kill worker,replayed" --mode between --transport tcp
+    make chaos                                                # all of it, a table at the end
+    make chaos ARGS='--only "kill worker,replayed" --mode between-graph --transport tcp'
 
-Each cell starts a job of a ps, two workers and, where one graph drives them, a driver, as processes of their own, disturbs it once
-at the sixth step, and starts again what died. The job must end with the bits of an undisturbed one, or with one clear error, in
-time; and nothing of it may be left. Tensors go through shared memory, or over TCP between hosts (network namespaces).
+Each cell starts a job of a ps, two workers and, where one graph drives them, a driver, as processes of their own. It
+disturbs the job once, at the sixth step, and starts again what died. The job must end with the bits of an undisturbed one, or
+with one clear error, in time, and nothing of it may be left. Tensors go through shared memory, or over TCP between hosts
+(network namespaces).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,10 @@ class Fault:
     task: str = ""
     act: Callable[[Job, str], None] | None = None
     transports: tuple[str, ...] = TRANSPORTS
+
+
+#: What kind of graph, over which transport, and what happens to it.
+Cell = tuple[str, str, Fault]
 
 
 @dataclass
@@ -274,7 +280,10 @@ def _run(job: Job, started: float) -> Outcome:
 def saved_values(folder: Path) -> dict[str, bytes]:
     """The values in the last checkpoint, which must be whole."""
     try:
-        return {name: wf.train.load_variable(str(folder), name).tobytes() for name, _ in wf.train.list_variables(str(folder))}
+        return {
+            name: wf.train.load_variable(str(folder), name).tobytes()
+            for name, _ in wf.train.list_variables(str(folder))
+        }
     except wf.errors.OpError as error:
         return {"no checkpoint": str(error).encode()}
 
@@ -306,17 +315,20 @@ def judge(outcome: Outcome, undisturbed: dict[str, bytes]) -> str:
     return "same bits" if outcome.values == undisturbed else "WRONG: other bits"
 
 
-def matrix(cells: Iterable[tuple[str, str, Fault]], quiet: bool = False) -> Iterator[tuple[str, str, Fault, str, Outcome]]:
+@cache
+def undisturbed(mode: str) -> dict[str, bytes]:
+    """What a job saves that nothing happens to."""
+    plain = run(mode, "shm", FAULTS[0])
+    assert not plain.wrong, plain.wrong
+    assert not plain.error, plain.error
+    return plain.values
+
+
+def matrix(cells: Iterable[Cell], quiet: bool = False) -> Iterator[tuple[Cell, str, Outcome]]:
     """Run cells, each beside an undisturbed job of its mode."""
-    undisturbed: dict[str, dict[str, bytes]] = {}
-    for mode, transport, fault in tqdm(list(cells), unit="job", disable=quiet or None):
-        if mode not in undisturbed:
-            plain = run(mode, "shm", FAULTS[0])
-            assert not plain.wrong, plain.wrong
-            assert not plain.error, plain.error
-            undisturbed[mode] = plain.values
-        outcome = run(mode, transport, fault)
-        yield mode, transport, fault, judge(outcome, undisturbed[mode]), outcome
+    for cell in tqdm(list(cells), unit="job", disable=quiet or None):
+        outcome = run(*cell)
+        yield cell, judge(outcome, undisturbed(cell[0])), outcome
 
 
 def chosen(names: str, all_of: Iterable[Any]) -> list[Any]:
@@ -342,7 +354,7 @@ def main(only: str, mode: str, transport: str) -> None:
     ]  # fmt: skip
     print("| graph | transport | disturbed by | ends with | seconds | started again |\n|---|---|---|---|---|---|")
     wrong = 0
-    for graph, over, fault, verdict, outcome in matrix(cells):
+    for (graph, over, fault), verdict, outcome in matrix(cells):
         tqdm.write(f"| {graph} | {over} | {fault.name} | {verdict} | {outcome.seconds:.1f} | {outcome.restarts} |")
         wrong += verdict.startswith("WRONG")
     if wrong:
