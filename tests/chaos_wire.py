@@ -1,4 +1,4 @@
-"""What tests/chaos_matrix.py does to one task from inside: frames that get lost or changed, and an end in the middle of a save."""
+"""What the fault matrix does to a task from inside: frames that get lost or changed, and an end in the middle of a save."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _flipped(piece: Any, at: int) -> bytearray:
 def disturb(what: str, folder: Path) -> None:
     """Get ready to do so once, as soon as `folder/at` is there; `folder/struck` then is, too."""
     if what in FRAMES:
-        StreamConnection._transmit = _striking(FRAMES[what], folder)  # type: ignore[method-assign]
+        StreamConnection._transmit = _striking(FRAMES[what], folder)  # type: ignore[method-assign, assignment]
     elif what == "commit":
         replace = os.replace
 
@@ -78,7 +78,7 @@ def disturb(what: str, folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target, **where)
 
-        os.replace = dying
+        os.replace = dying  # type: ignore[assignment]
 
 
 def _first(folder: Path) -> bool:
