@@ -138,7 +138,7 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
     return _joined(front, bodies)
 
 
-def checksum(front: Any, bodies: Iterable[Buffer]) -> int:
+def checksum(front: Any, bodies: Iterable[Any]) -> int:
     """Of what stands before the inline tensors, but for the checksum and the number; and of those."""
     result = zlib.crc32(front[HEADER.size :], zlib.crc32(front[:SUMMED]))
     for body in bodies:
@@ -176,7 +176,7 @@ def _check_size(what: str, size: int, most: int) -> None:
         raise errors.InvalidArgumentError(None, None, f"a message of {size} {what} cannot be sent: the limit is {most}")
 
 
-def _joined(front: bytearray, bodies: list[Buffer]) -> list[Buffer]:
+def _joined(front: bytearray, bodies: list[Any]) -> list[Buffer]:
     """A frame's bytes in few pieces, the first of which can be written to."""
     result: list[Buffer] = [front]
     small: bytearray | None = front if len(front) < _ALONE else None  # what the next small body is added to
