@@ -49,6 +49,8 @@ STRING = dtypes.string.as_datatype_enum
 CODES = {dtype.np: dtype.as_datatype_enum for dtype in dtypes.ALL if dtype.is_numpy_compatible}
 NUMPY_TYPES = {code: numpy_type for numpy_type, code in CODES.items()}
 
+#: Smaller tensors travel inline: two short copies cost less than a slot.
+SLOT_FROM = 16 * 1024
 #: Pieces from this size on go to the system as they are; smaller neighbours are joined first.
 _ALONE = 16 * 1024
 CHECKSUMS_VARIABLE = "WEFT_CHECKSUMS"

@@ -7,7 +7,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from .pool import ReceivePool
 #: How many pieces Linux takes in one system call.
 _MOST_PIECES = 1024
 _WAIT_ALL = int(socket.MSG_WAITALL)
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
 #: How many bytes go to or come from the system before they are counted: a peer that takes seconds for them is slow indeed.
 _COUNTED = 8 << 20
 
@@ -78,6 +79,22 @@ class StreamConnection:
                 # Who waits without a deadline is woken once for all of a large tensor.
                 self._fill(_WAIT_ALL if deadline is None and self._decoder.large else 0)
             return message
+
+    def come(self) -> Iterator[Message]:
+        taken_in = False
+        while True:
+            with self._receiving:
+                message = self._next()
+                if message is None and not taken_in:
+                    taken_in = True
+                    while self._fill(_DONT_WAIT) and (message := self._next()) is None and self._decoder.large:
+                        pass
+            if message is None:
+                return
+            yield message
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def release(self, step: int) -> None:
         """Nothing to do: what was sent was copied."""
@@ -166,12 +183,14 @@ class StreamConnection:
             what = "the rest of a message" if self._decoder.amid else "a message"
             raise errors.DeadlineExceededError(None, None, f"{what} from {self.peer} did not come in time")
 
-    def _fill(self, flags: int) -> None:
-        """Take in what came."""
+    def _fill(self, flags: int) -> bool:
+        """Take in what came; whether anything did, where `flags` say not to wait for it."""
         try:
             count = self._receive(self._decoder.space()[:_COUNTED], flags)
             self.received += count
             self._decoder.filled(count)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
         except BaseException as error:
@@ -179,6 +198,7 @@ class StreamConnection:
             raise
         if not count:
             raise self._gone("it closed the connection" + (" in the middle of a message" if self._decoder.amid else ""))
+        return True
 
     def _receive(self, space: memoryview, flags: int) -> int:
         return self._sock.recv_into(space, 0, flags)
