@@ -18,6 +18,7 @@ from ..runtime.threads import limit_kernel_threads
 from .client import Client
 from .message import Message
 from .protocol import Failure, Kind, decode_json
+from .segments import Arena
 from .task_info import TaskInfo, is_texts
 from .transport import Connection, Listener, connect, listen
 from .visitors import Visitors
@@ -204,11 +205,11 @@ class Worker:
                 raise errors.UnavailableError(None, None, "the session has ended")
             return self._clients[name]
 
-    def _dial(self, peers: Mapping[str, str], client: str, task: str) -> Connection:
+    def _dial(self, peers: Mapping[str, str], client: str, task: str, arena: Arena) -> Connection:
         """A connection of one session to another task, for what this task sends there."""
         if task not in peers:
             raise errors.UnavailableError(None, None, f"{self.name} does not know where {task} is")
-        connection = connect(peers[task], self._secret, peer=task, name=self.name)
+        connection = connect(peers[task], self._secret, peer=task, name=self.name, arena=arena)
         try:
             said = {"client": client, "role": "peer"}
             connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(said).encode()))
