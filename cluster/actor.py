@@ -15,9 +15,10 @@ class TaskActor:
         self._name = name
         self._worker: Worker | None = None
 
-    def start(self, secret: bytes, host: str, port: int, epoch: int) -> TaskInfo:
+    def start(self, secret: bytes, host: str, port: int, transports: tuple[str, ...], epoch: int) -> TaskInfo:
         """Listen; the secret comes over Ray's authenticated channel and is kept nowhere else. `host` "": this node's."""
-        self._worker = Worker(self._name, secret, host or ray.util.get_node_ip_address(), port, start=False)
+        here = host or ray.util.get_node_ip_address()
+        self._worker = Worker(self._name, secret, here, port, transports=transports, start=False)
         self._worker.epoch = epoch
         self._worker.start()
         return self._worker.info

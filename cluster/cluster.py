@@ -40,7 +40,8 @@ class Cluster:
         self._mending = threading.RLock()  #: no session begins while the tasks of the next epoch come
         self._closing = threading.Event()
         self._monitor: threading.Thread | None = None
-        self._tasks = RayTasks(spec, address, timeout)
+        transports = (transport,) if transport == "flight" else ("shm", "tcp")
+        self._tasks = RayTasks(spec, address, timeout, transports)
         try:
             self._members = Members(self._tasks, self._secret, budget, timeout, heartbeat, self._lose)
         except BaseException:
@@ -162,15 +163,16 @@ def start(
 
     `cluster`: a ClusterSpec or what makes one, as `{"ps": 1, "worker": 2}`. `address`: an existing Ray cluster
     (`"auto"`, `"host:6379"`); by default what RAY_ADDRESS names or, without it, a Ray that is started on this machine and
-    stopped by `close`. `transport`: "auto", or "tcp" or "shm" for all tensors. `timeout`: seconds that the tasks may take to
+    stopped by `close`. `transport`: "auto", or "tcp", "shm" or "flight" (gRPC, with the
+    certificates that `RAY_USE_TLS` asks for) for all tensors. `timeout`: seconds that the tasks may take to
     start. `heartbeat_timeout`: a task that a step waits for and that gives no sign of life for so many seconds counts as lost,
     with an UnavailableError; a kernel that holds Python's lock for longer looks the same. `recovery`: how often tasks that
     died are started again (`Cluster.recover`, which MonitoredTrainingSession calls). Raises ValueError for what is no
     address, errors.UnavailableError for one that does not answer and for a task
     that cannot start, errors.ResourceExhaustedError when Ray has no room.
     """
-    if transport not in ("auto", "tcp", "shm"):
-        raise ValueError(f"transport must be 'auto', 'tcp' or 'shm', got {transport!r}")
+    if transport not in ("auto", "tcp", "shm", "flight"):
+        raise ValueError(f"transport must be 'auto', 'tcp', 'shm' or 'flight', got {transport!r}")
     if not heartbeat_timeout > 0:
         raise ValueError(f"heartbeat_timeout must be a positive number of seconds, got {heartbeat_timeout!r}")
     return Cluster(ClusterSpec(cluster), address, transport, timeout, heartbeat_timeout, recovery or Budget())

@@ -36,12 +36,13 @@ class End:
 
 
 class RayTasks:
-    """The actors of a cluster's tasks, and what of Ray was started for them.
+    """The actors of a cluster's tasks, which listen by these transports, and what of Ray was started for them.
 
     Raises ValueError for addresses that are none, OpError when Ray cannot be reached or has no room.
     """
 
-    def __init__(self, spec: ClusterSpec, address: str | None, timeout: float) -> None:
+    def __init__(self, spec: ClusterSpec, address: str | None, timeout: float, transports: tuple[str, ...]) -> None:
+        self._transports = transports
         self._places = {place.task: place for place in (_place(spec, *task) for task in spec.tasks())}
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
@@ -108,7 +109,7 @@ class RayTasks:
         return self._group.room
 
     def _begun(self, place: _Place, secret: bytes, epoch: int) -> Any:
-        return self._actors[place.task].start.remote(secret, place.host, place.port, epoch)
+        return self._actors[place.task].start.remote(secret, place.host, place.port, self._transports, epoch)
 
     def _get(self, task: str, reference: Any) -> Any:
         try:

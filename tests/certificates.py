@@ -28,26 +28,26 @@ class Authority:
         self.folder, self.key = folder, ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.file = folder / f"{name}.pem"
-        self.file.write_bytes(self._sign(self.name, self.key, None).public_bytes(serialization.Encoding.PEM))
+        self.file.write_bytes(self._sign(self.name, self.key, ()).public_bytes(serialization.Encoding.PEM))
 
-    def certificate(self, name: str, address: str) -> dict[str, str]:
-        """The variables with which a task shows a certificate for an address."""
+    def certificate(self, name: str, *addresses: str) -> dict[str, str]:
+        """The variables with which a task shows a certificate for some addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         shown, secret = self.folder / f"{name}.crt", self.folder / f"{name}.key"
-        shown.write_bytes(self._sign(subject, key, address).public_bytes(serialization.Encoding.PEM))
+        shown.write_bytes(self._sign(subject, key, addresses).public_bytes(serialization.Encoding.PEM))
         plain = serialization.NoEncryption()
         secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
         return {tls.USE: "1", tls.CERTIFICATE: str(shown), tls.KEY: str(secret), tls.AUTHORITY: str(self.file)}
 
-    def _sign(self, subject: x509.Name, key: Any, address: str | None) -> x509.Certificate:
+    def _sign(self, subject: x509.Name, key: Any, addresses: tuple[str, ...]) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(
             self.name, subject, key.public_key(), x509.random_serial_number(),
             now - datetime.timedelta(days=1), now + datetime.timedelta(days=1),
-        ).add_extension(x509.BasicConstraints(ca=address is None, path_length=None), critical=True)  # fmt: skip
-        if address:
-            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        ).add_extension(x509.BasicConstraints(ca=not addresses, path_length=None), critical=True)  # fmt: skip
+        if addresses:
+            names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(each)) for each in addresses])
             builder = builder.add_extension(names, critical=False)
         return builder.sign(self.key, hashes.SHA256())
 
