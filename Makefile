@@ -30,7 +30,7 @@ MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir w
 FUZZ ?= 10000
 HOSTILE = hostile message graphdef_fuzz
 
-.PHONY: help venv demo test fuzz bench bench-cluster check lint format types imports clean
+.PHONY: help venv demo test fuzz chaos bench bench-cluster check lint format types imports clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -48,6 +48,9 @@ test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 
 fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="-k plans")
 	WEFT_FUZZ=$(FUZZ) $(RUN) pytest --timeout=0 $(HOSTILE:%=tests/test_%.py) $(ARGS)
+
+chaos: $(DEV) ## Disturb trainings in every way and see how they end (ARGS="--only 'kill ps'"; needs root)
+	PYTHONPATH=tests $(RUN) chaos_matrix $(ARGS)
 
 bench: $(BENCH) $(WITH:%=$(PEERS)/%/made) ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
 	"$(VENV)/bin/python" benchmarks/local.py $(foreach peer,$(WITH),--python $(peer)="$(PEERS)/$(peer)/bin/python") $(ARGS)

@@ -42,7 +42,7 @@ class Client:
         self.task = task
         self.session: Connection | None = None
         self._state = state
-        state.report = self.report
+        state.report, state.place = self.report, task
         self._dial = dial
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
@@ -74,6 +74,10 @@ class Client:
             over.put(errors.CancelledError(None, None, "the session has ended"))
         self._arena.close()
         self._threads.close()
+
+    def wait(self, timeout: float) -> bool:
+        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so."""
+        return self._threads.wait(timeout)
 
     def end(self, failure: Failure) -> None:
         """Tell the session that it is over, and why, and close."""

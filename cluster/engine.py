@@ -44,7 +44,7 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations go that request nothing. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -59,6 +59,7 @@ class ClusterEngine:
         heartbeat: float = HEARTBEAT_SECONDS,
         peers: Mapping[str, Mapping[str, str]] | None = None,
         default_task: str = "",
+        epoch: int = 0,
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
@@ -76,7 +77,7 @@ class ClusterEngine:
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
-        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads}
+        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch}
         try:
             for task, address in addresses.items():
                 routes = addresses if peers is None else peers[task]

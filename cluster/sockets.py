@@ -13,7 +13,7 @@ from typing import Any
 
 from ..graph import dtypes, errors
 from .decoder import Decoder, Segments
-from .message import Array, Buffer, Limits, Message, encode
+from .message import FRAMES, Array, Buffer, Limits, Message, encode, number_frame
 from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.
@@ -31,6 +31,7 @@ class StreamConnection:
         sock.settimeout(None)
         self.peer = peer
         self.sent = self.received = 0
+        self._frames_sent = self._frames_taken = 0
         self._sock = sock
         self._limits = limits
         self._pool = ReceivePool(limits.max_idle)
@@ -124,6 +125,8 @@ class StreamConnection:
         """With the lock held."""
         try:
             self._before_message()
+            number_frame(pieces, self._frames_sent)
+            self._frames_sent = (self._frames_sent + 1) % FRAMES
             self._send_all(pieces)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
@@ -157,11 +160,21 @@ class StreamConnection:
     def _next(self) -> Message | None:
         self._check_open()
         try:
-            return self._decoder.next()
+            message = self._decoder.next()
+            if message is not None:
+                self._check_number(self._decoder.number)
+            return message
         except errors.OpError as error:
             what = f"{self.peer}: {error.message}"
             self._break(error.message)
             raise type(error)(None, None, what) from None
+
+    def _check_number(self, number: int) -> None:
+        """Raises DataLossError unless this is the frame after the last one."""
+        if number != self._frames_taken:
+            what = f"expected its message {self._frames_taken}, got {number}: one was lost, or came twice"
+            raise errors.DataLossError(None, None, what)
+        self._frames_taken = (number + 1) % FRAMES
 
     def _wait(self, deadline: float | None) -> None:
         """Wait for bytes without taking them, so that an interrupt here loses none."""

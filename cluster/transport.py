@@ -1,4 +1,4 @@
-"""What a transport promises, and which one two endpoints use: the one door to cluster/inproc.py, shm.py and tcp.py."""
+"""What a transport promises, and which one two endpoints use: the one door to cluster/inproc.py, shm.py, tcp.py and flight.py."""
 
 from __future__ import annotations
 
@@ -122,7 +122,11 @@ def listen(scheme: str, secret: bytes, host: str = "127.0.0.1", port: int = 0, l
         return shm.listen(secret, limits)
     if scheme == "tcp":
         return tcp.listen(secret, limits, host, port)
-    raise ValueError(f"unknown transport {scheme!r}: expected inproc, shm or tcp")
+    if scheme == "flight":
+        from . import flight  # gRPC takes a while to load, and few need it
+
+        return flight.listen(secret, limits, host, port)
+    raise ValueError(f"unknown transport {scheme!r}: expected inproc, shm, tcp or flight")
 
 
 def connect(
@@ -153,4 +157,8 @@ def connect(
         return shm.connect(place, secret, limits, timeout, peer, name, arena)
     if scheme == "tcp":
         return tcp.connect(place, secret, limits, timeout, peer, name)
-    raise ValueError(f"{address!r} is no address: expected inproc://, shm:// or tcp://")
+    if scheme == "flight":
+        from . import flight
+
+        return flight.connect(place, secret, limits, timeout, peer, name)
+    raise ValueError(f"{address!r} is no address: expected inproc://, shm://, tcp:// or flight://")
