@@ -11,17 +11,18 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
-from .blocks import fused
+from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
+from .row_blocks import RowWriter
 
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
-kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inputs, outputs))
+kernel_of(Fused)(lambda definition, inputs, _: fused(CPU, definition, inputs, (Writer, RowWriter)))
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
