@@ -66,11 +66,18 @@ _NOTHING = ["  nothing: the step is as it was written"]
 def _fused(step: StepPlan) -> list[str]:
     """The regions that run block by block."""
     runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
-    regions = [run.definition.parts for run in runs if isinstance(run.definition, Fused)]
+    fused = [run.definition for run in runs if isinstance(run.definition, Fused)]
+    regions = [definition.parts for definition in fused]
     if not regions:
         return []
     count = sum(map(len, regions))
     lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
+    for what, often in (
+        ("begins with a matrix product", sum(parts[0].definition.type == "MatMul" for parts in regions)),
+        ("has blocks of whole rows", sum(definition.rows for definition in fused)),
+    ):
+        if often:
+            lines.append(f"    {often:,} {what if often == 1 else what.replace('begins', 'begin').replace('has', 'have')}")
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]
 

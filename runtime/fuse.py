@@ -18,7 +18,8 @@ from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import Backend
-from .fuse_rows import Fit, fits_rows, of_columns, reduction
+from .fuse_products import fuse_products
+from .fuse_rows import COST, Fit, fits_rows, of_columns, reduction
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import can_be_rows, rows_of_block
 from .lower import is_row_major
@@ -30,6 +31,9 @@ from .regions import region_of, taken_by, taken_from_outside
 SMALLEST = 1 << 17
 #: How many elements the operations of a region compute at least: less work is done before another thread has woken up.
 LEAST_WORK = 1 << 20
+#: Rows in blocks pay where a call takes long: where operations take so much longer than an addition, on the average, or
+#: where values are so big that they are in no cache. See docs/decisions/0026.
+COSTLY, UNCACHED = 1.5, 1 << 22
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
 #: What these give is in memory all the time, whether a region waits for it or not.
@@ -41,7 +45,7 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
-    return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)
+    return fuse_scalars(program, fuse_products(program, _fuse_blocks(program, part, backend), backend), backend)
 
 
 def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partition:
@@ -90,7 +94,7 @@ def _fits(program: Program, node: Node, backend: Backend) -> Fit | None:
     flat = all(each.dims == () or (row and each.dims == spec.dims) for each, row in zip(inputs, major, strict=True))
     rows = can_be_rows(spec.dims) and all(major) and all(fits_rows(each.dims, spec.dims) for each in inputs)
     cut = flat or bool((kernel.exact or kernel.strided or all(major)) and rows_of_block(spec.dims, 1))
-    return Fit(spec.dims, flat, cut, rows) if cut or rows else None
+    return Fit(spec.dims, flat, cut, rows, 1 if kernel.exact else COST) if cut or rows else None
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +106,10 @@ class _Group:
     passing: dict[int, int] = field(default_factory=dict)
     #: Of those in `passing`, the views that give a number for each row another shape.
     views: list[int] = field(default_factory=list)
+    #: How many members compute a number for each row.
+    small: int = 0
+    #: What the others cost, in additions.
+    cost: int = 0
     #: How blocks may be cut, for all members: anywhere, along the first axis, in whole rows.
     flat: bool = True
     cut: bool = True
@@ -119,6 +127,7 @@ class _Group:
     def add(self, position: int, fit: Fit, sources: Sequence[int]) -> None:
         """Let an operation join."""
         self.members.append(position)
+        self.cost += fit.cost
         self.late |= self.news.intersection(sources)
         self.flat, self.cut, self.rows = self.flat and fit.flat, self.cut and fit.cut, self.rows and fit.rows
 
@@ -136,20 +145,19 @@ def _regrouped(
         if isinstance(node.definition, (Identity, StopGradient)) and groups.get(sources[0]) is group:
             group.passing[position] = group.passing.get(sources[0], sources[0])
             groups[position] = group
+        elif column := _joins_columns(program, group, position, [s for s in sources if groups.get(s) is group], after, backend):
+            if column == "view":
+                group.passing[position] = group.passing.get(sources[0], sources[0])
+                group.views.append(position)
+            else:
+                group.add(position, Fit(group.dims, False, False, True, 0), sources)
+                group.small += 1
+            groups[position] = group
         elif position in fits:
             fit = fits[position]
             if not group.has_room(fit, sources) or not after.isdisjoint(sources):
                 group, after = _Group(fit.dims), set()
             group.add(position, fit, sources)
-            groups[position] = group
-        elif group.rows and not group.dims is None and after.isdisjoint(sources) and (
-            column := of_columns(program, node, group.dims, [groups.get(source) is group for source in sources], backend)
-        ):
-            if column == "view":
-                group.passing[position] = group.passing.get(sources[0], sources[0])
-                group.views.append(position)
-            else:
-                group.add(position, Fit(group.dims, False, False, True), sources)
             groups[position] = group
         else:
             if any(groups.get(source) is group or source in after for source in sources):
@@ -159,8 +167,21 @@ def _regrouped(
     return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
 
 
+def _joins_columns(
+    program: Program, group: _Group, position: int, own: Sequence[int], after: set[int], backend: Backend
+) -> str | None:
+    """What a node does with numbers that a group makes of each row, so that it joins: see `of_columns`."""
+    node = program.nodes[position]
+    if not own or not group.rows or len(group.members) >= LONGEST or any(ref.node in after for ref in node.inputs):
+        return None
+    return of_columns(program, node, group.dims, own, backend)
+
+
 def _is_worth_it(group: _Group) -> bool:
-    return len(group.members) * (shapes.count(group.dims) or 0) >= LEAST_WORK
+    count, big = shapes.count(group.dims) or 0, len(group.members) - group.small
+    if group.cut:
+        return big * count >= LEAST_WORK
+    return group.cost * count >= LEAST_WORK and (group.cost >= COSTLY * big or count >= UNCACHED)
 
 
 def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..graph import shapes
+from ..graph.ops.reduction import Max, Min
 from ..graph.ops.reshaping import ExpandDims, Reshape, Squeeze
 from ..graph.shapes import Dims
 from .backends.kernels import Backend
@@ -17,6 +18,8 @@ from .fused import can_be_rows, row_form
 from .lower import is_row_major
 from .program import Node, Program
 
+#: How many additions take as long as an operation that is no exact arithmetic (exp, tanh), or as the largest of each row.
+COST = 4
 #: What gives the numbers of rows another shape, and changes nothing.
 _VIEWS = (Reshape, ExpandDims, Squeeze)
 
@@ -25,13 +28,14 @@ class Fit(NamedTuple):
     """How an operation may be in a region of values of shape `dims`.
 
     `flat`: all its inputs are (see Fused). `cut`: blocks may be cut along the first axis, whatever the inputs are. `rows`:
-    it may be one of those that are computed in blocks of whole rows.
+    it may be one of those that are computed in blocks of whole rows. `cost`: how many additions take as long, about.
     """
 
     dims: Dims
     flat: bool
     cut: bool
     rows: bool
+    cost: int
 
 
 def fits_rows(dims: Dims, whole: Dims) -> bool:
@@ -45,21 +49,22 @@ def reduction(program: Program, node: Node) -> Fit | None:
     whole, made = program.spec(node.inputs[0]).dims, node.specs[0].dims
     if not can_be_rows(whole) or row_form(made, whole) != "column" or not is_row_major(program, node.inputs[0]):
         return None
-    return Fit(whole, False, False, True)
+    cost = COST if isinstance(node.definition, (Max, Min)) else 1  # sums are products with ones
+    return Fit(whole, False, False, True, cost)
 
 
-def of_columns(program: Program, node: Node, whole: Dims, own: Sequence[bool], backend: Backend) -> str | None:
+def of_columns(program: Program, node: Node, whole: Dims, own: Sequence[int], backend: Backend) -> str | None:
     """What an operation does with numbers of rows: "view", "arithmetic", or None for something else.
 
-    `own`: which of its inputs are made in the region of values of shape `whole`.
+    `own`: the nodes of the region of values of shape `whole` that it takes something of.
     """
-    if len(node.specs) != 1 or not any(own) or node.definition.stateful or not can_be_rows(whole):
+    if len(node.specs) != 1 or node.definition.stateful or not can_be_rows(whole):
         return None
     made, inputs = node.specs[0], tuple([program.spec(ref) for ref in node.inputs])
     if row_form(made.dims, whole) != "column" or made.dtype.np.hasobject:
         return None
     if isinstance(node.definition, _VIEWS):
-        return "view" if own[0] and row_form(inputs[0].dims, whole) == "column" else None
+        return "view" if node.inputs[0].node in own and row_form(inputs[0].dims, whole) == "column" else None
     plain = all(each.dims in ((), made.dims) for each in inputs) and all(shapes.is_full(each.dims) for each in inputs)
     if not plain or not all(is_row_major(program, ref) for ref in node.inputs):
         return None

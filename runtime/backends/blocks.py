@@ -34,8 +34,8 @@ _BY_PLACE = EXACT - {np.maximum, np.minimum} | {np.exp, np.log, np.tanh, np.sin,
 _FILE = "<weft region>"
 
 
-def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], writers: Sequence[type[Writer]]) -> Kernel:
-    """The kernel of a region. `writers`: of one whose blocks are cut anywhere or along the first axis, and of one of rows."""
+def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], writer: type[Writer]) -> Kernel:
+    """The kernel of a region, whose function is written by such a writer."""
     kernels = [
         backend.kernel(part.definition, tuple([_spec(definition, inputs, i) for i in part.inputs]), (part.spec,))
         for part in definition.parts
@@ -46,7 +46,7 @@ def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], writers
         return of_numbers(definition, len(inputs), known)
 
     def in_frame(workspace: Workspace) -> Callable[..., Any]:
-        return writers[definition.rows](definition, inputs, known).function(workspace)
+        return writer(definition, inputs, known).function(workspace)
 
     def alone(*values: Any, out: Any = None) -> Any:
         return in_frame(Workspace())(*values, out=out)
@@ -80,6 +80,9 @@ def _replaceable(definition: Fused, kernels: Sequence[Kernel], inputs: int) -> t
     """For each result the inputs that were read for the last time when it is written."""
     last = _last_uses(definition, inputs)
     found = []
+    for part, kernel in zip(definition.parts, kernels, strict=True):
+        if not kernel.elementwise and kernel.in_rows is None:  # it takes more of its inputs for a block than that block
+            last = [len(kernels) if n in part.inputs else at for n, at in enumerate(last)]
     for at in definition.results:
         same = _overwritable(definition.parts[at], kernels[at])
         found.append(tuple([n for n in range(inputs) if last[n] < at or (last[n] == at and n in same)]))
@@ -140,6 +143,10 @@ class Writer:
         """The shape of what of a part's value is cut off at once."""
         return () if self.definition.flat else self.dims[1:]
 
+    def shape_of(self, at: int, length: int) -> tuple[int, ...]:
+        """The shape of a part's value in a block of such a length."""
+        return (length, *self.row_of(at))
+
     def _is_cut(self, spec: Spec) -> bool:
         """Whether blocks have their own parts of an input, not all of it."""
         if self.definition.flat:
@@ -182,6 +189,12 @@ class Writer:
         lines = [f" r{index} = o{index}{flat}" for index in range(len(self.definition.results))]
         return lines + [f" a{index} = a{index}{flat}" for index, cut in enumerate(self.cut) if cut and flat]
 
+    def _part_of_input(self, index: int) -> str:
+        return "[at]" if self.cut[index] else ""
+
+    def _part_of_value(self) -> str:
+        return "[at]"
+
     def _text(self, blocks: int) -> str:
         results = [f"o{index}" for index in range(len(self.definition.results))]
         values = [f"a{index}" for index in range(len(self.inputs))]
@@ -190,8 +203,8 @@ class Writer:
         lines += [f" if o{i} is None: o{i} = empty(e{i}, d{i})" for i in range(len(results))]
         lines += self._forms()
         lines += [" def block(i, t):", "  at = slices[i]"]
-        lines += [f"  x{index} = a{index}{'[at]' if cut else ''}" for index, cut in enumerate(self.cut)]
-        lines += [f"  y{index} = r{index}[at]" for index in range(len(results))]
+        lines += [f"  x{index} = a{index}{self._part_of_input(index)}" for index in range(len(values))]
+        lines += [f"  y{index} = r{index}{self._part_of_value()}" for index in range(len(results))]
         if self.scratch.places:
             lines.append(f"  {''.join(f's{at}, ' for at in self.scratch.places)} = scratch(i, t)")
         for at in range(len(self.definition.parts)):
@@ -229,9 +242,9 @@ class _Views:
 
     def __init__(self, writer: Writer, workspace: Workspace, rest: int, last: int) -> None:
         self._parts = [
-            (writer.definition.parts[at].spec.dtype.np, place, writer.row_of(at))
-            for at, place in writer.scratch.places.items()
+            (writer.definition.parts[at].spec.dtype.np, place, at) for at, place in writer.scratch.places.items()
         ]
+        self._shape_of = writer.shape_of
         self._lengths = writer.length, rest
         self._last = last
         self._workspace = workspace
@@ -255,7 +268,7 @@ class _Views:
 
     def _make(self, thread: int, length: int) -> list[Array]:
         piece, arrays = self._workspace.piece(thread), []
-        for dtype, place, row in self._parts:
-            start, dims = self._starts[place], (length, *row)
+        for dtype, place, at in self._parts:
+            start, dims = self._starts[place], self._shape_of(at, length)
             arrays.append(piece[start : start + prod(dims) * dtype.itemsize].view(dtype).reshape(dims))
         return arrays

@@ -12,7 +12,7 @@ from ...graph.opdef import Spec
 from ...graph.ops.row_sums import WIDEST, sum_in_rows
 from ...graph.shapes import Dims
 from ..fused import grain_of_rows, row_form
-from .blocks import BLOCKS, CACHE_BYTES, FEWEST, MOST, Writer
+from .blocks import MOST, Writer
 
 
 class RowWriter(Writer):
@@ -33,13 +33,9 @@ class RowWriter(Writer):
     def _block_length(self) -> int:
         """How many rows a block has: all of them, where a part of them would be summed differently."""
         rows, columns = self.dims
-        width = sum(self.scratch.sizes) + sum(self.sizes[result] for result in self.definition.results)
-        for spec, cut in zip(self.inputs, self.cut, strict=True):
-            width += cut * spec.dtype.size * (columns if spec.dims == self.whole else 1)
-        share = -(-rows * columns // BLOCKS)
-        count = min(max(FEWEST, min(MOST, CACHE_BYTES * columns // width)), max(FEWEST, share))
         grain = grain_of_rows(columns)
-        length = max(grain, count // columns // grain * grain)
+        pairs = -(-rows * columns // (2 * MOST))  # each of two threads has as many
+        length = max(grain, -(-rows // (2 * pairs * grain)) * grain)
         kinds = {
             part.spec.dtype.np
             for part, kernel in zip(self.definition.parts, self.kernels, strict=True)
