@@ -72,12 +72,10 @@ def _fused(step: StepPlan) -> list[str]:
         return []
     count = sum(map(len, regions))
     lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
-    for what, often in (
-        ("begins with a matrix product", sum(parts[0].definition.type == "MatMul" for parts in regions)),
-        ("has blocks of whole rows", sum(definition.rows for definition in fused)),
-    ):
-        if often:
-            lines.append(f"    {often:,} {what if often == 1 else what.replace('begins', 'begin').replace('has', 'have')}")
+    products = sum(parts[0].definition.type == "MatMul" for parts in regions)
+    rows = sum(definition.rows for definition in fused)
+    lines += [f"    {products:,} begin{'s' * (products == 1)} with a matrix product"] * bool(products)
+    lines += [f"    {rows:,} {'has' if rows == 1 else 'have'} blocks of whole rows"] * bool(rows)
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]
 

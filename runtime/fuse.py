@@ -1,9 +1,10 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
-So do operations on single numbers (`fuse_scalars.py`), for another reason.
+So do operations on single numbers (`fuse_scalars.py`), for another reason, and big products with what follows them
+(`fuse_products.py`). What is made of each row of big values, sums and extrema, and the arithmetic of these, is part of a region
+too, whose blocks are whole rows then (`fuse_rows.py`).
 
-What is made of each row of such values, sums and extrema, and the arithmetic of these, is part of a region too (`fuse_rows.py`):
-blocks are whole rows then. A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
+A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
 """
 
@@ -23,7 +24,7 @@ from .fuse_rows import COST, Fit, fits_rows, of_columns, reduction
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import can_be_rows, rows_of_block
 from .lower import is_row_major
-from .partition import Item, Partition, Region, RunNode
+from .partition import Item, Partition, RunNode
 from .program import Feed, Node, Program, Ref
 from .regions import region_of, taken_by, taken_from_outside
 
@@ -124,6 +125,12 @@ class _Group:
         together = (self.cut and fit.cut) or (self.rows and fit.rows)
         return self.dims == fit.dims and together and len(self.members) < LONGEST and len(late) <= LATEST
 
+    def passes(self, position: int, source: int, view: bool) -> None:
+        """A node that gives the value of a member, or of one that gives it, in the same shape or, a view, in another."""
+        self.passing[position] = self.passing.get(source, source)
+        if view:
+            self.views.append(position)
+
     def add(self, position: int, fit: Fit, sources: Sequence[int]) -> None:
         """Let an operation join."""
         self.members.append(position)
@@ -132,9 +139,7 @@ class _Group:
         self.flat, self.cut, self.rows = self.flat and fit.flat, self.cut and fit.cut, self.rows and fit.rows
 
 
-def _regrouped(
-    program: Program, segment: Sequence[int], fits: dict[int, Fit], backend: Backend
-) -> list[Item | _Group]:
+def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, Fit], backend: Backend) -> list[Item | _Group]:
     """Nodes without effects, in groups where they go together."""
     groups: dict[int, _Group] = {}
     group = _Group(None)
@@ -143,12 +148,11 @@ def _regrouped(
         node = program.nodes[position]
         sources = [ref.node for ref in node.inputs]
         if isinstance(node.definition, (Identity, StopGradient)) and groups.get(sources[0]) is group:
-            group.passing[position] = group.passing.get(sources[0], sources[0])
+            group.passes(position, sources[0], sources[0] in group.views)
             groups[position] = group
-        elif column := _joins_columns(program, group, position, [s for s in sources if groups.get(s) is group], after, backend):
+        elif column := _of_columns(program, group, position, groups, after, backend):
             if column == "view":
-                group.passing[position] = group.passing.get(sources[0], sources[0])
-                group.views.append(position)
+                group.passes(position, sources[0], True)
             else:
                 group.add(position, Fit(group.dims, False, False, True, 0), sources)
                 group.small += 1
@@ -167,12 +171,15 @@ def _regrouped(
     return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
 
 
-def _joins_columns(
-    program: Program, group: _Group, position: int, own: Sequence[int], after: set[int], backend: Backend
+def _of_columns(
+    program: Program, group: _Group, position: int, groups: dict[int, _Group], after: set[int], backend: Backend
 ) -> str | None:
     """What a node does with numbers that a group makes of each row, so that it joins: see `of_columns`."""
+    if not group.rows or len(group.members) >= LONGEST:
+        return None
     node = program.nodes[position]
-    if not own or not group.rows or len(group.members) >= LONGEST or any(ref.node in after for ref in node.inputs):
+    own = [ref.node for ref in node.inputs if groups.get(ref.node) is group]
+    if not own or any(ref.node in after for ref in node.inputs):
         return None
     return of_columns(program, node, group.dims, own, backend)
 

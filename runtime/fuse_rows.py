@@ -1,4 +1,4 @@
-"""fuse_rows: what of a step may be in a region whose blocks are whole rows: layer norms, softmaxes, losses of primitive operations.
+"""fuse_rows: what may be in a region whose blocks are whole rows: softmaxes, norms and losses of primitive operations.
 
 Sums, means and extrema over the last axis make a number of each row; these numbers, the arithmetic of them and what else is done
 with them and the rows are computed block by block, with the kernels that would compute them at once.

@@ -48,4 +48,6 @@ def region_of(
     if not values:  # somebody only waits for it
         values[len(parts) - 1] = [Ref(members[-1], 0)]
     results = tuple(sorted(values))
-    return Region(Fused(tuple(parts), results, flat, rows), tuple(inputs), tuple(tuple(values[result]) for result in results))
+    return Region(
+        Fused(tuple(parts), results, flat, rows), tuple(inputs), tuple(tuple(values[result]) for result in results)
+    )

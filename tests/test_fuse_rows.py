@@ -154,7 +154,7 @@ def test_random_programs_have_the_bits_of_separate_kernels(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rows, width", [(193, 64), (65, 7), (2, 5000), (257, 300), (1000, 2), (130, 4097)])
+@pytest.mark.parametrize(("rows", "width"), [(193, 64), (65, 7), (2, 5000), (257, 300), (1000, 2), (130, 4097)])
 @pytest.mark.parametrize("most", [64, 1 << 12, 1 << 16])
 def test_sums_of_rows_in_blocks_have_the_bits_of_all_at_once(
     dtype: Any, rows: int, width: int, most: int, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +172,13 @@ def test_infinities_nans_and_zeros_of_both_signs() -> None:
     numbers = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 3e38, -3e38], np.float32)
     fed = np.random.default_rng(3).choice(numbers, size=(200, 24))
     x = wf.placeholder(wf.float32, fed.shape)
-    fetches = [softmax(x), log_softmax(x), wf.reduce_max(x * 1.5, 1), wf.reduce_min(-x, 1, keepdims=True), norm(x, 1.0, x)]
+    fetches = [
+        softmax(x),
+        log_softmax(x),
+        wf.reduce_max(x * 1.5, 1),
+        wf.reduce_min(-x, 1, keepdims=True),
+        norm(x, 1.0, x),
+    ]
     found = wf.Session().run(fetches, {x: fed})
     for one, other in zip(found, separately(lambda: wf.Session().run(fetches, {x: fed})), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -271,7 +277,7 @@ def test_an_error_in_a_block_of_rows_names_its_operation() -> None:
     bad = wf.floordiv(x, x, name="bad")
     with wf.Session() as sess:
         fetch = wf.cast(bad, wf.float32) - y
-        assert any("bad" in [part.name for part in region.definition.parts] for region in regions(fetch, {x: np.ones((64, 16))}))  # type: ignore[attr-defined]
+        assert any("FloorDiv" in types(region) for region in regions(fetch, {x: np.ones((64, 16))}))
         with pytest.raises(wf.errors.InvalidArgumentError, match="Integer division by zero") as caught:
             sess.run(fetch, {x: np.zeros((64, 16))})
         assert caught.value.op is bad.op

@@ -157,12 +157,12 @@ class SplitV(Op):
         return [ConcatV2(self.axis)(*dys), None]
 
 
-def _cut(value: Any, sizes: tuple[int, ...], axis: int) -> Any:
+def _cut(value: Any, lengths: tuple[int, ...], axis: int) -> Any:
     """Views of the parts of an array, one after the other along an axis. `np.split` takes several times as long."""
     before, start, parts = (slice(None),) * (axis % value.ndim), 0, []
-    for size in sizes:
-        parts.append(value[(*before, slice(start, start + size))])
-        start += size
+    for length in lengths:
+        parts.append(value[(*before, slice(start, start + length))])
+        start += length
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 

@@ -155,7 +155,6 @@ class Writer:
 
     def _block_length(self) -> int:
         """How many elements, or rows, a block has."""
-        parts = self.definition.parts
         width = sum(self.scratch.sizes) + sum(self.sizes[result] for result in self.definition.results)
         width //= prod(self.row_of(0)) or 1
         width += sum(spec.dtype.size for spec, cut in zip(self.inputs, self.cut, strict=True) if cut)

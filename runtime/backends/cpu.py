@@ -29,7 +29,6 @@ def _writer(definition: Fused) -> type[Writer]:
     return RowWriter if definition.rows else Writer
 
 
-
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(lambda definition, inputs, _: fused(CPU, definition, inputs, _writer(definition)))
