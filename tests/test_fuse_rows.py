@@ -204,6 +204,15 @@ def test_a_softmax_and_its_gradient_are_one_instruction() -> None:
     assert {"Max", "Exp", "Sum", "SumTo"} <= {*types(region)}
 
 
+def test_the_gradient_of_the_largest_repeats_nothing() -> None:
+    x, dy = wf.placeholder(wf.float32, SHAPE), wf.placeholder(wf.float32, SHAPE)
+    gradient = wf.gradients(softmax(x), x, dy)[0] * 1.5
+    (region,) = regions(gradient, {x: FED[0], dy: FED[1]})
+    assert "Masked" in types(region)
+    with wf.Session() as sess:
+        assert "BroadcastTo" not in str(sess.plan(gradient, {x: FED[0], dy: FED[1]}))
+
+
 def test_numbers_of_rows_that_others_need_have_their_own_shape() -> None:
     x = wf.placeholder(wf.float32, SHAPE)
     flat = wf.reduce_sum(wf.tanh(x), -1)
