@@ -20,7 +20,7 @@ from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
 from ...graph.ops.reduction import Max, Mean, Min
-from ...graph.ops.row_sums import sum_in_rows, summing
+from ...graph.ops.row_sums import for_matrices, sum_in_rows, summing
 from ...graph.ops.rows import take_rows
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
@@ -144,7 +144,7 @@ def _of_rows(axes: tuple[int, ...] | None, given: Spec, kind: np.dtype[Any]) -> 
 def _summed(definition: Sum | Mean, given: Spec, made: Spec) -> Callable[..., Any]:
     """The function of x and `out` that sums over the definition's axes."""
     axes, keepdims, kind = definition.axes, definition.keepdims, made.dtype.np
-    return _written(summing(kind, axes, len(given.dims or ())), made.dims) or (
+    return _written(for_matrices(summing(kind, axes, len(given.dims or ())), kind, given.dims), made.dims) or (
         lambda x, out=None: _reduce(x, axes, kind, out, keepdims)
     )
 
@@ -245,7 +245,7 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
     if not axes:
         return Kernel(definition.compute)
     kind = outputs[0].dtype.np
-    vector = _written(summing(kind, axes, len(whole)), dims)
+    vector = _written(for_matrices(summing(kind, axes, len(whole)), kind, whole), dims)
     if vector is not None:
         in_rows = _of_rows(axes, inputs[0], kind) if len(dims) == len(whole) else None
         return Kernel(lambda x, shape, out=None: vector(x, out), takes_out=True, in_rows=in_rows)
