@@ -72,9 +72,7 @@ def _fused(step: StepPlan) -> list[str]:
         return []
     count = sum(map(len, regions))
     lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
-    products = sum(parts[0].definition.type == "MatMul" for parts in regions)
     rows = sum(definition.rows for definition in fused)
-    lines += [f"    {products:,} begin{'s' * (products == 1)} with a matrix product"] * bool(products)
     lines += [f"    {rows:,} {'has' if rows == 1 else 'have'} blocks of whole rows"] * bool(rows)
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]

@@ -1,8 +1,7 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
-So do operations on single numbers (`fuse_scalars.py`), for another reason, and big products with what follows them
-(`fuse_products.py`). What is made of each row of big values, sums and extrema, and the arithmetic of these, is part of a region
-too, whose blocks are whole rows then (`fuse_rows.py`).
+So do operations on single numbers (`fuse_scalars.py`), for another reason. What is made of each row of big values, sums and
+extrema, and the arithmetic of these, is part of a region too, whose blocks are whole rows then (`fuse_rows.py`).
 
 A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
@@ -19,8 +18,7 @@ from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import Backend
-from .fuse_products import fuse_products
-from .fuse_rows import COST, Fit, fits_rows, of_columns, reduction
+from .fuse_rows import Fit, fits_rows, of_columns, reduction
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import can_be_rows, rows_of_block
 from .lower import is_row_major
@@ -32,9 +30,8 @@ from .regions import region_of, taken_by, taken_from_outside
 SMALLEST = 1 << 17
 #: How many elements the operations of a region compute at least: less work is done before another thread has woken up.
 LEAST_WORK = 1 << 20
-#: Rows in blocks pay where a call takes long: where operations take so much longer than an addition, on the average, or
-#: where values are so big that they are in no cache. See docs/decisions/0026.
-COSTLY, UNCACHED = 1.5, 1 << 22
+#: Blocks of whole rows have more and shorter calls, and pay where values are in no cache. See docs/decisions/0026.
+SMALLEST_IN_ROWS = 1 << 21
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
 #: What these give is in memory all the time, whether a region waits for it or not.
@@ -46,7 +43,7 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
-    return fuse_scalars(program, fuse_products(program, _fuse_blocks(program, part, backend), backend), backend)
+    return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)
 
 
 def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partition:
@@ -88,14 +85,15 @@ def _fits(program: Program, node: Node, backend: Backend) -> Fit | None:
     if kernel is None:
         return None
     if kernel.in_rows is not None:
-        return reduction(program, node)
+        return reduction(program, node) if (shapes.count(first.dims) or 0) >= SMALLEST_IN_ROWS else None
     if not kernel.elementwise or (shapes.count(spec.dims) or 0) < SMALLEST:
         return None
     major = [is_row_major(program, ref) for ref in node.inputs]
     flat = all(each.dims == () or (row and each.dims == spec.dims) for each, row in zip(inputs, major, strict=True))
-    rows = can_be_rows(spec.dims) and all(major) and all(fits_rows(each.dims, spec.dims) for each in inputs)
+    rows = (shapes.count(spec.dims) or 0) >= SMALLEST_IN_ROWS and can_be_rows(spec.dims)
+    rows = rows and all(major) and all(fits_rows(each.dims, spec.dims) for each in inputs)
     cut = flat or bool((kernel.exact or kernel.strided or all(major)) and rows_of_block(spec.dims, 1))
-    return Fit(spec.dims, flat, cut, rows, 1 if kernel.exact else COST) if cut or rows else None
+    return Fit(spec.dims, flat, cut, rows) if cut or rows else None
 
 
 @dataclass(slots=True, eq=False)
@@ -109,8 +107,6 @@ class _Group:
     views: list[int] = field(default_factory=list)
     #: How many members compute a number for each row.
     small: int = 0
-    #: What the others cost, in additions.
-    cost: int = 0
     #: How blocks may be cut, for all members: anywhere, along the first axis, in whole rows.
     flat: bool = True
     cut: bool = True
@@ -134,7 +130,6 @@ class _Group:
     def add(self, position: int, fit: Fit, sources: Sequence[int]) -> None:
         """Let an operation join."""
         self.members.append(position)
-        self.cost += fit.cost
         self.late |= self.news.intersection(sources)
         self.flat, self.cut, self.rows = self.flat and fit.flat, self.cut and fit.cut, self.rows and fit.rows
 
@@ -154,7 +149,7 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, Fit], b
             if column == "view":
                 group.passes(position, sources[0], True)
             else:
-                group.add(position, Fit(group.dims, False, False, True, 0), sources)
+                group.add(position, Fit(group.dims, False, False, True), sources)
                 group.small += 1
             groups[position] = group
         elif position in fits:
@@ -185,10 +180,7 @@ def _of_columns(
 
 
 def _is_worth_it(group: _Group) -> bool:
-    count, big = shapes.count(group.dims) or 0, len(group.members) - group.small
-    if group.cut:
-        return big * count >= LEAST_WORK
-    return group.cost * count >= LEAST_WORK and (group.cost >= COSTLY * big or count >= UNCACHED)
+    return (len(group.members) - group.small) * (shapes.count(group.dims) or 0) >= LEAST_WORK
 
 
 def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:
@@ -240,5 +232,5 @@ def _region(program: Program, group: _Group, needed: set[Ref]) -> list[Item]:
             views.append(RunNode(position))
     passing = {position: member for position, member in group.passing.items() if position not in group.views}
     shown = {position: member for position, member in group.passing.items() if position in group.views}
-    region = region_of(program, group.members, passing, shown, group.flat, group.rows and not group.flat, needed)
+    region = region_of(program, group.members, passing, shown, group.flat, not group.cut, needed)
     return [region, *reversed(views)]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..graph import shapes
-from ..graph.ops.reduction import Max, Min
 from ..graph.ops.reshaping import ExpandDims, Reshape, Squeeze
 from ..graph.shapes import Dims
 from .backends.kernels import Backend
@@ -18,8 +17,6 @@ from .fused import can_be_rows, row_form
 from .lower import is_row_major
 from .program import Node, Program
 
-#: How many additions take as long as an operation that is no exact arithmetic (exp, tanh), or as the largest of each row.
-COST = 4
 #: What gives the numbers of rows another shape, and changes nothing.
 _VIEWS = (Reshape, ExpandDims, Squeeze)
 
@@ -28,14 +25,13 @@ class Fit(NamedTuple):
     """How an operation may be in a region of values of shape `dims`.
 
     `flat`: all its inputs are (see Fused). `cut`: blocks may be cut along the first axis, whatever the inputs are. `rows`:
-    it may be one of those that are computed in blocks of whole rows. `cost`: how many additions take as long, about.
+    it may be one of those that are computed in blocks of whole rows.
     """
 
     dims: Dims
     flat: bool
     cut: bool
     rows: bool
-    cost: int
 
 
 def fits_rows(dims: Dims, whole: Dims) -> bool:
@@ -49,8 +45,7 @@ def reduction(program: Program, node: Node) -> Fit | None:
     whole, made = program.spec(node.inputs[0]).dims, node.specs[0].dims
     if not can_be_rows(whole) or row_form(made, whole) != "column" or not is_row_major(program, node.inputs[0]):
         return None
-    cost = COST if isinstance(node.definition, (Max, Min)) else 1  # sums are products with ones
-    return Fit(whole, False, False, True, cost)
+    return Fit(whole, False, False, True)
 
 
 def of_columns(program: Program, node: Node, whole: Dims, own: Sequence[int], backend: Backend) -> str | None:

@@ -1,4 +1,4 @@
-"""Regions of whole rows, and of products with what follows: the bits of separate kernels for any block, thread and program."""
+"""Regions of whole rows: the bits of separate kernels for any block, thread and program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import same_bits
-from weft.graph.ops import product_blocks
 from weft.graph.parallel import limit_threads, threads
 from weft.runtime import fuse
 from weft.runtime.backends import row_blocks
@@ -22,28 +21,20 @@ bounded = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Everything is fused, into blocks of a few rows, over three threads; small products are computed in blocks."""
+    """Everything is fused, into blocks of a few rows, over three threads."""
     monkeypatch.setattr(fuse, "SMALLEST", 1)
     monkeypatch.setattr(fuse, "LEAST_WORK", 1)
-    monkeypatch.setattr(fuse, "COSTLY", 0)
+    monkeypatch.setattr(fuse, "SMALLEST_IN_ROWS", 1)
     monkeypatch.setattr(row_blocks, "MOST", 64)
-    monkeypatch.setattr(product_blocks, "LEAST_WORK", 1 << 10)
     before = threads()
     limit_threads(3)
     yield
     limit_threads(before)
 
 
-@pytest.fixture
-def products_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows a product goes into no other region."""
-    monkeypatch.setattr(fuse, "SMALLEST", 1 << 60)
-
-
 def separately(run: Callable[[], Any]) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fuse, "SMALLEST", 1 << 60)
-        patch.setattr(fuse, "fuse_products", lambda program, part, backend: part)
         return run()
 
 
@@ -141,16 +132,10 @@ def values_of(recipe: list[tuple[str, int, int]], fetched: int) -> list[Any]:
 
 
 @bounded
-@given(STEPS, st.integers(1, 3), st.integers(1, 3), st.booleans())
-def test_random_programs_have_the_bits_of_separate_kernels(
-    recipe: list[Any], fetched: int, count: int, products: bool
-) -> None:
+@given(STEPS, st.integers(1, 3), st.integers(1, 3))
+def test_random_programs_have_the_bits_of_separate_kernels(recipe: list[Any], fetched: int, count: int) -> None:
     limit_threads(count)
-    wanted = separately(lambda: values_of(recipe, fetched))
-    with pytest.MonkeyPatch.context() as patch:
-        if products:
-            patch.setattr(fuse, "SMALLEST", 1 << 60)
-        assert same_bits(values_of(recipe, fetched), wanted)
+    assert same_bits(values_of(recipe, fetched), separately(lambda: values_of(recipe, fetched)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -242,42 +227,17 @@ def test_forms_of_values_beside_others() -> None:
     assert row_form((16,), (16, 16)) == "row"
 
 
-@pytest.mark.usefixtures("products_only")
-def test_a_product_its_bias_and_its_rectifier_are_one_instruction() -> None:
-    x, w = wf.placeholder(wf.float32, [100, 40]), wf.placeholder(wf.float32, [40, 70])
-    y = wf.nn.relu(wf.matmul(x, w) + wf.ones([70]))
-    gradient = wf.gradients(wf.matmul(y, w, transpose_b=True), x)[0]
-    random = np.random.default_rng(4)
-    fed = {x: random.normal(size=(100, 40)).astype(np.float32), w: random.normal(size=(40, 70)).astype(np.float32)}
-    first, second = regions([y, gradient], fed)
-    assert types(first) == ["MatMul", "AddV2", "Relu"]
-    assert types(second) == ["MatMul", "ReluGrad"]
-    found = wf.Session().run([y, gradient], fed)
-    assert same_bits(found, separately(lambda: wf.Session().run([y, gradient], fed)))
+def test_smaller_values_are_left_to_their_own_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuse, "SMALLEST_IN_ROWS", FED[0].size + 1)
+    x = wf.placeholder(wf.float32, SHAPE)
+    (region,) = regions(wf.reduce_sum(wf.exp(x * 2.0) - wf.reduce_max(x, -1, keepdims=True), 0), {x: FED[0]})
+    assert types(region) == ["Mul", "Exp", "Sub"]
 
 
-@pytest.mark.usefixtures("products_only")
-def test_a_square_product_is_not_written_over_what_it_still_needs() -> None:
-    x = wf.placeholder(wf.float32, [128, 128])
-    y = x * 1.0000001
-    for _ in range(4):
-        y = wf.nn.relu(wf.matmul(y, x) * 0.1 + y)
-        y = wf.tanh(wf.matmul(x, y, transpose_a=True)) * 0.5
-    fed = {x: np.random.default_rng(5).normal(size=(128, 128)).astype(np.float32)}
-    assert sum("MatMul" in types(region) for region in regions(y, fed)) == 8
-    total = wf.reduce_sum(y, 0)
-    assert same_bits([wf.Session().run(total, fed)], [separately(lambda: wf.Session().run(total, fed))])
-
-
-def test_the_explanation_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, w = wf.placeholder(wf.float32, [100, 40]), wf.placeholder(wf.float32, [40, 70])
-    y = wf.nn.relu(wf.matmul(x, w))
-    monkeypatch.setattr(fuse, "SMALLEST", 7001)  # for the softmax alone
-    y = softmax(wf.concat([wf.sin(y[:, :1])] * 99, 1)) + wf.reduce_sum(y)
+def test_the_explanation_counts_them() -> None:
+    x = wf.placeholder(wf.float32, SHAPE)
     with wf.Session() as sess:
-        text = sess.plan(wf.reduce_sum(y, 0), {x: np.ones((100, 40)), w: np.ones((40, 70))}).explain()
-    assert "1 begins with a matrix product" in text
-    assert "1 has blocks of whole rows" in text
+        assert "1 has blocks of whole rows" in sess.plan(wf.reduce_sum(softmax(x), 0), {x: FED[0]}).explain()
 
 
 def test_an_error_in_a_block_of_rows_names_its_operation() -> None:

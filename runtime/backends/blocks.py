@@ -80,9 +80,6 @@ def _replaceable(definition: Fused, kernels: Sequence[Kernel], inputs: int) -> t
     """For each result the inputs that were read for the last time when it is written."""
     last = _last_uses(definition, inputs)
     found = []
-    for part, kernel in zip(definition.parts, kernels, strict=True):
-        if not kernel.elementwise and kernel.in_rows is None:  # it takes more of its inputs for a block than that block
-            last = [len(kernels) if n in part.inputs else at for n, at in enumerate(last)]
     for at in definition.results:
         same = _overwritable(definition.parts[at], kernels[at])
         found.append(tuple([n for n in range(inputs) if last[n] < at or (last[n] == at and n in same)]))
@@ -100,10 +97,14 @@ class _Scratch:
 def _scratch(definition: Fused, inputs: int, kernels: Sequence[Kernel], sizes: Sequence[int]) -> _Scratch:
     """Memory for the values that are no results and that kernels write where they are told. `sizes`: of the parts' values."""
     last, found = _last_uses(definition, inputs), _Scratch()
+
+    def alike(one: Part, other: Part) -> bool:
+        return (one.spec.dims, one.spec.dtype.size) == (other.spec.dims, other.spec.dtype.size)
+
     free: dict[int, list[int]] = defaultdict(list)
     for at, (part, kernel) in enumerate(zip(definition.parts, kernels, strict=True)):
         ending = {n for n in part.inputs if last[n] == at and n - inputs in found.places}
-        early = {n for n in ending & _overwritable(part, kernel) if sizes[n - inputs] == sizes[at]}
+        early = {n for n in ending & _overwritable(part, kernel) if alike(definition.parts[n - inputs], part)}
         _give_back(sizes, [n - inputs for n in sorted(early)], found, free)
         if at not in definition.results and (kernel.takes_out or kernel.in_rows):
             size = sizes[at]
@@ -142,10 +143,6 @@ class Writer:
     def row_of(self, at: int) -> tuple[int, ...]:
         """The shape of what of a part's value is cut off at once."""
         return () if self.definition.flat else self.dims[1:]
-
-    def shape_of(self, at: int, length: int) -> tuple[int, ...]:
-        """The shape of a part's value in a block of such a length."""
-        return (length, *self.row_of(at))
 
     def _is_cut(self, spec: Spec) -> bool:
         """Whether blocks have their own parts of an input, not all of it."""
@@ -188,12 +185,6 @@ class Writer:
         lines = [f" r{index} = o{index}{flat}" for index in range(len(self.definition.results))]
         return lines + [f" a{index} = a{index}{flat}" for index, cut in enumerate(self.cut) if cut and flat]
 
-    def _part_of_input(self, index: int) -> str:
-        return "[at]" if self.cut[index] else ""
-
-    def _part_of_value(self) -> str:
-        return "[at]"
-
     def _text(self, blocks: int) -> str:
         results = [f"o{index}" for index in range(len(self.definition.results))]
         values = [f"a{index}" for index in range(len(self.inputs))]
@@ -202,8 +193,8 @@ class Writer:
         lines += [f" if o{i} is None: o{i} = empty(e{i}, d{i})" for i in range(len(results))]
         lines += self._forms()
         lines += [" def block(i, t):", "  at = slices[i]"]
-        lines += [f"  x{index} = a{index}{self._part_of_input(index)}" for index in range(len(values))]
-        lines += [f"  y{index} = r{index}{self._part_of_value()}" for index in range(len(results))]
+        lines += [f"  x{index} = a{index}{'[at]' if cut else ''}" for index, cut in enumerate(self.cut)]
+        lines += [f"  y{index} = r{index}[at]" for index in range(len(results))]
         if self.scratch.places:
             lines.append(f"  {''.join(f's{at}, ' for at in self.scratch.places)} = scratch(i, t)")
         for at in range(len(self.definition.parts)):
@@ -241,9 +232,9 @@ class _Views:
 
     def __init__(self, writer: Writer, workspace: Workspace, rest: int, last: int) -> None:
         self._parts = [
-            (writer.definition.parts[at].spec.dtype.np, place, at) for at, place in writer.scratch.places.items()
+            (writer.definition.parts[at].spec.dtype.np, place, writer.row_of(at))
+            for at, place in writer.scratch.places.items()
         ]
-        self._shape_of = writer.shape_of
         self._lengths = writer.length, rest
         self._last = last
         self._workspace = workspace
@@ -267,7 +258,7 @@ class _Views:
 
     def _make(self, thread: int, length: int) -> list[Array]:
         piece, arrays = self._workspace.piece(thread), []
-        for dtype, place, at in self._parts:
-            start, dims = self._starts[place], self._shape_of(at, length)
+        for dtype, place, row in self._parts:
+            start, dims = self._starts[place], (length, *row)
             arrays.append(piece[start : start + prod(dims) * dtype.itemsize].view(dtype).reshape(dims))
         return arrays

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...graph.ops.arithmetic import Masked
 from ...graph.ops.array import ConcatV2
 from ...graph.ops.branching import If
-from ...graph.ops.linalg import MatMul
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
 from ...graph.ops.selecting import Select, SelectV2
@@ -17,21 +16,13 @@ from .choices import choice, masked, power, squared_difference
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
-from .product_regions import ProductWriter
 from .row_blocks import RowWriter
 
 CPU = NumpyBackend()
 
-
-def _writer(definition: Fused) -> type[Writer]:
-    if isinstance(definition.parts[0].definition, MatMul):
-        return ProductWriter
-    return RowWriter if definition.rows else Writer
-
-
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
-kernel_of(Fused)(lambda definition, inputs, _: fused(CPU, definition, inputs, _writer(definition)))
+kernel_of(Fused)(lambda definition, inputs, _: fused(CPU, definition, inputs, (Writer, RowWriter)[definition.rows]))
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))

@@ -81,9 +81,7 @@ def _long(x: Array, row: Array, out: Array) -> tuple[tuple[Array, Array, Array],
 def rectified(x: Array, out: Array | None = None, order: Any = "C") -> Any:
     """max(x, 0). NumPy's loop for two arrays is three times as fast as that for an array and a number."""
     if out is None or not _in_one_piece(x, out):
-        shape = x.shape if x.size < 2 * WIDE else x.shape[-1:]
-        small = math.prod(shape) < 2 * WIDE
-        return np.maximum(x, _zeros(x.dtype, shape) if small else x.dtype.type(0), out=out, order=order)
+        return np.maximum(x, _zeros(x.dtype, x.shape) if x.size < 2 * WIDE else x.dtype.type(0), out=out, order=order)
     zeros, whole = _zeros(x.dtype, (WIDE,)), x.size - x.size % WIDE
     flat, result = x.reshape(-1), out.reshape(-1)
     np.maximum(flat[:whole].reshape(-1, WIDE), zeros, out=result[:whole].reshape(-1, WIDE))
