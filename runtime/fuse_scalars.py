@@ -57,7 +57,7 @@ def fuse_scalars(program: Program, part: Partition, backend: Backend) -> Partiti
     return replace(
         part,
         items=[
-            region_of(program, [*each.members], {}, {}, True, False, needed) if isinstance(each, _Numbers) else each
+            region_of(program, [*each.members], {}, True, needed) if isinstance(each, _Numbers) else each
             for each in items
         ],
     )

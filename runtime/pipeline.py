@@ -9,6 +9,7 @@ from typing import Any
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
+from .backends.kernels import CompilingBackend
 from .engine import Engine
 from .explain import ExplainedPlan
 from .fuse import fuse
@@ -65,7 +66,13 @@ def explained_plan(
     program, report = _placed(program, feed_dims, engine, soft), Report()
     before = _lowered(program, engine, schedule_seed)
     plan = _lowered(optimize(program, report), engine, schedule_seed, gather)
-    return ExplainedPlan(plan.plans, plan.fetches, before, report)
+    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)))
+
+
+def _compiled(step: StepPlan, engine: Engine) -> list[str]:
+    """What backends say that they compile."""
+    found = [(engine.backend(DeviceSpec.from_string(plan.device)), plan) for plan in step.plans]
+    return [line for backend, plan in found if isinstance(backend, CompilingBackend) for line in backend.note(plan)]
 
 
 def partition_graphs(

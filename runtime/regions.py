@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from .fused import Fused, Part
 from .partition import Item, Region, RunNode, SendValue
@@ -25,8 +26,8 @@ def taken_from_outside(program: Program, positions: Iterable[int]) -> set[Ref]:
 
 
 def region_of(
-    program: Program, members: Sequence[int], passing: Mapping[int, int], views: Mapping[int, int], flat: bool,
-    rows: bool, needed: set[Ref],
+    program: Program, members: Sequence[int], passing: Mapping[int, int], flat: bool, needed: set[Ref],
+    views: Mapping[int, int] = MappingProxyType({}), rows: bool = False,
 ) -> Region:  # fmt: skip
     """The members, in order, as one item. `passing`: identities, each with the member whose value it passes on.
 
