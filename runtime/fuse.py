@@ -1,7 +1,8 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
-So do operations on single numbers (`fuse_scalars.py`), for another reason. What is made of each row of big values, sums and
-extrema, and the arithmetic of these, is part of a region too, whose blocks are whole rows then (`fuse_rows.py`).
+So do operations on single numbers (`fuse_scalars.py`) and convolutions with what follows them (`fuse_convolutions.py`). What
+is made of each row of big values, sums and extrema, and the arithmetic of these, is part of a region too, whose blocks are
+whole rows then (`fuse_rows.py`).
 
 A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
@@ -18,6 +19,7 @@ from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import Backend, CompilingBackend
 from .fuse_compiled import fuse_compiled
+from .fuse_convolutions import fuse_convolutions
 from .fuse_rows import Fit, fits_rows, of_columns, reduction
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import can_be_rows, rows_of_block
@@ -44,6 +46,7 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
+    part = fuse_convolutions(program, part, backend)
     if isinstance(backend, CompilingBackend):
         part = fuse_compiled(program, part, backend)
     return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)

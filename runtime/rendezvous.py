@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..graph import errors
@@ -41,6 +43,19 @@ class Rendezvous:
             if edge not in self._values:
                 self._wait(edge)
             return self._values.pop(edge)
+
+    def is_over(self, edge: int) -> bool:
+        """Whether `receive` need not wait for this edge, or not any longer."""
+        return edge in self._values or self._error is not None
+
+    @contextmanager
+    def waiting_for(self, edge: int) -> Iterator[None]:
+        """A block that waits for an edge in a way of its own."""
+        self._waiting[edge] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._waiting[edge]
 
     def _wait(self, edge: int) -> None:
         self._waiting[edge] = time.monotonic()

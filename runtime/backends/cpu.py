@@ -13,6 +13,7 @@ from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
+from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
@@ -22,7 +23,13 @@ CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
-kernel_of(Fused)(lambda definition, inputs, _: fused(CPU, definition, inputs, (Writer, RowWriter)[definition.rows]))
+kernel_of(Fused)(
+    lambda definition, inputs, _: (
+        convolved(CPU, definition, inputs)
+        if is_convolution(definition)
+        else fused(CPU, definition, inputs, RowWriter if definition.rows else Writer)
+    )
+)
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
