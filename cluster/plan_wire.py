@@ -77,7 +77,7 @@ def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
         [part.name, encode_definition(part.definition, arrays), part.inputs, encode_spec(part.spec)]
         for part in definition.parts
     ]
-    return [Fused.type, parts, definition.results, definition.flat]
+    return [Fused.type, parts, definition.results, definition.flat, definition.rows]
 
 
 def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
@@ -125,8 +125,8 @@ def _decode_buffer(row: Any) -> Buffer:
 
 def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
     match row:
-        case [Fused.type, list(parts), list(results), bool(flat)]:
-            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat)
+        case [Fused.type, list(parts), list(results), bool(flat), bool(rows)]:
+            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat, rows)
             known = all(number < inputs + at for at, part in enumerate(found.parts) for number in part.inputs)
             if not found.parts or not known or not found.results or max(found.results) >= len(parts):
                 raise ValueError(f"no operations that can run together: {str(row)[:100]}")

@@ -11,20 +11,23 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
-from .blocks import fused
+from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
+from .row_blocks import RowWriter
 
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(
-    lambda definition, inputs, outputs: (
-        convolved(CPU, definition, inputs) if is_convolution(definition) else fused(CPU, definition, inputs, outputs)
+    lambda definition, inputs, _: (
+        convolved(CPU, definition, inputs)
+        if is_convolution(definition)
+        else fused(CPU, definition, inputs, RowWriter if definition.rows else Writer)
     )
 )
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))

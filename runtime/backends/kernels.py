@@ -24,6 +24,7 @@ class Kernel(Record):
     alone, inputs broadcast as NumPy's do, so that any part may be computed by itself. `in_frame`: makes the function for
     runs that do not overlap, with memory for what it computes on the way. `scalar`: where inputs and output are single
     numbers, a Python expression that computes the same of NumPy's scalars (`{0}` the first input), and what `{k}` is in it.
+    `in_rows`: what makes one number of each row of a matrix, into the vector `out`, as the kernel does along the last axis.
     """
 
     function: Callable[..., Any]
@@ -36,6 +37,7 @@ class Kernel(Record):
     strided: bool = False
     in_frame: Callable[[Workspace], Callable[..., Any]] | None = None
     scalar: tuple[str, Any] | None = None
+    in_rows: Callable[[Any, Any], Any] | None = None
 
 
 class Backend(Protocol):

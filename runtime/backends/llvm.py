@@ -109,7 +109,7 @@ def _array(spec: Spec, written: bool = False) -> Array:
 
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
-    if any(spec.dtype.np.name not in KINDS for spec in inputs):
+    if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
         return None
     recorder = Recorder()
     values = [recorder.step("input", (), spec.dtype.np.name, n) for n, spec in enumerate(inputs)]
