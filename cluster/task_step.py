@@ -13,6 +13,7 @@ from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
+from ..runtime.parts import all_instructions
 from ..runtime.plan import Receive, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
@@ -32,7 +33,11 @@ class LoadedPlan:
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
         #: What comes over an edge, in words.
-        self.edges = {i.edge: f"'{i.name}' of {task_of(i.device)}" for i in instructions if isinstance(i, Receive)}
+        self.edges = {
+            i.edge: f"'{i.name}' of {task_of(i.device)}"
+            for i in all_instructions(instructions)
+            if isinstance(i, Receive)
+        }
 
 
 class Aborted(Exception):
@@ -89,16 +94,20 @@ class TaskStep:
         values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         return values, traced.stats()
 
-    def send(self, edge: int, device: str, value: Any) -> None:
+    def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
         """Bring a value to the plan of a device: here, or on another task."""
         if self._rendezvous.error is not None:
             raise self._rendezvous.error
         task = task_of(device)
         if task == self._task:
-            self.put(edge, value)
+            self._rendezvous.send(edge, device, value, again)
             return
         tensors = () if value is None else (np.asarray(value),)
-        self._dial(task).send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+        message = Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors)
+        if again:
+            self._dial(task).send_once(message)
+        else:
+            self._dial(task).send(message)
 
     def abort(self) -> None:
         """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
