@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..graph.devices import DeviceSpec, within
 from ..graph.dtypes import resource, variant
-from ..graph.function import Argument, functions_of
+from ..graph.function import Argument, Function, functions_of
 from ..graph.ir import Operation, Tensor
 from ..graph.opdef import OpDef
 from ..graph.ops.branching import If
 from ..graph.ops.constant import Const
 from ..graph.ops.sizes import Rank, Shape, Size
-from .openness import asks, inner_operations, is_functional, is_taped
+from ..graph.ops.tapes import EmptyTape, TapeLength, TapeRead, TapeSum, TapeWrite
+from .openness import asks, inner_operations, is_functional, is_tape, takes_tape
 from .program import Node, Program
 
 _T = TypeVar("_T")
+
+#: Finds the device for what is requested for an operation. Raises InvalidArgumentError where there is none.
+Choose = Callable[[Operation, str], DeviceSpec]
+
 
 @dataclass(slots=True)
 class Body:
@@ -41,44 +46,67 @@ class Body:
     @property
     def used(self) -> set[DeviceSpec]:
         """The devices on which something is computed."""
-        return {
-            device
-            for operation, device in self.devices.items()
-            if not isinstance(operation.definition, (Argument, Const))
-        }.union(*(body.used for body in self.inner.values()))
+        found = {device for operation, device in self.devices.items() if _computes(operation)}
+        return found.union(*(body.used for body in self.inner.values()))
+
+    @property
+    def all(self) -> list[DeviceSpec]:
+        """The devices that have a piece of its tape: all that something is computed on, and its home."""
+        return sorted(self.used | {self.home}, key=str)
 
 
-#: Finds the device for what is requested for an operation. Raises InvalidArgumentError where there is none.
-Choose = Callable[[Operation, str], DeviceSpec]
+def _computes(operation: Operation) -> bool:
+    """Whether it matters where an operation runs. Sums of tapes and the like run wherever a piece of these is."""
+    definition = operation.definition
+    if isinstance(definition, TapeRead):
+        return definition.dtype is not variant
+    return not isinstance(definition, (Argument, Const, EmptyTape, TapeSum))
+
+
+@dataclass(slots=True)
+class Bodies:
+    """All bodies of a program that span devices, and where operations are, by name."""
+
+    of: dict[Operation, Body] = field(default_factory=dict)
+    #: For each branch and loop that spans devices, by its name, those that have a piece of its tape.
+    tapes: dict[str, list[str]] = field(default_factory=dict)
+    named: dict[str, DeviceSpec] = field(default_factory=dict)
+
+    def devices_of_entry(self, entry: str, body: Body) -> list[str]:
+        """Where a tape keeps an entry, and where it is read: of what is a tape itself, all pieces."""
+        name = entry.rpartition(":")[0]
+        return self.tapes.get(name) or [str(self.named.get(name, body.home))]
 
 
 def place_bodies(
-    program: Program, places: set[int], fixed: set[int], chosen: list[DeviceSpec], choose: Choose
-) -> dict[Operation, Body]:
+    program: Program, places: Collection[int], fixed: Collection[int], chosen: list[DeviceSpec], choose: Choose
+) -> Bodies:
     """The bodies of the nodes in `places` that span devices. What turns out to be on one device only is put there.
 
     `fixed`: those that have a device of their own in `chosen`; the others go where all that they do is asked for, if that
-    is one device.
+    is one device. What reads or writes a tape goes where the entry is.
     """
     placing = _Placing(program, chosen, choose)
-    bodies: dict[Operation, Body] = {}
     for position, node in enumerate(program.nodes):
+        if isinstance(node.definition, (TapeRead, TapeWrite)):
+            chosen[position] = placing.bodies.named.get(_entry(node.definition), chosen[position])
         if not is_functional(node.definition) or node.origin is None:
             continue
-        if position not in places:
-            placing.note_closed(node, chosen[position])
-            continue
-        handles = [
-            chosen[ref.node] if program.spec(ref).dtype is resource else None for ref in _given(node.definition, node.inputs)
-        ]
-        body = placing.body(node.definition, node.origin.device, chosen[position], handles, position not in fixed)
-        used = body.used or {body.home}
-        if len(used) > 1:
-            bodies[node.origin] = body
-            chosen[position] = body.home
+        if position in places:
+            handles = [
+                chosen[ref.node] if program.spec(ref).dtype is resource else None
+                for ref in _given(node.definition, node.inputs)
+            ]
+            body = placing.body(node.definition, node.origin.device, chosen[position], handles, position not in fixed)
+            chosen[position] = placing.settle(node.origin, body, placing.bodies.of)
         else:
-            (chosen[position],) = used
-    return bodies
+            placing.note_closed(node.definition, chosen[position])
+    return placing.bodies
+
+
+def _entry(definition: TapeRead | TapeWrite) -> str:
+    """The operation whose result the entry is."""
+    return definition.entry.rpartition(":")[0]
 
 
 def _given(definition: OpDef, inputs: Sequence[_T]) -> Sequence[_T]:
@@ -91,13 +119,31 @@ class _Placing:
 
     def __init__(self, program: Program, chosen: Sequence[DeviceSpec], choose: Choose) -> None:
         self._choose = choose
-        #: Where operations are, by name: for those that are to be where these are.
-        self._named = {node.name: device for node, device in zip(program.nodes, chosen, strict=True)}
+        self.bodies = Bodies(named={node.name: at for node, at in zip(program.nodes, chosen, strict=True)})
+        self._named = self.bodies.named
 
-    def note_closed(self, node: Node, device: DeviceSpec) -> None:
+    def note_closed(self, definition: OpDef, device: DeviceSpec) -> None:
         """All of it is on one device."""
-        for operation in inner_operations(node.definition):
-            self._named[operation.name] = device
+        for function in functions_of(definition):
+            self._note_inputs(function, device)
+            for operation in function.operations:
+                self._named[operation.name] = device
+                self.note_closed(operation.definition, device)
+
+    def _note_inputs(self, function: Function, device: DeviceSpec) -> None:
+        for tensor in function.inputs:
+            self._named[tensor.op.name] = device
+
+    def settle(self, operation: Operation, body: Body, into: dict[Operation, Body]) -> DeviceSpec:
+        """Note a body if it spans devices; returns where the operation is."""
+        used = body.used or {body.home}
+        if len(used) == 1:
+            (device,) = used
+            self.note_closed(operation.definition, device)
+            return device
+        into[operation] = body
+        self.bodies.tapes[operation.name] = [str(device) for device in body.all]
+        return body.home
 
     def body(
         self, definition: OpDef, request: str, home: DeviceSpec, handles: Sequence[DeviceSpec | None], free: bool
@@ -112,17 +158,18 @@ class _Placing:
 
     def _placed(self, definition: OpDef, body: Body, handles: Sequence[DeviceSpec | None]) -> Body:
         for function in functions_of(definition):
+            self._note_inputs(function, body.home)
             for tensor, device in zip(function.inputs, handles, strict=True):
                 if device is not None:
                     body.handles[tensor] = device
             for operation in function.operations:
-                body.devices[operation] = self._named[operation.name] = self._device(operation, body, definition)
+                body.devices[operation] = self._named[operation.name] = self._device(operation, body)
         return body
 
-    def _device(self, operation: Operation, body: Body, around: OpDef) -> DeviceSpec:
+    def _device(self, operation: Operation, body: Body) -> DeviceSpec:
         asked = self._asked(operation, body)
         if is_functional(operation.definition):
-            return self._functional(operation, body, asked, around)
+            return self._functional(operation, body, asked)
         if asked is not None:
             if not isinstance(operation.definition, Const):
                 body.asked.add(asked)
@@ -133,9 +180,12 @@ class _Placing:
 
     def _asked(self, operation: Operation, body: Body) -> DeviceSpec | None:
         """The device that an operation must or wants to be on: its variable's, then that of what it is to be with."""
-        if any(tensor.dtype is variant for tensor in (*operation.inputs, *operation.outputs[: _results(operation)])):
-            return body.home  # what holds elements or a tape does not travel
-        if not is_functional(operation.definition):
+        definition = operation.definition
+        if isinstance(definition, (TapeRead, TapeWrite)):
+            return self._named.get(_entry(definition))
+        if _holds_elements(operation):
+            return body.home  # a TensorArray does not travel
+        if not is_functional(definition):
             for tensor in operation.inputs:
                 if tensor.dtype is resource:
                     return self._handle(tensor, body)
@@ -143,42 +193,39 @@ class _Placing:
             if name in self._named:
                 return self._named[name]
         if operation.device:
-            request = within(DeviceSpec.from_string(body.request), operation.device) if body.request else operation.device
-            return self._choose(operation, request)
+            return self._choose(operation, _within(body.request, operation.device))
         return None
 
     @staticmethod
     def _handle(tensor: Tensor, body: Body) -> DeviceSpec:
         return body.handles.get(tensor) or body.device(tensor.op)
 
-    def _functional(self, operation: Operation, body: Body, asked: DeviceSpec | None, around: OpDef) -> DeviceSpec:
+    def _functional(self, operation: Operation, body: Body, asked: DeviceSpec | None) -> DeviceSpec:
         """Where a branch or a loop in a function goes; it may span devices itself."""
-        given = _given(operation.definition, operation.inputs)
+        definition = operation.definition
+        given = _given(definition, operation.inputs)
         handles = [self._handle(tensor, body) if tensor.dtype is resource else None for tensor in given]
         variables = {device for device in handles if device is not None}
-        spans = asks(operation.definition) or len(variables) > 1 or (asked is not None and variables > {asked})
-        if not spans or is_taped(operation, inner_operations(around)):
+        spans = asks(definition) or takes_tape(operation) or len(variables) > 1 or (asked and variables - {asked})
+        if not spans:
             wanted = variables or ({asked} if asked is not None else set())
             body.asked |= wanted
             device = next(iter(wanted), body.home)
-            for inner in inner_operations(operation.definition):
-                self._named[inner.name] = device
+            self.note_closed(definition, device)
             return device
-        request = operation.device or body.request
-        if operation.device and body.request:
-            request = within(DeviceSpec.from_string(body.request), operation.device)
-        found = self.body(operation.definition, request, asked or body.home, handles, asked is None)
-        body.asked |= found.asked
-        if asked is not None:
-            body.asked.add(asked)
-        used = found.used or {found.home}
-        if len(used) > 1:
-            body.inner[operation] = found
-            return found.home
-        (device,) = used
-        return device
+        request = _within(body.request, operation.device)
+        found = self.body(definition, request, asked or body.home, handles, asked is None)
+        body.asked |= found.asked | ({asked} if asked is not None else set())
+        return self.settle(operation, found, body.inner)
 
 
-def _results(operation: Operation) -> int:
-    """How many outputs an operation has, without the tape."""
-    return len(operation.outputs) - is_functional(operation.definition)
+def _within(outer: str, inner: str) -> str:
+    return within(DeviceSpec.from_string(outer), inner) if outer else inner
+
+
+def _holds_elements(operation: Operation) -> bool:
+    """Whether an operation takes or gives a TensorArray, which is all in one place, as a tape is not."""
+    if isinstance(operation.definition, (EmptyTape, TapeLength, TapeSum)):
+        return False
+    results = operation.outputs[:-1] if is_functional(operation.definition) else operation.outputs
+    return any(tensor.dtype is variant and not is_tape(tensor) for tensor in (*operation.inputs, *results))

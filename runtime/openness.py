@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..graph.devices import DeviceSpec
-from ..graph.dtypes import resource
-from ..graph.function import functions_of
-from ..graph.ir import Operation
+from ..graph.dtypes import resource, variant
+from ..graph.function import FunctionGraph, functions_of
+from ..graph.ir import Operation, Tensor
 from ..graph.opdef import OpDef
+from ..graph.ops.array_tapes import ELEMENTS
 from ..graph.ops.branching import If
 from ..graph.ops.constant import Const
 from ..graph.ops.looping import While
+from ..graph.ops.tapes import INSIDE, EmptyTape, TapeSum, TapeWrite
 from .program import Node, Program, Ref
 
 
@@ -36,27 +38,48 @@ def asks(definition: OpDef) -> bool:
 def open_nodes(program: Program) -> set[int]:
     """The nodes that may span devices."""
     functional = [position for position, node in enumerate(program.nodes) if is_functional(node.definition)]
-    if not functional:
-        return set()
-    taped = {ref.node for node in program.nodes for ref in node.inputs if _is_tape(program, ref)}
-    return {position for position in functional if position not in taped and _is_open(program, program.nodes[position])}
+    found = {at for at in functional if _is_open(program, program.nodes[at])}
+    if found:  # what goes back over the tape of one of them goes where the tape is
+        found.update(at for at in functional if any(is_tape_ref(program, ref) for ref in program.nodes[at].inputs))
+    return found
 
 
-def _is_tape(program: Program, ref: Ref) -> bool:
-    """Whether a value is what a branch or a loop keeps for its gradient."""
+def is_tape_ref(program: Program, ref: Ref) -> bool:
+    """Whether a value is a tape, of which each device has what it recorded: not a TensorArray."""
     node = program.nodes[ref.node]
-    return is_functional(node.definition) and ref.output == len(node.specs) - 1
+    spec = node.specs[ref.output]
+    if spec.dtype is not variant:
+        return False
+    made = is_functional(node.definition) and ref.output == len(node.specs) - 1
+    return made or isinstance(node.definition, EmptyTape) or _is_named(spec.entries)
 
 
-def is_taped(operation: Operation, users: Iterable[Operation]) -> bool:
-    """Whether some of these take what a branch or a loop keeps for its gradient."""
-    tape = operation.outputs[-1]
-    return any(tape in user.inputs for user in users)
+def is_tape(tensor: Tensor) -> bool:
+    """The same for a tensor of a graph."""
+    if tensor.dtype is not variant:
+        return False
+    operation = tensor.op
+    if is_functional(operation.definition) and tensor.value_index == len(operation.outputs) - 1:
+        return True
+    if isinstance(operation.definition, (EmptyTape, TapeWrite)) or _is_named(tensor.entries):
+        return True
+    if isinstance(operation.definition, TapeSum):
+        return any(is_tape(each) for each in operation.inputs)
+    source = operation.graph.source(tensor) if isinstance(operation.graph, FunctionGraph) else None
+    return source is not None and is_tape(source)
+
+
+def takes_tape(operation: Operation) -> bool:
+    """Whether one of an operation's inputs is a tape."""
+    return any(is_tape(tensor) for tensor in operation.inputs)
+
+
+def _is_named(entries: Iterable[str]) -> bool:
+    """Whether entries are values of functions: elements of a TensorArray have no names."""
+    return any(path.partition(INSIDE)[0] != ELEMENTS for path in entries)
 
 
 def _is_open(program: Program, node: Node) -> bool:
-    if any(_is_tape(program, ref) for ref in node.inputs):
-        return False
     return asks(node.definition) or differ(_request(node.origin), _owners(program, node))
 
 

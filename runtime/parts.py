@@ -22,6 +22,8 @@ class Part(OpDef):
     accesses: tuple[str, ...]
     #: Of the results.
     specs: tuple[Spec, ...]
+    #: Whether the last result is the tape of what this device has.
+    records: bool
 
     @property
     def plans(self) -> tuple[tuple[str, Plan], ...]:
@@ -49,12 +51,15 @@ class Part(OpDef):
 class IfPart(Part):
     """Runs one of two plans, as the first input says.
 
-    `feeds`: for each other input, which feed of the plans it is. Both plans give the results.
+    `feeds`: for each other input, which feed of the plans it is. Both plans give the results, and then their own `entries`
+    of the tape.
     """
 
     then: Plan
     orelse: Plan
     feeds: tuple[int, ...]
+    entries: tuple[tuple[str, ...], tuple[str, ...]]
+    records: bool
     accesses: tuple[str, ...]
     specs: tuple[Spec, ...]
     type = "IfPart"
@@ -69,7 +74,7 @@ class WhilePart(Part):
     """Runs `body` while `condition`, which gives the predicate on every device, gives true.
 
     `feeds`: for each input, which feed of the plans it is, of `count` of them. The body gives the next values of the loop
-    variables in `following`; `results` are those that the part gives in the end. `waits`: edges on which devices say that
+    variables in `following`, and then `entries` of the tape; `results` are those that the part gives in the end. `waits`: edges on which devices say that
     they have done an iteration, at most AHEAD iterations late; `tells`: the edge and the device to say so to.
     """
 
@@ -79,6 +84,8 @@ class WhilePart(Part):
     count: int
     following: tuple[int, ...]
     results: tuple[int, ...]
+    entries: tuple[str, ...]
+    records: bool
     waits: tuple[int, ...]
     tells: tuple[int, str] | None
     accesses: tuple[str, ...]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
-from .bodies import Body
+from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
 from .fuse import fuse
@@ -25,12 +25,11 @@ from .program import Program, on_devices
 from .prune import prune
 from .report import Report
 from .specialize import specialize
-from .spread import Making, spread
+from .spanning import Making
+from .spread import spread
 from .tapes import record
 from .waits import part_waits
 
-#: Where the operations inside of branches and loops run, of those that span devices.
-Bodies = Mapping[Operation, Body]
 #: From a program and its order to another program with the same results, and its order.
 Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
 

@@ -10,8 +10,8 @@ from ..graph.devices import DeviceSpec
 from ..graph.dtypes import resource, variant
 from ..graph.ir import Operation
 from ..graph.ops.sizes import Rank, Shape, Size
-from .bodies import Body, place_bodies
-from .openness import open_nodes
+from .bodies import Bodies, place_bodies
+from .openness import is_tape_ref, open_nodes
 from .program import Node, Program, Ref, variable_key
 
 
@@ -24,7 +24,7 @@ def place(
 
 def place_all(
     program: Program, devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool
-) -> tuple[tuple[DeviceSpec, ...], dict[Operation, Body]]:
+) -> tuple[tuple[DeviceSpec, ...], Bodies]:
     """The device of every node, one of `devices`; `default` where nothing is requested. And of what is in those that span some.
 
     With `soft`, a device that is not there falls back to another of its task, and in a `local` session, whose tasks
@@ -43,7 +43,7 @@ def place_all(
         if key not in found:
             found[key] = _choose(program, groups.of(position), devices, default, soft, local)
         chosen.append(found[key])
-    bodies: dict[Operation, Body] = {}
+    bodies = Bodies()
     if spanning:
         fixed = {at for at in spanning if not groups.alone(at) or _requested(program.nodes[at])}
 
@@ -87,7 +87,7 @@ class _Groups:
         by_key: dict[str, int] = {}
         for position, node in enumerate(program.nodes):
             if node.origin is not None:
-                for key in _keys(program, position, node, named, position in spanning):
+                for key in _keys(program, position, node, named, spanning):
                     self._join(by_key.setdefault(key, position), position)
         self.members: dict[int, list[int]] = {}
         for position in sorted(self.joined):
@@ -113,10 +113,10 @@ class _Groups:
         return [position] if self.alone(position) else self.members[self.root(position)]
 
 
-def _keys(program: Program, position: int, node: Node, named: set[str], spans: bool) -> list[str]:
+def _keys(program: Program, position: int, node: Node, named: set[str], spanning: set[int]) -> list[str]:
     """The names of the groups a node belongs to; its own only where it is among those that others name.
 
-    One that `spans` devices need not be where its variables are.
+    Those that are `spanning` devices need not be where their variables are, and tapes are in pieces where there are such.
     """
     keys = [f"op {name}" for name in node.origin.colocation] if node.origin is not None else []
     if node.name in named:
@@ -124,8 +124,9 @@ def _keys(program: Program, position: int, node: Node, named: set[str], spans: b
     for ref in node.inputs:
         dtype = program.nodes[ref.node].specs[ref.output].dtype
         if dtype is variant:  # a tape stays where it was recorded
-            keys.append(f"tape {ref.node}")
-        elif dtype is resource and not spans:
+            if not spanning or not is_tape_ref(program, ref):
+                keys.append(f"tape {ref.node}")
+        elif dtype is resource and position not in spanning:
             keys.append(f"variable {variable_key(program, ref)}")
     for spec in node.specs:
         if spec.dtype is variant:

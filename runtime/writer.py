@@ -349,7 +349,7 @@ def apart(value: Any, others: Sequence[Any]) -> Any:
     return value if not isinstance(value, np.ndarray) or value.flags.writeable else np.array(value, order="C")
 
 
-def _fresh(value: Any) -> Any:
+def fresh(value: Any) -> Any:
     if not isinstance(value, np.ndarray) or value.nbytes < SMALLEST or value.dtype.hasobject:
         return np.array(value, order="C") if isinstance(value, np.ndarray) else value
     return _copy(value, RECYCLER.array(value.dtype, value.shape, value.nbytes))
@@ -366,7 +366,7 @@ _HELPERS: dict[str, Any] = {
     "own": _own,
     "empty": np.empty,
     "array": np.asarray,
-    "fresh": _fresh,
+    "fresh": fresh,
     "apart": apart,
     "tick": _tick,
 }

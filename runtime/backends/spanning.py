@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...graph.state import OpState
+from ...graph.tape import Tape
 from ..compile import CompiledPlan, Frame
 from ..failures import StepFailure
 from ..interrupt import Stopper, current_stopper
 from ..parts import AHEAD, IfPart, WhilePart
-from ..writer import apart
+from ..writer import apart, fresh
 from .kernels import Backend, Kernel
 
 Send = Callable[..., None]
@@ -27,9 +28,16 @@ def branch_part(backend: Backend, definition: IfPart) -> Kernel:
         count = max(definition.feeds, default=-1) + 1
 
         def run(send: Send, receive: Receive, pred: Any, *arguments: Any) -> Any:
-            plan = then if _holds(pred, state) else orelse
+            taken = _holds(pred, state)
+            plan = then if taken else orelse
             with _Running(plan) as (frame,):
-                return _call(plan, frame, _placed(definition.feeds, count, arguments), send, receive)
+                values = _call(plan, frame, _placed(definition.feeds, count, arguments), send, receive)
+            if not definition.records:
+                return values
+            entries = definition.entries[0 if taken else 1]
+            results = len(values) - len(entries)
+            tape = Tape({entry: [value] for entry, value in zip(entries, values[results:], strict=True)}, 1)
+            return (*values[:results], tape)
 
         return run
 
@@ -46,12 +54,18 @@ def loop_part(backend: Backend, definition: WhilePart) -> Kernel:
 
         def run(send: Send, receive: Receive, *arguments: Any) -> Any:
             values = _placed(feeds, count, arguments)
+            columns: list[list[Any]] = [[] for _ in definition.entries]
+            if columns:  # a tape keeps them longer than the step has them
+                for number in following:
+                    values[number] = fresh(values[number])
             done = 0
             with _Running(test, body) as (test_frame, body_frame):
                 while _holds(_call(test, test_frame, values, send, receive)[0], state):
                     results = _call(body, body_frame, values, send, receive)
                     for number, value in zip(following, results, strict=False):
                         values[number] = value
+                    for column, value in zip(columns, results[len(following) :], strict=True):
+                        column.append(value)
                     done += 1
                     if definition.tells is not None:
                         send(*definition.tells, None, True)
@@ -61,6 +75,8 @@ def loop_part(backend: Backend, definition: WhilePart) -> Kernel:
             given: list[Any] = []
             for number in definition.results:
                 given.append(apart(values[number], (*arguments, *given)))
+            if definition.records:
+                given.append(Tape(dict(zip(definition.entries, columns, strict=True)), done))
             return given
 
         return run
