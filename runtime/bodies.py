@@ -68,14 +68,13 @@ class Bodies:
     """All bodies of a program that span devices, and where operations are, by name."""
 
     of: dict[Operation, Body] = field(default_factory=dict)
-    #: For each branch and loop that spans devices, by its name, those that have a piece of its tape.
+    #: For the tape of each branch and loop that spans devices, by the tensor's name, those that have a piece of it.
     tapes: dict[str, list[str]] = field(default_factory=dict)
     named: dict[str, DeviceSpec] = field(default_factory=dict)
 
     def devices_of_entry(self, entry: str, body: Body) -> list[str]:
         """Where a tape keeps an entry, and where it is read: of what is a tape itself, all pieces."""
-        name = entry.rpartition(":")[0]
-        return self.tapes.get(name) or [str(self.named.get(name, body.home))]
+        return self.tapes.get(entry) or [str(self.named.get(entry.rpartition(":")[0], body.home))]
 
 
 def place_bodies(
@@ -109,6 +108,10 @@ def _entry(definition: TapeRead | TapeWrite) -> str:
     return definition.entry.rpartition(":")[0]
 
 
+def _tape_of(operation: Operation) -> str:
+    return f"{operation.name}:{len(operation.outputs) - 1}"
+
+
 def _given(definition: OpDef, inputs: Sequence[_T]) -> Sequence[_T]:
     """What the functions are given of the inputs."""
     return inputs[1:] if isinstance(definition, If) else inputs
@@ -128,6 +131,7 @@ class _Placing:
             self._note_inputs(function, device)
             for operation in function.operations:
                 self._named[operation.name] = device
+                self.bodies.tapes.pop(_tape_of(operation), None)
                 self.note_closed(operation.definition, device)
 
     def _note_inputs(self, function: Function, device: DeviceSpec) -> None:
@@ -139,10 +143,11 @@ class _Placing:
         used = body.used or {body.home}
         if len(used) == 1:
             (device,) = used
+            self.bodies.tapes.pop(_tape_of(operation), None)  # it may have spanned some with another home
             self.note_closed(operation.definition, device)
             return device
         into[operation] = body
-        self.bodies.tapes[operation.name] = [str(device) for device in body.all]
+        self.bodies.tapes[_tape_of(operation)] = [str(device) for device in body.all]
         return body.home
 
     def body(

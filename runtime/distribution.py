@@ -37,8 +37,8 @@ Parting = Callable[[Program, Node], list[Node | PartNode]]
 class Distribution:
     """The new program in the making, in which every node stands after what it needs.
 
-    `parting`: gives the parts of a node. `devices`: those that a feed that is a tape is on. `tapes`: for each branch and
-    loop that spans devices, by its name, those that have a piece of its tape.
+    `parting`: gives the parts of a node. `devices`: those that a feed that is a tape is on. `tapes`: for the tape of
+    each branch and loop that spans devices, by the tensor's name, those that have a piece of it.
     """
 
     def __init__(
@@ -155,7 +155,9 @@ class Distribution:
             return None
         match node.definition:
             case TapeRead(entry):
-                return list(self._tapes.get(entry.rpartition(":")[0], [str(node.device)]))
+                return list(self._tapes.get(entry, [str(node.device)]))
+            case TapeWrite(entry) if entry in self._tapes:
+                return list(self._tapes[entry])  # where it will be read, if only that there is nothing
             case TapeWrite() if tapes[0].base is not None:
                 return self._devices
         based = sum(pieces.base is not None for pieces in tapes) > 1

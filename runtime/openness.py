@@ -10,10 +10,11 @@ from ..graph.function import FunctionGraph, functions_of
 from ..graph.ir import Operation, Tensor
 from ..graph.opdef import OpDef
 from ..graph.ops.array_tapes import ELEMENTS
+from ..graph.ops.backward import GradientGraph
 from ..graph.ops.branching import If
 from ..graph.ops.constant import Const
 from ..graph.ops.looping import While
-from ..graph.ops.tapes import INSIDE, EmptyTape, TapeSum, TapeWrite
+from ..graph.ops.tapes import INSIDE, EmptyTape, TapeRead, TapeSum, TapeWrite
 from .program import Node, Program, Ref
 
 
@@ -65,8 +66,21 @@ def is_tape(tensor: Tensor) -> bool:
         return True
     if isinstance(operation.definition, TapeSum):
         return any(is_tape(each) for each in operation.inputs)
+    if isinstance(operation.definition, TapeRead):
+        forward = _forward(operation, operation.definition.entry)
+        return forward is not None and is_tape(forward)
     source = operation.graph.source(tensor) if isinstance(operation.graph, FunctionGraph) else None
     return source is not None and is_tape(source)
+
+
+def _forward(read: Operation, entry: str) -> Tensor | None:
+    """The tensor that is read from a tape, of the function that a gradient is of."""
+    graph = read.graph
+    while isinstance(graph, FunctionGraph):
+        if isinstance(graph, GradientGraph) and graph.forward.owns(entry):
+            return graph.forward.tensor(entry)
+        graph = graph.outer
+    return None
 
 
 def takes_tape(operation: Operation) -> bool:

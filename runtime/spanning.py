@@ -171,7 +171,7 @@ class _Branch:
 
     def _home(self, at: int, spec: Spec, body: Body) -> set[str]:
         if spec.dtype is variant:
-            return {str(each) for each in body.all}
+            return {str(each) for each in body.all}.union(*(side.homes(at) for side in self._sides))
         return set(next((homes for side in self._sides if (homes := side.homes(at))), [str(body.home)]))
 
     def plan(self) -> None:
@@ -215,7 +215,7 @@ class _Loop:
         (self.leader,) = self._test.homes(0)
         #: Where each loop variable is given in the end: where it is computed; of a tape all pieces.
         self.homes = [
-            set(self._step.homes(at) or [str(body.home) if spec.dtype is variant else self.leader])
+            {*self._step.homes(at), *map(str, body.all)} if spec.dtype is variant else set(self._step.homes(at) or [self.leader])
             for at, spec in enumerate(settled[: self.count])
         ]
         self._kept = _kept(self._step.entries, self._step, body, bodies)

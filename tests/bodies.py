@@ -24,21 +24,22 @@ class Step(NamedTuple):
     inner: tuple[tuple[Step, ...], ...] = ()
 
 
-def _plain(kinds: Sequence[str]) -> st.SearchStrategy[Step]:
-    return st.builds(Step, st.sampled_from(kinds), st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+@st.composite
+def recipes(draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "write"), longest: int = 3) -> Any:
+    """Rows of steps, some of which hold rows of steps; the last one always does."""
+    left = [4]  # so many branches and loops at most
 
+    def step(depth: int, holds: bool) -> Step:
+        holds = holds or (depth < 2 and left[0] > 0 and draw(st.integers(0, 3)) == 0)
+        left[0] -= holds
+        kind = draw(st.sampled_from(["while", "cond"] if holds else kinds))
+        numbers = [draw(st.integers(0, 3)) for _ in range(3)]
+        return Step(kind, *numbers, (row(depth + 1), row(depth + 1)) if holds else ())
 
-def recipes(kinds: Sequence[str] = (*KINDS, "random", "read", "write"), longest: int = 4) -> st.SearchStrategy[Any]:
-    """Rows of steps, some of which hold rows of steps."""
+    def row(depth: int) -> tuple[Step, ...]:
+        return tuple(step(depth, False) for _ in range(draw(st.integers(1, longest))))
 
-    def holding(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-        rows = st.lists(inside, min_size=1, max_size=longest).map(tuple)
-        number = st.integers(0, 3)
-        return st.builds(Step, st.sampled_from(["while", "cond"]), number, number, number, st.tuples(rows, rows))
-
-    steps = st.recursive(_plain(kinds), holding, max_leaves=6)
-    last = holding(steps)
-    return st.tuples(st.lists(steps, max_size=1).map(tuple), last).map(lambda pair: (*pair[0], pair[1]))
+    return (*row(0)[:1], step(0, True))
 
 
 class Building:
