@@ -16,10 +16,10 @@ from ..graph.ops.literal import Literal
 from ..graph.ops.waits import Waiting
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
 from ..runtime.fused import Fused, Part
-from ..runtime.parts import IfPart, Part, WhilePart
+from ..runtime.parts import DevicePart
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.waits import BeginWait, EndWait
-from .part_wire import decode_part, encode_part
+from .part_wire import PARTS, decode_part, encode_part
 
 
 def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:
@@ -81,7 +81,7 @@ def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
     if isinstance(definition, EndWait):
         specs = [encode_spec(spec) for spec in definition.specs]
         return [EndWait.type, encode_definition(definition.definition, arrays), specs]
-    if isinstance(definition, Part):
+    if isinstance(definition, DevicePart):
         return encode_part(definition, partial(_encode_plan, arrays=arrays))
     if not isinstance(definition, Fused):
         return encode_definition(definition, arrays)
@@ -147,7 +147,7 @@ def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
             return BeginWait(_decode_waiting(inner, arrays))
         case [EndWait.type, inner, list(specs)]:
             return EndWait(_decode_waiting(inner, arrays), tuple(decode_spec(spec) for spec in specs))
-        case [IfPart.type | WhilePart.type, *_]:
+        case [str(kind), *_] if kind in PARTS:
             return decode_part(row, inputs, partial(_decode_plan, arrays=arrays))
     return decode_definition(row, arrays)
 

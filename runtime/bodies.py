@@ -15,8 +15,8 @@ from ..graph.ops.branching import If
 from ..graph.ops.constant import Const
 from ..graph.ops.sizes import Rank, Shape, Size
 from ..graph.ops.tapes import EmptyTape, TapeLength, TapeRead, TapeSum, TapeWrite
-from .openness import asks, inner_operations, is_functional, is_tape, takes_tape
-from .program import Node, Program
+from .openness import asks, is_functional, is_tape, takes_tape
+from .program import Program
 
 _T = TypeVar("_T")
 
@@ -169,7 +169,16 @@ class _Placing:
                     body.handles[tensor] = device
             for operation in function.operations:
                 body.devices[operation] = self._named[operation.name] = self._device(operation, body)
+            self._note_uses(function, body)
         return body
+
+    def _note_uses(self, function: Function, body: Body) -> None:
+        """A tape keeps what is given to a function where that is used first: it is there anyway, as is its gradient, likely."""
+        given = {tensor for tensor in function.inputs if tensor.dtype is not variant}
+        for operation in reversed(function.operations):
+            if _computes(operation):
+                for tensor in given.intersection(operation.inputs):
+                    self._named[tensor.op.name] = body.devices[operation]
 
     def _device(self, operation: Operation, body: Body) -> DeviceSpec:
         asked = self._asked(operation, body)

@@ -169,4 +169,3 @@ class Distribution:
             return node
         there = [ref for ref in node.inputs if device in self._pieces[ref].at or self._pieces[ref].base is not None]
         return node._replace(inputs=tuple(there))
-

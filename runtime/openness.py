@@ -1,4 +1,4 @@
-"""openness: whether a branch or a loop may run on several devices: operations in it ask for devices, or its variables differ in theirs."""
+"""openness: whether a branch or a loop may run on several devices: what is in it asks for them, or its variables have several."""
 
 from __future__ import annotations
 

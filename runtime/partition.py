@@ -71,10 +71,9 @@ def partition(
     each fetch the devices that hand it out, if not the one that computes it.
     """
     homes, everywhere = homes_of(program), is_everywhere(program)
-    goals = [[homes[ref.node]] for ref in program.fetches] if wanted is None else [sorted(each) for each in wanted]
-    crossings: dict[int, dict[tuple[Ref, str], int]] = {}
-    if wanted is not None or len(set(homes)) > 1:
-        crossings = _crossings(program, order, homes, everywhere, goals, edges or itertools.count())
+    goals = [sorted(each) for each in wanted or ([homes[ref.node]] for ref in program.fetches)]
+    alone = wanted is None and len(set(homes)) < 2
+    crossings = {} if alone else _crossings(program, order, homes, everywhere, goals, edges or itertools.count())
     parts: dict[str, Partition] = {}
     here: set[tuple[Ref, str]] = set()
 

@@ -13,7 +13,7 @@ from .plan import Instruction, Plan, Run
 AHEAD = 10
 
 
-class Part(OpDef):
+class DevicePart(OpDef):
     """A device's part. Its plans send and receive on edges of their own, each again in every iteration."""
 
     __slots__ = ()
@@ -48,7 +48,7 @@ class Part(OpDef):
 
 
 @record
-class IfPart(Part):
+class IfPart(DevicePart):
     """Runs one of two plans, as the first input says.
 
     `feeds`: for each other input, which feed of the plans it is. Both plans give the results, and then their own `entries`
@@ -70,12 +70,13 @@ class IfPart(Part):
 
 
 @record
-class WhilePart(Part):
+class WhilePart(DevicePart):
     """Runs `body` while `condition`, which gives the predicate on every device, gives true.
 
     `feeds`: for each input, which feed of the plans it is, of `count` of them. The body gives the next values of the loop
-    variables in `following`, and then `entries` of the tape; `results` are those that the part gives in the end. `waits`: edges on which devices say that
-    they have done an iteration, at most AHEAD iterations late; `tells`: the edge and the device to say so to.
+    variables in `following`, and then `entries` of the tape; `results` are those that the part gives in the end. `waits`:
+    edges on which devices say that they have done an iteration, at most AHEAD iterations late; `tells`: the edge and the
+    device to say so to.
     """
 
     condition: Plan
@@ -101,6 +102,6 @@ def all_instructions(instructions: Sequence[Instruction]) -> Iterator[Instructio
     """The instructions of a plan, and those inside of its parts of branches and loops."""
     for instruction in instructions:
         yield instruction
-        if isinstance(instruction, Run) and isinstance(instruction.definition, Part):
+        if isinstance(instruction, Run) and isinstance(instruction.definition, DevicePart):
             for _, plan in instruction.definition.plans:
                 yield from all_instructions(plan.instructions)

@@ -24,8 +24,8 @@ from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
 from .report import Report
-from .specialize import specialize
 from .spanning import Making
+from .specialize import specialize
 from .spread import spread
 from .tapes import record
 from .waits import part_waits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..graph.devices import DeviceSpec
@@ -19,7 +19,7 @@ from .fuse import fuse
 from .lower import lower
 from .order import order as ordered
 from .partition import Partition, SendValue, homes_of, is_everywhere, partition
-from .parts import IfPart, Part, WhilePart
+from .parts import DevicePart, IfPart, WhilePart
 from .plan import Plan, TakeFeed
 from .program import Feed, Node, Program, Ref, on_devices
 from .tapes import inner_program
@@ -50,7 +50,13 @@ class _Inside:
     """What a function computes, with devices and in order, and what spans devices in it in parts."""
 
     def __init__(
-        self, function: Function, specs: Sequence[Spec], saves: Sequence[str], body: Body, bodies: Bodies, making: Making
+        self,
+        function: Function,
+        specs: Sequence[Spec],
+        saves: Sequence[str],
+        body: Body,
+        bodies: Bodies,
+        making: Making,
     ) -> None:
         def placed(program: Program) -> Program:
             return on_devices(program, [body.device(node.origin) for node in program.nodes])
@@ -137,7 +143,7 @@ def _fed(*plans: Plan) -> set[int]:
     return {i.index for plan in plans for i in plan.instructions if isinstance(i, TakeFeed)}
 
 
-def _node(node: Node, inputs: Sequence[Ref], definition: Part, outputs: Sequence[int], device: str) -> PartNode:
+def _node(node: Node, inputs: Sequence[Ref], definition: DevicePart, outputs: Sequence[int], device: str) -> PartNode:
     given = [*outputs, len(node.specs) - 1] if definition.records else outputs
     made = node._replace(
         definition=definition, inputs=tuple(inputs), specs=definition.specs, device=DeviceSpec.from_string(device)
@@ -215,7 +221,9 @@ class _Loop:
         (self.leader,) = self._test.homes(0)
         #: Where each loop variable is given in the end: where it is computed; of a tape all pieces.
         self.homes = [
-            {*self._step.homes(at), *map(str, body.all)} if spec.dtype is variant else set(self._step.homes(at) or [self.leader])
+            {*self._step.homes(at), *map(str, body.all)}
+            if spec.dtype is variant
+            else set(self._step.homes(at) or [self.leader])
             for at, spec in enumerate(settled[: self.count])
         ]
         self._kept = _kept(self._step.entries, self._step, body, bodies)

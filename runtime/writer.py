@@ -20,7 +20,7 @@ from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure, explained, misfit
-from .parts import Part
+from .parts import DevicePart
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .recycling import RECYCLER, SMALLEST
 from .workspace import Workspace
@@ -120,7 +120,7 @@ def passed(trace: TracebackType | None, lines: Mapping[str, Sequence[Any]]) -> t
 
 def failure(error: Exception, instruction: Instruction | None, writer: Writer, names: Mapping[str, Any]) -> Exception:
     """What to raise for the exception of an instruction: StepFailure, where it was a kernel's."""
-    if not isinstance(instruction, Run) or isinstance(instruction.definition, Part):
+    if not isinstance(instruction, Run) or isinstance(instruction.definition, DevicePart):
         return error  # in a part of a loop: its own plans name the operation, or it is what ended the step
     values = [writer.find(slot, names) for slot in instruction.inputs]
     return StepFailure(instruction.name, explained(error, instruction.definition, instruction.input_specs, values))
@@ -181,8 +181,8 @@ class Writer:
                 self._bound[slot] = self._names.constant(value.array)
                 return ""
             case Send(slot, edge, device, _, again):
-                value = "None" if slot is None else self._value(slot)
-                return f"send({edge}, {device!r}, {value}{', True' if again else ''})"
+                sent = "None" if slot is None else self._value(slot)
+                return f"send({edge}, {device!r}, {sent}{', True' if again else ''})"
             case Receive(slot, edge):
                 return f"{'' if slot is None else f'{self._slot(slot)} = '}receive({edge})"
             case Free(slots):

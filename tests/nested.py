@@ -15,7 +15,7 @@ FED = programs.FED[:, :3, :3].copy()
 
 
 class Step(NamedTuple):
-    """One operation: what it is, which values it takes (counted from the last), its device; of a branch or loop what is inside."""
+    """One operation: what it is, which values it takes (counted from the last), its device, and what is inside of it."""
 
     kind: str
     first: int
@@ -33,8 +33,8 @@ def recipes(draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "
         holds = holds or (depth < 2 and left[0] > 0 and draw(st.integers(0, 3)) == 0)
         left[0] -= holds
         kind = draw(st.sampled_from(["while", "cond"] if holds else kinds))
-        numbers = [draw(st.integers(0, 3)) for _ in range(3)]
-        return Step(kind, *numbers, (row(depth + 1), row(depth + 1)) if holds else ())
+        first, second, device = (draw(st.integers(0, 3)) for _ in range(3))
+        return Step(kind, first, second, device, (row(depth + 1), row(depth + 1)) if holds else ())
 
     def row(depth: int) -> tuple[Step, ...]:
         return tuple(step(depth, False) for _ in range(draw(st.integers(1, longest))))
@@ -43,11 +43,11 @@ def recipes(draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "
 
 
 class Building:
-    """Builds a recipe; without `devices`, all of it on one."""
+    """Builds a recipe in a new graph: `feeds`, `variables` and the `values` of all steps."""
 
-    def __init__(self, recipe: Sequence[Step], devices: bool = True, tasks: Sequence[str] = ("/cpu:0", "/cpu:1", "/cpu:2")) -> None:
+    def __init__(self, recipe: Sequence[Step], devices: Sequence[str] = ("/cpu:0", "/cpu:1", "/cpu:2")) -> None:
         wf.reset_default_graph()
-        self.tasks = tasks if devices else ()
+        self.devices = devices
         self.feeds = [wf.placeholder(wf.float32, [3, 3]) for _ in FED]
         self.variables = []
         for number in (1, 2):
@@ -57,7 +57,7 @@ class Building:
 
     def on(self, device: int) -> Any:
         """A block on a device; number 3 stands for none."""
-        return wf.device(self.tasks[device] if device < len(self.tasks) else None if not self.tasks else "")
+        return wf.device(self.devices[device] if device < len(self.devices) else "")
 
     def row(self, values: list[Any], recipe: Sequence[Step]) -> list[Any]:
         """The values and those of the steps."""
@@ -76,10 +76,12 @@ class Building:
             case "read":
                 return variable.read_value() - a
             case "write":
-                return variable.assign_add(wf.tanh(a)).read_value() if False else wf.identity(variable.assign_add(wf.tanh(a)))
+                return wf.identity(variable.assign_add(wf.tanh(a)))
             case "cond":
                 then, orelse = step.inner
-                return wf.cond(a[0, 0] > b[1, 1], lambda: self.row([a, b], then)[-1], lambda: self.row([b, a], orelse)[-1])
+                return wf.cond(
+                    a[0, 0] > b[1, 1], lambda: self.row([a, b], then)[-1], lambda: self.row([b, a], orelse)[-1]
+                )
             case "while":
                 return self.loop(step, a, b)
         return {**programs.PURE, **SMALL}[step.kind](a, b)
@@ -88,7 +90,9 @@ class Building:
         test, body = step.inner
 
         def goes_on(i: Any, x: Any, y: Any) -> Any:
-            return wf.logical_and(i < 1 + step.first, self.row([x, y], [s for s in test if s.kind in KINDS])[-1][0, 1] < 100.0)
+            return wf.logical_and(
+                i < 1 + step.first, self.row([x, y], [s for s in test if s.kind in KINDS])[-1][0, 1] < 100.0
+            )
 
         def once(i: Any, x: Any, y: Any) -> Any:
             made = self.row([x, y], body)
@@ -100,6 +104,8 @@ class Building:
         return dict(zip(self.feeds, FED, strict=True))
 
 
-SMALL = {
-    "halves": lambda a, b: wf.concat([a[1:], b[:1]], 0),
-}
+def _halves(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
+    return wf.concat([a[1:], b[:1]], 0)
+
+
+SMALL = {"halves": _halves}
