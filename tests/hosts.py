@@ -53,7 +53,7 @@ class Hosts:
         stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         # Ray starts some of its processes by a shell without quoting, and the checkout may lie under a path with a space.
         Path(self.folder, "venv").symlink_to(sys.prefix)
-        self._python = str(Path(self.folder, "venv", "bin", "python"))
+        self.python = str(Path(self.folder, "venv", "bin", "python"))
 
     def _connect(self, name: str, link: str, address: str, bridge: str) -> None:
         _ip("netns", "add", name)
@@ -90,7 +90,7 @@ class Hosts:
         environment["RAY_TMPDIR"] = self.folder
         environment.pop("RAY_ADDRESS", None)
         with subprocess.Popen(
-            ["ip", "netns", "exec", self.names[number], self._python, *arguments],
+            ["ip", "netns", "exec", self.names[number], self.python, *arguments],
             env=environment, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ) as process:  # fmt: skip
             try:

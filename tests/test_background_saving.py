@@ -1,8 +1,6 @@
 """Checkpoints that are written beside the training: of the values they were asked for, one at a time, with all errors told."""
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from dying import dies
 from weft import train
 from weft.graph import errors
 from weft.train.background_saver import BackgroundSaver
@@ -221,29 +220,14 @@ def test_of_two_threads_the_checkpoint_of_the_later_values_stays_the_newest(tmp_
 
 
 DIES = """
-import os, signal, sys
-import numpy as np
-import weft as wf
-
-folder, call, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 step = wf.train.create_global_step()
 v = wf.Variable(np.zeros(1000), name="v")
 both = wf.group(v.assign_add(np.ones(1000)), step.assign_add(1))
-hook = wf.train.CheckpointSaverHook(folder, save_steps=1, saver=wf.train.Saver(max_to_keep=1), asynchronous=True)
-real, calls = getattr(os, call), []
-
-def dying(*args):
-    calls.append(args)
-    if len(calls) == count:
-        if call == "write":
-            real(args[0], args[1][:len(args[1]) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(*args)
-
+hook = wf.train.CheckpointSaverHook(place, save_steps=1, saver=wf.train.Saver(max_to_keep=1), asynchronous=True)
 with wf.train.MonitoredSession(hooks=[hook]) as session:
     session.run(both)
     hook._background.wait()
-    setattr(os, call, dying)
+    die()
     while True:
         session.run(both)
 """
@@ -253,9 +237,7 @@ with wf.train.MonitoredSession(hooks=[hook]) as session:
     ("call", "count"), [("write", 1), ("write", 2), ("write", 4), ("fsync", 1), ("replace", 2), ("unlink", 1)]
 )
 def test_a_kill_at_any_byte_leaves_a_whole_checkpoint(call: str, count: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", DIES, str(tmp_path), call, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == -9, done.stderr
+    dies(DIES, str(tmp_path), call, count)
     newest = train.latest_checkpoint(str(tmp_path))
     assert newest is not None
     reader = train.load_checkpoint(newest)

@@ -241,7 +241,7 @@ def forged(path: str, stored: dict[str, Array], **variables: dict[str, Any]) -> 
     for name, entry in variables.items():
         entry.setdefault("sha256", checkpoint._sha256(stored[name]) if name in stored else "")
     index = {"format": checkpoint.FORMAT, "weft": "0", "variables": variables}
-    text = json.dumps(index | {"sha256": checkpoint._digest(index)})
+    text = json.dumps(index | {"sha256": checkpoint.digest(index)})
     checkpoint._write_safetensors(path, stored, text)
 
 

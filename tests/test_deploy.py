@@ -19,8 +19,10 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
 RAY_UP: dict[str, Any] = yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())
 RAY_JOB: dict[str, Any] = yaml.safe_load((DEPLOY / "rayjob.yaml").read_text())
+RAY_CLUSTER: dict[str, Any] = yaml.safe_load((DEPLOY / "raycluster.yaml").read_text())
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
-GROUPS = [RAY_JOB["spec"]["rayClusterSpec"]["headGroupSpec"], *RAY_JOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+CLUSTERS = [RAY_JOB["spec"]["rayClusterSpec"], RAY_CLUSTER["spec"]]
+GROUPS = [group for spec in CLUSTERS for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"])]
 
 
 def exactly(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
@@ -42,32 +44,33 @@ POD = exactly({"containers": {"type": "array", "minItems": 1, "items": CONTAINER
 GROUP = {"rayStartParams": TEXTS, "template": exactly({"spec": POD})}
 SIZES = {"groupName": TEXT, "replicas": COUNT, "minReplicas": COUNT, "maxReplicas": COUNT}
 
-#: The fields of KubeRay's RayJob that we use, as its documentation of the ray.io/v1 resources has them.
-SCHEMA = exactly(
+#: The fields of KubeRay's resources that we use, as its documentation of ray.io/v1 has them.
+CLUSTER = exactly(
     {
-        "apiVersion": {"const": "ray.io/v1"},
-        "kind": {"const": "RayJob"},
-        "metadata": exactly({"name": {"type": "string", "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$", "maxLength": 47}}),
-        "spec": exactly(
-            {
-                "entrypoint": TEXT,
-                "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-                "shutdownAfterJobFinishes": YES_NO,
-                "ttlSecondsAfterFinished": COUNT,
-                "activeDeadlineSeconds": {"type": "integer", "exclusiveMinimum": 0},
-                "backoffLimit": COUNT,
-                "rayClusterSpec": exactly(
-                    {
-                        "rayVersion": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
-                        "authOptions": exactly({"mode": {"enum": ["token", "disabled"]}}),
-                        "headGroupSpec": exactly(GROUP),
-                        "workerGroupSpecs": {"type": "array", "minItems": 1, "items": exactly(GROUP | SIZES)},
-                    }
-                ),
-            }
-        ),
+        "rayVersion": {"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+        "authOptions": exactly({"mode": {"enum": ["token", "disabled"]}}),
+        "headGroupSpec": exactly(GROUP),
+        "workerGroupSpecs": {"type": "array", "minItems": 1, "items": exactly(GROUP | SIZES)},
     }
 )
+JOB = exactly(
+    {
+        "entrypoint": TEXT,
+        "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
+        "shutdownAfterJobFinishes": YES_NO,
+        "ttlSecondsAfterFinished": COUNT,
+        "activeDeadlineSeconds": {"type": "integer", "exclusiveMinimum": 0},
+        "backoffLimit": COUNT,
+        "rayClusterSpec": CLUSTER,
+    }
+)
+
+
+def resource(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one of KubeRay's resources."""
+    name = {"type": "string", "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$", "maxLength": 47}
+    metadata = exactly({"name": name})
+    return exactly({"apiVersion": {"const": "ray.io/v1"}, "kind": {"const": kind}, "metadata": metadata, "spec": spec})
 
 
 def commands() -> list[str]:
@@ -91,21 +94,29 @@ def test_the_ray_up_file_names_only_addresses_that_are_kept_for_documentation() 
     assert all(address.startswith("192.0.2.") for address in addresses)
 
 
-def test_the_rayjob_is_valid() -> None:
-    jsonschema.validate(RAY_JOB, SCHEMA)
-    for group in RAY_JOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
+def test_kuberays_resources_are_valid() -> None:
+    jsonschema.validate(RAY_JOB, resource("RayJob", JOB))
+    jsonschema.validate(RAY_CLUSTER, resource("RayCluster", CLUSTER))
+    for group in (group for spec in CLUSTERS for group in spec["workerGroupSpecs"]):
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
 
 
+def test_the_raycluster_has_a_cpu_for_each_task_of_the_launch_on_the_page() -> None:
+    (workers,) = RAY_CLUSTER["spec"]["workerGroupSpecs"]
+    (container,) = workers["template"]["spec"]["containers"]
+    (ps, count) = re.findall(r"port-forward.*?weft launch\D+--ps (\d+) --workers (\d+)", PAGE, re.DOTALL)[0]
+    assert workers["replicas"] * int(container["resources"]["requests"]["cpu"]) >= int(ps) + int(count)
+
+
 def test_the_rayjobs_workers_have_a_cpu_for_each_task_of_the_main_job() -> None:
-    _, workers = GROUPS
+    (workers,) = RAY_JOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = workers["template"]["spec"]["containers"]
     assert workers["replicas"] * int(container["resources"]["requests"]["cpu"]) >= 3
     assert GROUPS[0]["rayStartParams"]["num-cpus"] == "0"
 
 
 def test_every_cluster_asks_for_a_token() -> None:
-    assert RAY_JOB["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert [spec["authOptions"] for spec in CLUSTERS] == [{"mode": "token"}] * 2
     assert "--env RAY_AUTH_MODE=token" in RAY_UP["docker"]["run_options"]
     assert "/home/weft/.ray/auth_token" in RAY_UP["file_mounts"]
 
@@ -118,7 +129,7 @@ def test_the_files_name_one_image() -> None:
 
 def test_the_files_name_one_version_of_ray_that_the_project_allows() -> None:
     (version,) = re.findall(r"^ARG RAY_VERSION=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert RAY_JOB["spec"]["rayClusterSpec"]["rayVersion"] == version
+    assert {spec["rayVersion"] for spec in CLUSTERS} == {version}
     project = (ROOT / "pyproject.toml").read_text()
     (required,) = re.findall(r'^cluster = \["(ray[^"]*)"\]$', project, re.MULTILINE)
     assert version in Requirement(required).specifier
@@ -164,5 +175,7 @@ def test_every_command_calls_the_example_with_options_that_it_has(command: str, 
 
 def test_the_page_names_only_files_that_are_there() -> None:
     named = set(re.findall(r"\b(?:deploy|examples|docs)/[\w./-]*\w", PAGE))
-    assert {"deploy/Dockerfile", "deploy/ray-cluster.yaml", "deploy/rayjob.yaml"} <= named
+    assert {f"deploy/{file.name}" for file in DEPLOY.iterdir() if file.suffix != ".dockerignore"} == {
+        n for n in named if n.startswith("deploy/")
+    }
     assert [name for name in named if not (ROOT / name).exists()] == []

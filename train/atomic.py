@@ -14,7 +14,8 @@ from ..graph import errors
 #: How the names of files that are being written end; they begin with a dot.
 TEMPORARY = ".weft-tmp"
 
-_KINDS: dict[int | None, type[errors.OpError]] = {
+#: What the numbers of the system's errors are here.
+KINDS: dict[int | None, type[errors.OpError]] = {
     errno.ENOSPC: errors.ResourceExhaustedError,
     errno.EDQUOT: errors.ResourceExhaustedError,
     errno.EFBIG: errors.ResourceExhaustedError,
@@ -30,7 +31,7 @@ _KINDS: dict[int | None, type[errors.OpError]] = {
 
 def file_error(what: str, error: OSError) -> errors.OpError:
     """The error to raise for what the system said, such as ResourceExhaustedError when the disk is full."""
-    return _KINDS.get(error.errno, errors.UnknownError)(None, None, f"{what}: {error.strerror or error}")
+    return KINDS.get(error.errno, errors.UnknownError)(None, None, f"{what}: {error.strerror or error}")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,12 +17,17 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.dtypes import DType, as_dtype, complex128, string
-from .atomic import file_error, replacing
+from . import files
+from .atomic import file_error
+from .places import add, local_path, shown
+from .remote_tensors import RemoteTensors
 
 Array = np.ndarray[Any, Any]
 
 #: What the names of checkpoint files end in, after the prefix that programs know them by.
 SUFFIX = ".safetensors"
+#: What the name of the file ends in that names the shards of a checkpoint which has several.
+MANIFEST = SUFFIX + ".index.json"
 #: The version of what is described here.
 FORMAT = 1
 
@@ -39,7 +43,14 @@ _STORED_NAMES = {
 }  # fmt: skip
 
 
-class _Entry(NamedTuple):
+#: The types as they are stored, by their names in the format.
+_TYPES = {stored: name for name, stored in _STORED_NAMES.items() if name not in ("complex128", "string")}
+
+#: What reading an index of another form raises.
+DAMAGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError)
+
+
+class Entry(NamedTuple):
     """What the index says of a variable; `sha256` is that of the bytes as they are stored."""
 
     dtype: DType
@@ -49,21 +60,24 @@ class _Entry(NamedTuple):
 
 def existing_file(path: str) -> str | None:
     """The file of a checkpoint, named by its prefix or by the file's own name; None when there is none."""
-    names = (path + SUFFIX, path) if path.endswith(SUFFIX) else (path + SUFFIX,)
-    return next((name for name in names if os.path.isfile(name)), None)
+    own = [path] if path.partition("?")[0].endswith((SUFFIX, MANIFEST)) else []
+    return next((name for name in (add(path, MANIFEST), add(path, SUFFIX), *own) if files.is_file(name)), None)
 
 
 # writing
 
 
-def write_checkpoint(path: str, values: Mapping[str, Array]) -> None:
-    """Write variables by name into the file `path`, which is replaced only by a whole new one.
+def write_checkpoint(path: str, values: Mapping[str, Array]) -> dict[str, Any]:
+    """Write variables by name into the file `path`, which is replaced only by a whole new one; returns what its index says
+    of each.
 
     Raises ResourceExhaustedError when the disk is full, PermissionDeniedError, UnknownError for what else the system
     refuses, InvalidArgumentError for more variables than a safetensors file can hold.
     """
     stored = {name: _encode(value) for name, value in values.items()}
-    _write_safetensors(path, stored, _index(values, stored))
+    index = _index(values, stored)
+    _write_safetensors(path, stored, index)
+    return dict(json.loads(index)["variables"])
 
 
 def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> None:
@@ -79,25 +93,31 @@ def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> No
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > LARGEST_HEADER:
-        raise errors.InvalidArgumentError(None, None, f"Cannot write {path}: {len(stored)} variables are too many")
-    with replacing(path) as write:
+        what = f"Cannot write {shown(path)}: {len(stored)} variables are too many"
+        raise errors.InvalidArgumentError(None, None, what)
+    with files.creating(path) as write:
         write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
             write(_bytes(stored[name]))
 
 
 def _index(values: Mapping[str, Array], stored: Mapping[str, Array]) -> str:
-    from importlib.metadata import version  # it reads files: not before a checkpoint is written
-
     variables = {
         name: {"dtype": as_dtype(value.dtype).name, "shape": value.shape, "sha256": _sha256(stored[name])}
         for name, value in values.items()
     }
-    index = {"format": FORMAT, "weft": version("weft"), "variables": variables}
-    return json.dumps(index | {"sha256": _digest(index)}, sort_keys=True)
+    return json.dumps(sealed({"variables": variables}), sort_keys=True)
 
 
-def _digest(index: dict[str, Any]) -> str:
+def sealed(index: dict[str, Any]) -> dict[str, Any]:
+    """An index with the format, the version that wrote it and its checksum."""
+    from importlib.metadata import version  # it reads files: not before a checkpoint is written
+
+    index = {"format": FORMAT, "weft": version("weft"), **index}
+    return index | {"sha256": digest(index)}
+
+
+def digest(index: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
@@ -141,13 +161,18 @@ class CheckpointReader:
         self._file = _open(path)
         try:
             self._entries = _read_index(self._file, path)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise _corrupt(path, f"{error}") from error
+        except DAMAGE as error:
+            raise corrupt(path, f"{error}") from error
 
     @property
     def path(self) -> str:
         """The file."""
         return self._path
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """What its index says, by the variables' names."""
+        return self._entries
 
     def has_tensor(self, tensor_str: str) -> bool:
         """Whether it holds a variable of that name."""
@@ -165,54 +190,53 @@ class CheckpointReader:
         """The value of a variable. Raises NotFoundError for another name, DataLossError when its bytes have changed."""
         from safetensors import SafetensorError
 
-        if tensor_str not in self._entries:
-            raise errors.NotFoundError(None, None, f"Key {tensor_str} not found in checkpoint {self._path}")
-        entry = self._entries[tensor_str]
+        entry = self._entry(tensor_str)
         try:
             stored: Array = self._file.get_tensor(tensor_str)
-        except (OSError, SafetensorError) as error:
-            raise _corrupt(self._path, f"{tensor_str} cannot be read: {error}") from error
+        except (OSError, ValueError, SafetensorError) as error:
+            raise corrupt(self._path, f"{tensor_str} cannot be read: {error}") from error
         if _sha256(stored) != entry.sha256:
-            raise _corrupt(self._path, f"the bytes of {tensor_str} do not have the checksum they were written with")
+            raise corrupt(self._path, f"the bytes of {tensor_str} do not have the checksum they were written with")
         try:
             return _decode(stored, entry)
         except (ValueError, OverflowError) as error:
-            raise _corrupt(self._path, f"{tensor_str}: {error}") from error
+            raise corrupt(self._path, f"{tensor_str}: {error}") from error
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise errors.NotFoundError(None, None, f"Key {name} not found in checkpoint {shown(self._path)}")
+        return self._entries[name]
 
 
-def _corrupt(path: str, why: str) -> errors.DataLossError:
-    return errors.DataLossError(None, None, f"Checkpoint {path} is truncated, corrupt, or none of weft's: {why}")
+def corrupt(path: str, why: str) -> errors.DataLossError:
+    return errors.DataLossError(None, None, f"Checkpoint {shown(path)} is truncated, corrupt, or none of weft's: {why}")
 
 
 def _open(path: str) -> Any:
     """The file, its header checked. It is not mapped: a file that shrinks would then kill the process."""
     from safetensors import SafetensorError, safe_open
 
+    local = local_path(path)
     try:
-        return safe_open(path, framework="np", backend="pread")
+        if local is None:
+            return RemoteTensors(path, _TYPES, LARGEST_HEADER)
+        return safe_open(local, framework="np", backend="pread")
     except SafetensorError as error:
-        raise _corrupt(path, str(error)) from error
-    except FileNotFoundError as error:
-        raise errors.NotFoundError(None, None, f"There is no checkpoint {path}") from error
+        raise corrupt(path, str(error)) from error
+    except (FileNotFoundError, errors.NotFoundError) as error:
+        raise errors.NotFoundError(None, None, f"There is no checkpoint {shown(path)}") from error
+    except DAMAGE as error:
+        raise corrupt(path, str(error)) from error
     except OSError as error:
-        raise file_error(f"Cannot read checkpoint {path}", error) from error
+        raise file_error(f"Cannot read checkpoint {shown(path)}", error) from error
 
 
-def _read_index(file: Any, path: str) -> dict[str, _Entry]:
+def _read_index(file: Any, path: str) -> dict[str, Entry]:
     """What the file holds. Raises ValueError, or what Python raises for an index of another form, when it is damaged."""
     text = (file.metadata() or {}).get(INDEX)
     if text is None:
         raise ValueError("it has no index")
-    index = json.loads(text)
-    if index.pop("sha256") != _digest(index):
-        raise ValueError("its index does not have the checksum it was written with")
-    if index["format"] != FORMAT:
-        text = f"format {index['format']}, written by weft {index['weft']}; this weft reads format {FORMAT}"
-        raise errors.UnimplementedError(None, None, f"Checkpoint {path} is of {text}")
-    entries = {
-        name: _Entry(as_dtype(item["dtype"]), tuple(map(int, item["shape"])), item["sha256"])
-        for name, item in index["variables"].items()
-    }
+    entries = entries_of(json.loads(text), path)
     if set(file.keys()) != set(entries):
         raise ValueError("its index names other variables than it holds")
     for name, entry in entries.items():
@@ -220,14 +244,27 @@ def _read_index(file: Any, path: str) -> dict[str, _Entry]:
     return entries
 
 
-def _check_stored(stored: Any, name: str, entry: _Entry) -> None:
+def entries_of(index: dict[str, Any], path: str) -> dict[str, Entry]:
+    """What an index says. Raises as `_read_index`, and UnimplementedError for one of another format."""
+    if index.pop("sha256") != digest(index):
+        raise ValueError("its index does not have the checksum it was written with")
+    if index["format"] != FORMAT:
+        text = f"format {index['format']}, written by weft {index['weft']}; this weft reads format {FORMAT}"
+        raise errors.UnimplementedError(None, None, f"Checkpoint {shown(path)} is of {text}")
+    return {
+        name: Entry(as_dtype(item["dtype"]), tuple(map(int, item["shape"])), item["sha256"])
+        for name, item in index["variables"].items()
+    }
+
+
+def _check_stored(stored: Any, name: str, entry: Entry) -> None:
     shape = list(entry.shape) + [2] * (entry.dtype is complex128)
     right = min(shape, default=0) >= 0 if entry.dtype is string else stored.get_shape() == shape
     if not right or stored.get_dtype() != _STORED_NAMES[entry.dtype.name]:
         raise ValueError(f"{name} is not stored as its index says")
 
 
-def _decode(stored: Array, entry: _Entry) -> Array:
+def _decode(stored: Array, entry: Entry) -> Array:
     if entry.dtype is string:
         return _unpack(stored, entry.shape)
     if entry.dtype is complex128:

@@ -6,12 +6,15 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from ..graph import errors
-from .atomic import file_error, replacing
+from . import files
 from .checkpoint import CheckpointReader, existing_file
+from .places import is_uri, join, local_path, shown, split
+from .shards import beside, open_checkpoint
 
 _log = logging.getLogger("weft")
 
@@ -44,15 +47,29 @@ def get_checkpoint_state(checkpoint_dir: str, latest_filename: str | None = None
     """
     path = _state_file(checkpoint_dir, latest_filename)
     try:
-        with open(path, "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise file_error(f"Cannot read {path}", error) from error
-    latest, kept = _parse(text, path)
+        latest, kept = _parse(files.read(path), path)
+    except errors.NotFoundError:
+        found = _beside(path)
+        if found is None:
+            return None
+        latest, kept = found
     folder = os.fspath(checkpoint_dir)
-    return CheckpointState(os.path.join(folder, latest), tuple(os.path.join(folder, name) for name in kept))
+    return CheckpointState(join(folder, latest), tuple(join(folder, name) for name in kept))
+
+
+def _beside(path: str) -> tuple[str, Sequence[str]] | None:
+    """What a state file says that is whole and was to be moved to `path`, where there is none: some file systems, such as
+    HDFS, delete the old one before they move the new one there, and a process may be killed between."""
+    if local_path(path) is not None:
+        return None
+    folder, name = split(path)
+    for other in beside(folder, name):
+        with suppress(errors.NotFoundError, errors.DataLossError):
+            text = files.read(join(folder, other))
+            latest, kept = _parse(text, path)
+            if text.endswith(b"\n") and kept[-1] == latest:  # it was written to its end
+                return latest, kept
+    return None
 
 
 def latest_checkpoint(checkpoint_dir: str, latest_filename: str | None = None) -> str | None:
@@ -65,7 +82,8 @@ def latest_checkpoint(checkpoint_dir: str, latest_filename: str | None = None) -
         return None
     if checkpoint_exists(state.model_checkpoint_path):
         return state.model_checkpoint_path
-    _log.warning("%s names a checkpoint that is not there: %s", checkpoint_dir, state.model_checkpoint_path)
+    named = shown(state.model_checkpoint_path)
+    _log.warning("%s names a checkpoint that is not there: %s", shown(os.fspath(checkpoint_dir)), named)
     return None
 
 
@@ -79,13 +97,13 @@ def update_checkpoint_state(
     """Write the `checkpoint` file of a folder, atomically. Source: `tf.train.update_checkpoint_state`.
 
     Absolute paths are written as they are, or, with `save_relative_paths`, relative to the folder, which can then be moved.
-    Relative ones count from here when `save_dir` is relative, else from the folder.
+    Relative ones count from here when `save_dir` is relative, else from the folder. Where `save_dir` is a URI, what is in it is
+    written relative to it: so the file holds no credentials.
     """
     kept = [path for path in all_model_checkpoint_paths or () if path != model_checkpoint_path]
     paths = [_written(path, save_dir, save_relative_paths) for path in [*kept, model_checkpoint_path]]
     lines = [_line("model_checkpoint_path", paths[-1]), *(_line("all_model_checkpoint_paths", path) for path in paths)]
-    with replacing(_state_file(save_dir, latest_filename)) as write:
-        write(b"".join(lines))
+    files.write_whole(_state_file(save_dir, latest_filename), b"".join(lines))
 
 
 def NewCheckpointReader(filepattern: str) -> CheckpointReader:
@@ -95,8 +113,8 @@ def NewCheckpointReader(filepattern: str) -> CheckpointReader:
     """
     found = existing_file(os.fspath(filepattern))
     if found is None:
-        raise errors.NotFoundError(None, None, f"Failed to find any matching files for {filepattern}")
-    return CheckpointReader(found)
+        raise errors.NotFoundError(None, None, f"Failed to find any matching files for {shown(os.fspath(filepattern))}")
+    return open_checkpoint(found)
 
 
 def load_checkpoint(ckpt_dir_or_file: str) -> CheckpointReader:
@@ -105,11 +123,11 @@ def load_checkpoint(ckpt_dir_or_file: str) -> CheckpointReader:
     Raises ValueError for a folder without checkpoints, and else as NewCheckpointReader.
     """
     path = os.fspath(ckpt_dir_or_file)
-    if checkpoint_exists(path) or not os.path.isdir(path):
+    if checkpoint_exists(path) or not files.is_folder(path):
         return NewCheckpointReader(path)
     latest = latest_checkpoint(path)
     if latest is None:
-        raise ValueError(f"Couldn't find 'checkpoint' file or checkpoints in given directory {path}")
+        raise ValueError(f"Couldn't find 'checkpoint' file or checkpoints in given directory {shown(path)}")
     return NewCheckpointReader(latest)
 
 
@@ -125,11 +143,14 @@ def load_variable(ckpt_dir_or_file: str, name: str) -> Any:
 
 
 def _state_file(folder: str, latest_filename: str | None) -> str:
-    return os.path.join(os.fspath(folder), latest_filename or "checkpoint")
+    return join(folder, latest_filename or "checkpoint")
 
 
 def _written(path: str, save_dir: str, save_relative_paths: bool) -> str:
     """A path as it is written: one that is not absolute counts from the folder."""
+    if is_uri(path) or is_uri(save_dir):
+        folder, name = split(path)
+        return name if folder.rstrip("/") == save_dir.rstrip("/") else path
     as_it_is = os.path.isabs(save_dir) if not os.path.isabs(path) else not save_relative_paths
     return path if as_it_is else os.path.relpath(path, save_dir or os.curdir)
 
@@ -148,11 +169,11 @@ def _parse(text: bytes, path: str) -> tuple[str, Sequence[str]]:
     for line in filter(None, map(bytes.strip, text.split(b"\n"))):
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise errors.DataLossError(None, None, f"{path} is damaged: it has the line {line[:80]!r}")
+            raise errors.DataLossError(None, None, f"{shown(path)} is damaged: it has the line {line[:80]!r}")
         found.setdefault(match[1], []).append(os.fsdecode(_ESCAPE.sub(_unescape, match[2] or b"")))
     latest = found.get(b"model_checkpoint_path", [""])[-1]
     if not latest:
-        raise errors.DataLossError(None, None, f"{path} is damaged: it has no model_checkpoint_path")
+        raise errors.DataLossError(None, None, f"{shown(path)} is damaged: it has no model_checkpoint_path")
     return latest, found.get(b"all_model_checkpoint_paths", [latest])
 
 

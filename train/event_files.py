@@ -18,12 +18,16 @@ from ..graph.graphdef.protos import as_graph_def
 from ..graph.ir import Graph
 from .atomic import file_error
 from .event_protos import HINT, can_write_events, event_protos
+from .files import only_local
+from .places import local_path, shown
 from .step_stats import run_metadata_bytes
 
 _log = logging.getLogger("weft")
 
 #: Not empty when it was said that tensorboardX is missing.
 _missing_told: list[bool] = []
+#: The folders of which it was said that no events can be written there.
+_elsewhere_told: set[str] = set()
 
 _CLOSED = "Attempting to use a closed FileWriter. Nothing is written until it is opened again with reopen()."
 
@@ -82,14 +86,15 @@ class FileWriter:
     `flush_secs` after the one before, or when `max_queue` of them wait. `filename_suffix` ends the file's name. `session` is
     taken for compatibility: `add_summary` wants values. Usable from several threads, and as a context manager, which closes
     it. After `close`, events are dropped with a warning, until `reopen` begins another file.
-    Source: `tf.summary.FileWriter`. Raises ImportError without tensorboardX, an OpError for what the file system refuses.
+    Source: `tf.summary.FileWriter`. Raises ImportError without tensorboardX, an OpError for what the file system refuses,
+    UnimplementedError for a `logdir` that is a URI of another place: event files grow, and objects do not.
     """
 
     def __init__(
         self, logdir: Any, graph: Any = None, max_queue: int = 10, flush_secs: float = 120, graph_def: Any = None,
         filename_suffix: str | None = None, session: Any = None,
     ) -> None:  # fmt: skip
-        self._logdir: str = os.fspath(logdir)
+        self._logdir: str = only_local(logdir, "The folder of event files, to which each flush adds,")
         self._suffix = filename_suffix or ""
         self._flush_secs = flush_secs
         self._max_queue = max_queue
@@ -252,7 +257,13 @@ class FileWriterCache:
 
 
 def writer_of(folder: str) -> FileWriter | None:
-    """The folder's writer for hooks that write events besides; None without tensorboardX, which a warning says once."""
+    """The folder's writer for hooks that write events besides; None without tensorboardX and for the URI of another place,
+    which a warning says once."""
+    if local_path(folder) is None:
+        if folder not in _elsewhere_told:
+            _elsewhere_told.add(folder)
+            _log.warning("No events are written to %s: give them a folder on this machine (summary_dir)", shown(folder))
+        return None
     if can_write_events():
         return FileWriterCache.get(folder)
     if not _missing_told:

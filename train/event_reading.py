@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from ..graph import errors
 from .atomic import file_error
 from .event_protos import event_protos
+from .files import only_local
 
 #: Longer records are none: the length was damaged in a way that its checksum hides.
 LARGEST_RECORD = 1 << 31
@@ -21,7 +22,7 @@ def summary_iterator(path: Any) -> Iterator[Any]:
     Source: `tf.train.summary_iterator`. Raises NotFoundError for a file that is not there, DataLossError for a damaged one,
     ImportError without tensorboardX.
     """
-    name = os.fspath(path)
+    name = only_local(path, "An event file")
     protos = event_protos()
     try:
         with open(name, "rb") as file:

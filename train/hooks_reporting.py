@@ -12,11 +12,12 @@ import numpy as np
 from ..graph.ir import get_default_graph
 from ..runtime.config import RunOptions
 from ..runtime.timeline import Timeline
-from .atomic import replacing
 from .event_files import FileWriterCache, writer_of
 from .event_protos import event_protos
+from .files import write_whole
 from .global_step import get_global_step, needed_global_step_read
 from .hook_timer import NeverTriggerTimer, SecondOrStepTimer
+from .places import join, shown
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 
 _log = logging.getLogger("weft")
@@ -247,11 +248,10 @@ class ProfilerHook(SessionRunHook):
         self._next_step = step + 1
 
     def _save(self, step: int, metadata: Any) -> None:
-        path = os.path.join(self._output_dir, f"timeline-{step}.json")
-        _log.info("Saving timeline for %d into '%s'.", step, path)
+        path = join(self._output_dir, f"timeline-{step}.json")
+        _log.info("Saving timeline for %d into '%s'.", step, shown(path))
         trace = Timeline(metadata.step_stats).generate_chrome_trace_format(self._show_dataflow, self._show_memory)
-        with replacing(path) as write:
-            write(trace.encode())
+        write_whole(path, trace.encode())
         if self._writer is not None and step not in self._traced:  # after a recovery steps come again
             self._traced.add(step)
             self._writer.add_run_metadata(metadata, f"step_{step}", step)

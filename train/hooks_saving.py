@@ -11,10 +11,12 @@ from ..graph.collections import GraphKeys
 from ..graph.ir import get_default_graph
 from .background_saver import BackgroundSaver
 from .event_files import writer_of
-from .event_protos import event_protos
+from .event_protos import can_write_events, event_protos
+from .files import make_folder
 from .global_step import needed_global_step_read
 from .graph_events import write_graph_events
 from .hook_timer import SecondOrStepTimer
+from .places import join, shown
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 
 _log = logging.getLogger("weft")
@@ -67,7 +69,7 @@ class CheckpointSaverHook(SessionRunHook):
             raise ValueError("You cannot provide both saver and scaffold.")
         self._saver = saver
         self._checkpoint_dir = os.fspath(checkpoint_dir)
-        self._save_path = os.path.join(self._checkpoint_dir, checkpoint_basename)
+        self._save_path = join(self._checkpoint_dir, checkpoint_basename)
         self._scaffold = scaffold
         self._timer = SecondOrStepTimer(save_secs, save_steps)
         self._listeners = list(listeners or ())
@@ -78,7 +80,7 @@ class CheckpointSaverHook(SessionRunHook):
         self._in_flight: int | None = None
 
     def begin(self) -> None:
-        os.makedirs(self._checkpoint_dir, exist_ok=True)
+        make_folder(self._checkpoint_dir)
         self._summary_writer = writer_of(self._checkpoint_dir)
         self._global_step = needed_global_step_read(self)
         for listener in self._listeners:
@@ -91,7 +93,7 @@ class CheckpointSaverHook(SessionRunHook):
         if self._asynchronous:
             self._background = BackgroundSaver(saver)
         step = int(session.run(self._global_step))
-        if self._summary_writer is not None:
+        if can_write_events():
             folder = self._checkpoint_dir if self._save_graph_def else None
             write_graph_events(session.graph, saver, folder, self._summary_writer)
         self._save(session, step)
@@ -128,7 +130,7 @@ class CheckpointSaverHook(SessionRunHook):
         stop = self._finish(session)
         for listener in self._listeners:
             listener.before_save(session, step)
-        _log.info("Saving checkpoints for %d into %s.", step, self._save_path)
+        _log.info("Saving checkpoints for %d into %s.", step, shown(self._save_path))
         if self._background is None:
             self._get_saver().save(session, self._save_path, global_step=step, write_meta_graph=self._save_graph_def)
             return self._told(session, step) or stop
@@ -149,7 +151,7 @@ class CheckpointSaverHook(SessionRunHook):
         """Tell the events and the listeners of a checkpoint that was written."""
         if self._summary_writer is not None:
             log = event_protos().SessionLog
-            entry = log(status=log.CHECKPOINT, checkpoint_path=self._save_path)
+            entry = log(status=log.CHECKPOINT, checkpoint_path=shown(self._save_path))
             self._summary_writer.add_session_log(entry, step)
         stop = False
         for listener in self._listeners:

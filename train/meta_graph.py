@@ -12,7 +12,9 @@ from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.graphdef.protos import protos
 from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.variable import Variable
+from .files import is_file, read
 from .meta_graph_export import VARIABLE_KEYS, clear_device_requests
+from .places import shown
 from .saver import Saver
 
 #: The nodes by which TF's graphs save and restore. weft's Saver does that outside of the graph.
@@ -55,10 +57,9 @@ def _read(meta_graph_or_file: Any) -> Any:
     if getattr(getattr(meta_graph_or_file, "DESCRIPTOR", None), "name", None) == "MetaGraphDef":
         return cls.FromString(meta_graph_or_file.SerializeToString())
     path = os.fspath(meta_graph_or_file)
-    if not os.path.isfile(path):
-        raise OSError(f"File {path} does not exist.")
-    with open(path, "rb") as file:
-        data = file.read()
+    if not is_file(path):
+        raise OSError(f"File {shown(path)} does not exist.")
+    data = read(path)
     try:
         return cls.FromString(data)
     except message.DecodeError:
@@ -66,7 +67,7 @@ def _read(meta_graph_or_file: Any) -> Any:
     try:
         return text_format.Parse(data.decode(), cls(), allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise OSError(f"Cannot parse file {path}: {error}") from None
+        raise OSError(f"Cannot parse file {shown(path)}: {error}") from None
 
 
 def _without_files(graph_def: Any) -> Any:

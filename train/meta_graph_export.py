@@ -12,7 +12,8 @@ from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.graphdef.protos import as_graph_def
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.variable import Variable
-from .atomic import replacing
+from .files import make_folder, write_whole
+from .places import join
 
 _log = logging.getLogger("weft")
 
@@ -36,8 +37,8 @@ def write_graph(graph_or_graph_def: Any, logdir: Any, name: str, as_text: bool =
     """
     graph = graph_or_graph_def
     graph_def = graph.as_graph_def() if isinstance(graph, Graph) else as_graph_def(graph, "graph_or_graph_def")
-    os.makedirs(logdir, exist_ok=True)
-    path = os.path.join(os.fspath(logdir), name)
+    make_folder(os.fspath(logdir))
+    path = join(logdir, name)
     write_message(path, graph_def, as_text)
     return path
 
@@ -47,12 +48,6 @@ def write_message(path: str, message: Any, as_text: bool) -> None:
 
     data = text_format.MessageToString(message).encode() if as_text else message.SerializeToString(deterministic=True)
     write_whole(path, data)
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    with replacing(path) as write:
-        write(data)
 
 
 class MetaGraphBytes:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import numbers
 import operator
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..graph import context, errors, shapes
 from ..graph.collections import GraphKeys
+from ..graph.devices import DeviceSpec
 from ..graph.dtypes import DType
 from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.ir import Operation, Tensor, get_default_graph
@@ -22,16 +22,14 @@ from ..graph.ops.control import group
 from ..graph.ops.placeholders import placeholder
 from ..graph.shapes import Dims, as_dims
 from ..graph.variable import Variable
-from .checkpoint import SUFFIX, CheckpointReader, existing_file, write_checkpoint
-from .checkpoint_state import update_checkpoint_state
-from .meta_graph_export import MetaGraphBytes, write_whole
-
-_log = logging.getLogger("weft")
+from . import files
+from .checkpoint import MANIFEST, SUFFIX, CheckpointReader, existing_file, write_checkpoint
+from .keeping import Keeper, Kept
+from .meta_graph_export import MetaGraphBytes
+from .places import add, local_path, shown, split
+from .shards import divided, open_checkpoint, remove_manifest, sweep, write_shards
 
 Array = np.ndarray[Any, Any]
-#: A checkpoint's prefix and when it was made, in seconds since the epoch.
-Kept: TypeAlias = tuple[str, float]
-
 #: How many of a checkpoint's variables an error lists.
 LISTED = 20
 
@@ -44,8 +42,13 @@ class Saver:
     `keep_checkpoint_every_n_hours`. `reshape` restores a
     value of another shape with as many elements. `restore_sequentially` assigns one variable after the other. With
     `defer_build`, call `build` when the variables are made; with `allow_empty` there may be none. `save_relative_paths`
-    makes the `checkpoint` file name paths relative to its folder, which can then be moved. `sharded`, `write_version` and
-    `filename` are taken for compatibility: a checkpoint is one file, `<prefix>.safetensors`.
+    makes the `checkpoint` file name paths relative to its folder, which can then be moved. `write_version` and `filename` are
+    taken for compatibility.
+
+    A checkpoint is one file, `<prefix>.safetensors`; at a URI, and with `sharded` where there is more than one shard, it is
+    several: with `sharded` one or more for the variables of each task, of `max_shard_bytes` at most, and a manifest,
+    `<prefix>.safetensors.index.json`. Any
+    Saver restores each form, on any placement.
 
     Source: `tf.train.Saver`. Raises ValueError when there are no variables, for two of the same name or one with two
     names, for a negative `max_to_keep`, and for a `saver_def` or `builder`, which weft does not have; TypeError for what is
@@ -57,7 +60,7 @@ class Saver:
         keep_checkpoint_every_n_hours: float = 10000.0, name: str | None = None, restore_sequentially: bool = False,
         saver_def: Any = None, builder: Any = None, defer_build: bool = False, allow_empty: bool = False,
         write_version: int = 2, pad_step_number: bool = False, save_relative_paths: bool = False,
-        filename: str | None = None,
+        filename: str | None = None, max_shard_bytes: int = 5 * 10**9,
     ) -> None:  # fmt: skip
         if context.executing_eagerly():
             raise RuntimeError("Saver saves the variables of a graph; with eager execution there is none.")
@@ -65,20 +68,24 @@ class Saver:
             raise ValueError("weft has neither saver_def nor builder: name the variables in var_list.")
         if max_to_keep is not None and max_to_keep < 0:
             raise ValueError(f"max_to_keep must be 0 or more, got {max_to_keep}")
+        if max_shard_bytes <= 0:
+            raise ValueError(f"max_shard_bytes must be positive, got {max_shard_bytes}")
         if defer_build and var_list is not None:
             raise ValueError(
                 "With defer_build the variables are those there are when build is called: give no var_list."
             )
         self._reshape = reshape
+        self._sharded = sharded
+        self._max_shard_bytes = max_shard_bytes
         self._max_to_keep = max_to_keep or 0
-        self._seconds_to_keep = keep_checkpoint_every_n_hours * 3600
-        self._next_to_keep = time.time() + self._seconds_to_keep
+        self._hours_to_keep = keep_checkpoint_every_n_hours
+        self._keeper = Keeper(self._max_to_keep, self._hours_to_keep * 3600, save_relative_paths)
         self._name = name
         self._sequentially = restore_sequentially
         self._allow_empty = allow_empty
         self._pad_step_number = pad_step_number
-        self._relative = save_relative_paths
-        self._kept: list[Kept] = []
+        #: Folders where what crashed saves left was removed.
+        self._swept: set[str] = set()
         self._meta_graph = MetaGraphBytes()
         self._saving = threading.Lock()
         self._variables: dict[str, Variable] | None = None
@@ -127,16 +134,19 @@ class Saver:
     ) -> str | None:  # fmt: skip
         """Write the variables' values to `<save_path>-<global_step>.safetensors`; returns that path without its suffix.
 
+        `save_path` may be a URI that `pyarrow.fs.FileSystem.from_uri` knows, such as `s3://bucket/folder/name`.
+
         All values are of one run of `sess`, with that of `global_step` (an int, a tensor, a variable or None: no number).
-        The file is there whole or not at all. With `write_meta_graph` the graph of `sess` is written beside it, to the same
+        The checkpoint is there whole or not at all. With `write_meta_graph` the graph of `sess` is written beside it, to the same
         path with `.<meta_graph_suffix>` (`train.import_meta_graph` reads it), where tensorboardX is installed. With
         `write_state` the `checkpoint` file of the folder (`latest_filename`) then names it, and older ones that are not to
         be kept are deleted. Without variables (`allow_empty`) nothing is written and None returned. `strip_default_attrs` is
         taken for compatibility.
 
         Raises ValueError for a folder that does not exist and a `latest_filename` with a folder in it,
-        errors.ResourceExhaustedError when the disk is full, errors.FailedPreconditionError for an uninitialized variable,
-        RuntimeError when the session is closed.
+        errors.ResourceExhaustedError when the disk is full, PermissionDeniedError, UnavailableError when a host cannot be
+        reached, UnimplementedError for a scheme that is not known, errors.FailedPreconditionError for an uninitialized
+        variable, RuntimeError when the session is closed. The checkpoint before is then what it was.
         """
         suffix = meta_graph_suffix if write_meta_graph else None
         with self._saving:  # of two threads, the one that takes its values first also writes first
@@ -157,18 +167,39 @@ class Saver:
         if not variables:
             return lambda: None
         values, step = self._fetch(sess, variables, global_step)
-        prefix = save_path if step is None else f"{save_path}-{step:0{8 if self._pad_step_number else 1}d}"
+        prefix = save_path if step is None else add(save_path, f"-{step:0{8 if self._pad_step_number else 1}d}")
         meta = None if meta_graph_suffix is None else self._meta_graph.of(sess.graph, self)
 
         def write() -> str:
-            write_checkpoint(prefix + SUFFIX, values)
+            self._write(prefix, values, latest_filename or "checkpoint")
             if meta is not None:
-                write_whole(f"{prefix}.{meta_graph_suffix}", meta)
+                files.write_whole(add(prefix, f".{meta_graph_suffix}"), meta)
             if write_state:
-                self._record(prefix, latest_filename)
+                self._keeper.record(prefix, latest_filename)
             return prefix
 
         return write
+
+    def _write(self, prefix: str, values: Mapping[str, Array], state_name: str) -> None:
+        folder, local = split(prefix)[0], local_path(prefix) is not None
+        if (self._sharded or not local) and folder not in self._swept:
+            sweep(folder, state_name)
+            self._swept.add(folder)
+        groups = self._groups(values)
+        if local and (not self._sharded or len(divided(groups, self._max_shard_bytes)) == 1):
+            write_checkpoint(add(prefix, SUFFIX), values)
+            if files.is_file(add(prefix, MANIFEST)):  # of a sharded one before, whose place this takes
+                remove_manifest(prefix)
+        else:
+            write_shards(prefix, groups, self._max_shard_bytes)
+
+    def _groups(self, values: Mapping[str, Array]) -> list[dict[str, Array]]:
+        """With `sharded`, the variables of each task by themselves."""
+        groups: dict[str, dict[str, Array]] = {}
+        for name, value in values.items():
+            device = self._built("save")[name].device if self._sharded else ""
+            groups.setdefault(str(DeviceSpec.from_string(device).task_only()), {})[name] = value
+        return list(groups.values())
 
     @staticmethod
     def _fetch(sess: Any, variables: Mapping[str, Variable], global_step: Any) -> tuple[dict[str, Array], int | None]:
@@ -178,47 +209,29 @@ class Saver:
         step = steps[0] if asked else global_step
         return values, None if step is None else operator.index(step)
 
-    def _record(self, prefix: str, latest_filename: str | None) -> None:
-        """Let the state file name the new checkpoint, then delete what is no longer kept: in this order, or a crash
-        could leave a state file that names deleted ones."""
-        kept = [item for item in self._kept if item[0] != prefix] + [(prefix, time.time())]
-        surplus = max(0, len(kept) - self._max_to_keep)
-        paths = [path for path, _ in kept[surplus:]]
-        update_checkpoint_state(os.path.dirname(prefix), prefix, paths, latest_filename, self._relative)
-        if not self._max_to_keep:
-            return
-        self._kept = kept[surplus:]
-        for path, made in kept[:surplus]:
-            if made > self._next_to_keep:
-                self._next_to_keep += self._seconds_to_keep
-            else:
-                _delete(path + SUFFIX)
-                _delete(path + ".meta")
-
     def as_saver_def(self) -> Any:
         """What `train.export_meta_graph` writes of it: how many checkpoints it keeps. Raises ImportError without protobuf."""
-        hours = self._seconds_to_keep / 3600
-        return meta_protos().SaverDef(max_to_keep=self._max_to_keep, keep_checkpoint_every_n_hours=hours, version=2)
+        protos, hours = meta_protos(), self._hours_to_keep
+        return protos.SaverDef(max_to_keep=self._max_to_keep, keep_checkpoint_every_n_hours=hours, version=2)
 
     # the checkpoints that are kept
 
     @property
     def last_checkpoints(self) -> list[str]:
         """The prefixes of the checkpoints that are kept and not yet deleted, oldest first."""
-        return [path for path, _ in self._kept]
+        return [path for path, _ in self._keeper.kept]
 
     def set_last_checkpoints(self, last_checkpoints: Iterable[str]) -> None:
         """Take these prefixes, oldest first, as the checkpoints that are kept; they count as made now."""
-        self._kept = [(path, time.time()) for path in last_checkpoints]
+        self._keeper.kept = [(path, time.time()) for path in last_checkpoints]
 
     def set_last_checkpoints_with_time(self, last_checkpoints_with_time: Iterable[Kept]) -> None:
         """Take these prefixes and the times they were made, oldest first, as the checkpoints that are kept."""
-        self._kept = list(last_checkpoints_with_time)
+        self._keeper.kept = list(last_checkpoints_with_time)
 
     def recover_last_checkpoints(self, checkpoint_paths: Iterable[str]) -> None:
         """Take those of these prefixes that exist, oldest first, as the checkpoints that are kept: after a restart."""
-        found = [(path, existing_file(os.fspath(path))) for path in checkpoint_paths]
-        self._kept = [(path, os.stat(file).st_mtime) for path, file in found if file is not None]
+        self._keeper.recover(checkpoint_paths)
 
     # restoring
 
@@ -237,12 +250,12 @@ class Saver:
         _check_session(sess)
         path = existing_file(os.fspath(save_path))
         if path is None:
-            raise ValueError(f"The passed save_path is not a valid checkpoint: {save_path}")
-        reader = CheckpointReader(path)
+            raise ValueError(f"The passed save_path is not a valid checkpoint: {shown(os.fspath(save_path))}")
+        reader = open_checkpoint(path)
         _check_names(reader, variables)
         shapes_there, types_there = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
         for name, variable in variables.items():
-            self._check_fit(reader.path, variable, types_there[name], tuple(shapes_there[name]))
+            self._check_fit(shown(reader.path), variable, types_there[name], tuple(shapes_there[name]))
         values = {self._feeds[name]: self._value(reader, name, variable) for name, variable in variables.items()}
         sess.run(self._restore_all, values)
 
@@ -265,16 +278,6 @@ class Saver:
         return (
             value if shapes.compatible(dims, value.shape) else value.reshape([d for d in dims or () if d is not None])
         )
-
-
-def _delete(path: str) -> None:
-    """Delete an old checkpoint. That it cannot be is no reason to end a training: a warning says so."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        _log.warning("Cannot delete the old checkpoint %s: %s", path, error.strerror)
 
 
 def _by_name(var_list: Any) -> dict[str, Variable]:
@@ -311,13 +314,13 @@ def _check_session(sess: Any) -> None:
 
 def _check_target(sess: Any, save_path: str, latest_filename: str | None) -> None:
     _check_session(sess)
-    folder, name = os.path.split(save_path)
+    folder, name = split(save_path)
     if not name:
-        raise ValueError(f"save_path must end in a file's name, got {save_path!r}")
+        raise ValueError(f"save_path must end in a file's name, got {shown(save_path)!r}")
     if latest_filename is not None and os.path.basename(latest_filename) != latest_filename:
         raise ValueError("'latest_filename' must not contain path components")
-    if folder and not os.path.isdir(folder):
-        raise ValueError(f"Parent directory of {save_path} doesn't exist, can't save.")
+    if folder and not files.is_folder(folder):
+        raise ValueError(f"Parent directory of {shown(save_path)} doesn't exist, can't save.")
 
 
 def _as_array(value: Any, variable: Variable) -> Array:
@@ -339,6 +342,6 @@ def _check_names(reader: CheckpointReader, variables: Mapping[str, Variable]) ->
     operation = variables[missing[0]].op
     raise errors.NotFoundError(
         operation, operation,
-        f"Key {missing[0]}{others} not found in checkpoint {reader.path}, which holds: {', '.join(held[:LISTED])}{more}. "
+        f"Key {missing[0]}{others} not found in checkpoint {shown(reader.path)}, which holds: {', '.join(held[:LISTED])}{more}. "
         f"The variable was made at {operation.location}",
     )  # fmt: skip

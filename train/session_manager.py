@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from ..graph import errors
 from ..graph.ir import Graph, get_default_graph
 from ..runtime.session import Session
 from .checkpoint_state import CheckpointState, get_checkpoint_state
+from .places import shown
 from .recovery import LOST
 
 _log = logging.getLogger("weft")
@@ -108,7 +110,7 @@ class SessionManager:
             session.close()
             raise
         if restored:
-            place = checkpoint_dir or checkpoint_filename_with_path
+            place = shown(os.fspath(checkpoint_dir or checkpoint_filename_with_path or ""))
             _log.info("Restored model from %s%s", place, f", which did not make it ready: {missing}" if missing else "")
         return session, restored and not missing
 
@@ -160,7 +162,7 @@ class SessionManager:
 
     def _checkpoint(self, folder: str, wait: bool, max_wait_secs: float) -> CheckpointState | None:
         """What the folder says; None when it says nothing, with `wait` in all the time."""
-        waiting = _Waiting(f"a checkpoint in {folder}", max_wait_secs, self._recovery_wait_secs)
+        waiting = _Waiting(f"a checkpoint in {shown(folder)}", max_wait_secs, self._recovery_wait_secs)
         state = get_checkpoint_state(folder)
         while state is None and wait and waiting.left() > 0:
             waiting.again("there is none")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,8 +21,10 @@ from ..runtime.session import Session
 from .coordinator import Coordinator, LooperThread
 from .event_files import writer_of
 from .event_protos import can_write_events, event_protos
+from .files import make_folder
 from .global_step import global_step as global_step_of
 from .graph_events import write_graph_events
+from .places import join
 from .saver import Saver
 from .scaffold import Scaffold
 from .session_manager import SessionManager
@@ -79,7 +80,7 @@ class Supervisor:
         self._logdir = logdir if is_chief else None
         self._save_summaries_secs = save_summaries_secs if is_chief else None
         self._save_model_secs = save_model_secs if is_chief else None
-        self._save_path = os.path.join(self._logdir, checkpoint_basename) if self._logdir else None
+        self._save_path = join(self._logdir, checkpoint_basename) if self._logdir else None
         self._summary_writer = self._writer(summary_writer)
         self._graph_was_added = False
         self._session_manager = session_manager or SessionManager(
@@ -206,7 +207,7 @@ class Supervisor:
 
     def _write_graph(self) -> None:
         if self._logdir:
-            os.makedirs(self._logdir, exist_ok=True)
+            make_folder(self._logdir)
         folder = self._logdir if can_write_events() else None
         writer = None if self._graph_was_added else self._summary_writer
         write_graph_events(self._graph, self._saver, folder, writer)
