@@ -12,8 +12,8 @@ from ..graph import errors
 from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
-from .backends.cpu import CPU
 from .backends.kernels import Backend
+from .backends.named import backend_named
 from .compile import CompiledPlan
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
@@ -119,7 +119,7 @@ def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
 def engine_for(target: str, config: Any) -> Engine:
     """The engine of a session's target; "" is this process. Raises NotFoundError for a target nobody serves."""
     if not target:
-        return LocalEngine(dict(config.device_count))
+        return LocalEngine(dict(config.device_count), config.backend)
     return _FACTORIES[scheme_of(target)](target, config)
 
 
@@ -142,11 +142,12 @@ class LocalEngine:
     local = True
     sends_by_reference = True
 
-    def __init__(self, device_count: dict[str, int] | None = None) -> None:
+    def __init__(self, device_count: dict[str, int] | None = None, backend: str = "numpy") -> None:
         count = (device_count or {}).get("CPU", 1)
         self.devices = tuple(DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(max(1, count)))
         self.default_device = self.devices[0]
         self.state = State()
+        self._backend = backend_named(backend)
         self._threads = DeviceThreads("weft-device")
         self._lock = threading.Lock()
         self._running: set[Step] = set()
@@ -156,7 +157,7 @@ class LocalEngine:
         self._closed = False
 
     def backend(self, device: DeviceSpec) -> Backend:
-        return CPU
+        return self._backend
 
     def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         with uncollected(lambda: sum(len(plan.instructions) for plan in step.plans)):

@@ -25,6 +25,8 @@ class ExplainedPlan(StepPlan):
 
     before: StepPlan
     report: Report
+    #: What was compiled, as lines.
+    compiled: tuple[str, ...] = ()
 
     def explain(self) -> str:
         """What each pass of the optimizer did, instructions and bytes before and after, and where the memory goes."""
@@ -32,7 +34,7 @@ class ExplainedPlan(StepPlan):
             self._summary(),
             "",
             "what was done:",
-            *(_passes(self.report) + _fused(self) + _once(self) or _NOTHING),
+            *(_passes(self.report) + _fused(self) + [*self.compiled] + _once(self) or _NOTHING),
         ]
         lines += ["", "instructions by kind, without the optimizer and with it:", *_kinds(self.before, self)]
         for plan in self.plans:

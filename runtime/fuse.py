@@ -8,7 +8,6 @@ receives) nothing sees when a value is computed, so there operations come in any
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +15,15 @@ from ..graph import shapes
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
-from .backends.kernels import Backend
+from .backends.kernels import Backend, CompilingBackend
+from .fuse_compiled import fuse_compiled
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import rows_of_block
 from .lower import is_row_major
 from .partition import Item, Partition, Region, RunNode
 from .program import Feed, Node, Program, Ref
-from .regions import region_of, taken_by, taken_from_outside
+from .region_order import in_order, needed_outside
+from .regions import region_of
 
 #: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
 SMALLEST = 1 << 17
@@ -39,6 +40,8 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
+    if isinstance(backend, CompilingBackend):
+        part = fuse_compiled(program, part, backend)
     return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)
 
 
@@ -59,7 +62,7 @@ def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partiti
             items += [*_regrouped(program, segment, fits), item]
             segment = []
     items += _regrouped(program, segment, fits)
-    needed = _needed_outside(program, items) | set(part.fetches.values())
+    needed = needed_outside(program, items) | set(part.fetches.values())
     return replace(
         part, items=[_region(program, item, fits, needed) if isinstance(item, _Group) else item for item in items]
     )
@@ -123,51 +126,11 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) 
                 after.add(position)
             if not isinstance(node.definition, _HELD) and any(spec.dims == group.dims for spec in node.specs):
                 group.news.add(position)
-    return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
+    return in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
 
 
 def _is_worth_it(group: _Group) -> bool:
     return len(group.members) * (shapes.count(group.dims) or 0) >= LEAST_WORK
-
-
-def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:
-    """Each group at once, after all that its members need, and else in the order in which things are."""
-    if not groups:
-        return [RunNode(position) for position in segment]
-    heads = {position: groups[position].members[0] if position in groups else position for position in segment}
-    before: dict[int, set[int]] = {head: set() for head in heads.values()}
-    after: dict[int, list[int]] = {head: [] for head in before}
-    for position, head in heads.items():
-        before[head].update(
-            heads[ref.node] for ref in program.nodes[position].inputs if heads.get(ref.node, head) != head
-        )
-    for head, others in before.items():
-        for other in others:
-            after[other].append(head)
-    left = {head: len(others) for head, others in before.items()}
-    rank = {position: number for number, position in enumerate(segment)}
-    ready = [(rank[head], head) for head, count in left.items() if not count]
-    heapq.heapify(ready)
-    done: list[Item | _Group] = []
-    while ready:
-        _, head = heapq.heappop(ready)
-        done.append(groups.get(head) or RunNode(head))
-        for later in after[head]:
-            left[later] -= 1
-            if not left[later]:
-                heapq.heappush(ready, (rank[later], later))
-    return done
-
-
-def _needed_outside(program: Program, items: Sequence[Item | _Group]) -> set[Ref]:
-    """All values that something takes which is not in the value's own group."""
-    needed: set[Ref] = set()
-    for item in items:
-        if isinstance(item, _Group):
-            needed |= taken_from_outside(program, [*item.members, *item.passing])
-        else:
-            needed.update(taken_by(program, item))
-    return needed
 
 
 def _region(program: Program, group: _Group, fits: dict[int, bool], needed: set[Ref]) -> Region:

@@ -10,6 +10,7 @@ from typing import Any
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
+from .backends.kernels import CompilingBackend
 from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
@@ -69,7 +70,13 @@ def explained_plan(
     (program, bodies), report = _placed(program, feed_dims, engine, soft), Report()
     before = _lowered(program, bodies, engine, schedule_seed)
     plan = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather)
-    return ExplainedPlan(plan.plans, plan.fetches, before, report)
+    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)))
+
+
+def _compiled(step: StepPlan, engine: Engine) -> list[str]:
+    """What backends say that they compile."""
+    found = [(engine.backend(DeviceSpec.from_string(plan.device)), plan) for plan in step.plans]
+    return [line for backend, plan in found if isinstance(backend, CompilingBackend) for line in backend.note(plan)]
 
 
 def partition_graphs(

@@ -436,3 +436,9 @@ def test_only_who_says_nothing_else_says_that_an_iteration_is_done() -> None:
     for each in plan(three_devices()).plans:
         outside = [i for i in each.instructions if isinstance(i, Send)]
         assert all(i.again != (i in outside) for i in all_instructions(each.instructions) if isinstance(i, Send))
+
+
+def test_machine_code_gives_the_same_bits() -> None:
+    pytest.importorskip("llvmlite")
+    fetches = three_devices()
+    assert same_bits(values(fetches, backend="llvm"), values(fetches, devices=1, backend="llvm"))

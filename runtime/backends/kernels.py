@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ...graph.opdef import OpDef, Spec
 from ...graph.record import Record, record
@@ -49,4 +49,17 @@ class Backend(Protocol):
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
         """The kernel of an operation for these types and shapes, or None when this backend has none."""
+        ...
+
+
+@runtime_checkable
+class CompilingBackend(Backend, Protocol):
+    """A backend that compiles elementwise operations, so that small ones are worth putting into one region, too."""
+
+    def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
+        """How it can compile an operation on such values, if at all: see `layouts.layouts`."""
+        ...
+
+    def note(self, plan: Any) -> list[str]:
+        """What of a plan it compiles, as lines for people."""
         ...
