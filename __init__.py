@@ -416,7 +416,7 @@ from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.interactive import InteractiveSession as InteractiveSession
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
-from .train import summary as summary
+from .train import distribute as distribute, summary as summary
 from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
 from .train.summaries_before_1_0 import (
     histogram_summary as histogram_summary,
@@ -451,6 +451,8 @@ for _scheme in ("weft", "grpc"):
         _scheme,
         lambda *request: _of_cluster("target", "engine")(*request),
         lambda *which: _of_cluster("target", "reset")(*which),
+        lambda target: _of_cluster("target", "recover")(target),
+        lambda target: _of_cluster("target", "finished")(target),
     )
 
 

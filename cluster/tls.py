@@ -36,7 +36,7 @@ def encrypted_client(sock: socket.socket, host: str, peer: str, deadline: float)
     """
     sock.settimeout(max(1e-3, deadline - time.monotonic()))
     try:
-        secured = _context(False, *_files()).wrap_socket(sock, server_hostname=host)
+        secured = _context(False, *files()).wrap_socket(sock, server_hostname=host)
     except TimeoutError:
         raise errors.DeadlineExceededError(None, None, f"{peer} did not answer with TLS in time") from None
     except OSError as error:  # an ssl.SSLError is one
@@ -52,7 +52,7 @@ def server_side(timeout: float) -> Callable[[socket.socket], socket.socket]:
     """
     if not wanted():
         return lambda sock: sock
-    context = _context(True, *_files())
+    context = _context(True, *files())
 
     def encrypted(sock: socket.socket) -> socket.socket:
         sock.settimeout(timeout)
@@ -61,14 +61,14 @@ def server_side(timeout: float) -> Callable[[socket.socket], socket.socket]:
     return encrypted
 
 
-def _files() -> tuple[str, ...]:
-    """The files that the variables name. Raises FailedPreconditionError."""
-    files = tuple(os.environ.get(name, "") for name in (CERTIFICATE, KEY, AUTHORITY))
-    for name, file in zip((CERTIFICATE, KEY, AUTHORITY), files, strict=True):
+def files() -> tuple[str, ...]:
+    """The files that the variables name: the certificate, its key, the authority's. Raises FailedPreconditionError."""
+    found = tuple(os.environ.get(name, "") for name in (CERTIFICATE, KEY, AUTHORITY))
+    for name, file in zip((CERTIFICATE, KEY, AUTHORITY), found, strict=True):
         if not os.path.isfile(file):
             text = f"{USE} asks for TLS: {name} must name a file, got '{file}'"
             raise errors.FailedPreconditionError(None, None, text)
-    return files
+    return found
 
 
 @cache

@@ -96,16 +96,39 @@ EngineFactory = Callable[[str, Any], Engine]
 Reset = Callable[[str, Sequence[str], Any], None]
 _FACTORIES: dict[str, EngineFactory] = {}
 _RESETS: dict[str, Reset] = {}
+_RECOVERIES: dict[str, Callable[[str], None]] = {}
+_FINISHED: dict[str, Callable[[str], bool]] = {}
 
 
-def register_engine(scheme: str, factory: EngineFactory, reset: Reset | None = None) -> None:
+def register_engine(
+    scheme: str, factory: EngineFactory, reset: Reset | None = None, recover: Callable[[str], None] | None = None,
+    finished: Callable[[str], bool] | None = None,
+) -> None:  # fmt: skip
     """Sessions with a target `scheme://…` get their engine from `factory(target, config)`.
 
-    `reset(target, containers, config)` forgets the variables of containers there.
+    `reset(target, containers, config)` forgets the variables of containers there; `recover(target)` starts anew what has died;
+    `finished(target)` tells whether the job there is over.
     """
     _FACTORIES[scheme] = factory
     if reset is not None:
         _RESETS[scheme] = reset
+    if recover is not None:
+        _RECOVERIES[scheme] = recover
+    if finished is not None:
+        _FINISHED[scheme] = finished
+
+
+def is_finished(target: str) -> bool:
+    """Whether the job there is over, so that nobody will make a session ready any more."""
+    finished = _FINISHED.get(target.partition("://")[0])
+    return finished is not None and finished(target)
+
+
+def recover_target(target: str) -> None:
+    """Start anew what has died there, where this process is who can. Raises UnavailableError when it has been tried too often."""
+    recover = _RECOVERIES.get(target.partition("://")[0])
+    if recover is not None:
+        recover(target)
 
 
 def reset_target(target: str, containers: Sequence[str], config: Any) -> None:

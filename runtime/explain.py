@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
+from ..graph.ops.conv import Conv2D
 from ..graph.ops.looping import While
 from ..graph.record import record
-from .fused import Fused
+from .fused import Fused, Part
 from .hoist import hoisted_names
 from .optimize import passes
 from .plan import Buffer, Plan, Run, StepPlan
@@ -69,10 +70,22 @@ def _fused(step: StepPlan) -> list[str]:
     """The regions that run block by block."""
     runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
     regions = [run.definition.parts for run in runs if isinstance(run.definition, Fused)]
+    convolutions = [parts for parts in regions if isinstance(parts[0].definition, Conv2D)]
+    others = [parts for parts in regions if parts not in convolutions]
+    return [
+        *_listed("fuse", "Elementwise operations run together", others),
+        *_listed(
+            "fuse convolutions",
+            "Bias, rectifier and pooling run with a convolution, some images at a time",
+            convolutions,
+        ),
+    ]
+
+
+def _listed(name: str, about: str, regions: list[tuple[Part, ...]]) -> list[str]:
     if not regions:
         return []
-    count = sum(map(len, regions))
-    lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
+    lines = [f"  {name}, {sum(map(len, regions)):,} operations: {about}, in {len(regions):,} regions."]
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]
 

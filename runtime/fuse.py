@@ -1,6 +1,6 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
-So do operations on single numbers (`fuse_scalars.py`), for another reason.
+So do operations on single numbers (`fuse_scalars.py`) and convolutions with what follows them (`fuse_convolutions.py`).
 
 A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
@@ -17,6 +17,7 @@ from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import Backend, CompilingBackend
 from .fuse_compiled import fuse_compiled
+from .fuse_convolutions import fuse_convolutions
 from .fuse_scalars import fuse_scalars, has_effect
 from .fused import rows_of_block
 from .lower import is_row_major
@@ -40,6 +41,7 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
+    part = fuse_convolutions(program, part, backend)
     if isinstance(backend, CompilingBackend):
         part = fuse_compiled(program, part, backend)
     return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,19 @@ class Rendezvous:
             if not row:
                 del self._values[edge]
             return value
+
+    def is_over(self, edge: int) -> bool:
+        """Whether `receive` need not wait for this edge, or not any longer."""
+        return edge in self._values or self._error is not None
+
+    @contextmanager
+    def waiting_for(self, edge: int) -> Iterator[None]:
+        """A block that waits for an edge in a way of its own."""
+        self._waiting[edge] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._waiting[edge]
 
     def _wait(self, edge: int) -> None:
         self._waiting[edge] = time.monotonic()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from endpoints import ALL, SECRET, Pair, connected, in_background, nothing_left, numbered
+from endpoints import ALL, SECRET, Pair, certified, connected, in_background, nothing_left, numbered
 from weft.cluster import inproc, transport
 from weft.cluster.message import Message
 from weft.graph import dtypes, errors
@@ -17,6 +17,9 @@ from weft.graph import dtypes, errors
 def leaves_nothing() -> Iterator[None]:
     with nothing_left():
         yield
+
+
+environment = pytest.fixture(autouse=True)(certified)
 
 
 @pytest.fixture(params=ALL)

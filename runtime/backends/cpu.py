@@ -14,6 +14,7 @@ from ..fused import Fused
 from ..parts import IfPart, WhilePart
 from .blocks import fused
 from .choices import choice, masked, power, squared_difference
+from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
@@ -23,7 +24,11 @@ CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
-kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inputs, outputs))
+kernel_of(Fused)(
+    lambda definition, inputs, outputs: (
+        convolved(CPU, definition, inputs) if is_convolution(definition) else fused(CPU, definition, inputs, outputs)
+    )
+)
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
