@@ -58,6 +58,9 @@ class StreamConnection:
     def send(self, message: Message) -> None:
         self._transmit(self._encode(message))
 
+    def send_once(self, message: Message) -> None:
+        self._transmit(encode(message, self._limits))  # all of it over the socket, also where there is shared memory
+
     def poke(self, message: Message) -> bool:
         pieces = self._encode(message)
         if not self._sending.acquire(blocking=False):

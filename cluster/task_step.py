@@ -14,6 +14,7 @@ from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
+from ..runtime.parts import all_instructions
 from ..runtime.plan import Receive, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
@@ -36,7 +37,11 @@ class LoadedPlan:
         #: What goes to several tasks, by edge.
         self.shared = _shared([i for i in instructions if isinstance(i, Send)])
         #: What comes over an edge, in words.
-        self.edges = {i.edge: f"'{i.name}' of {task_of(i.device)}" for i in instructions if isinstance(i, Receive)}
+        self.edges = {
+            i.edge: f"'{i.name}' of {task_of(i.device)}"
+            for i in all_instructions(instructions)
+            if isinstance(i, Receive)
+        }
 
 
 class Aborted(Exception):
@@ -108,19 +113,23 @@ class TaskStep:
         values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         return values, traced.stats()
 
-    def send(self, edge: int, device: str, value: Any) -> None:
+    def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
         """Bring a value to the plan of a device: here, or on another task."""
         if self._rendezvous.error is not None:
             raise self._rendezvous.error
         task = task_of(device)
         if task == self._task:
-            self.put(edge, value)
+            self._rendezvous.send(edge, device, value, again)
             return
         connection = self._dial(task)
         if self._plan is not None and edge in self._plan.shared:
             value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
         tensors = () if value is None else (np.asarray(value),)
-        connection.send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+        message = Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors)
+        if again:
+            connection.send_once(message)
+        else:
+            connection.send(message)
 
     def _shared(self, connection: Connection, slot: int, value: Array) -> Array:
         """A value that goes to several tasks, in memory that those on this node share, if they do."""

@@ -36,6 +36,9 @@ class Connection(Protocol):
         shared memory, InvalidArgumentError for what exceeds the limits, TypeError for arrays that are no tensors.
         """
 
+    def send_once(self, message: Message) -> None:
+        """As `send`, but the arrays may change at once, and nothing of it takes memory here until its step is released."""
+
     def poke(self, message: Message) -> bool:
         """Send a message without tensors unless that would have to wait; whether it was sent. Raises as `send` does."""
 

@@ -69,11 +69,17 @@ _NOTHING = ["  nothing: the step is as it was written"]
 def _fused(step: StepPlan) -> list[str]:
     """The regions that run block by block."""
     runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
-    regions = [run.definition.parts for run in runs if isinstance(run.definition, Fused)]
+    fused = [run.definition for run in runs if isinstance(run.definition, Fused)]
+    regions = [definition.parts for definition in fused if not definition.rows]
     convolutions = [parts for parts in regions if isinstance(parts[0].definition, Conv2D)]
     others = [parts for parts in regions if parts not in convolutions]
     return [
         *_listed("fuse", "Elementwise operations run together", others),
+        *_listed(
+            "fuse rows",
+            "Sums and extrema of rows run together with what is elementwise, some rows at a time",
+            [definition.parts for definition in fused if definition.rows],
+        ),
         *_listed(
             "fuse convolutions",
             "Bias, rectifier and pooling run with a convolution, some images at a time",

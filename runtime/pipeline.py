@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
 from .backends.kernels import CompilingBackend
+from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
 from .fuse import fuse
@@ -18,12 +20,14 @@ from .optimize import optimize
 from .order import order
 from .partition import partition
 from .partition_graphs import graph_defs
-from .place import place
+from .place import place_all
 from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
 from .report import Report
+from .spanning import Making
 from .specialize import specialize
+from .spread import spread
 from .tapes import record
 from .waits import part_waits
 
@@ -54,8 +58,8 @@ def make_plan(
 
     `gather`: makes compounds of what a compiler can take at once.
     """
-    program = _placed(program, feed_dims, engine, soft)
-    return _lowered(optimize(program), engine, schedule_seed, gather)
+    program, bodies = _placed(program, feed_dims, engine, soft)
+    return _lowered(optimize(program), bodies, engine, schedule_seed, gather)
 
 
 def explained_plan(
@@ -63,9 +67,9 @@ def explained_plan(
     gather: Gather | None = None,
 ) -> ExplainedPlan:  # fmt: skip
     """The same plan, with what was done to the program on the way, and the plan without it."""
-    program, report = _placed(program, feed_dims, engine, soft), Report()
-    before = _lowered(program, engine, schedule_seed)
-    plan = _lowered(optimize(program, report), engine, schedule_seed, gather)
+    (program, bodies), report = _placed(program, feed_dims, engine, soft), Report()
+    before = _lowered(program, bodies, engine, schedule_seed)
+    plan = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather)
     return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)))
 
 
@@ -79,22 +83,27 @@ def partition_graphs(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
 ) -> list[Any]:
     """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
-    program = record(optimize(_placed(program, feed_dims, engine, soft)))
+    program = record(optimize(_placed(program, feed_dims, engine, soft)[0]))
     return graph_defs(program, partition(program, order(program, schedule_seed)))
 
 
-def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool) -> Program:
+def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool) -> tuple[Program, Bodies]:
     program = specialize(program, feed_dims)
-    return on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
+    devices, bodies = place_all(program, engine.devices, engine.default_device, soft, engine.local)
+    return on_devices(program, devices), bodies
 
 
-def _lowered(program: Program, engine: Engine, schedule_seed: int | None, gather: Gather | None = None) -> StepPlan:
+def _lowered(
+    program: Program, bodies: Bodies, engine: Engine, schedule_seed: int | None, gather: Gather | None = None
+) -> StepPlan:
     program = part_waits(record(program))
     positions = order(program, schedule_seed)
     if gather is not None:
         program, positions = gather(program, positions)
+    making = Making(engine.backend, itertools.count(), schedule_seed)
+    program, positions = spread(program, positions, bodies, making)
     plans = []
-    for part in partition(program, positions):
+    for part in partition(program, positions, making.edges):
         backend = engine.backend(DeviceSpec.from_string(part.device))
         plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
     return StepPlan(tuple(plans), len(program.fetches))

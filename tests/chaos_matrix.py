@@ -33,7 +33,7 @@ from clustered import local_cluster
 from hosts import Hosts, hosts, reason_against
 from tqdm import tqdm
 
-MODES = ("in-graph", "between-graph")
+MODES = ("in-graph", "between-graph", "all-reduce")
 TRANSPORTS = ("shm", "tcp")
 #: A job may take so long in all; a hang is a failure.
 PATIENCE = 60.0
@@ -73,9 +73,9 @@ class Job:
     def __init__(self, mode: str, fault: Fault, folder: Path, on: Hosts | None) -> None:
         self.mode, self.fault, self.folder, self.hosts = mode, fault, folder, on
         self.mark = secrets.token_hex(32)
-        self.tasks = ["ps0", "worker0", "worker1", *(["driver0"] if mode == "in-graph" else [])]
+        self.tasks = ["ps0", "worker0", "worker1", *(["driver0"] if mode != "between-graph" else [])]
         #: The programs whose end is the job's.
-        self.training = [task for task in self.tasks if task in ("driver0",) or (mode != "in-graph" and task != "ps0")]
+        self.training = ["worker0", "worker1"] if mode == "between-graph" else ["driver0"]
         self.cluster = local_cluster(ps=1, worker=2)
         if on:
             ps, *workers = on.addresses[:3]
@@ -88,8 +88,7 @@ class Job:
 
     def start(self, task: str) -> None:
         job, index = task[:-1], int(task[-1])
-        told = {"mode": "between" if self.mode == "between-graph" else self.mode, "job": job, "index": index}
-        told |= {"cluster": self.cluster, "folder": str(self.folder)}
+        told = {"mode": self.mode, "job": job, "index": index, "cluster": self.cluster, "folder": str(self.folder)}
         if not self.fault.act and task == self.disturbed():
             told["disturbance"] = self.fault.name
         there = ["ip", "netns", "exec", self.hosts.names[self.host_of(task)]] if self.hosts else []

@@ -1,6 +1,6 @@
 """A task of the jobs that tests/chaos_matrix.py disturbs: it trains, saves each step, and says in a line of JSON how it ended.
 
-python chaos_program.py '{"mode": "between", "job": "worker", "index": 0, "cluster": {...}, "folder": ...}'
+python chaos_program.py '{"mode": "between-graph", "job": "worker", "index": 0, "cluster": {...}, "folder": ...}'
 """
 
 from __future__ import annotations
@@ -63,6 +63,23 @@ def in_graph() -> tuple[dict[int, Any], Any, Any, list[Any]]:
     return inputs, step, train_op, []
 
 
+def all_reduce() -> tuple[dict[int, Any], Any, Any, list[Any]]:
+    """The weights on every worker, which add up their gradients among themselves."""
+    inputs: dict[int, Any] = {}
+    workers = [f"/job:worker/task:{index}" for index in range(WORKERS)]
+    strategy = wf.distribute.MirroredStrategy(workers)
+    with wf.device(workers[0]):
+        step = wf.train.get_or_create_global_step()
+
+    def replica() -> Any:
+        inputs[len(inputs)] = x = wf.placeholder(wf.float32, [8, ROWS])
+        return loss_of(x)
+
+    losses = strategy.run(replica)
+    optimizer = wf.train.MirroredOptimizer(wf.train.AdamOptimizer(0.01), strategy)
+    return inputs, step, optimizer.minimize(losses, global_step=step), []
+
+
 def train(target: str, chief: bool, built: tuple[dict[int, Any], Any, Any, list[Any]], folder: Path) -> None:
     inputs, step, train_op, hooks = built
 
@@ -86,10 +103,11 @@ def run(told: dict[str, Any]) -> None:
     folder, job, index = Path(told["folder"]), told["job"], told["index"]
     cluster = wf.train.ClusterSpec(told["cluster"])
     if job == "driver":
-        train(f"weft://{told['cluster']['ps'][0]}", True, in_graph(), folder)
+        built = in_graph() if told["mode"] == "in-graph" else all_reduce()
+        train(f"weft://{told['cluster']['ps'][0]}", True, built, folder)
         return
     server = wf.train.Server(cluster, job_name=job, task_index=index)
-    if job == "ps" or told["mode"] != "between":
+    if job == "ps" or told["mode"] != "between-graph":
         server.join()
     else:
         train(server.target, index == 0, between(cluster, index), folder)

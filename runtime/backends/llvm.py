@@ -18,6 +18,7 @@ from ...graph.ops.looping import While
 from ...graph.ops.training import shares_memory
 from ...graph.parallel import for_blocks
 from ..fused import Fused
+from ..parts import IfPart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
 from .cpu import CPU
@@ -29,6 +30,7 @@ from .layouts import layouts, place
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .spanning import branch_part, loop_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
 _STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
@@ -52,6 +54,10 @@ class LlvmBackend:
             return branching(self, definition, inputs)
         elif isinstance(definition, While):
             return looping(self, definition, inputs)
+        elif isinstance(definition, IfPart):
+            return branch_part(self, definition)
+        elif isinstance(definition, WhilePart):
+            return loop_part(self, definition)
         elif definition.access == "write":
             kernel = _update(definition, inputs)
         return kernel or CPU.kernel(definition, inputs, outputs)
@@ -109,7 +115,7 @@ def _array(spec: Spec, written: bool = False) -> Array:
 
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
-    if any(spec.dtype.np.name not in KINDS for spec in inputs):
+    if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
         return None
     recorder = Recorder()
     values = [recorder.step("input", (), spec.dtype.np.name, n) for n, spec in enumerate(inputs)]
