@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from endpoints import ALL, connected, in_background, nothing_left
+from endpoints import ALL, certified, connected, in_background, nothing_left
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from weft.cluster.held_signals import HeldSignals
@@ -19,6 +19,8 @@ from weft.cluster.reading import Reading
 from weft.cluster.transport import Connection
 from weft.cluster.watch import Watch
 from weft.graph import errors
+
+environment = pytest.fixture(autouse=True)(certified)
 
 
 @pytest.fixture(autouse=True)
