@@ -26,7 +26,7 @@ def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda name: name)
     elsewhere: Any = SimpleNamespace(local=False)
     with pytest.raises(wf.errors.UnimplementedError, match="not for a cluster"):
-        compilers.planning(wf.ConfigProto(backend="xla"), elsewhere)
+        compilers.planning(wf.ConfigProto(backend="xla"), elsewhere, wf.Graph())
 
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="there is no JAX that might be loaded")
