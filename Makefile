@@ -30,12 +30,12 @@ MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir w
 FUZZ ?= 10000
 HOSTILE = hostile message graphdef_fuzz
 
-.PHONY: help venv demo test fuzz bench check lint format types imports clean
+.PHONY: help venv demo test fuzz chaos bench bench-cluster check lint format types imports clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help: ## List what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
 		printf '%-15s %s\n' "$$name" "$$text"; done
 
 venv: $(DEV) ## Set up .venv with the development tools
@@ -49,8 +49,15 @@ test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="-k plans")
 	WEFT_FUZZ=$(FUZZ) $(RUN) pytest --timeout=0 $(HOSTILE:%=tests/test_%.py) $(ARGS)
 
+chaos: $(DEV) ## Disturb trainings in every way and see how they end (ARGS="--only 'kill ps'"; needs root)
+	PYTHONPATH=tests $(RUN) chaos_matrix $(ARGS)
+
 bench: $(BENCH) $(WITH:%=$(PEERS)/%/made) ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
 	"$(VENV)/bin/python" benchmarks/local.py $(foreach peer,$(WITH),--python $(peer)="$(PEERS)/$(peer)/bin/python") $(ARGS)
+
+bench-cluster: $(BENCH) $(PEERS)/tf/made ## Measure a cluster beside TensorFlow's, Ray actors and Flight (ARGS="--hosts --peers=")
+	@tf="$(PEERS)/tf/bin/python" && "$(VENV)/bin/python" benchmarks/cluster.py --peers ray,flight \
+		$$(test -x "$$tf" && echo --peer-python "$$tf") $(ARGS)
 
 check: $(DEV) ## Everything that is checked without running: lint, format, types, imports
 	@$(MAKE) --no-print-directory --keep-going lint types imports

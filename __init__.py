@@ -418,7 +418,7 @@ from .runtime.interactive import InteractiveSession as InteractiveSession
 from .runtime.measure_costs import measure_costs as measure_costs
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
-from .train import summary as summary
+from .train import distribute as distribute, summary as summary
 from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
 from .train.summaries_before_1_0 import (
     histogram_summary as histogram_summary,
@@ -453,6 +453,8 @@ for _scheme in ("weft", "grpc"):
         _scheme,
         lambda *request: _of_cluster("target", "engine")(*request),
         lambda *which: _of_cluster("target", "reset")(*which),
+        lambda target: _of_cluster("target", "recover")(target),
+        lambda target: _of_cluster("target", "finished")(target),
     )
 
 

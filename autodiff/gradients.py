@@ -11,7 +11,7 @@ from ..graph.aging import uncollected
 from ..graph.derivative import differentiator
 from ..graph.function import FunctionGraph
 from ..graph.indexed_slices import Gradient, IndexedSlices
-from ..graph.ir import Graph, Operation, Tensor, graph_of
+from ..graph.ir import Graph, Operation, Tensor, get_default_graph, graph_of
 from ..graph.ops.backward import GradientGraph
 from ..graph.ops.convert import convert_to_tensor
 from ..graph.ops.neutral import zeros_for
@@ -140,9 +140,15 @@ def _walked(
 
 @differentiator
 def _inside(ys: Sequence[Tensor], grad_ys: Sequence[Gradient], xs: Sequence[Tensor]) -> list[Gradient | None]:
-    """The gradients inside of a branch or a loop; the values of IndexedSlices are tensors."""
+    """The gradients inside of a branch or a loop; the values of IndexedSlices are tensors.
+
+    Each is with its operation where the gradient of the whole branch or loop is with that.
+    """
+    graph = get_default_graph()
+    around = (graph.outer if isinstance(graph, FunctionGraph) else graph)._scope
+    colocate = around.original is not None and around.colocation[-1:] == (around.original,)
     started = list(zip(ys, grad_ys, strict=True))
-    totals = _walked(started, frozenset(xs), frozenset(), Options(False, False, None))
+    totals = _walked(started, frozenset(xs), frozenset(), Options(colocate, False, None))
     return [flat(grad) if isinstance(grad, IndexedSlices) else grad for grad in map(totals.get, xs)]
 
 

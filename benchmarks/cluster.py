@@ -1,7 +1,7 @@
-"""What a step and a transfer cost on a cluster of processes: weft's servers beside TensorFlow's, on this machine.
+"""What a step and a transfer cost on a cluster of processes: weft's servers beside TensorFlow's, Ray actors and Arrow Flight.
 
-One ps and two workers, each a process of its own, and a client beside them, run the same program for each library; their
-turns alternate. Steps are timed in the client, around `Session.run`.
+One ps and two workers, each a process of its own, and a client beside them, do the same work with each library; their
+turns alternate. Steps are timed in the client.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from cluster_program import workloads
-from local_report import table, time_of
+from cluster_program import NULL_ON_ALL, TRANSFERS, workloads
+from cluster_report import line_of, plot, report, workers_report
 
-PROGRAM = Path(__file__).with_name("cluster_program.py")
+HERE = Path(__file__).parent
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-START_SECONDS, TURN_SECONDS = 90.0, 120.0
-#: What weft may take of TensorFlow's time.
-TARGETS = {"null step": 1 / 3, "hop 4 KB": 1 / 10, "hop 16 MB": 1 / 5, "training step 1 MB": 1 / 8}
+START_SECONDS, TURN_SECONDS, END_SECONDS = 90.0, 120.0, 15.0
+#: Those whose client starts its own tasks.
+PEERS = ("ray", "flight")
+#: How many workers a null step is measured with.
+WORKERS = (1, 2, 4, 8, 16)
 
 
 class Process:
-    """A task or the client of one library."""
+    """A task or the client of one library; `host`: the network namespace that it runs in, if not this one."""
 
-    def __init__(self, python: str, library: str, job: str, index: int, cluster: dict[str, list[str]]) -> None:
-        self.what = f"{library}'s {job} {index}"
+    def __init__(self, what: str, command: Sequence[str], host: str = "") -> None:
+        self.what = what
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [python, str(PROGRAM), library, job, str(index), json.dumps(cluster)],
+            [*(["ip", "netns", "exec", host] if host else []), *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             env={**os.environ, **QUIET}, text=True,
         )  # fmt: skip
@@ -66,31 +68,53 @@ class Process:
         self._errors.seek(0)
         return (self._errors.read().strip().splitlines() or ["it said nothing"])[-1]
 
-    def end(self) -> None:
+    def end(self, seconds: float = 0.0) -> None:
+        """End it, after so many seconds in which it may end itself, and what it has started."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(seconds)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
         self._errors.close()
 
 
 @contextmanager
-def running(python: str, library: str) -> Iterator[Process]:
-    """The client of a cluster of that library."""
-    cluster = addresses({"ps": 1, "worker": 2})
+def running(python: str, library: str, workers: int = 2, hosts: Any = None) -> Iterator[Process]:
+    """The client of a cluster of that library, on this machine, or with the ps on another host than all else."""
     with ExitStack() as stack:
-        tasks = [(job, index) for job, hosts in cluster.items() for index in range(len(hosts))]
-        processes = [Process(python, library, job, index, cluster) for job, index in tasks]
-        for process in processes:
-            stack.callback(process.end)
-        for process in processes:
+        tasks, cluster = [], addresses({"ps": 1, "worker": workers}, hosts)
+        if library not in PEERS:
+            for job, places in cluster.items():
+                for index in range(len(places)):
+                    tasks.append(_task(python, library, job, index, cluster, hosts))
+                    stack.callback(tasks[-1].end)
+        for process in tasks:
             process.answer(START_SECONDS)
-        client = Process(python, library, "client", 0, cluster)
-        stack.callback(client.end)
+        if library in PEERS:
+            client = Process(f"the client of {library}", [python, str(HERE / f"cluster_{library}.py")])
+        else:
+            client = _task(python, library, "client", 0, cluster, hosts)
+        stack.callback(client.end, END_SECONDS)
         client.answer(START_SECONDS)
         yield client
 
 
-def addresses(jobs: dict[str, int]) -> dict[str, list[str]]:
+def _task(python: str, library: str, job: str, index: int, cluster: dict[str, list[str]], hosts: Any) -> Process:
+    host = hosts.names[job == "ps"] if hosts else ""
+    arguments = [library, job, str(index), json.dumps(cluster)]
+    return Process(f"{library}'s {job} {index}", [python, str(HERE / "cluster_program.py"), *arguments], host)
+
+
+def addresses(jobs: dict[str, int], hosts: Any = None) -> dict[str, list[str]]:
     """Free ports for so many tasks a job."""
+    if hosts:  # on which nobody else is
+        places = {job: hosts.addresses[job == "ps"] for job in jobs}
+        first = {"ps": 2222, "worker": 3333}
+        first = {job: port + secrets.randbelow(500) for job, port in first.items()}
+        return {job: [f"{places[job]}:{first[job] + index}" for index in range(count)] for job, count in jobs.items()}
     with ExitStack() as stack:
         found = {
             job: [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
@@ -99,52 +123,99 @@ def addresses(jobs: dict[str, int]) -> dict[str, list[str]]:
         return {job: [f"localhost:{each.getsockname()[1]}" for each in sockets] for job, sockets in found.items()}
 
 
-def measured(pythons: dict[str, str], names: list[str], rounds: int, seconds: float) -> list[dict[str, Any]]:
+def measured(
+    pythons: dict[str, str], names: list[str], rounds: int, seconds: float, hosts: Any = None
+) -> list[dict[str, Any]]:
     """A row a workload: for each library its median over the rounds of a round's median, and the least and most of these."""
     rows = []
     with ExitStack() as stack:
-        clients = {library: stack.enter_context(running(python, library)) for library, python in pythons.items()}
+        clients = {
+            library: stack.enter_context(running(python, library, hosts=hosts)) for library, python in pythons.items()
+        }
         for name in names:
             medians: dict[str, list[float]] = {library: [] for library in clients}
+            copies: list[float] = []
             for _ in range(rounds):
                 for library, client in clients.items():
                     medians[library].append(statistics.median(client.measure(name, seconds)))
                     time.sleep(0.05)
-            row: dict[str, Any] = {"workload": name}
+                if name.removeprefix("transfer ") in TRANSFERS:
+                    copies.append(statistics.median(clients["weft"].measure(f"copy of {name[9:]}", seconds)))
+            row: dict[str, Any] = {"workload": name, "copy": statistics.median(copies) if copies else None}
             for library, found in medians.items():
                 row[library] = {"median": statistics.median(found), "least": min(found), "most": max(found)}
             rows.append(row)
     return rows
 
 
-def report(rows: list[dict[str, Any]], libraries: list[str]) -> str:
-    """The rows as a table."""
-    lines = []
-    for row in rows:
-        line = [f"{time_of(row[each]['median'])}" for each in libraries]
-        if "tf" in row:
-            ratio, target = row["tf"]["median"] / row["weft"]["median"], TARGETS.get(row["workload"])
-            line += [f"1/{ratio:.1f}", f"1/{1 / target:.0f}" if target else ""]
-        lines.append([row["workload"], *line])
-    more = ["weft / TF", "wanted"] if "tf" in libraries else []
-    return table("", [{"weft": "weft", "tf": "TF"}[each] for each in libraries] + more, lines)
+def by_workers(pythons: dict[str, str], most: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """What a null step on all workers takes, by how many there are, and the line through it, for each library."""
+    rows: list[dict[str, Any]] = []
+    for library, python in pythons.items():
+        if library in PEERS:
+            continue
+        times = {}
+        for count in [count for count in WORKERS if count <= most]:
+            with running(python, library, count) as client:
+                found = [statistics.median(client.measure(NULL_ON_ALL, seconds)) for _ in range(rounds)]
+            times[count] = statistics.median(found)
+        base, more = line_of(list(times), list(times.values()))
+        rows.append({"library": library, "times": times, "base": base, "worker": more})
+    return rows
+
+
+@contextmanager
+def two_hosts() -> Iterator[Any]:
+    """Network namespaces, as tests of hosts make them. Raises ClickException where there can be none."""
+    sys.path.append(str(HERE.parent / "tests"))
+    import hosts
+
+    if reason := hosts.reason_against():
+        raise click.ClickException(reason)
+    with hosts.hosts(2) as made:
+        yield made
 
 
 @click.command()
 @click.option("--peer-python", type=click.Path(exists=True), help="A Python that has TensorFlow.")
-@click.option("--only", default="", help="Workloads whose names contain this.")
+@click.option("--peers", default="", help="Beside it: ray, flight, or both with a comma, in the Python of weft.")
+@click.option("--only", default="", help="Workloads whose names contain one of these, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=0.5, show_default=True, type=float, help="How long each turn measures.")
+@click.option("--hosts", is_flag=True, help="With the ps on a host of its own, a network namespace: needs root.")
+@click.option("--workers", type=click.IntRange(2, 16), help="Null steps on 1 to so many workers instead.")
 @click.option("--json", "as_json", is_flag=True, help="Figures in seconds, for programs.")
-def main(peer_python: str | None, only: str, rounds: int, seconds: float, as_json: bool) -> None:
-    """Measure null steps, transfers and null training steps on a cluster of servers, beside TensorFlow's."""
+@click.option("--plot", "picture", type=click.Path(), help="Draw the ratios, too (needs matplotlib).")
+def main(
+    peer_python: str | None,
+    peers: str,
+    only: str,
+    rounds: int,
+    seconds: float,
+    hosts: bool,
+    workers: int | None,
+    as_json: bool,
+    picture: str | None,
+) -> None:
+    """Measure null steps, transfers and null training steps on a cluster of servers, beside TensorFlow's, Ray and Flight."""
     os.environ.setdefault("WEFT_CLUSTER_SECRET", secrets.token_hex(32))
     pythons = {"weft": sys.executable} | ({"tf": peer_python} if peer_python else {})
-    names = [name for name in workloads(None) if only in name]
+    chosen = [peer for peer in peers.split(",") if peer]
+    if unknown := set(chosen) - set(PEERS) or (chosen and hosts and set(chosen)):
+        raise click.BadParameter(f"cannot measure {', '.join(sorted(unknown))} here", param_hint="--peers")
+    pythons |= dict.fromkeys(chosen, sys.executable)
+    if workers:
+        lines = by_workers(pythons, workers, rounds, seconds)
+        click.echo(json.dumps(lines) if as_json else workers_report(lines))
+        return
+    names = [name for name in workloads(None) if any(part in name for part in only.split(","))]
     if not names:
         raise click.BadParameter(f"no workload has '{only}' in its name", param_hint="--only")
-    rows = measured(pythons, names, rounds, seconds)
+    with ExitStack() as stack:
+        rows = measured(pythons, names, rounds, seconds, stack.enter_context(two_hosts()) if hosts else None)
     click.echo(json.dumps(rows) if as_json else report(rows, list(pythons)))
+    if picture:
+        plot(rows, list(pythons), picture)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,8 @@ def chosen(peers: list[str] | None, without: list[str], pythons: dict[str, str])
         if peer not in pythons:
             click.echo(f"{peer}: left out, for no Python that has it was given (--python {peer}=PATH)", err=True)
     wanted = {"weft", *(known if peers is None else peers)} & set(pythons)
-    left_out = {*without, *(() if find_spec("jax") else ("weft xla",))}  # weft runs in this very Python
+    needed = {"weft xla": "jax", "weft llvm": "llvmlite"}  # weft runs in this very Python
+    left_out = {*without, *(title for title, module in needed.items() if not find_spec(module))}
     return [contender for contender in CONTENDERS if contender.framework in wanted and contender.title not in left_out]
 
 

@@ -51,6 +51,7 @@ class Contender:
 CONTENDERS = [
     Contender("weft", "weft", "run"),
     Contender("weft callable", "weft", "callable"),
+    Contender("weft llvm", "weft", "llvm"),
     Contender("weft xla", "weft", "xla"),
     Contender("TF", "tf", "run"),
     Contender("TF callable", "tf", "callable"),

@@ -14,5 +14,5 @@ VERSION = wf.__version__
 
 def build(name: str, case: Case, mode: str, threads: int) -> Callable[..., Any]:
     """The step of a workload: a function from a batch to the loss."""
-    options = {"backend": "xla"} if mode == "xla" else {}
+    options = {"backend": mode} if mode in ("xla", "llvm") else {}
     return models_graph.build(wf, name, case, mode, threads, **options)

@@ -10,4 +10,6 @@ def __getattr__(name: str) -> _typing.Any:
     """What needs Ray, which a cluster of servers does without, is loaded when it is first used."""
     if name in ("Cluster", "start"):
         return getattr(_importlib.import_module(".cluster", __name__), name)
+    if name == "Budget":
+        return _importlib.import_module(".recovery_state", __name__).Budget
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,38 +17,44 @@ from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.device_threads import DeviceThreads
 from ..runtime.turns import Turn
-from .message import Message
+from .message import Limits, Message
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
+from .reading import Reading
+from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import encode_stats
 from .transport import Connection
 
+#: How long a task looks for what its session and its peers send, after a step and while one waits, before it sleeps.
+SPIN_SECONDS = 1e-3
 #: How many characters an operation may tell the session at once.
 MOST_REPORTED = 1 << 20
 
-Dial = Callable[[str, str], Connection]
+Dial = Callable[[str, str, Arena], Connection]
 
 
 class Client:
-    """A session as a task sees it. `dial(client, task)` connects to another task; `state` is the session's."""
+    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's."""
 
     def __init__(self, name: str, task: str, state: State, dial: Dial) -> None:
         self.name = name
         self.task = task
         self.session: Connection | None = None
         self._state = state
-        state.report = self.report
+        state.report, state.place = self.report, task
         self._dial = dial
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
         self._done = 0
         self._peers: dict[str, Connection] = {}
         self._incoming: list[Connection] = []
+        self._arena = Arena(Limits())  #: what this task sends to all others, where they share memory
         self._lock = threading.Lock()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
-        self._over: SimpleQueue[Exception] = SimpleQueue()  #: why the session has ended
+        self._reading: Reading[Run] = Reading(self, SPIN_SECONDS)
+        self._over: dict[Connection, SimpleQueue[Exception]] = {}  #: why a connection has ended
 
     def attach(self, connection: Connection) -> None:
         """This is the connection to the session."""
@@ -60,9 +67,17 @@ class Client:
             connections = [*self._peers.values(), *self._incoming, *([self.session] if self.session else [])]
         for step in steps:
             step.abort()
+        self._reading.close()
         for connection in connections:
             connection.close()
+        for over in list(self._over.values()):
+            over.put(errors.CancelledError(None, None, "the session has ended"))
+        self._arena.close()
         self._threads.close()
+
+    def wait(self, timeout: float) -> bool:
+        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so."""
+        return self._threads.wait(timeout)
 
     def end(self, failure: Failure) -> None:
         """Tell the session that it is over, and why, and close."""
@@ -83,28 +98,31 @@ class Client:
 
     def serve_session(self, connection: Connection) -> None:
         """Take the session's messages until it ends. Raises OpError."""
-        self._threads.submit(self._read, connection)
-        raise self._over.get()
+        self._threads.submit(self._reading.stand_by)
+        self._serve(connection)
 
-    def _read(self, connection: Connection) -> None:
-        """Read on, until a step comes. That runs in this thread, which has it already; another one reads on."""
-        try:
-            while True:
-                message = connection.recv()
-                if message.kind not in (Kind.STEP, Kind.TRACE):
-                    self._take(connection, message)
-                    continue
-                step, plan = self._begun(message)
-                if self._begin(connection, message.step, self._read, connection):
-                    break
-                step.fail()
-        except Exception as error:
-            self._over.put(error)
-            return
-        self._run(connection, message, step, plan)
+    def serve_peer(self, connection: Connection) -> None:
+        """Take what another task sends for steps, until it ends. Raises OpError."""
+        with self._lock:
+            self._incoming.append(connection)
+        self._serve(connection)
 
-    def _take(self, connection: Connection, message: Message) -> None:
+    def _serve(self, connection: Connection) -> None:
+        over = self._over[connection] = SimpleQueue()
+        self._reading.add(connection)
+        raise over.get()
+
+    def lost(self, connection: Connection, error: Exception) -> None:
+        self._over[connection].put(error)
+
+    def take(self, connection: Connection, message: Message) -> Run | None:
+        """Take a message, of the session or of a peer; returns what is to be run for it, if anything is."""
+        if connection is not self.session:
+            self._take_from_peer(message)
+            return None
         match message.kind:
+            case Kind.STEP | Kind.TRACE:
+                return Run(self, connection, message, *self._begun(message))
             case Kind.LOAD:
                 self._load(connection, message)
             case Kind.ABORT:
@@ -115,31 +133,38 @@ class Client:
                 self._unload(message.edge)
             case _:
                 raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
+        return None
 
-    def serve_peer(self, connection: Connection) -> None:
-        """Take what another task sends for steps, until it ends. Raises OpError."""
-        with self._lock:
-            self._incoming.append(connection)
-        while True:
-            message = connection.recv()
-            if message.kind != Kind.TENSOR:
-                raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
-            if message.step > self._done:  # else the step was given up, and nobody waits for this
-                self._step(message.step).put(message.edge, message.tensors[0] if message.tensors else None)
+    def _take_from_peer(self, message: Message) -> None:
+        if message.kind != Kind.TENSOR:
+            raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
+        if message.step > self._done:  # else the step was given up, and nobody waits for this
+            self._step(message.step).put(message.edge, message.tensors[0] if message.tensors else None)
+
+    def start(self, function: Callable[[], None]) -> None:
+        self._threads.submit(function)
+
+    def refuse(self, job: Run, error: RuntimeError) -> None:
+        """There are no more threads to be had."""
+        job.step.fail()
+        self._tell(job.connection, job.step.number, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _step(self, number: int) -> TaskStep:
         """The step of that number; what another task sends for it may come before it begins here."""
         with self._lock:
             step = self._steps.get(number)
             if step is None:
-                step = self._steps[number] = TaskStep(self.task, number, self._peer)
+                step = self._steps[number] = TaskStep(self.task, number, self._peer, self._reading)
             return step
 
     def _load(self, connection: Connection, message: Message) -> None:
         """Make a plan ready, in a thread: the session must be answered meanwhile."""
         constants = [np.array(array) for array in message.tensors]  # the plan outlives the message's memory
         self._plans[message.edge] = None
-        self._begin(connection, message.step, self._make_ready, connection, message, constants)
+        try:
+            self._threads.submit(self._make_ready, connection, message, constants)
+        except RuntimeError as error:  # there are no more threads to be had
+            self._tell(connection, message.step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         try:
@@ -160,15 +185,6 @@ class Client:
         """Say what a step is doing. When not even that can be sent at once, what is being sent is sign enough."""
         step = self._steps.get(number)
         connection.poke(Message(Kind.PONG, 0, number, meta=step.where().encode() if step else b""))
-
-    def _begin(self, connection: Connection, step: int, function: Callable[..., None], *arguments: Any) -> bool:
-        """Run a function in another thread; whether there was one. If not, the step it is about has failed."""
-        try:
-            self._threads.submit(function, *arguments)
-        except RuntimeError as error:  # there are no more threads to be had
-            self._tell(connection, step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
-            return False
-        return True
 
     # steps
 
@@ -193,7 +209,8 @@ class Client:
         for connection in connections:
             connection.release(done)
 
-    def _run(self, connection: Connection, message: Message, step: TaskStep, plan: LoadedPlan | None) -> None:
+    def run(self, connection: Connection, message: Message, step: TaskStep, plan: LoadedPlan | None) -> None:
+        """Run a plan for a step, and tell the session what came of it."""
         try:
             if plan is None:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {message.edge}")
@@ -222,5 +239,19 @@ class Client:
             with self._dialing:
                 connection = self._peers.get(task)
                 if connection is None:
-                    connection = self._peers[task] = self._dial(self.name, task)
+                    connection = self._peers[task] = self._dial(self.name, task, self._arena)
         return connection
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A plan that a session has told a task to run."""
+
+    client: Client
+    connection: Connection
+    message: Message
+    step: TaskStep
+    plan: LoadedPlan | None
+
+    def __call__(self) -> None:
+        self.client.run(self.connection, self.message, self.step, self.plan)

@@ -13,7 +13,9 @@ from ..graph.cluster_spec import ClusterSpec
 from ..runtime.threads import kernel_threads
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
-from .ray_cluster import RayTasks
+from .members import Members
+from .ray_cluster import End, RayTasks
+from .recovery_state import Budget
 from .target import ENGINES, SCHEME
 from .task_info import TaskInfo, addresses_from
 from .transport import Location
@@ -26,7 +28,7 @@ class Cluster:
     """
 
     def __init__(
-        self, spec: ClusterSpec, address: str | None, transport: str, timeout: float, heartbeat: float
+        self, spec: ClusterSpec, address: str | None, transport: str, timeout: float, heartbeat: float, budget: Budget
     ) -> None:
         self.spec = spec
         self._transport = transport
@@ -34,17 +36,18 @@ class Cluster:
         self._secret = secrets.token_bytes(32)
         self._name = secrets.token_hex(8)
         self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
-        self._ended: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._mending = threading.RLock()  #: no session begins while the tasks of the next epoch come
         self._closing = threading.Event()
         self._monitor: threading.Thread | None = None
-        self._tasks = RayTasks(spec, address, timeout)
+        transports = (transport,) if transport == "flight" else ("shm", "tcp")
+        self._tasks = RayTasks(spec, address, timeout, transports)
         try:
-            self._info = self._tasks.start(self._secret)
+            self._members = Members(self._tasks, self._secret, budget, timeout, heartbeat, self._lose)
         except BaseException:
             self._tasks.close()
             raise
-        ENGINES[self._name] = self.engine
+        ENGINES[self._name] = self
         atexit.register(self.close)
         self._monitor = threading.Thread(target=self._watch, daemon=True, name="weft cluster monitor")
         self._monitor.start()
@@ -57,41 +60,65 @@ class Cluster:
     @property
     def tasks(self) -> tuple[TaskInfo, ...]:
         """The tasks, by name."""
-        return tuple(self._info[name] for name in sorted(self._info))
+        return tuple(info for _, info in sorted(self._members.info.items()))
+
+    @property
+    def epoch(self) -> int:
+        """How often tasks were started anew."""
+        return self._members.epoch
+
+    def recover(self) -> int:
+        """Start anew what has died of the tasks, and return the epoch that all are in then.
+
+        When all live, nothing happens. Else a new epoch begins: the tasks that died are started again, where they were if
+        that place is still there; all sessions end with AbortedError or UnavailableError; queues and accumulators are
+        forgotten. Variables stay on the tasks that live, and have no values on the others: restore a checkpoint or
+        initialize them in a new session, as MonitoredTrainingSession does, which calls this itself. Raises UnavailableError
+        that names what went wrong first when the `recovery` budget is used up, RuntimeError when closed.
+        """
+        with self._mending:
+            if self._closing.is_set():
+                raise RuntimeError("Attempted to use a closed cluster.")
+            return self._members.recover(self._closing)
+
+    def reset(self, containers: list[str]) -> None:
+        """Forget variables and what else is in containers, and end all sessions; see `Session.reset`. Raises OpError."""
+        with self._mending:
+            self._tasks.reset(containers)
 
     def engine(self, config: Any) -> ClusterEngine:
         """An engine for a new session. Raises RuntimeError when the cluster is closed, UnavailableError when a task is gone."""
         if self._closing.is_set():
             raise RuntimeError("Attempted to use a closed cluster.")
-        hosts = {name: f"{info.host} (process {info.pid})" for name, info in self._info.items()}
-        for name, reason in self._ended.copy().items():
-            raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
-        threads = config.intra_op_parallelism_threads or kernel_threads()
-        infos, transport = self._info.values(), self._transport
-        engine = ClusterEngine(
-            addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
-            peers={info.name: addresses_from(info.location, infos, transport) for info in infos},
-        )  # fmt: skip
-        with self._lock:
-            self._engines.add(engine)
-        for name, reason in self._ended.copy().items():  # while it was made
-            engine.lose(name, reason)
-        return engine
+        with self._mending:
+            info, ended = self._members.info, self._members.ended
+            hosts = {name: f"{each.host} (process {each.pid})" for name, each in info.items()}
+            for name, reason in ended.copy().items():
+                raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
+            threads = config.intra_op_parallelism_threads or kernel_threads()
+            infos, transport = info.values(), self._transport
+            engine = ClusterEngine(
+                addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
+                peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
+                epoch=self._members.epoch,
+            )  # fmt: skip
+            with self._lock:
+                self._engines.add(engine)
+            for name, reason in ended.copy().items():  # while it was made
+                engine.lose(name, reason)
+            return engine
 
     def _watch(self) -> None:
         """Tell the sessions when Ray says that a task has ended."""
         try:
-            sentinels = self._tasks.sentinels()
-            while sentinels and not self._closing.is_set():
-                for reference, reason in self._tasks.ended(sentinels, wait=0.5).items():
-                    self._lose(sentinels.pop(reference), reason)
+            while not self._closing.is_set():
+                self._members.watch()
         except Exception as error:  # such as when the program ends Ray under the cluster
-            for task in self._info:
-                self._lose(task, f"Ray does not answer any more: {error}")
+            for task in self._members.info:
+                self._members.end(task, End(f"Ray does not answer any more: {error}"))
 
     def _lose(self, task: str, reason: str) -> None:
         if not self._closing.is_set():
-            self._ended[task] = reason
             for engine in self._sessions():
                 engine.lose(task, reason)
 
@@ -108,6 +135,8 @@ class Cluster:
         atexit.unregister(self.close)
         for engine in self._sessions():
             engine.close()
+        if self._mending.acquire(timeout=5):  # whoever starts tasks anew notices
+            self._mending.release()
         if self._monitor is not None:
             self._monitor.join(timeout=5)  # Ray must not be shut down under its wait
         self._tasks.close()
@@ -128,19 +157,22 @@ def start(
     transport: str = "auto",
     timeout: float = 60.0,
     heartbeat_timeout: float = HEARTBEAT_SECONDS,
+    recovery: Budget | None = None,
 ) -> Cluster:
     """Start the tasks of a cluster on Ray.
 
     `cluster`: a ClusterSpec or what makes one, as `{"ps": 1, "worker": 2}`. `address`: an existing Ray cluster
     (`"auto"`, `"host:6379"`); by default what RAY_ADDRESS names or, without it, a Ray that is started on this machine and
-    stopped by `close`. `transport`: "auto", or "tcp" or "shm" for all tensors. `timeout`: seconds that the tasks may take to
+    stopped by `close`. `transport`: "auto", or "tcp", "shm" or "flight" (gRPC, with the
+    certificates that `RAY_USE_TLS` asks for) for all tensors. `timeout`: seconds that the tasks may take to
     start. `heartbeat_timeout`: a task that a step waits for and that gives no sign of life for so many seconds counts as lost,
-    with an UnavailableError; a kernel that holds Python's lock for longer looks the same. Raises ValueError for what is no
+    with an UnavailableError; a kernel that holds Python's lock for longer looks the same. `recovery`: how often tasks that
+    died are started again (`Cluster.recover`, which MonitoredTrainingSession calls). Raises ValueError for what is no
     address, errors.UnavailableError for one that does not answer and for a task
     that cannot start, errors.ResourceExhaustedError when Ray has no room.
     """
-    if transport not in ("auto", "tcp", "shm"):
-        raise ValueError(f"transport must be 'auto', 'tcp' or 'shm', got {transport!r}")
+    if transport not in ("auto", "tcp", "shm", "flight"):
+        raise ValueError(f"transport must be 'auto', 'tcp', 'shm' or 'flight', got {transport!r}")
     if not heartbeat_timeout > 0:
         raise ValueError(f"heartbeat_timeout must be a positive number of seconds, got {heartbeat_timeout!r}")
-    return Cluster(ClusterSpec(cluster), address, transport, timeout, heartbeat_timeout)
+    return Cluster(ClusterSpec(cluster), address, transport, timeout, heartbeat_timeout, recovery or Budget())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from ..graph import errors
 from .message import (
     ALIGNMENT,
+    CHECKED_FLAG,
     DESCRIPTOR,
     HEADER,
     INLINE,
@@ -25,6 +27,7 @@ from .message import (
     Array,
     Limits,
     Message,
+    checksum,
     padding,
     unpack_strings,
 )
@@ -61,7 +64,9 @@ class Decoder:
         self._body: memoryview | None = None  # the inline tensors of the frame that is being read
         self._have = 0  # how much of them is there
         self._fields: tuple[Any, ...] = ()  # that frame's fields
+        self._sums = (0, 0, 0)  # its checksum, that of what stands before the tensors, and whether it covers these
         self._tensors: list[Array] = []
+        self.number = 0  #: which of its connection's frames that is
         self._strings: list[tuple[int, tuple[int, ...], int]] = []  # tensors to be unpacked: index, shape, elements
 
     def space(self) -> memoryview:
@@ -114,7 +119,7 @@ class Decoder:
     def _front(self) -> None:
         """Read one header and, if all of it has come, what stands between it and the inline tensors."""
         header = HEADER.unpack_from(self._buffer, self._start)
-        _, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline, _ = header
+        _, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline, expected, self.number = header
         self._check(header)
         if flags & SEGMENT_FLAG:
             assert self._segments is not None  # _check saw to it
@@ -129,24 +134,25 @@ class Decoder:
         at = self._start + HEADER.size
         self._fields = kind, epoch, step, edge, bytes(self._buffer[at : at + meta])
         body = self._descriptors(at + meta, at + meta + descriptors, count, inline)
+        self._sums = expected, checksum(self._buffer[self._start : self._start + size], ()), flags & CHECKED_FLAG
         self._start += size
         self._wanted = HEADER.size
         self._body, self._have = body, 0
 
     def _check(self, header: tuple[Any, ...]) -> None:
         """Raises DataLossError unless a header is sane and within the limits."""
-        magic, version, kind, flags, epoch, _, _, count, meta, descriptors, inline, zero = header
+        magic, version, kind, flags, epoch, _, _, count, meta, descriptors, inline, *sums = header
         limits = self._limits
         if magic != MAGIC:
             raise _malformed(f"expected a frame that begins with {MAGIC!r}, got {magic!r}")
         if version != VERSION:
             raise _malformed(f"expected wire version {VERSION}, got {version}: both sides must run the same weft")
         if flags == SEGMENT_FLAG and self._segments is not None:
-            if kind or epoch or count or meta or descriptors or inline or zero:
+            if kind or epoch or count or meta or descriptors or inline or any(sums):
                 raise _malformed("expected only a number and a size in the announcement of a segment")
             return
-        if flags or zero:
-            raise _malformed(f"expected no flags, got {flags:#x} and {zero:#x}")
+        if flags & ~CHECKED_FLAG:
+            raise _malformed(f"expected no flags but {CHECKED_FLAG:#x}, got {flags:#x}")
         if count > limits.max_tensors or meta > limits.max_meta or inline > limits.max_inline:
             raise _malformed(
                 f"expected at most {limits.max_tensors} tensors, {limits.max_meta} bytes of meta and {limits.max_inline} "
@@ -233,7 +239,15 @@ class Decoder:
         self._tensors = tensors
         return memoryview(memory).cast("B")
 
+    def _check_sum(self) -> None:
+        expected, found, covers_tensors = self._sums
+        if covers_tensors and self._body:
+            found = zlib.crc32(self._body, found)
+        if found != expected:
+            raise _malformed(f"expected the checksum {expected:#x}, got {found:#x}: it was changed on its way")
+
     def _finished(self) -> Message:
+        self._check_sum()
         tensors, self._tensors, self._body = self._tensors, [], None
         for index, dims, elements in self._strings:
             tensors[index] = unpack_strings(tensors[index], dims, elements)

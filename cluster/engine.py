@@ -27,13 +27,15 @@ from .links import Links
 from .message import Message
 from .plan_wire import encode_plan
 from .protocol import Failure, Kind
-from .session_step import Loaded, Row, SessionStep, TaskPlan, step_messages
+from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, step_messages
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
+#: How long what a task said last may take to be read, once nothing can be sent to it any more.
+LAST_WORDS_SECONDS = 1.0
 
 
 class ClusterEngine:
@@ -42,7 +44,7 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations go that request nothing. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -57,6 +59,7 @@ class ClusterEngine:
         heartbeat: float = HEARTBEAT_SECONDS,
         peers: Mapping[str, Mapping[str, str]] | None = None,
         default_task: str = "",
+        epoch: int = 0,
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
@@ -74,7 +77,7 @@ class ClusterEngine:
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
-        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads}
+        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch}
         try:
             for task, address in addresses.items():
                 routes = addresses if peers is None else peers[task]
@@ -132,7 +135,12 @@ class ClusterEngine:
                 self._event(step, Lost(task, failure))
             for number in list(self._late):
                 self._arrived(number, task)
-            self._lock.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        """With the lock held: whoever waits has to look again."""
+        self._lock.notify_all()
+        self._links.wake()
 
     def _event(self, step: SessionStep, event: Event) -> None:
         """With the lock held."""
@@ -143,7 +151,7 @@ class ClusterEngine:
             else:
                 step.over = instruction
         if step.needs_attention():
-            self._lock.notify_all()
+            self._notify()
 
     # plans
 
@@ -209,7 +217,7 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        self._raise_failure(step)
+        step.raise_failure()
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
@@ -251,6 +259,8 @@ class ClusterEngine:
         try:
             self._links.send(task, message)
         except (errors.UnavailableError, errors.CancelledError) as error:  # the latter: it was cut off, or close()
+            with self._lock:  # what the task said last is better: it may not have been read yet
+                self._lock.wait_for(lambda: task in self._lost or self._closed, LAST_WORDS_SECONDS)
             self.lose(task, error.message.removeprefix(f"{task} is gone: "))
         finally:
             step.sending = ""
@@ -258,8 +268,11 @@ class ClusterEngine:
     def _await_step(self, number: int, step: SessionStep) -> None:
         while step.over is None:
             until = step.grace or step.deadline
+            alone = self._links.wait(step.needs_attention, until)
             with self._lock:
-                self._lock.wait_for(step.needs_attention, None if until is None else max(0.0, until - time.monotonic()))
+                if not alone:  # another thread reads, and notifies
+                    left = None if until is None else max(0.0, until - time.monotonic())
+                    self._lock.wait_for(step.needs_attention, left)
                 if not step.needs_attention():
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None
@@ -315,14 +328,6 @@ class ClusterEngine:
         if done > before:
             self._links.release(done)
 
-    def _raise_failure(self, step: SessionStep) -> None:
-        assert step.over is not None
-        failure = step.over.failure
-        if failure is not None:
-            if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and step.state.reports:
-                failure = Failure(failure.code, f"{failure.message}: {'; '.join(step.state.reports.values())}")
-            raise failure.error(step.over.task)
-
     # watching
 
     def _beat(self, seconds: float) -> None:
@@ -354,11 +359,8 @@ class ClusterEngine:
 
     def _expected(self) -> list[tuple[str, int]]:
         """Each task that a step waits for, and the first such step."""
-        first: dict[str, int] = {}
         with self._lock:
-            for number, step in self._running.items():
-                for task in step.state.running:
-                    first.setdefault(task, number)
+            first = expected(self._running.values())
         return [(task, number) for task, number in first.items() if task not in self._lost]
 
     def _silence(self, task: str) -> str:
@@ -381,7 +383,7 @@ class ClusterEngine:
                 self._event(step, GivenUp(Failure(errors.CANCELLED, _CANCELLED)))
                 for task in list(step.state.running):
                     self._event(step, Lost(task, Failure(errors.CANCELLED, _CANCELLED, derived=True)))
-            self._lock.notify_all()
+            self._notify()
         self._links.close()
 
 

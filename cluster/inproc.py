@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,11 +29,25 @@ class _Pipe:
         self.messages: deque[Message] = deque()
         self.changed = threading.Condition()
         self.closed = False
+        #: Readable while there is something to take, or to learn. The receiver's to close.
+        self.signal = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
     def close(self) -> None:
         with self.changed:
             self.closed = True
-            self.changed.notify_all()
+            self.notify()
+
+    def notify(self) -> None:
+        """Something has changed, with the lock held."""
+        self.changed.notify_all()
+        if self.signal >= 0:
+            os.eventfd_write(self.signal, 1)
+
+    def close_signal(self) -> None:
+        with self.changed:
+            if self.signal >= 0:
+                os.close(self.signal)
+                self.signal = -1
 
 
 class InprocConnection:
@@ -55,6 +72,9 @@ class InprocConnection:
     def send(self, message: Message) -> None:
         self._send(message, wait=True)
 
+    def send_once(self, message: Message) -> None:
+        self._send(replace(message, tensors=[np.array(each, order="C") for each in message.tensors]), wait=True)
+
     def poke(self, message: Message) -> bool:
         return self._send(message, wait=False)
 
@@ -71,7 +91,7 @@ class InprocConnection:
                 return False
             pipe.messages.append(passed)
             self.sent += 1
-            pipe.changed.notify_all()
+            pipe.notify()
             return True
 
     def recv(self, timeout: float | None = None) -> Message:
@@ -81,10 +101,31 @@ class InprocConnection:
                 raise errors.DeadlineExceededError(None, None, f"a message from {self.peer} did not come in time")
             if self._closed or not pipe.messages:
                 raise self._gone()
-            message = pipe.messages.popleft()
-            self.received += 1
-            pipe.changed.notify_all()
-            return message
+            return self._took(pipe)
+
+    def come(self) -> Iterator[Message]:
+        pipe = self._incoming
+        while True:
+            with pipe.changed:
+                if self._closed or (pipe.closed and not pipe.messages):
+                    raise self._gone()
+                if not pipe.messages:
+                    return
+                message = self._took(pipe)
+            yield message
+
+    def _took(self, pipe: _Pipe) -> Message:
+        """The next message, with the lock held."""
+        message = pipe.messages.popleft()
+        self.received += 1
+        if not pipe.messages and not pipe.closed:
+            with suppress(BlockingIOError):
+                os.eventfd_read(pipe.signal)
+        pipe.changed.notify_all()
+        return message
+
+    def fileno(self) -> int:
+        return self._incoming.signal
 
     def release(self, step: int) -> None:
         """Nothing to do: references count themselves."""
@@ -97,6 +138,7 @@ class InprocConnection:
         self._closed = True
         self._incoming.close()
         self._outgoing.close()
+        self._incoming.close_signal()
 
     def _gone(self) -> errors.OpError:
         if self._closed:

@@ -6,15 +6,18 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Never
 
 from ..graph import errors
 from .auth import HANDSHAKE_TIMEOUT
 from .heartbeat import Signs
 from .message import Message
 from .protocol import Kind
+from .reading import Reading
 from .transport import Connection, connect
 
+#: How long a session looks for an answer before it sleeps: the processor is better left to the tasks, if there are no others.
+SPIN_SECONDS = 100e-6
 #: How long a task may take to answer a session that introduces itself.
 HELLO_SECONDS = 30.0
 
@@ -38,7 +41,8 @@ def greet(
 class Links:
     """Connections to tasks by name. `take(task, message)` gets what comes, `lost(task, reason)` hears of an end.
 
-    Both are called from threads of the links; what `take` raises ends the connection.
+    Both are called by whoever reads, one at a time: a thread in `wait`, or else one of the links. What `take` raises ends
+    the connection.
     """
 
     def __init__(self, take: Callable[[str, Message], None], lost: Callable[[str, str], None]) -> None:
@@ -47,12 +51,16 @@ class Links:
         self._connections: dict[str, Connection] = {}
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
+        self._reading: Reading[Never] = Reading(_Answers(self), SPIN_SECONDS)
+        self.wait, self.wake = self._reading.wait, self._reading.wake
 
     def open(self, task: str, address: str, secret: bytes, introduction: dict[str, Any]) -> None:
         """Connect to a task, say who this is, and read from now on. Raises OpError."""
         connection, _ = greet(address, secret, task, "the session", introduction)
+        if not self._connections:
+            self._start("weft reads", self._reading.stand_by)
         self._connections[task] = connection
-        self._start(f"weft from {task}", self._read, task, connection)
+        self._reading.add(connection)
 
     def _start(self, name: str, function: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=function, args=arguments, daemon=True, name=name)
@@ -69,15 +77,6 @@ class Links:
             now = time.monotonic()
             function(now - last)
             last = now
-
-    def _read(self, task: str, connection: Connection) -> None:
-        try:
-            while True:
-                self._take(task, connection.recv())
-        except errors.OpError as error:
-            self._lost(task, error.message.removeprefix(f"{task} is gone: "))
-        except Exception as error:  # a bug must not leave the session waiting for what nobody reads
-            self._lost(task, f"what it sent could not be understood: {error!r}")
 
     def send(self, task: str, message: Message) -> None:
         """Send a message to a task; any thread may. Raises OpError, TypeError."""
@@ -99,6 +98,7 @@ class Links:
 
     def cut(self, task: str) -> None:
         """End the connection to one task: whoever sends to it or reads from it hears that it is gone."""
+        self._reading.remove(self._connections[task])
         self._connections[task].close()
 
     def close(self) -> None:
@@ -107,7 +107,31 @@ class Links:
             threading.Thread(target=self.close, name="weft closes").start()
             return
         self._ended.set()
+        self._reading.close()
         for connection in list(self._connections.values()):
             connection.close()
         for thread in self._threads:
             thread.join()
+
+
+class _Answers:
+    """Hands what comes over links to those who want it. Nothing that a task answers takes long."""
+
+    def __init__(self, links: Links) -> None:
+        self._links = links
+
+    def take(self, connection: Connection, message: Message) -> None:
+        self._links._take(connection.peer, message)
+
+    def lost(self, connection: Connection, error: Exception) -> None:
+        task = connection.peer
+        if isinstance(error, errors.OpError):
+            self._links._lost(task, error.message.removeprefix(f"{task} is gone: "))
+        else:  # a bug must not leave the session waiting for what nobody reads
+            self._links._lost(task, f"what it sent could not be understood: {error!r}")
+
+    def start(self, function: Callable[[], None]) -> None:
+        raise AssertionError(f"{function} is nothing that a task answers")
+
+    def refuse(self, job: Never, error: RuntimeError) -> None:
+        raise AssertionError(f"{job} is nothing that a task answers")

@@ -57,17 +57,24 @@ class Candidate:
 class SocketListener:
     """Accepts connections on a listening socket, which it owns; see `Listener` in cluster/transport.py.
 
-    `make` turns an authenticated socket and the client's name into a connection.
+    `make` turns an authenticated socket and the client's name into a connection; `admit` makes of an accepted socket the one
+    that is spoken to.
     """
 
     def __init__(
-        self, sock: socket.socket, address: str, secret: bytes, make: Callable[[socket.socket, str], StreamConnection]
+        self,
+        sock: socket.socket,
+        address: str,
+        secret: bytes,
+        make: Callable[[socket.socket, str], StreamConnection],
+        admit: Callable[[socket.socket], socket.socket] = lambda sock: sock,
     ) -> None:
         sock.setblocking(False)
         self.address = address
         self._sock = sock
         self._secret = secret
         self._make = make
+        self._admit_socket = admit
         self._candidates: dict[socket.socket, Candidate] = {}  # the oldest first
         self._woken, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -140,6 +147,7 @@ class SocketListener:
             return
         if len(self._candidates) == _MOST_CANDIDATES:
             self._refuse(next(iter(self._candidates.values())), "too many others came before it proved itself")
+        sock = self._admit_socket(sock)
         self._candidates[sock] = Candidate(sock, self._secret, time.monotonic() + auth.HANDSHAKE_TIMEOUT)
         self._selector.register(sock, selectors.EVENT_READ)
 
@@ -204,6 +212,8 @@ def _read(sock: socket.socket, wanted: int, deadline: float) -> bytes:
         sock.settimeout(max(1e-3, deadline - time.monotonic()))
         received = sock.recv(wanted - len(got))
         if not received:
-            raise errors.UnauthenticatedError(None, None, "it closed the connection, as it does when secrets differ")
+            raise errors.UnauthenticatedError(
+                None, None, "it closed the connection, as it does when secrets (or certificates) differ"
+            )
         got += received
     return got

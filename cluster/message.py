@@ -2,12 +2,18 @@
 
 A frame is: a header of 64 bytes, `meta`, one descriptor a tensor, padding to 64 bytes; then the tensors that travel inline,
 each padded to 64 bytes. All numbers are little-endian. `cluster/decoder.py` reads what is written here.
+
+Frames have a checksum, and are numbered by the connection: one that was changed, lost or sent twice ends it. The checksum
+covers the tensors, too, where there are few bytes of them; of larger ones, which take a millisecond a megabyte, it does where
+`WEFT_CHECKSUMS=all` asks for it.
 """
 
 from __future__ import annotations
 
+import os
 import struct
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +26,19 @@ Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview | Array
 
 MAGIC = b"WEFT"
-VERSION = 1
+VERSION = 2
 ALIGNMENT = 64
-#: magic, version, kind, flags, epoch, step, edge, tensors, bytes of meta, of descriptors, of inline tensors, 0
-HEADER = struct.Struct("<4sHHIIQIIQQQQ")
+#: magic, version, kind, flags, epoch, step, edge, tensors, bytes of meta, of descriptors, of inline tensors; checksum, number
+HEADER = struct.Struct("<4sHHIIQIIQQQII")
+#: How much of the header the checksum covers, where it stands, and where the number does.
+SUMMED, NUMBERED = 56, 60
+_SUM = struct.Struct("<I")
+#: Frames are counted up to here, and then from 0 again.
+FRAMES = 1 << 32
 #: This frame is no message: it announces segment number `edge`, of `step` bytes, whose descriptor comes along.
 SEGMENT_FLAG = 1
+#: The checksum covers the inline tensors, too.
+CHECKED_FLAG = 2
 #: dtype code, dimensions, place, segment, offset in the segment, bytes; the shape follows as int64s
 DESCRIPTOR = struct.Struct("<BBBxIQQ")
 MAX_NDIM = 64  # NumPy's own
@@ -36,8 +49,12 @@ STRING = dtypes.string.as_datatype_enum
 CODES = {dtype.np: dtype.as_datatype_enum for dtype in dtypes.ALL if dtype.is_numpy_compatible}
 NUMPY_TYPES = {code: numpy_type for numpy_type, code in CODES.items()}
 
+#: Smaller tensors travel inline: two short copies cost less than a slot.
+SLOT_FROM = 16 * 1024
 #: Pieces from this size on go to the system as they are; smaller neighbours are joined first.
 _ALONE = 16 * 1024
+CHECKSUMS_VARIABLE = "WEFT_CHECKSUMS"
+_check_all = os.environ.get(CHECKSUMS_VARIABLE, "") == "all"
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 
 
@@ -112,18 +129,33 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
         else:
             descriptors.append(DESCRIPTOR.pack(code, len(dims), SLOT, *place, nbytes))
         descriptors.append(SHAPES[len(dims)].pack(*dims))
-    front = sum(map(len, descriptors))
+    described = sum(map(len, descriptors))
     _check_size("bytes of meta", len(message.meta), limits.max_meta)
     _check_size("tensors", len(message.tensors), limits.max_tensors)
     _check_size("bytes of inline tensors", inline, limits.max_inline)
-    header = _header(message, front, inline)
-    pad = _PADDING[padding(len(message.meta) + front)]
-    return _joined([header, message.meta, *descriptors, pad, *bodies])
+    flags = CHECKED_FLAG if inline < _ALONE or _check_all else 0
+    front = bytearray(_header(message, flags, described, inline))
+    front += b"".join([message.meta, *descriptors, _PADDING[padding(len(message.meta) + described)]])
+    _SUM.pack_into(front, SUMMED, checksum(front, bodies if flags else ()))
+    return _joined(front, bodies)
+
+
+def checksum(front: Any, bodies: Iterable[Any]) -> int:
+    """Of what stands before the inline tensors, but for the checksum and the number; and of those."""
+    result = zlib.crc32(front[HEADER.size :], zlib.crc32(front[:SUMMED]))
+    for body in bodies:
+        result = zlib.crc32(body, result)
+    return result
+
+
+def number_frame(pieces: Sequence[Any], number: int) -> None:
+    """Say, in a frame from `encode`, which of its connection's it is."""
+    _SUM.pack_into(pieces[0], NUMBERED, number)
 
 
 def encode_segment(number: int, size: int) -> bytes:
     """The frame that announces a segment of shared memory."""
-    return HEADER.pack(MAGIC, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0, 0)
+    return HEADER.pack(MAGIC, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0, 0, 0)
 
 
 def _contents(array: Array) -> Buffer:
@@ -131,11 +163,11 @@ def _contents(array: Array) -> Buffer:
     return array.tobytes() if array.nbytes < _ALONE else np.asarray(array, order="C").reshape(-1).view(np.uint8)
 
 
-def _header(message: Message, front: int, inline: int) -> bytes:
+def _header(message: Message, flags: int, described: int, inline: int) -> bytes:
     kind, epoch, step, edge = message.kind, message.epoch, message.step, message.edge
-    sizes = len(message.tensors), len(message.meta), front, inline
+    sizes = len(message.tensors), len(message.meta), described, inline
     try:
-        return HEADER.pack(MAGIC, VERSION, kind, 0, epoch, step, edge, *sizes, 0)
+        return HEADER.pack(MAGIC, VERSION, kind, flags, epoch, step, edge, *sizes, 0, 0)
     except struct.error as error:
         what = f"a message of kind {kind}, epoch {epoch}, step {step}, edge {edge} cannot be sent: {error}"
         raise errors.InvalidArgumentError(None, None, what) from None
@@ -146,20 +178,19 @@ def _check_size(what: str, size: int, most: int) -> None:
         raise errors.InvalidArgumentError(None, None, f"a message of {size} {what} cannot be sent: the limit is {most}")
 
 
-def _joined(pieces: list[Buffer]) -> list[Buffer]:
-    """The same bytes in fewer pieces."""
-    result: list[Buffer] = []
-    small: list[Any] = []
-    for piece in pieces:
-        if len(piece) < _ALONE:
-            small.append(piece)
+def _joined(front: bytearray, bodies: list[Any]) -> list[Buffer]:
+    """A frame's bytes in few pieces, the first of which can be written to."""
+    result: list[Buffer] = [front]
+    small: bytearray | None = front if len(front) < _ALONE else None  # what the next small body is added to
+    for body in bodies:
+        if len(body) >= _ALONE:
+            result.append(body)
+            small = None
+        elif small is not None:
+            small += memoryview(body)
         else:
-            if small:
-                result.append(b"".join(small))
-                small = []
-            result.append(piece)
-    if small:
-        result.append(b"".join(small))
+            small = bytearray(body)
+            result.append(small)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,26 +16,35 @@ from ..graph.ops.literal import Literal
 from ..graph.ops.waits import Waiting
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
 from ..runtime.fused import Fused, Part
+from ..runtime.parts import DevicePart
 from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.waits import BeginWait, EndWait
+from .part_wire import PARTS, decode_part, encode_part
 
 
 def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:
     """The plan as JSON, and the arrays it refers to by number."""
     arrays: Arrays = []
-    rows = [_encode(instruction, arrays) for instruction in plan.instructions]
-    return json.dumps([plan.device, plan.arena_bytes, rows], separators=(",", ":")).encode(), arrays
+    return json.dumps(_encode_plan(plan, arrays), separators=(",", ":")).encode(), arrays
 
 
 def decode_plan(data: bytes, arrays: Sequence[Any]) -> Plan:
     """The plan again. Raises DataLossError for data that is none: a plan becomes code, so nothing is taken on trust."""
     try:
-        match json.loads(data):
-            case [str(device), int(size), list(rows)]:
-                return Plan(device, tuple(_decode(row, arrays) for row in rows), _number(size))
-        raise ValueError("expected a device, a size and instructions")
+        return _decode_plan(json.loads(data), arrays)
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise errors.DataLossError(None, None, f"expected a plan, got data that is none: {error}") from None
+
+
+def _encode_plan(plan: Plan, arrays: Arrays) -> list[Any]:
+    return [plan.device, plan.arena_bytes, [_encode(instruction, arrays) for instruction in plan.instructions]]
+
+
+def _decode_plan(row: Any, arrays: Sequence[Any]) -> Plan:
+    match row:
+        case [str(device), int(size), list(rows)]:
+            return Plan(device, tuple(_decode(each, arrays) for each in rows), _number(size))
+    raise ValueError("expected a device, a size and instructions")
 
 
 def _encode(instruction: Instruction, arrays: Arrays) -> list[Any]:
@@ -44,8 +54,8 @@ def _encode(instruction: Instruction, arrays: Arrays) -> list[Any]:
         case Load(slot, value, name):
             arrays.append(value.array)
             return ["load", slot, len(arrays) - 1, name]
-        case Send(slot, edge, device, name):
-            return ["send", slot, edge, device, name]
+        case Send(slot, edge, device, name, again):
+            return ["send", slot, edge, device, name, again]
         case Receive(slot, edge, device, name):
             return ["receive", slot, edge, device, name]
         case Free(slots):
@@ -71,13 +81,15 @@ def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
     if isinstance(definition, EndWait):
         specs = [encode_spec(spec) for spec in definition.specs]
         return [EndWait.type, encode_definition(definition.definition, arrays), specs]
+    if isinstance(definition, DevicePart):
+        return encode_part(definition, partial(_encode_plan, arrays=arrays))
     if not isinstance(definition, Fused):
         return encode_definition(definition, arrays)
     parts = [
         [part.name, encode_definition(part.definition, arrays), part.inputs, encode_spec(part.spec)]
         for part in definition.parts
     ]
-    return [Fused.type, parts, definition.results, definition.flat]
+    return [Fused.type, parts, definition.results, definition.flat, definition.rows]
 
 
 def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
@@ -88,8 +100,8 @@ def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
             return TakeFeed(_number(slot), _number(index), name)
         case ["load", slot, index, str(name)]:
             return Load(_number(slot), Literal(np.asarray(arrays[_number(index)])), name)
-        case ["send", slot, edge, str(device), str(name)]:
-            return Send(slot if slot is None else _number(slot), _number(edge), device, name)
+        case ["send", slot, edge, str(device), str(name), bool(again)]:
+            return Send(slot if slot is None else _number(slot), _number(edge), device, name, again)
         case ["receive", slot, edge, str(device), str(name)]:
             return Receive(slot if slot is None else _number(slot), _number(edge), device, name)
         case ["free", slots]:
@@ -125,8 +137,8 @@ def _decode_buffer(row: Any) -> Buffer:
 
 def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
     match row:
-        case [Fused.type, list(parts), list(results), bool(flat)]:
-            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat)
+        case [Fused.type, list(parts), list(results), bool(flat), bool(rows)]:
+            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat, rows)
             known = all(number < inputs + at for at, part in enumerate(found.parts) for number in part.inputs)
             if not found.parts or not known or not found.results or max(found.results) >= len(parts):
                 raise ValueError(f"no operations that can run together: {str(row)[:100]}")
@@ -135,6 +147,8 @@ def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
             return BeginWait(_decode_waiting(inner, arrays))
         case [EndWait.type, inner, list(specs)]:
             return EndWait(_decode_waiting(inner, arrays), tuple(decode_spec(spec) for spec in specs))
+        case [str(kind), *_] if kind in PARTS:
+            return decode_part(row, inputs, partial(_decode_plan, arrays=arrays))
     return decode_definition(row, arrays)
 
 

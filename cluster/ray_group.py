@@ -73,11 +73,15 @@ class RayGroup:
     def _bundle(self, node: str) -> dict[str, float]:
         return {self._resource: 1, f"node:{node}": 0.001} if node else {self._resource: 1}
 
+    @property
+    def room(self) -> str:
+        """What a task needs, and what of it there is."""
+        have, free = (found.get(self._resource, 0) for found in (ray.cluster_resources(), ray.available_resources()))
+        return f"Each needs 1 {self._resource}; of {have:g} in the cluster, {free:g} are free"
+
     def _no_room(self, nodes: Mapping[str, str], timeout: float) -> str:
-        resource = self._resource
-        have, free = ray.cluster_resources(), ray.available_resources()
-        lines = [f"Ray has found no room for {len(nodes)} tasks within {timeout:g} s. Each needs 1 {resource}"]
-        lines.append(f"; of {have.get(resource, 0):g} in the cluster, {free.get(resource, 0):g} are free")
+        have = ray.cluster_resources()
+        lines = [f"Ray has found no room for {len(nodes)} tasks within {timeout:g} s. {self.room}"]
         missing = [(task, node) for task, node in nodes.items() if node and f"node:{node}" not in have]
         lines += [f"; no node has the address {node} of {task}" for task, node in missing]
         return "".join(lines)

@@ -54,14 +54,16 @@ class Slot(NamedTuple):
 
 
 class Arena:
-    """The slots of one direction of a connection: taken for a step, given back with it, and then taken again."""
+    """The slots of one direction of a connection, or of several: taken for a step, given back with it, and then taken again.
+
+    Who receives over one of several connections can read what is sent over the others.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.size = 0  #: bytes of all segments
-        #: Segments whose descriptors the peer has not been sent yet.
-        self.unannounced: deque[Segment] = deque()
+        #: In the order of their numbers, from 0 on.
+        self.segments: list[Segment] = []
         self._limits = limits
-        self._segments: list[Segment] = []
         self._free: defaultdict[int, list[Slot]] = defaultdict(list)
         self._taken: defaultdict[int, list[Slot]] = defaultdict(list)  # by step
         self._reserved: dict[int, tuple[int, Slot]] = {}  # by address: (step, slot)
@@ -104,14 +106,22 @@ class Arena:
         """Forget all segments; their memory lives on while an array in it does."""
         with self._lock:
             self._closed = True
-            for segment in self.unannounced:
+            for segment in self.segments:
                 os.close(segment.fd)
-            for container in (self.unannounced, self._segments, self._free, self._taken, self._reserved):
+            for container in (self.segments, self._free, self._taken, self._reserved):
                 container.clear()
+
+    def duplicate(self, number: int) -> tuple[int, int]:
+        """A descriptor of a segment, for the caller to close, and its size. Raises CancelledError after `close`."""
+        with self._lock:
+            if self._closed:
+                raise errors.CancelledError(None, None, "the connection was closed here")
+            segment = self.segments[number]
+            return os.dup(segment.fd), segment.size
 
     def _carve(self, size: int) -> Slot:
         """A slot that never was one."""
-        for segment in self._segments:
+        for segment in self.segments:
             if segment.used + size <= segment.size:
                 break
         else:
@@ -121,19 +131,18 @@ class Arena:
 
     def _grow(self, size: int) -> Segment:
         room = self._limits.max_shared - self.size
-        wanted = max(size, min(room, 2 * self._segments[-1].size if self._segments else _FIRST))
+        wanted = max(size, min(room, 2 * self.segments[-1].size if self.segments else _FIRST))
         wanted += -wanted % mmap.PAGESIZE
         if wanted > room:
             what = f"{size} bytes of shared memory are more than what the limit leaves, {room}"
             raise errors.ResourceExhaustedError(None, None, what)
         try:
-            segment = Segment(len(self._segments), wanted)
+            segment = Segment(len(self.segments), wanted)
         except OSError as error:
             what = f"no shared memory for a segment of {wanted} bytes: {error.strerror or error}"
             raise errors.ResourceExhaustedError(None, None, what) from None
         self.size += wanted
-        self._segments.append(segment)
-        self.unannounced.append(segment)
+        self.segments.append(segment)
         return segment
 
 

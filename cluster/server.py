@@ -16,7 +16,7 @@ from .attendance import GRACE_SECONDS
 from .roll_call import ask
 from .secret import cluster_secret, host_of, is_local
 from .target import SCHEME, task_name, tasks_of
-from .visits import leave
+from .visits import attend, leave
 from .worker import Worker
 
 #: "grpc" is what programs of TensorFlow say; there is one protocol here.
@@ -69,6 +69,7 @@ class Server:
         self._address = jobs[job][index] = f"{address.rpartition(':')[0]}:{port}"
         self._started = False
         self._closed = False
+        attend(name, self._worker.visitors)
         _alive.add(self)
         if start:
             self.start()

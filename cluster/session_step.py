@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..graph import errors
 from .message import Message
-from .protocol import STEP_HEAD, Kind
+from .protocol import STEP_HEAD, Failure, Kind
 from .step_state import Abort, Finish, StepState
 
 #: Of a row of steps, the last one that each task got; None for a step that stands alone.
@@ -58,6 +59,24 @@ class SessionStep:
 
     def needs_attention(self) -> bool:
         return self.over is not None or self.to_abort is not None
+
+    def raise_failure(self) -> None:
+        """Raises what ended the step, when it is over, unless it ended well."""
+        assert self.over is not None
+        failure = self.over.failure
+        if failure is not None:
+            if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and self.state.reports:
+                failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}")
+            raise failure.error(self.over.task)
+
+
+def expected(steps: Iterable[SessionStep]) -> dict[str, int]:
+    """Each task that one of these steps waits for, and the first such step."""
+    first: dict[str, int] = {}
+    for step in steps:
+        for task in step.state.running:
+            first.setdefault(task, step.number)
+    return first
 
 
 def step_messages(

@@ -14,12 +14,10 @@ import numpy as np
 
 from ..graph import dtypes, errors
 from .listener import SocketListener, prove
-from .message import Array, Buffer, Limits, Message, encode, encode_segment
+from .message import SLOT_FROM, Array, Buffer, Limits, Message, encode, encode_segment
 from .segments import Arena, MappedSegments
 from .sockets import StreamConnection
 
-#: Smaller tensors travel inline: two short copies cost less than a slot.
-SLOT_FROM = 16 * 1024
 #: Plain ints: those of the module are slow to combine.
 _CLOSE_ON_EXEC = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
 _TRUNCATED = int(socket.MSG_CTRUNC)
@@ -27,10 +25,12 @@ _ANCILLARY = socket.CMSG_SPACE(16 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 
 
 class ShmConnection(StreamConnection):
-    """One end of a connection through shared memory."""
+    """One end of a connection through shared memory; `arena`: what it sends from, where that is not its own."""
 
-    def __init__(self, sock: socket.socket, peer: str, limits: Limits) -> None:
-        self._arena = Arena(limits)
+    def __init__(self, sock: socket.socket, peer: str, limits: Limits, arena: Arena | None = None) -> None:
+        self._arena = Arena(limits) if arena is None else arena
+        self._own = arena is None
+        self._announced = 0  #: how many of its segments the peer knows
         self._mapped = MappedSegments(limits)
         super().__init__(sock, peer, limits, self._mapped)
 
@@ -54,7 +54,8 @@ class ShmConnection(StreamConnection):
     def close(self) -> None:
         super().close()
         with self._sending, self._receiving:
-            self._arena.close()
+            if self._own:
+                self._arena.close()
             self._mapped.close()
 
     def _encode(self, message: Message) -> list[Buffer]:
@@ -71,14 +72,15 @@ class ShmConnection(StreamConnection):
         return slot.segment.number, slot.offset
 
     def _before_message(self) -> None:
-        while self._arena.unannounced:
-            segment = self._arena.unannounced.popleft()
+        while self._announced < len(self._arena.segments):
+            descriptor, size = self._arena.duplicate(self._announced)
             try:
-                frame = encode_segment(segment.number, segment.size)
-                sent = socket.send_fds(self._sock, [frame], [segment.fd])
+                frame = encode_segment(self._announced, size)
+                sent = socket.send_fds(self._sock, [frame], [descriptor])
                 self._sock.sendall(frame[sent:])
             finally:
-                os.close(segment.fd)
+                os.close(descriptor)
+            self._announced += 1
 
     def _receive(self, space: memoryview, flags: int) -> int:
         count, ancillary, flags, _ = self._sock.recvmsg_into([space], _ANCILLARY, flags | _CLOSE_ON_EXEC)
@@ -107,7 +109,9 @@ def listen(secret: bytes, limits: Limits) -> SocketListener:
     return SocketListener(sock, f"shm://{place}", secret, lambda client, name: ShmConnection(client, name, limits))
 
 
-def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> ShmConnection:
+def connect(
+    place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str, arena: Arena | None = None
+) -> ShmConnection:
     """A connection to the listener of that name. Raises as `connect` in cluster/transport.py does."""
     deadline = time.monotonic() + timeout
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -121,7 +125,7 @@ def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str
             what = f"{peer} cannot be reached at shm://{place}: {error.strerror or error}"
             raise errors.UnavailableError(None, None, what) from None
         prove(sock, secret, name, peer, deadline)
-        return ShmConnection(sock, peer, limits)
+        return ShmConnection(sock, peer, limits, arena)
     except BaseException:
         sock.close()
         raise

@@ -7,18 +7,19 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..graph import dtypes, errors
 from .decoder import Decoder, Segments
-from .message import Array, Buffer, Limits, Message, encode
+from .message import FRAMES, Array, Buffer, Limits, Message, encode, number_frame
 from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.
 _MOST_PIECES = 1024
 _WAIT_ALL = int(socket.MSG_WAITALL)
+_DONT_WAIT = int(socket.MSG_DONTWAIT)
 #: How many bytes go to or come from the system before they are counted: a peer that takes seconds for them is slow indeed.
 _COUNTED = 8 << 20
 
@@ -30,6 +31,7 @@ class StreamConnection:
         sock.settimeout(None)
         self.peer = peer
         self.sent = self.received = 0
+        self._frames_sent = self._frames_taken = 0
         self._sock = sock
         self._limits = limits
         self._pool = ReceivePool(limits.max_idle)
@@ -56,6 +58,9 @@ class StreamConnection:
     def send(self, message: Message) -> None:
         self._transmit(self._encode(message))
 
+    def send_once(self, message: Message) -> None:
+        self._transmit(encode(message, self._limits))  # all of it over the socket, also where there is shared memory
+
     def poke(self, message: Message) -> bool:
         pieces = self._encode(message)
         if not self._sending.acquire(blocking=False):
@@ -77,6 +82,22 @@ class StreamConnection:
                 # Who waits without a deadline is woken once for all of a large tensor.
                 self._fill(_WAIT_ALL if deadline is None and self._decoder.large else 0)
             return message
+
+    def come(self) -> Iterator[Message]:
+        taken_in = False
+        while True:
+            with self._receiving:
+                message = self._next()
+                if message is None and not taken_in:
+                    taken_in = True
+                    while self._fill(_DONT_WAIT) and (message := self._next()) is None and self._decoder.large:
+                        pass
+            if message is None:
+                return
+            yield message
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def release(self, step: int) -> None:
         """Nothing to do: what was sent was copied."""
@@ -107,6 +128,8 @@ class StreamConnection:
         """With the lock held."""
         try:
             self._before_message()
+            number_frame(pieces, self._frames_sent)
+            self._frames_sent = (self._frames_sent + 1) % FRAMES
             self._send_all(pieces)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
@@ -140,11 +163,21 @@ class StreamConnection:
     def _next(self) -> Message | None:
         self._check_open()
         try:
-            return self._decoder.next()
+            message = self._decoder.next()
+            if message is not None:
+                self._check_number(self._decoder.number)
+            return message
         except errors.OpError as error:
             what = f"{self.peer}: {error.message}"
             self._break(error.message)
             raise type(error)(None, None, what) from None
+
+    def _check_number(self, number: int) -> None:
+        """Raises DataLossError unless this is the frame after the last one."""
+        if number != self._frames_taken:
+            what = f"expected its message {self._frames_taken}, got {number}: one was lost, or came twice"
+            raise errors.DataLossError(None, None, what)
+        self._frames_taken = (number + 1) % FRAMES
 
     def _wait(self, deadline: float | None) -> None:
         """Wait for bytes without taking them, so that an interrupt here loses none."""
@@ -153,12 +186,14 @@ class StreamConnection:
             what = "the rest of a message" if self._decoder.amid else "a message"
             raise errors.DeadlineExceededError(None, None, f"{what} from {self.peer} did not come in time")
 
-    def _fill(self, flags: int) -> None:
-        """Take in what came."""
+    def _fill(self, flags: int) -> bool:
+        """Take in what came; whether anything did, where `flags` say not to wait for it."""
         try:
             count = self._receive(self._decoder.space()[:_COUNTED], flags)
             self.received += count
             self._decoder.filled(count)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
         except BaseException as error:
@@ -166,6 +201,7 @@ class StreamConnection:
             raise
         if not count:
             raise self._gone("it closed the connection" + (" in the middle of a message" if self._decoder.amid else ""))
+        return True
 
     def _receive(self, space: memoryview, flags: int) -> int:
         return self._sock.recv_into(space, 0, flags)

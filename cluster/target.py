@@ -7,19 +7,19 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
 from .links import greet
-from .roll_call import RollCall
+from .roll_call import RollCall, ask
 from .secret import cluster_secret, same_place
 from .task_info import TaskInfo, addresses_from
 from .transport import Location
-from .visits import visit
+from .visits import idle, visit
 
 SCHEME = "weft"
 #: Seconds that the tasks of a cluster may take to come up before a session on them gives up.
@@ -28,11 +28,30 @@ PATIENCE_VARIABLE = "WEFT_CLUSTER_TIMEOUT"
 #: How long a task may be silent while a step waits for it.
 HEARTBEAT_VARIABLE = "WEFT_HEARTBEAT_TIMEOUT"
 
+#: How long a task that answers may take to do so.
+_ASK_SECONDS = 2.0
 #: How long the threads of what was closed are waited for at the end of the process.
 _END_SECONDS = 2.0
 
-#: The clusters that this process has started itself: what makes an engine for a config, by the name in their target.
-ENGINES: dict[str, Callable[[Any], ClusterEngine]] = {}
+
+class Started(Protocol):
+    """A cluster that this process has started itself."""
+
+    def engine(self, config: Any) -> ClusterEngine:
+        """An engine for a new session."""
+        ...
+
+    def recover(self) -> int:
+        """Start anew what has died of its tasks."""
+        ...
+
+    def reset(self, containers: list[str]) -> None:
+        """Forget what is in containers, and end all sessions."""
+        ...
+
+
+#: By the name in their target.
+ENGINES: dict[str, Started] = {}
 #: The engines that sessions of this process have got here.
 _made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
 
@@ -47,7 +66,7 @@ def engine(target: str, config: Any) -> ClusterEngine:
     """
     name = target.partition("://")[2]
     if name in ENGINES:
-        return ENGINES[name](config)
+        return ENGINES[name].engine(config)
     since, patience = time.monotonic(), _patience(config)
     address = address_of(target)
     secret = cluster_secret([address])
@@ -63,9 +82,10 @@ def engine(target: str, config: Any) -> ClusterEngine:
 
 def reset(target: str, containers: Sequence[str], config: Any) -> None:
     """Forget the variables of containers on every task of the target's cluster; see `Session.reset`. Raises OpError."""
-    if target.partition("://")[2] in ENGINES:
-        text = f"{target} cannot be reset: close the cluster and start it anew"
-        raise errors.UnimplementedError(None, None, text)
+    started = ENGINES.get(target.partition("://")[2])
+    if started is not None:
+        started.reset([str(container) for container in containers])
+        return
     address = address_of(target)
     secret = cluster_secret([address])
     filters = config.device_filters if config is not None else ()
@@ -74,6 +94,37 @@ def reset(target: str, containers: Sequence[str], config: Any) -> None:
     for info in infos.values():
         connection, _ = greet(info.address_from(Location.here()), secret, info.name, "Session.reset", said)
         connection.close()
+
+
+def recover(target: str) -> None:
+    """Start anew what has died of a cluster that this process has started; others mend themselves. Raises OpError."""
+    started = ENGINES.get(target.partition("://")[2])
+    if started is not None:
+        started.recover()
+
+
+def finished(target: str) -> bool:
+    """Whether the job of a cluster of servers is over, for a program that waits for others to make its session ready.
+
+    It is when some program has ended as it should, and all others have too or wait themselves. One that is lost may come again.
+    """
+    if target.partition("://")[2] in ENGINES:
+        return False
+    address = address_of(target)
+    secret, here = cluster_secret([address]), Location.here().process
+    try:
+        home = ask(address, secret, address, _ASK_SECONDS)
+        infos = {home.name: home}
+        left = set(home.left)
+        for task, where in tasks_of(home.jobs).items():
+            if task not in left | infos.keys():
+                infos[task] = ask(where, secret, task, _ASK_SECONDS)
+                left.update(infos[task].left)
+    except errors.OpError:
+        return False
+    idle(infos.values(), waits=True)
+    others = [info for info in infos.values() if info.location.process != here]
+    return bool(left) and all(info.serves or info.name in left for info in others)
 
 
 def address_of(target: str) -> str:

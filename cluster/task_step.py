@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any
+from functools import cache, partial
+from typing import Any, cast
 
 import numpy as np
 
-from ..graph import errors
+from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
-from ..runtime.plan import Receive, TakeFeed
+from ..runtime.parts import all_instructions
+from ..runtime.plan import Receive, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
-from .message import Message
+from .message import SLOT_FROM, Array, Message
 from .protocol import Failure, Kind
+from .reading import Reading
 from .transport import Connection
 
 
@@ -31,8 +34,14 @@ class LoadedPlan:
         instructions = plan.plan.instructions
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
+        #: What goes to several tasks, by edge.
+        self.shared = _shared([i for i in instructions if isinstance(i, Send)])
         #: What comes over an edge, in words.
-        self.edges = {i.edge: f"'{i.name}' of {task_of(i.device)}" for i in instructions if isinstance(i, Receive)}
+        self.edges = {
+            i.edge: f"'{i.name}' of {task_of(i.device)}"
+            for i in all_instructions(instructions)
+            if isinstance(i, Receive)
+        }
 
 
 class Aborted(Exception):
@@ -40,19 +49,34 @@ class Aborted(Exception):
 
 
 class TaskStep:
-    """A step on a task, which is a Channel for its plan there. `dial(task)` gives the connection to another task."""
+    """A step on a task, which is a Channel for its plan there. `dial(task)` gives the connection to another task.
 
-    def __init__(self, task: str, number: int, dial: Callable[[str], Connection]) -> None:
+    `reading`: the connections over which values come, which a plan that waits reads itself.
+    """
+
+    def __init__(self, task: str, number: int, dial: Callable[[str], Connection], reading: Reading[Any]) -> None:
         self.number = number
         self._task = task
         self._dial = dial
+        self._reading = reading
         #: Its place in a row of steps, if it is part of one.
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
+        self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
         self._stopper = Stopper()
         self._rendezvous = Rendezvous(ending=self._stopper.ending)
-        self.put = self._rendezvous.put
-        self.receive = self._rendezvous.receive
+
+    def put(self, edge: int, value: Any) -> None:
+        """A value has come for an edge."""
+        self._rendezvous.put(edge, value)
+        self._reading.wake()
+
+    def receive(self, edge: int) -> Any:
+        """Wait for the value of an edge. Raises what ended the step."""
+        if not self._rendezvous.is_over(edge):
+            with self._rendezvous.waiting_for(edge):
+                self._reading.wait(partial(self._rendezvous.is_over, edge))
+        return self._rendezvous.receive(edge)
 
     def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
         """The plan's fetches, when its turn has come. Raises what ended it."""
@@ -89,21 +113,41 @@ class TaskStep:
         values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         return values, traced.stats()
 
-    def send(self, edge: int, device: str, value: Any) -> None:
+    def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
         """Bring a value to the plan of a device: here, or on another task."""
         if self._rendezvous.error is not None:
             raise self._rendezvous.error
         task = task_of(device)
         if task == self._task:
-            self.put(edge, value)
+            self._rendezvous.send(edge, device, value, again)
             return
+        connection = self._dial(task)
+        if self._plan is not None and edge in self._plan.shared:
+            value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
         tensors = () if value is None else (np.asarray(value),)
-        self._dial(task).send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+        message = Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors)
+        if again:
+            connection.send_once(message)
+        else:
+            connection.send(message)
+
+    def _shared(self, connection: Connection, slot: int, value: Array) -> Array:
+        """A value that goes to several tasks, in memory that those on this node share, if they do."""
+        if slot not in self._kept:
+            if value.nbytes < SLOT_FROM:
+                return value
+            place = connection.reserve(self.number, dtypes.as_dtype(value.dtype), value.shape)
+            if place is None:
+                return value
+            np.copyto(place, value)
+            self._kept[slot] = place
+        return cast(Array, self._kept[slot])
 
     def abort(self) -> None:
         """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
+        self._reading.wake()
         self._stopper.stop(aborted)
         if self.turn is not None:
             self.turn.wake()
@@ -125,6 +169,12 @@ def failure_of(error: Exception) -> Failure:
         return Failure(errors.CANCELLED, str(cause), derived=True)
     lost_peer = isinstance(error, (errors.UnavailableError, errors.CancelledError))
     return Failure.of(error, derived=lost_peer)
+
+
+def _shared(sends: Sequence[Send]) -> dict[int, int]:
+    """The slots that are sent to more than one task, by edge."""
+    count = Counter(send.slot for send in sends)
+    return {send.edge: send.slot for send in sends if send.slot is not None and count[send.slot] > 1}
 
 
 @cache

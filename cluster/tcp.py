@@ -7,6 +7,8 @@ import socket
 import time
 
 from ..graph import errors
+from . import tls
+from .auth import HANDSHAKE_TIMEOUT
 from .listener import SocketListener, prove
 from .message import Limits
 from .sockets import StreamConnection
@@ -22,8 +24,10 @@ class TcpConnection(StreamConnection):
 def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketListener:
     """A listener on a port (0: any free one) of one of this node's addresses.
 
-    Raises ValueError for the address of all of them, UnavailableError when the port is taken.
+    Raises ValueError for the address of all of them, UnavailableError when the port is taken, FailedPreconditionError
+    where TLS is asked for (`cluster/tls.py`) and cannot be had.
     """
+    encrypted = tls.server_side(HANDSHAKE_TIMEOUT)
     if host in ("", "*", "0.0.0.0", "::"):
         raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -32,9 +36,14 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketLis
     except OSError as error:
         what = os.strerror(error.errno) if error.errno else str(error)  # its own text says the address again
         raise errors.UnavailableError(None, None, f"cannot listen on {host}:{port}: {what}") from None
+
+    def admitted(accepted: socket.socket) -> socket.socket:
+        _tune(accepted)
+        return encrypted(accepted)
+
     port = sock.getsockname()[1]
     address = f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}"
-    return SocketListener(sock, address, secret, lambda client, name: _connection(client, name, limits))
+    return SocketListener(sock, address, secret, lambda client, name: TcpConnection(client, name, limits), admitted)
 
 
 def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> TcpConnection:
@@ -51,17 +60,19 @@ def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str
         what = f"{peer} cannot be reached at tcp://{place}: {error.strerror or error}"
         raise errors.UnavailableError(None, None, what) from None
     try:
+        _tune(sock)
+        if tls.wanted():
+            sock = tls.encrypted_client(sock, host.strip("[]"), peer, deadline)
         prove(sock, secret, name, peer, deadline)
-        return _connection(sock, peer, limits)
+        return TcpConnection(sock, peer, limits)
     except BaseException:
         sock.close()
         raise
 
 
-def _connection(sock: socket.socket, peer: str, limits: Limits) -> TcpConnection:
+def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _KEEPALIVE.items():
         if hasattr(socket, option):  # not every system has each
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return TcpConnection(sock, peer, limits)

@@ -1,11 +1,11 @@
-"""What a transport promises, and which one two endpoints use: the one door to cluster/inproc.py, shm.py and tcp.py."""
+"""What a transport promises, and which one two endpoints use: the one door to cluster/inproc.py, shm.py, tcp.py and flight.py."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from typing import Protocol
 from ..graph.dtypes import DType
 from . import auth, inproc, shm, tcp
 from .message import Array, Limits, Message
+from .segments import Arena
 
 _LIMITS = Limits()
 _PROCESS = secrets.token_hex(8)
@@ -35,6 +36,9 @@ class Connection(Protocol):
         shared memory, InvalidArgumentError for what exceeds the limits, TypeError for arrays that are no tensors.
         """
 
+    def send_once(self, message: Message) -> None:
+        """As `send`, but the arrays may change at once, and nothing of it takes memory here until its step is released."""
+
     def poke(self, message: Message) -> bool:
         """Send a message without tensors unless that would have to wait; whether it was sent. Raises as `send` does."""
 
@@ -44,6 +48,12 @@ class Connection(Protocol):
         Raises DeadlineExceededError after `timeout` seconds, UnavailableError when the peer is gone and all it sent is
         taken, CancelledError after `close`, DataLossError for what is no message, after which the connection is of no use.
         """
+
+    def come(self) -> Iterator[Message]:
+        """The messages of which all has come, without waiting for any; one thread at a time. Raises as `recv` does."""
+
+    def fileno(self) -> int:
+        """What to poll to learn that there may be something for `come`; -1 after `close`."""
 
     def release(self, step: int) -> None:
         """Say that the peer is done with all that was sent for steps up to this one: its memory is used again."""
@@ -115,7 +125,11 @@ def listen(scheme: str, secret: bytes, host: str = "127.0.0.1", port: int = 0, l
         return shm.listen(secret, limits)
     if scheme == "tcp":
         return tcp.listen(secret, limits, host, port)
-    raise ValueError(f"unknown transport {scheme!r}: expected inproc, shm or tcp")
+    if scheme == "flight":
+        from . import flight  # gRPC takes a while to load, and few need it
+
+        return flight.listen(secret, limits, host, port)
+    raise ValueError(f"unknown transport {scheme!r}: expected inproc, shm, tcp or flight")
 
 
 def connect(
@@ -125,8 +139,11 @@ def connect(
     peer: str = "",
     name: str = "",
     limits: Limits = _LIMITS,
+    arena: Arena | None = None,
 ) -> Connection:
-    """A connection to a listener. `peer` is what it is called here, `name` what this side is called there.
+    """A connection to a listener. `peer` is what it is called here, `name` what this side is called there. `arena`: the
+    shared memory that it sends from, together with others, if it is through shared memory: what is in memory that one of
+    them reserved is copied by none.
 
     Raises UnavailableError when nobody listens there, UnauthenticatedError when the secrets differ, DeadlineExceededError
     when it takes longer than `timeout` seconds, ValueError for what is no address.
@@ -140,7 +157,11 @@ def connect(
     if scheme == "inproc":
         return inproc.connect(place, secret, peer, name)
     if scheme == "shm":
-        return shm.connect(place, secret, limits, timeout, peer, name)
+        return shm.connect(place, secret, limits, timeout, peer, name, arena)
     if scheme == "tcp":
         return tcp.connect(place, secret, limits, timeout, peer, name)
-    raise ValueError(f"{address!r} is no address: expected inproc://, shm:// or tcp://")
+    if scheme == "flight":
+        from . import flight
+
+        return flight.connect(place, secret, limits, timeout, peer, name)
+    raise ValueError(f"{address!r} is no address: expected inproc://, shm://, tcp:// or flight://")

@@ -20,8 +20,8 @@ class Visitors:
     """The sessions that use a task and the programs of the cluster's other tasks."""
 
     def __init__(self, others: Iterable[str] = ()) -> None:
-        #: Whether this task's program does nothing but wait for others.
-        self.serves = False
+        #: Whether this task's program waits in `join`, and whether it waits for another to make its session ready.
+        self.joined = self.idle = False
         self._attendance = Attendance(others)
         self._changed = threading.Condition()
 
@@ -55,6 +55,11 @@ class Visitors:
             self._attendance.answered(task, serves, time.monotonic())
             self._changed.notify_all()
 
+    @property
+    def serves(self) -> bool:
+        """Whether this task's program does nothing but wait for others."""
+        return self.joined or self.idle
+
     def left(self) -> tuple[str, ...]:
         """The tasks whose programs have said that they end."""
         with self._changed:
@@ -65,7 +70,7 @@ class Visitors:
 
         `ask(task)` tells whether a task waits for others itself; it raises OpError when the task does not answer.
         """
-        self.serves = True
+        self.joined = True
         self._attendance.grace = grace
         while not ended.is_set():
             with self._changed:

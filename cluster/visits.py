@@ -12,10 +12,25 @@ from .message import Message
 from .protocol import Kind
 from .task_info import TaskInfo
 from .transport import Connection, Location
+from .visitors import Visitors
 
 _lock = threading.Lock()
 #: By this program's task, the task that is used, and the process of that.
 _visits: dict[tuple[str, str, str], Connection] = {}
+#: What this process's tasks notice of others, by their names.
+_mine: dict[str, Visitors] = {}
+
+
+def attend(mine: str, visitors: Visitors) -> None:
+    """This process is that task."""
+    _mine[mine] = visitors
+
+
+def idle(infos: Iterable[TaskInfo], waits: bool) -> None:
+    """Whether the program of this process does nothing but wait for others, as far as those who ask its tasks are concerned."""
+    for info in infos:
+        if info.name in _mine and info.location.process == Location.here().process:
+            _mine[info.name].idle = waits
 
 
 def visit(infos: Iterable[TaskInfo], secret: bytes) -> None:
@@ -24,6 +39,7 @@ def visit(infos: Iterable[TaskInfo], secret: bytes) -> None:
     Raises OpError when one is gone.
     """
     infos = list(infos)
+    idle(infos, waits=False)
     here = Location.here()
     for mine in [info.name for info in infos if info.location.process == here.process]:
         for info in infos:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ..runtime.threads import limit_kernel_threads
 from .client import Client
 from .message import Message
 from .protocol import Failure, Kind, decode_json
+from .segments import Arena
 from .task_info import TaskInfo, is_texts
 from .transport import Connection, Listener, connect, listen
 from .visitors import Visitors
@@ -24,13 +26,15 @@ from .visitors import Visitors
 _log = logging.getLogger("weft.cluster")
 #: How long a listener rests when the system gives it no more descriptors: who connects waits on, and would at once again.
 _PAUSE = 0.1
+#: How long a new session waits for what ended ones still run here: they must not write into what it restores.
+_ENDING_SECONDS = 10.0
 
 
 class Worker:
     """One task of a cluster, in this process. `addresses` says where it listens, by transport.
 
     `jobs`: the cluster it belongs to, for those who ask; `others`: the names of its other tasks. Who connects says in a
-    HELLO what it is: a session ({"role": "session", "client", "threads", "peers": where to reach the other tasks}), another
+    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "peers": where the other tasks are}), another
     task that sends for a session ({"role": "peer", "client"}), somebody who asks who this is ({"role": "ask", "task",
     "serves"}), the program of another task that will use this one ({"role": "program", "task"}), or one who wants
     the variables forgotten ({"role": "reset", "containers"}).
@@ -51,8 +55,11 @@ class Worker:
         self.state = State()
         self.visitors = Visitors(others)
         self.ended = threading.Event()
+        #: Sessions of another one are refused.
+        self.epoch = 0
         self._secret = secret
         self._clients: dict[str, Client] = {}
+        self._ending: set[Client] = set()  #: sessions that have ended, and may still run something
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         try:
@@ -94,6 +101,17 @@ class Worker:
             client.end(failure)
         self.state.reset(containers)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """End all sessions, forget queues and what else they shared but the variables, and let in sessions of this epoch."""
+        self.epoch = epoch
+        failure = Failure(errors.ABORTED, f"epoch {epoch} of the cluster has begun, which ends its sessions")
+        sessions = self._sessions()
+        for client in sessions:
+            client.end(failure)
+        for client in sessions:
+            client.wait(_ENDING_SECONDS)
+        self.state.forget_shared()
+
     def _sessions(self) -> list[Client]:
         with self._lock:
             return list(self._clients.values())
@@ -125,7 +143,12 @@ class Worker:
 
     def _serve_role(self, connection: Connection, said: Any) -> None:
         match said:
-            case {"role": "session", "client": str(name), "threads": int(threads), "peers": peers} if is_texts(peers):
+            case {
+                "role": "session", "client": str(name), "threads": int(threads), "epoch": int(epoch), "peers": peers
+            } if is_texts(peers):  # fmt: skip
+                if epoch != self.epoch:
+                    text = f"a session of epoch {epoch} came to a task of epoch {self.epoch}"
+                    raise errors.AbortedError(None, None, text)
                 limit_kernel_threads(threads)
                 with self.visitors.session():
                     self._serve_session(connection, name, peers)
@@ -146,6 +169,7 @@ class Worker:
                 raise errors.DataLossError(None, None, f"expected to hear who it is, got {str(said)[:100]}")
 
     def _serve_session(self, connection: Connection, name: str, peers: Mapping[str, str]) -> None:
+        self._await_ended()
         client = Client(name, self.name, self.state.for_session(), partial(self._dial, peers))
         client.attach(connection)
         with self._lock:
@@ -156,7 +180,23 @@ class Worker:
         finally:
             with self._lock:
                 self._clients.pop(name, None)
+                self._ending.add(client)
             client.close()
+            if client.wait(_ENDING_SECONDS):
+                with self._lock:
+                    self._ending.discard(client)
+
+    def _await_ended(self) -> None:
+        """Raises UnavailableError where an ended session still runs something."""
+        with self._lock:
+            ending = list(self._ending)
+        deadline = time.monotonic() + _ENDING_SECONDS
+        over = {client for client in ending if client.wait(max(0.0, deadline - time.monotonic()))}
+        with self._lock:
+            self._ending -= over
+        if len(over) < len(ending):
+            text = f"{self.name} still runs a step of a session that has ended"
+            raise errors.UnavailableError(None, None, text)
 
     def _client(self, name: str) -> Client:
         """The session that a peer sends for. Raises UnavailableError when it has ended."""
@@ -165,11 +205,11 @@ class Worker:
                 raise errors.UnavailableError(None, None, "the session has ended")
             return self._clients[name]
 
-    def _dial(self, peers: Mapping[str, str], client: str, task: str) -> Connection:
+    def _dial(self, peers: Mapping[str, str], client: str, task: str, arena: Arena) -> Connection:
         """A connection of one session to another task, for what this task sends there."""
         if task not in peers:
             raise errors.UnavailableError(None, None, f"{self.name} does not know where {task} is")
-        connection = connect(peers[task], self._secret, peer=task, name=self.name)
+        connection = connect(peers[task], self._secret, peer=task, name=self.name, arena=arena)
         try:
             said = {"client": client, "role": "peer"}
             connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(said).encode()))

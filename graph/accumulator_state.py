@@ -13,6 +13,7 @@ import numpy as np
 from . import errors, shapes
 from .dtypes import DType
 from .shapes import Dims
+from .sync_state import Epoch
 from .waiting import Attempt
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +33,8 @@ class Accumulator:
     """Gathers gradients of one step: those of older steps are dropped; taking the mean (or sum) begins the next step.
 
     The gradients are kept as they are and added in an order that follows from their values, so that the bits of the sum do
-    not depend on who came first.
+    not depend on who came first. Those of workers with an epoch are of the present one alone; of a worker that was started
+    again they replace what it had brought before.
     """
 
     kind = "ConditionalAccumulator"
@@ -44,26 +46,54 @@ class Accumulator:
         self.reduction = reduction
         self.lock = threading.Lock()
         self.global_step = 0
+        self.epoch = Epoch()
         self._gradients: list[Any] = []
+        self._origins: list[tuple[int, int]] = []  #: of each, the worker's number (0: unknown) and its session's
         self._takes: deque[TakeGradient] = deque()
         self._stopped = False
 
-    def apply(self, local_step: int, *gradient: Any) -> None:
-        """Add a gradient that was computed at a step; an older one than the accumulator's step is dropped."""
+    def apply(self, local_step: int, *gradient: Any, member: Any = None) -> None:
+        """Add a gradient that was computed at a step; an older one than the accumulator's step is dropped.
+
+        `member`: whose it is (see Tokens); one of another epoch is dropped, too.
+        """
         gradient = tuple(np.array(part, order="C") for part in gradient)
         with self.lock:
             self._check(*gradient)
-            if local_step >= self.global_step:
+            if local_step >= self.global_step and (member is None or int(member[1]) == self.epoch.number):
+                worker, session = (0, 0) if member is None else (int(member[2]), int(member[3]))
+                self._forget_earlier(worker, session)
                 self._gradients.append(gradient)
+                self._origins.append((worker, session))
                 self._advance()
 
-    def take(self, required: int) -> Attempt:
-        """Begin to take the reduced gradient, once `required` have come. Raises InvalidArgumentError for less than one."""
+    def _forget_earlier(self, worker: int, session: int) -> None:
+        """What this worker brought before it was started again: it brings the same once more."""
+        for at in reversed(range(len(self._origins))):
+            if worker and self._origins[at][0] == worker and self._origins[at][1] != session:
+                del self._origins[at], self._gradients[at]
+
+    def begin_epoch(self, step: int, number: int, session: Any) -> None:
+        """A chief begins at a step: what came for another one is forgotten, and who waits for it gets AbortedError."""
+        with self.lock:
+            self.epoch.begin(number, session)
+            self.global_step, self._stopped = step, False
+            self._gradients, self._origins = [], []
+            while self._takes:
+                self._takes.popleft().finish(error=Epoch.over("What waits for gradients"))
+
+    def take(self, required: int, session: Any = None) -> Attempt:
+        """Begin to take the reduced gradient, once `required` have come. Raises InvalidArgumentError for less than one.
+
+        `session`: of a chief. Raises AbortedError for one that rules no more.
+        """
         if required <= 0:
             text = f"Argument num_required must be positive, but was {required}"
             raise errors.InvalidArgumentError(None, None, text)
         attempt = TakeGradient(self, required)
         with self.lock:
+            if session is not None:
+                self.epoch.check(session, "What waits for gradients")
             self._takes.append(attempt)
             self._advance()
         return attempt
@@ -100,7 +130,7 @@ class Accumulator:
             text = f"TakeGrad operation was cancelled: nothing more is taken from {self}"
             self._takes.popleft().finish(error=errors.CancelledError(None, None, text))
         while self._takes and self.count() >= self._takes[0].required:
-            gradients, self._gradients = self._gradients, []
+            gradients, self._gradients, self._origins = self._gradients, [], []
             self.global_step += 1
             attempt = self._takes.popleft()
             try:
@@ -139,7 +169,9 @@ class SparseAccumulator(Accumulator):
     def __init__(self, name: str, dtype: DType, dims: Dims, reduction: str) -> None:
         Accumulator.__init__(self, name, dtype, dims or None, reduction)
 
-    def apply_rows(self, local_step: int, indices: Any, values: Any, shape: Any, has_known_shape: bool) -> None:
+    def apply_rows(
+        self, local_step: int, indices: Any, values: Any, shape: Any, has_known_shape: bool, member: Any = None
+    ) -> None:
         """Add rows. Raises InvalidArgumentError where indices, values and the whole's shape do not go together."""
         indices, values = np.asarray(indices), np.asarray(values)
         whole = tuple(int(dim) for dim in shape) if has_known_shape else None
@@ -147,7 +179,7 @@ class SparseAccumulator(Accumulator):
             text = f"Expected {indices.size} non-empty input values, got {len(values) if values.ndim else 0}"
             raise errors.InvalidArgumentError(None, None, f"{text} ({self})")
         self._check_whole(indices, values, whole)
-        self.apply(local_step, indices, values)
+        self.apply(local_step, indices, values, member=member)
 
     def _check_whole(self, indices: Array, values: Array, whole: Dims) -> None:
         for dims in (self.dims, whole):

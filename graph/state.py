@@ -91,6 +91,8 @@ class State:
         self.seed = int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed
         #: Where operations tell what they have to tell whoever looks on: `report(text)`.
         self.report: Callable[[str], None] = to_stderr
+        #: The task that this is of; "" in a session without a cluster.
+        self.place = ""
         self._lock = threading.Lock()
 
     def variable(self, name: str, dtype: DType, dims: Dims, container: str = "") -> VariableSlot:
@@ -117,6 +119,11 @@ class State:
             for table in tables:
                 for key in [key for key in table if key[0] in (containers or ("",))]:
                     del table[key]
+
+    def forget_shared(self) -> None:
+        """Forget all shared queues and accumulators, whose sessions have ended; variables stay."""
+        with self._lock:
+            self.shared.clear()
 
     def resource(
         self, kind: type[_Resource], container: str, shared_name: str, name: str, make: Callable[[str], _Resource]

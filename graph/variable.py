@@ -19,7 +19,7 @@ from .ops.convert import convert_to_tensor
 from .ops.gathering import GatherNd
 from .ops.identity import Identity
 from .shapes import Dims, TensorShape
-from .variable_kinds import VariableAggregation, VariableSynchronization, checked
+from .variable_kinds import VariableAggregation, VariableSynchronization, checked, made_kind
 from .variable_writes import Target, VariableSlice, Writes
 
 
@@ -35,6 +35,12 @@ class Variable(Writes):
     Source: `tf.Variable`. Raises ValueError without an initial value, for one of unknown shape, and for a `constraint` or
     `collections` of the wrong kind.
     """
+
+    def __new__(cls, *_: Any, **__: Any) -> Variable:
+        """A strategy's block has variables of a kind of its own made: with a copy on each of its devices."""
+        kind = made_kind() if cls is Variable else None
+        made: Variable = object.__new__(kind or cls)
+        return made
 
     def __init__(
         self, initial_value: Any = None, trainable: bool | None = None, collections: Any = None, validate_shape: bool = True,
@@ -122,6 +128,11 @@ class Variable(Writes):
     def op(self) -> Operation:
         """The operation that makes the handle; it has the variable's name."""
         return self.handle.op
+
+    @property
+    def handles(self) -> tuple[Tensor, ...]:
+        """The handle, and those of its copies on other devices, if it has such."""
+        return (self.handle,)
 
     @property
     def graph(self) -> Graph:

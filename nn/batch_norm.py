@@ -19,10 +19,13 @@ from ..graph.ops.reshaping import reshape
 from ..graph.ops.selecting import where_v2
 from ..graph.ops.sizes import size
 from ..graph.shapes import normal_axis
+from ..graph.variable_kinds import VariableAggregation, VariableSynchronization
 from .initializer_classes import Ones, Zeros
 from .variable_scope import get_variable, variable_scope
 
 _ZEROS, _ONES = Zeros(), Ones()
+#: Replicas of a strategy move their averages apart; outside of them these are the mean.
+_ON_READ, _MEAN = VariableSynchronization.ON_READ, VariableAggregation.MEAN
 
 
 def batch_normalization(
@@ -51,10 +54,10 @@ def batch_normalization(
         raise ValueError("Batch normalization layers with `fused=True` only support 4D input tensors.")
     with variable_scope(name, "batch_normalization", reuse=reuse):
         wide = cast(x, float32) if x.dtype in (float16, bfloat16) else x
-        make = partial(_variable, [channels], wide.dtype, trainable)
+        make = partial(_variable, [channels], wide.dtype, trainable=trainable)
         gamma = make("gamma", gamma_initializer, gamma_regularizer, gamma_constraint) if scale else None
         beta = make("beta", beta_initializer, beta_regularizer, beta_constraint) if center else None
-        keep = partial(_variable, [channels], wide.dtype, False)
+        keep = partial(make, trainable=False, synchronization=_ON_READ, aggregation=_MEAN)
         averages = keep("moving_mean", moving_mean_initializer), keep("moving_variance", moving_variance_initializer)
         corrected = rank == 4 and fused is not False
         mean, variance = _statistics(wide, at, averages, training, momentum, corrected)
@@ -65,9 +68,9 @@ def batch_normalization(
 
 
 def _variable(
-    shape: Any, dtype: Any, trainable: bool, name: str, initializer: Any, regularizer: Any = None, constraint: Any = None
+    shape: Any, dtype: Any, name: str, initializer: Any, regularizer: Any = None, constraint: Any = None, **kinds: Any
 ) -> Any:  # fmt: skip
-    return get_variable(name, shape, dtype, initializer, regularizer, trainable, constraint=constraint)
+    return get_variable(name, shape, dtype, initializer, regularizer, constraint=constraint, **kinds)
 
 
 def _channels(x: Tensor, axis: Any) -> tuple[int, int]:

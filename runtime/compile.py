@@ -25,8 +25,11 @@ Frame = Callable[[Any, Any, Any], tuple[Any, ...]]
 class Channel(Protocol):
     """How a step's plan reaches the other plans of the step."""
 
-    def send(self, edge: int, device: str, value: Any) -> None:
-        """Give a value (None for a signal) to the plan of a device. Does not wait for it to be taken."""
+    def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
+        """Give a value (None for a signal) to the plan of a device. Does not wait for it to be taken.
+
+        `again`: the value may change as soon as this returns, and the step may send on the edge any number of times.
+        """
         ...
 
     def receive(self, edge: int) -> Any:

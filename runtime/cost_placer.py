@@ -157,13 +157,25 @@ class CostPlacer:
         for position, node in enumerate(program.nodes):
             unit, key = roots[position], lasting[position]
             kept = self._kept.get(key) if key else None
-            if kept is not None and len(allowed[unit]) > 1 and kept[0] in allowed[unit]:
+            if kept is not None and kept[0] not in allowed[unit]:
+                raise self._apart(node, key, kept, allowed[unit], reasons.get(unit, ""))
+            if kept is not None and len(allowed[unit]) > 1:
                 allowed[unit] = (kept[0],)
                 reasons[unit] = f"{key} is there since {kept[1]} was placed, and stays"
             elif len(allowed[unit]) > 1 and not _may_move(node.definition):
                 allowed[unit] = allowed[unit][:1]
                 reasons[unit] = f"{node.definition.type} acts on what is outside of the step, and is not moved"
         return allowed, reasons
+
+    def _apart(
+        self, node: Node, key: str, kept: tuple[int, str], allowed: tuple[int, ...], reason: str
+    ) -> errors.InvalidArgumentError:
+        """What lasts on different devices, and is to share one now."""
+        text = (
+            f"{key} is on {self._devices[kept[0]]} since {kept[1]} was placed by cost, but must now share "
+            f"{self._devices[allowed[0]]} ({reason}): request a device for what must be together, or measure this step too"
+        )
+        return errors.InvalidArgumentError(node.origin, node.origin, text)
 
 
 def _lasting(program: Program, position: int, node: Node) -> str:

@@ -21,7 +21,9 @@ class DeviceThreads:
     def __init__(self, name: str) -> None:
         self._name = name
         self._idle: list[SimpleQueue[_Job | None]] = []
+        self._busy = 0
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
         self._closed = False
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -31,9 +33,15 @@ class DeviceThreads:
             if self._closed:
                 raise RuntimeError("cannot run anything more: closed")
             jobs = self._idle.pop() if self._idle else None
+            self._busy += 1
         if jobs is None:
             jobs = SimpleQueue()
-            threading.Thread(target=self._work, args=(jobs,), daemon=True, name=self._name).start()
+            try:
+                threading.Thread(target=self._work, args=(jobs,), daemon=True, name=self._name).start()
+            except BaseException:
+                with self._lock:
+                    self._busy -= 1
+                raise
         jobs.put((future, function, arguments))
         return future
 
@@ -46,7 +54,9 @@ class DeviceThreads:
                 future.set_exception(error)
             del job, future, function, arguments  # a thread at rest keeps nothing alive
             with self._lock:
+                self._busy -= 1
                 if self._closed:
+                    self._ended.notify_all()
                     return
                 self._idle.append(jobs)
 
@@ -57,3 +67,8 @@ class DeviceThreads:
             idle, self._idle = self._idle, []
         for jobs in idle:
             jobs.put(None)
+
+    def wait(self, timeout: float) -> bool:
+        """After `close`: wait until all that was begun is done, at most so many seconds; whether it is."""
+        with self._lock:
+            return self._ended.wait_for(lambda: not self._busy, timeout)

@@ -12,8 +12,8 @@ from ..graph import errors
 from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
-from .backends.cpu import CPU
 from .backends.kernels import Backend
+from .backends.named import backend_named
 from .compile import CompiledPlan
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
@@ -96,16 +96,39 @@ EngineFactory = Callable[[str, Any], Engine]
 Reset = Callable[[str, Sequence[str], Any], None]
 _FACTORIES: dict[str, EngineFactory] = {}
 _RESETS: dict[str, Reset] = {}
+_RECOVERIES: dict[str, Callable[[str], None]] = {}
+_FINISHED: dict[str, Callable[[str], bool]] = {}
 
 
-def register_engine(scheme: str, factory: EngineFactory, reset: Reset | None = None) -> None:
+def register_engine(
+    scheme: str, factory: EngineFactory, reset: Reset | None = None, recover: Callable[[str], None] | None = None,
+    finished: Callable[[str], bool] | None = None,
+) -> None:  # fmt: skip
     """Sessions with a target `scheme://…` get their engine from `factory(target, config)`.
 
-    `reset(target, containers, config)` forgets the variables of containers there.
+    `reset(target, containers, config)` forgets the variables of containers there; `recover(target)` starts anew what has died;
+    `finished(target)` tells whether the job there is over.
     """
     _FACTORIES[scheme] = factory
     if reset is not None:
         _RESETS[scheme] = reset
+    if recover is not None:
+        _RECOVERIES[scheme] = recover
+    if finished is not None:
+        _FINISHED[scheme] = finished
+
+
+def is_finished(target: str) -> bool:
+    """Whether the job there is over, so that nobody will make a session ready any more."""
+    finished = _FINISHED.get(target.partition("://")[0])
+    return finished is not None and finished(target)
+
+
+def recover_target(target: str) -> None:
+    """Start anew what has died there, where this process is who can. Raises UnavailableError when it has been tried too often."""
+    recover = _RECOVERIES.get(target.partition("://")[0])
+    if recover is not None:
+        recover(target)
 
 
 def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
@@ -119,7 +142,7 @@ def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
 def engine_for(target: str, config: Any) -> Engine:
     """The engine of a session's target; "" is this process. Raises NotFoundError for a target nobody serves."""
     if not target:
-        return LocalEngine(dict(config.device_count))
+        return LocalEngine(dict(config.device_count), config.backend)
     return _FACTORIES[scheme_of(target)](target, config)
 
 
@@ -142,11 +165,12 @@ class LocalEngine:
     local = True
     sends_by_reference = True
 
-    def __init__(self, device_count: dict[str, int] | None = None) -> None:
+    def __init__(self, device_count: dict[str, int] | None = None, backend: str = "numpy") -> None:
         count = (device_count or {}).get("CPU", 1)
         self.devices = tuple(DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(max(1, count)))
         self.default_device = self.devices[0]
         self.state = State()
+        self._backend = backend_named(backend)
         self._threads = DeviceThreads("weft-device")
         self._lock = threading.Lock()
         self._running: set[Step] = set()
@@ -156,7 +180,7 @@ class LocalEngine:
         self._closed = False
 
     def backend(self, device: DeviceSpec) -> Backend:
-        return CPU
+        return self._backend
 
     def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         with uncollected(lambda: sum(len(plan.instructions) for plan in step.plans)):

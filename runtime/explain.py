@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ..graph import shapes
 from ..graph.opdef import Spec
+from ..graph.ops.conv import Conv2D
 from ..graph.ops.looping import While
 from ..graph.record import record
-from .fused import Fused
+from .fused import Fused, Part
 from .hoist import hoisted_names
 from .optimize import passes
 from .placement import Placement
@@ -26,6 +27,8 @@ class ExplainedPlan(StepPlan):
 
     before: StepPlan
     report: Report
+    #: What was compiled, as lines.
+    compiled: tuple[str, ...] = ()
     #: Where `placer="cost"` put operations and why.
     placement: Placement | None = None
 
@@ -39,7 +42,7 @@ class ExplainedPlan(StepPlan):
             self._summary(),
             "",
             "what was done:",
-            *(_passes(self.report) + _fused(self) + _once(self) or _NOTHING),
+            *(_passes(self.report) + _fused(self) + [*self.compiled] + _once(self) or _NOTHING),
         ]
         lines += ["", "instructions by kind, without the optimizer and with it:", *_kinds(self.before, self)]
         for plan in self.plans:
@@ -75,11 +78,29 @@ _NOTHING = ["  nothing: the step is as it was written"]
 def _fused(step: StepPlan) -> list[str]:
     """The regions that run block by block."""
     runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
-    regions = [run.definition.parts for run in runs if isinstance(run.definition, Fused)]
+    fused = [run.definition for run in runs if isinstance(run.definition, Fused)]
+    regions = [definition.parts for definition in fused if not definition.rows]
+    convolutions = [parts for parts in regions if isinstance(parts[0].definition, Conv2D)]
+    others = [parts for parts in regions if parts not in convolutions]
+    return [
+        *_listed("fuse", "Elementwise operations run together", others),
+        *_listed(
+            "fuse rows",
+            "Sums and extrema of rows run together with what is elementwise, some rows at a time",
+            [definition.parts for definition in fused if definition.rows],
+        ),
+        *_listed(
+            "fuse convolutions",
+            "Bias, rectifier and pooling run with a convolution, some images at a time",
+            convolutions,
+        ),
+    ]
+
+
+def _listed(name: str, about: str, regions: list[tuple[Part, ...]]) -> list[str]:
     if not regions:
         return []
-    count = sum(map(len, regions))
-    lines = [f"  fuse, {count:,} operations: Elementwise operations run together, in {len(regions):,} regions."]
+    lines = [f"  {name}, {sum(map(len, regions)):,} operations: {about}, in {len(regions):,} regions."]
     longest = sorted(regions, key=len, reverse=True)[:EXAMPLES]
     return lines + [f"    {len(parts)} from {parts[0].name} to {parts[-1].name}" for parts in longest]
 

@@ -66,7 +66,8 @@ def fed_tensors(graph: Graph, key: Any) -> list[Tensor]:
     if isinstance(key, SparseTensor):
         return list(key._parts())
     if isinstance(key, Variable) and key.graph is graph:  # all that is read from it: each use is a read of its own
-        return [user.outputs[0] for user in key.handle.consumers() if isinstance(user.definition, ReadVariableOp)]
+        users = [user for handle in key.handles for user in handle.consumers()]
+        return [user.outputs[0] for user in users if isinstance(user.definition, ReadVariableOp)]
     try:
         element = graph.as_graph_element(key, allow_operation=False)
     except (KeyError, ValueError, TypeError) as error:

@@ -1,6 +1,8 @@
 """fuse: elementwise operations on big values, which run better block by block, become regions: one item of a partition each.
 
-So do operations on single numbers (`fuse_scalars.py`), for another reason.
+So do operations on single numbers (`fuse_scalars.py`) and convolutions with what follows them (`fuse_convolutions.py`). What
+is made of each row of big values, sums and extrema, and the arithmetic of these, is part of a region too, whose blocks are
+whole rows then (`fuse_rows.py`).
 
 A value that only its own region needs is never in memory as a whole. Between two effects (writes, random numbers, sends and
 receives) nothing sees when a value is computed, so there operations come in any order in which each follows its inputs.
@@ -8,7 +10,6 @@ receives) nothing sees when a value is computed, so there operations come in any
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,18 +17,24 @@ from ..graph import shapes
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
-from .backends.kernels import Backend
+from .backends.kernels import Backend, CompilingBackend
+from .fuse_compiled import fuse_compiled
+from .fuse_convolutions import fuse_convolutions
+from .fuse_rows import Fit, fits_rows, of_columns, reduction
 from .fuse_scalars import fuse_scalars, has_effect
-from .fused import rows_of_block
+from .fused import can_be_rows, rows_of_block
 from .lower import is_row_major
-from .partition import Item, Partition, Region, RunNode
+from .partition import Item, Partition, RunNode
 from .program import Feed, Node, Program, Ref
-from .regions import region_of, taken_by, taken_from_outside
+from .region_order import in_order, needed_outside
+from .regions import region_of
 
 #: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
 SMALLEST = 1 << 17
 #: How many elements the operations of a region compute at least: less work is done before another thread has woken up.
 LEAST_WORK = 1 << 20
+#: Blocks of whole rows have more and shorter calls, and pay where values are in no cache. See docs/decisions/0026.
+SMALLEST_IN_ROWS = 1 << 21
 #: More operations in a region would need more blocks at once than the cache has room for.
 LONGEST = 100
 #: What these give is in memory all the time, whether a region waits for it or not.
@@ -39,15 +46,18 @@ LATEST = 1
 
 def fuse(program: Program, part: Partition, backend: Backend) -> Partition:
     """The partition with regions in the place of the operations that go together."""
+    part = fuse_convolutions(program, part, backend)
+    if isinstance(backend, CompilingBackend):
+        part = fuse_compiled(program, part, backend)
     return fuse_scalars(program, _fuse_blocks(program, part, backend), backend)
 
 
 def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partition:
     nodes = program.nodes
-    fits: dict[int, bool] = {}
+    fits: dict[int, Fit] = {}
     for item in part.items:
-        if isinstance(item, RunNode) and (flat := _fits(program, nodes[item.node], backend)) is not None:
-            fits[item.node] = flat
+        if isinstance(item, RunNode) and (fit := _fits(program, nodes[item.node], backend)) is not None:
+            fits[item.node] = fit
     if not fits:
         return part
     items: list[Item | _Group] = []
@@ -56,31 +66,40 @@ def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partiti
         if isinstance(item, RunNode) and not has_effect(nodes[item.node].definition):
             segment.append(item.node)
         else:
-            items += [*_regrouped(program, segment, fits), item]
+            items += [*_regrouped(program, segment, fits, backend), item]
             segment = []
-    items += _regrouped(program, segment, fits)
-    needed = _needed_outside(program, items) | set(part.fetches.values())
-    return replace(
-        part, items=[_region(program, item, fits, needed) if isinstance(item, _Group) else item for item in items]
-    )
+    items += _regrouped(program, segment, fits, backend)
+    needed = needed_outside(program, items) | set(part.fetches.values())
+    found: list[Item] = []
+    for each in items:
+        found += _region(program, each, needed) if isinstance(each, _Group) else [each]
+    return replace(part, items=found)
 
 
-def _fits(program: Program, node: Node, backend: Backend) -> bool | None:
-    """Whether all inputs of a node are flat (see Fused); None for one that cannot be in a region."""
+def _fits(program: Program, node: Node, backend: Backend) -> Fit | None:
+    """How a node may be in a region of big values; None where it cannot be."""
     spec = node.specs[0] if len(node.specs) == 1 and node.inputs and not node.definition.stateful else None
-    count = None if spec is None else shapes.count(spec.dims)
-    if spec is None or spec.dims == () or count is None or count < SMALLEST or spec.dtype.np.hasobject:
+    if spec is None or spec.dims == () or spec.dtype.np.hasobject:
+        return None
+    first = program.spec(node.inputs[0])
+    if max(shapes.count(spec.dims) or 0, shapes.count(first.dims) or 0) < SMALLEST:
         return None
     inputs = tuple([program.spec(ref) for ref in node.inputs])
     kernel = (
         backend.kernel(node.definition, inputs, node.specs) if all(shapes.is_full(i.dims) for i in inputs) else None
     )
-    if kernel is None or not kernel.elementwise:
+    if kernel is None:
         return None
-    rows = [is_row_major(program, ref) for ref in node.inputs]
-    if all(each.dims == () or (row and each.dims == spec.dims) for each, row in zip(inputs, rows, strict=True)):
-        return True
-    return False if (kernel.exact or kernel.strided or all(rows)) and rows_of_block(spec.dims, 1) else None
+    if kernel.in_rows is not None:
+        return reduction(program, node) if (shapes.count(first.dims) or 0) >= SMALLEST_IN_ROWS else None
+    if not kernel.elementwise or (shapes.count(spec.dims) or 0) < SMALLEST:
+        return None
+    major = [is_row_major(program, ref) for ref in node.inputs]
+    flat = all(each.dims == () or (row and each.dims == spec.dims) for each, row in zip(inputs, major, strict=True))
+    rows = (shapes.count(spec.dims) or 0) >= SMALLEST_IN_ROWS and can_be_rows(spec.dims)
+    rows = rows and all(major) and all(fits_rows(each.dims, spec.dims) for each in inputs)
+    cut = flat or bool((kernel.exact or kernel.strided or all(major)) and rows_of_block(spec.dims, 1))
+    return Fit(spec.dims, flat, cut, rows) if cut or rows else None
 
 
 @dataclass(slots=True, eq=False)
@@ -90,17 +109,38 @@ class _Group:
     dims: Dims
     members: list[int] = field(default_factory=list)
     passing: dict[int, int] = field(default_factory=dict)
+    #: Of those in `passing`, the views that give a number for each row another shape.
+    views: list[int] = field(default_factory=list)
+    #: How many members compute a number for each row.
+    small: int = 0
+    #: How blocks may be cut, for all members: anywhere, along the first axis, in whole rows.
+    flat: bool = True
+    cut: bool = True
+    rows: bool = True
     #: Big values that others have made since the first member could run, and those of them that members take.
     news: set[int] = field(default_factory=set)
     late: set[int] = field(default_factory=set)
 
-    def has_room(self, dims: Dims, sources: Sequence[int]) -> bool:
-        """Whether an operation of that shape on the values of these nodes may still join."""
+    def has_room(self, fit: Fit, sources: Sequence[int]) -> bool:
+        """Whether an operation on the values of these nodes may still join."""
         late = self.late.union(self.news.intersection(sources))
-        return self.dims == dims and len(self.members) < LONGEST and len(late) <= LATEST
+        together = (self.cut and fit.cut) or (self.rows and fit.rows)
+        return self.dims == fit.dims and together and len(self.members) < LONGEST and len(late) <= LATEST
+
+    def passes(self, position: int, source: int, view: bool) -> None:
+        """A node that gives the value of a member, or of one that gives it, in the same shape or, a view, in another."""
+        self.passing[position] = self.passing.get(source, source)
+        if view:
+            self.views.append(position)
+
+    def add(self, position: int, fit: Fit, sources: Sequence[int]) -> None:
+        """Let an operation join."""
+        self.members.append(position)
+        self.late |= self.news.intersection(sources)
+        self.flat, self.cut, self.rows = self.flat and fit.flat, self.cut and fit.cut, self.rows and fit.rows
 
 
-def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) -> list[Item | _Group]:
+def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, Fit], backend: Backend) -> list[Item | _Group]:
     """Nodes without effects, in groups where they go together."""
     groups: dict[int, _Group] = {}
     group = _Group(None)
@@ -109,67 +149,54 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, bool]) 
         node = program.nodes[position]
         sources = [ref.node for ref in node.inputs]
         if isinstance(node.definition, (Identity, StopGradient)) and groups.get(sources[0]) is group:
-            group.passing[position] = group.passing.get(sources[0], sources[0])
+            group.passes(position, sources[0], sources[0] in group.views)
+            groups[position] = group
+        elif column := _of_columns(program, group, position, groups, after, backend):
+            if column == "view":
+                group.passes(position, sources[0], True)
+            else:
+                group.add(position, Fit(group.dims, False, False, True), sources)
+                group.small += 1
             groups[position] = group
         elif position in fits:
-            dims = node.specs[0].dims
-            if not group.has_room(dims, sources) or not after.isdisjoint(sources):
-                group, after = _Group(dims), set()
-            group.members.append(position)
-            group.late |= group.news.intersection(sources)
+            fit = fits[position]
+            if not group.has_room(fit, sources) or not after.isdisjoint(sources):
+                group, after = _Group(fit.dims), set()
+            group.add(position, fit, sources)
             groups[position] = group
         else:
             if any(groups.get(source) is group or source in after for source in sources):
                 after.add(position)
             if not isinstance(node.definition, _HELD) and any(spec.dims == group.dims for spec in node.specs):
                 group.news.add(position)
-    return _in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
+    return in_order(program, segment, {each: group for each, group in groups.items() if _is_worth_it(group)})
+
+
+def _of_columns(
+    program: Program, group: _Group, position: int, groups: dict[int, _Group], after: set[int], backend: Backend
+) -> str | None:
+    """What a node does with numbers that a group makes of each row, so that it joins: see `of_columns`."""
+    if not group.rows or len(group.members) >= LONGEST:
+        return None
+    node = program.nodes[position]
+    own = [ref.node for ref in node.inputs if groups.get(ref.node) is group]
+    if not own or any(ref.node in after for ref in node.inputs):
+        return None
+    return of_columns(program, node, group.dims, own, backend)
 
 
 def _is_worth_it(group: _Group) -> bool:
-    return len(group.members) * (shapes.count(group.dims) or 0) >= LEAST_WORK
+    return (len(group.members) - group.small) * (shapes.count(group.dims) or 0) >= LEAST_WORK
 
 
-def _in_order(program: Program, segment: Sequence[int], groups: dict[int, _Group]) -> list[Item | _Group]:
-    """Each group at once, after all that its members need, and else in the order in which things are."""
-    if not groups:
-        return [RunNode(position) for position in segment]
-    heads = {position: groups[position].members[0] if position in groups else position for position in segment}
-    before: dict[int, set[int]] = {head: set() for head in heads.values()}
-    after: dict[int, list[int]] = {head: [] for head in before}
-    for position, head in heads.items():
-        before[head].update(
-            heads[ref.node] for ref in program.nodes[position].inputs if heads.get(ref.node, head) != head
-        )
-    for head, others in before.items():
-        for other in others:
-            after[other].append(head)
-    left = {head: len(others) for head, others in before.items()}
-    rank = {position: number for number, position in enumerate(segment)}
-    ready = [(rank[head], head) for head, count in left.items() if not count]
-    heapq.heapify(ready)
-    done: list[Item | _Group] = []
-    while ready:
-        _, head = heapq.heappop(ready)
-        done.append(groups.get(head) or RunNode(head))
-        for later in after[head]:
-            left[later] -= 1
-            if not left[later]:
-                heapq.heappush(ready, (rank[later], later))
-    return done
-
-
-def _needed_outside(program: Program, items: Sequence[Item | _Group]) -> set[Ref]:
-    """All values that something takes which is not in the value's own group."""
-    needed: set[Ref] = set()
-    for item in items:
-        if isinstance(item, _Group):
-            needed |= taken_from_outside(program, [*item.members, *item.passing])
-        else:
-            needed.update(taken_by(program, item))
-    return needed
-
-
-def _region(program: Program, group: _Group, fits: dict[int, bool], needed: set[Ref]) -> Region:
-    flat = all(fits[position] for position in group.members)
-    return region_of(program, group.members, group.passing, flat, needed)
+def _region(program: Program, group: _Group, needed: set[Ref]) -> list[Item]:
+    """The region of a group, and after it those of its views that something else needs."""
+    views = []
+    for position in reversed(group.views):
+        if Ref(position, 0) in needed:
+            needed.add(program.nodes[position].inputs[0])
+            views.append(RunNode(position))
+    passing = {position: member for position, member in group.passing.items() if position not in group.views}
+    shown = {position: member for position, member in group.passing.items() if position in group.views}
+    region = region_of(program, group.members, passing, group.flat, needed, shown, not group.cut)
+    return [region, *reversed(views)]

@@ -13,6 +13,8 @@ from ..graph.shapes import Dims
 STEP = 64
 #: How many elements blocks may have that are not cut within rows.
 LARGEST_ROWS = 1 << 16
+#: How many rows BLAS takes together when it sums them: blocks of whole rows begin at multiples of it.
+ROWS_TOGETHER = 16
 
 
 class Part(NamedTuple):
@@ -29,11 +31,14 @@ class Fused(OpDef):
     """Elementwise operations whose values have one shape, in an order in which each comes after those it takes.
 
     `results`: the parts whose values somebody else needs. `flat`: all inputs are scalars or have that shape, row-major.
+    `rows`: the values are matrices of rows along the last axis, or a number for each row: what is computed of each row
+    alone, sums and extrema of it included (`row_form`).
     """
 
     parts: tuple[Part, ...]
     results: tuple[int, ...]
     flat: bool
+    rows: bool = False
     type = "Fused"
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:
@@ -53,6 +58,33 @@ class Fused(OpDef):
             f".{index} = {part.definition.type}({', '.join(names[i] for i in part.inputs)})  ({part.name})"
             for index, part in enumerate(self.parts)
         ]
+
+
+def row_form(dims: Dims, whole: Dims) -> str | None:
+    """What a value is beside others of shape `whole`, looked at as rows: "matrix", "column" (a number for each row), "row".
+
+    None: it is neither, or has to be looked at in another way. A number is a row.
+    """
+    if dims == whole:
+        return "matrix"
+    if dims is None or whole is None:
+        return None
+    if dims == () or (dims[-1:] == whole[-1:] and all(dim == 1 for dim in dims[:-1])):
+        return "row"
+    return "column" if dims in ((*whole[:-1], 1), whole[:-1]) else None
+
+
+def can_be_rows(dims: Dims) -> bool:
+    """Whether values of that shape can be computed in blocks of whole rows."""
+    if dims is None or len(dims) < 2 or (dims[-1] or 0) < 2:
+        return False
+    count, width = prod(dim or 0 for dim in dims[:-1]), dims[-1] or 0
+    return count > 1 and grain_of_rows(width) * width <= 2 * LARGEST_ROWS
+
+
+def grain_of_rows(width: int) -> int:
+    """Blocks of rows of so many elements begin at multiples of this."""
+    return max(ROWS_TOGETHER, STEP // gcd(STEP, width))
 
 
 def rows_of_block(dims: Dims, wanted: int) -> int:

@@ -85,15 +85,16 @@ def lower(
     shared: frozenset[int] | None = None,
     kept: int | None = None,
     look: Callable[[Draft], None] | None = None,
+    again: bool = False,
 ) -> Plan:
     """The plan of one device.
 
     `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
     `shared`: of a plan inside another one, the feeds whose memory the fetches may lie in; they may also share memory.
     The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too.
-    `look`: sees the draft before its buffers are chosen.
+    `look`: sees the draft before its buffers are chosen. `again`: it runs any number of times in a step.
     """
-    draft = _Drafting(program, part, backend, sends_by_reference).draft
+    draft = _Drafting(program, part, backend, sends_by_reference and not again, again).draft
     protect_reads(draft)
     if look is not None:
         look(draft)
@@ -104,8 +105,11 @@ def lower(
 class _Drafting:
     """Walks a partition once and numbers its values."""
 
-    def __init__(self, program: Program, part: Partition, backend: Backend, sends_by_reference: bool) -> None:
+    def __init__(
+        self, program: Program, part: Partition, backend: Backend, sends_by_reference: bool, again: bool
+    ) -> None:
         self.program = program
+        self.again = again
         self.backend = backend
         self.device = part.device
         self.send_lasts = len(part.items) if sends_by_reference else None
@@ -134,7 +138,7 @@ class _Drafting:
         match item:
             case SendValue(ref, edge, device):
                 last = at if self.send_lasts is None else self.send_lasts
-                return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name)
+                return Send(self._use(ref, last) if ref.output >= 0 else None, edge, device, name, self.again)
             case ReceiveValue(ref, edge, device):
                 row_major = not self.send_lasts or is_row_major(self.program, ref)
                 slot = self._new(ref, at, None, row_major, "outside") if ref.output >= 0 else None

@@ -6,7 +6,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,11 @@ RUNS = 16
 #: Short kernels in a row, long ones and their rows and columns, and crossings. The long ones together take some 30 ms:
 #: systems may leave two threads on one core for the first 10.
 SHORT, LONG, LONG_ROWS, CROSSINGS = 60, 30, 384, 8
+
+
+def median(times: Sequence[float]) -> float:
+    """The middle one."""
+    return float(np.median(times))
 
 
 def measure_costs(

@@ -25,7 +25,7 @@ from .rewrites.forms import (
 )
 from .rewrites.gates import open_gates
 from .rewrites.in_place import split_sums, update_in_place
-from .rewrites.pooling import RECTIFIED, rectify_before_pooling
+from .rewrites.pooling import POOLED, RECTIFIED, rectify_after_pooling, rectify_before_pooling
 from .rewrites.rewriter import Pass, Rewriter
 from .rewrites.sharing import share_equals
 
@@ -39,6 +39,7 @@ AT_EACH_NODE = (
     Pass("drop neutral arithmetic", drop_neutral, WITH_NEUTRAL),
     Pass("add two", add_two, SUMS),
     Pass("narrow broadcasts", narrow_broadcasts, ELEMENTWISE),
+    Pass("rectify after pooling", rectify_after_pooling, POOLED),
     Pass("rectify before pooling", rectify_before_pooling, RECTIFIED),
     Pass("share equals", share_equals),
 )

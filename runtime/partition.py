@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..graph.ops.constant import Const
@@ -57,14 +58,22 @@ class Partition:
     fetches: dict[int, Ref] = field(default_factory=dict)
 
 
-def partition(program: Program, order: Sequence[int]) -> tuple[Partition, ...]:
+def partition(
+    program: Program,
+    order: Sequence[int],
+    edges: Iterator[int] | None = None,
+    wanted: Sequence[Collection[str]] | None = None,
+) -> tuple[Partition, ...]:
     """One part a device. A value crosses once to each device that uses it; constants and feeds are wherever needed.
 
     Every part keeps the one global order, and a send follows at once on what it sends, so parts that wait for each
-    other always find somebody to go on: they cannot deadlock.
+    other always find somebody to go on: they cannot deadlock. `edges`: numbers of edges that nobody has. `wanted`: for
+    each fetch the devices that hand it out, if not the one that computes it.
     """
-    homes, everywhere = _homes(program), _everywhere(program)
-    crossings = _crossings(program, order, homes, everywhere) if len(set(homes)) > 1 else {}
+    homes, everywhere = homes_of(program), is_everywhere(program)
+    goals = [sorted(each) for each in wanted or ([homes[ref.node]] for ref in program.fetches)]
+    alone = wanted is None and len(set(homes)) < 2
+    crossings = {} if alone else _crossings(program, order, homes, everywhere, goals, edges or itertools.count())
     parts: dict[str, Partition] = {}
     here: set[tuple[Ref, str]] = set()
 
@@ -93,13 +102,14 @@ def partition(program: Program, order: Sequence[int]) -> tuple[Partition, ...]:
         items.append(RunNode(position))
         if position in crossings:
             items.extend(SendValue(ref, edge, to) for (ref, to), edge in crossings[position].items())
-    for index, ref in enumerate(program.fetches):
-        bring(ref, homes[ref.node])
-        part(homes[ref.node]).fetches[index] = ref
+    for index, (ref, devices) in enumerate(zip(program.fetches, goals, strict=True)):
+        for device in devices:
+            bring(ref, device)
+            part(device).fetches[index] = ref
     return tuple(parts[device] for device in sorted(parts))
 
 
-def _homes(program: Program) -> list[str]:
+def homes_of(program: Program) -> list[str]:
     """The name of each node's device. Few objects are the devices of all nodes: each is asked for its name once."""
     names: dict[int, str] = {}
     for node in program.nodes:
@@ -108,7 +118,7 @@ def _homes(program: Program) -> list[str]:
     return [names[id(node.device)] for node in program.nodes]
 
 
-def _everywhere(program: Program) -> list[bool]:
+def is_everywhere(program: Program) -> list[bool]:
     """Whether each node is not computed but simply there on any device: a constant or a feed."""
     return [isinstance(node.definition, (Const, Feed)) and not node.controls for node in program.nodes]
 
@@ -122,14 +132,27 @@ def _needs(program: Program, position: int, everywhere: Sequence[bool]) -> Seque
 
 
 def _crossings(
-    program: Program, order: Sequence[int], homes: Sequence[str], everywhere: Sequence[bool]
+    program: Program,
+    order: Sequence[int],
+    homes: Sequence[str],
+    everywhere: Sequence[bool],
+    goals: Sequence[Collection[str]],
+    edges: Iterator[int],
 ) -> dict[int, dict[tuple[Ref, str], int]]:
     """For each node whose values cross: (value, destination) and the number of the edge."""
     found: dict[int, dict[tuple[Ref, str], int]] = {}
-    edges = 0
+
+    def cross(ref: Ref, device: str) -> None:
+        if homes[ref.node] != device and not everywhere[ref.node]:
+            mine = found.setdefault(ref.node, {})
+            if (ref, device) not in mine:
+                mine[ref, device] = next(edges)
+
     for position in order:
-        for ref in _needs(program, position, everywhere):
-            if homes[ref.node] != homes[position] and not everywhere[ref.node]:
-                edge = found.setdefault(ref.node, {}).setdefault((ref, homes[position]), edges)
-                edges += edge == edges
+        if not everywhere[position]:
+            for ref in _needs(program, position, everywhere):
+                cross(ref, homes[position])
+    for ref, devices in zip(program.fetches, goals, strict=True):
+        for device in devices:
+            cross(ref, device)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,8 @@ from typing import Any, Protocol
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
+from .backends.kernels import CompilingBackend
+from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
 from .fuse import fuse
@@ -17,13 +20,15 @@ from .optimize import optimize
 from .order import order
 from .partition import partition
 from .partition_graphs import graph_defs
-from .place import place
+from .place import place_all
 from .placement import Placement
 from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
 from .report import Report
+from .spanning import Making
 from .specialize import specialize
+from .spread import spread
 from .tapes import record
 from .waits import part_waits
 
@@ -66,8 +71,8 @@ def make_plan(
 
     `gather`: makes compounds of what a compiler can take at once. `placer`: places by cost, once the order is fixed.
     """
-    program = _placed(program, feed_dims, engine, soft, placer)
-    return _lowered(optimize(program), engine, schedule_seed, gather, placer)[0]
+    program, bodies = _placed(program, feed_dims, engine, soft, placer)
+    return _lowered(optimize(program), bodies, engine, schedule_seed, gather, placer)[0]
 
 
 def explained_plan(
@@ -75,10 +80,16 @@ def explained_plan(
     gather: Gather | None = None, placer: Placer | None = None,
 ) -> ExplainedPlan:  # fmt: skip
     """The same plan, with what was done to the program on the way, and the plan without it."""
-    program, report = _placed(program, feed_dims, engine, soft, placer), Report()
-    plan, placement = _lowered(optimize(program, report), engine, schedule_seed, gather, placer)
-    before, _ = _lowered(program, engine, schedule_seed, placer=placer)
-    return ExplainedPlan(plan.plans, plan.fetches, before, report, placement)
+    (program, bodies), report = _placed(program, feed_dims, engine, soft, placer), Report()
+    plan, placement = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather, placer)
+    before, _ = _lowered(program, bodies, engine, schedule_seed, placer=placer)
+    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)), placement)
+
+
+def _compiled(step: StepPlan, engine: Engine) -> list[str]:
+    """What backends say that they compile."""
+    found = [(engine.backend(DeviceSpec.from_string(plan.device)), plan) for plan in step.plans]
+    return [line for backend, plan in found if isinstance(backend, CompilingBackend) for line in backend.note(plan)]
 
 
 def partition_graphs(
@@ -86,7 +97,7 @@ def partition_graphs(
     gather: Gather | None = None, placer: Placer | None = None,
 ) -> list[Any]:  # fmt: skip
     """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
-    program = record(optimize(_placed(program, feed_dims, engine, soft, placer)))
+    program = record(optimize(_placed(program, feed_dims, engine, soft, placer)[0]))
     positions = order(program, schedule_seed)
     if placer is not None:
         program, _ = placer.place(program, positions)
@@ -95,15 +106,17 @@ def partition_graphs(
 
 def _placed(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, placer: Placer | None = None
-) -> Program:
+) -> tuple[Program, Bodies]:
     program = specialize(program, feed_dims)
-    if placer is not None:
-        return placer.open(program)
-    return on_devices(program, place(program, engine.devices, engine.default_device, soft, engine.local))
+    if placer is not None:  # which keeps each branch and loop on one device
+        return placer.open(program), Bodies()
+    devices, bodies = place_all(program, engine.devices, engine.default_device, soft, engine.local)
+    return on_devices(program, devices), bodies
 
 
 def _lowered(
     program: Program,
+    bodies: Bodies,
     engine: Engine,
     schedule_seed: int | None,
     gather: Gather | None = None,
@@ -115,8 +128,10 @@ def _lowered(
         program, placement = placer.place(program, positions)
     if gather is not None:
         program, positions = gather(program, positions)
+    making = Making(engine.backend, itertools.count(), schedule_seed)
+    program, positions = spread(program, positions, bodies, making)
     plans = []
-    for part in partition(program, positions):
+    for part in partition(program, positions, making.edges):
         backend = engine.backend(DeviceSpec.from_string(part.device))
         plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
     return StepPlan(tuple(plans), len(program.fetches)), placement

@@ -8,19 +8,30 @@ from dataclasses import replace
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..graph.dtypes import resource, variant
+from ..graph.ir import Operation
 from ..graph.ops.sizes import Rank, Shape, Size
+from .bodies import Bodies, place_bodies
+from .openness import is_tape_ref, open_nodes
 from .program import Node, Program, Ref, variable_key
 
 
 def place(
     program: Program, devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool
 ) -> tuple[DeviceSpec, ...]:
-    """The device of every node, one of `devices`; `default` where nothing is requested.
+    """The device of every node: see `place_all`."""
+    return place_all(program, devices, default, soft, local)[0]
+
+
+def place_all(
+    program: Program, devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool
+) -> tuple[tuple[DeviceSpec, ...], Bodies]:
+    """The device of every node, one of `devices`; `default` where nothing is requested. And of what is in those that span some.
 
     With `soft`, a device that is not there falls back to another of its task, and in a `local` session, whose tasks
     are all this process, to the devices there are. Raises InvalidArgumentError naming operation, line and devices.
     """
-    groups = _Groups(program)
+    spanning = open_nodes(program)
+    groups = _Groups(program, spanning)
     chosen: list[DeviceSpec] = []
     found: dict[int | str, DeviceSpec] = {}  # by group, and for a node alone by what it requests
     for position, node in enumerate(program.nodes):
@@ -32,14 +43,23 @@ def place(
         if key not in found:
             found[key] = _choose(program, groups.of(position), devices, default, soft, local)
         chosen.append(found[key])
+    bodies = Bodies()
+    if spanning:
+        fixed = {at for at in spanning if not groups.alone(at) or _requested(program.nodes[at])}
+
+        def choose(operation: Operation, request: str) -> DeviceSpec:
+            node = Node(operation.name, operation.definition, (), (), (), operation)
+            return _found(DeviceSpec.from_string(request), node, devices, default, soft, local)
+
+        bodies = place_bodies(program, spanning, fixed, chosen, choose)
     if len(set(chosen)) > 1:
         _follow_users(program, groups, chosen)
-    return tuple(chosen)
+    return tuple(chosen), bodies
 
 
 def left_open(program: Program, devices: Sequence[DeviceSpec], soft: bool, local: bool) -> tuple[DeviceSpec, ...]:
     """What each node's device must match: what it and all that must share its device request. `place` refuses first."""
-    groups = _Groups(program)
+    groups = _Groups(program, set())
     found: dict[int | str, DeviceSpec] = {}
     specs: list[DeviceSpec] = []
     for position, node in enumerate(program.nodes):
@@ -54,7 +74,7 @@ def left_open(program: Program, devices: Sequence[DeviceSpec], soft: bool, local
 
 def units(program: Program) -> list[int]:
     """For each node the first of those that share its device."""
-    groups = _Groups(program)
+    groups = _Groups(program, set())
     return [groups.root(position) for position in range(len(program.nodes))]
 
 
@@ -81,14 +101,14 @@ def _requested(node: Node) -> str:
 class _Groups:
     """Union-find over nodes that must share a device: by colocation names, and by the variable they touch."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, spanning: set[int]) -> None:
         self.parent = list(range(len(program.nodes)))
         self.joined: set[int] = set()
         named = {name for node in program.nodes if node.origin is not None for name in node.origin.colocation}
         by_key: dict[str, int] = {}
         for position, node in enumerate(program.nodes):
             if node.origin is not None:
-                for key in _keys(program, position, node, named):
+                for key in _keys(program, position, node, named, spanning):
                     self._join(by_key.setdefault(key, position), position)
         self.members: dict[int, list[int]] = {}
         for position in sorted(self.joined):
@@ -114,16 +134,20 @@ class _Groups:
         return [position] if self.alone(position) else self.members[self.root(position)]
 
 
-def _keys(program: Program, position: int, node: Node, named: set[str]) -> list[str]:
-    """The names of the groups a node belongs to; its own only where it is among those that others name."""
+def _keys(program: Program, position: int, node: Node, named: set[str], spanning: set[int]) -> list[str]:
+    """The names of the groups a node belongs to; its own only where it is among those that others name.
+
+    Those that are `spanning` devices need not be where their variables are, and tapes are in pieces where there are such.
+    """
     keys = [f"op {name}" for name in node.origin.colocation] if node.origin is not None else []
     if node.name in named:
         keys.append(f"op {node.name}")
     for ref in node.inputs:
         dtype = program.nodes[ref.node].specs[ref.output].dtype
         if dtype is variant:  # a tape stays where it was recorded
-            keys.append(f"tape {ref.node}")
-        elif dtype is resource:
+            if not spanning or not is_tape_ref(program, ref):
+                keys.append(f"tape {ref.node}")
+        elif dtype is resource and position not in spanning:
             keys.append(f"variable {variable_key(program, ref)}")
     for spec in node.specs:
         if spec.dtype is variant:
@@ -142,7 +166,13 @@ def _choose(
     local: bool,
 ) -> DeviceSpec:
     """The device of a group of nodes, or of one."""
-    wanted, node = _merged_request(program, members, soft)
+    return _found(*_merged_request(program, members, soft), devices, default, soft, local)
+
+
+def _found(
+    wanted: DeviceSpec, node: Node, devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool
+) -> DeviceSpec:
+    """The device for what a node requests."""
     for attempt in attempts(wanted, soft, local):
         if attempt.matches(default):
             return default

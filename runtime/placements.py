@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..graph.state import to_stderr
+from .parts import all_instructions
 from .plan import Load, Run, StepPlan
 
 
@@ -16,7 +17,7 @@ class Placements:
         """Write, in TensorFlow's form, where the operations of a plan go."""
         lines = []
         for part in plan.plans:
-            for instruction in part.instructions:
+            for instruction in all_instructions(part.instructions):
                 if isinstance(instruction, (Run, Load)):
                     kind = instruction.definition.type if isinstance(instruction, Run) else "Const"
                     lines.append(f"{instruction.name}: ({kind}): {part.device}")

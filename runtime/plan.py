@@ -10,7 +10,6 @@ from ..graph.dtypes import DType
 from ..graph.opdef import OpDef, Spec
 from ..graph.ops.literal import Literal
 from ..graph.record import Record, record
-from .fused import Fused
 
 
 class Buffer(NamedTuple):
@@ -93,18 +92,22 @@ class Run(NamedTuple):
         line = (
             f"{left + ' = ' if left else ''}{self.definition.type}({arguments}){where}{copied}  {kinds} ({self.name})"
         )
-        inner = self.definition.lines(self.inputs) if isinstance(self.definition, Fused) else ()
-        return "\n      ".join([line, *inner])
+        inner = getattr(self.definition, "lines", None)
+        return "\n      ".join([line, *(inner(self.inputs) if inner is not None else ())])
 
 
 @record
 class Send(Record):
-    """Give a value to another device's plan; `slot` is None for a mere signal that something is done."""
+    """Give a value to another device's plan; `slot` is None for a mere signal that something is done.
+
+    `again`: it may be sent many times in a step, and what is sent changes as soon as it is sent.
+    """
 
     slot: int | None
     edge: int
     device: str
     name: str
+    again: bool = False
 
     def __str__(self) -> str:
         return f"send {'signal' if self.slot is None else f'v{self.slot}'} on edge {self.edge} to {self.device} ({self.name})"

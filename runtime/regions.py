@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from .fused import Fused, Part
 from .partition import Item, Region, RunNode, SendValue
@@ -25,11 +26,15 @@ def taken_from_outside(program: Program, positions: Iterable[int]) -> set[Ref]:
 
 
 def region_of(
-    program: Program, members: Sequence[int], passing: Mapping[int, int], flat: bool, needed: set[Ref]
-) -> Region:
-    """The members, in order, as one item. `passing`: identities, each with the member whose value it passes on."""
+    program: Program, members: Sequence[int], passing: Mapping[int, int], flat: bool, needed: set[Ref],
+    views: Mapping[int, int] = MappingProxyType({}), rows: bool = False,
+) -> Region:  # fmt: skip
+    """The members, in order, as one item. `passing`: identities, each with the member whose value it passes on.
+
+    `views`: what gives the value of a member another shape, which makes no difference inside.
+    """
     own = {position: number for number, position in enumerate(members)}
-    own |= {position: own[member] for position, member in passing.items()}
+    own |= {position: own[member] for position, member in (*passing.items(), *views.items())}
     taken = [ref for position in members for ref in program.nodes[position].inputs if ref.node not in own]
     inputs = {ref: number for number, ref in enumerate(dict.fromkeys(taken))}
     parts = []
@@ -39,9 +44,11 @@ def region_of(
         parts.append(Part(node.name, node.definition, numbers, node.specs[0]))
     values: dict[int, list[Ref]] = {}
     for position, number in own.items():
-        if Ref(position, 0) in needed:
+        if Ref(position, 0) in needed and position not in views:
             values.setdefault(number, []).append(Ref(position, 0))
     if not values:  # somebody only waits for it
         values[len(parts) - 1] = [Ref(members[-1], 0)]
     results = tuple(sorted(values))
-    return Region(Fused(tuple(parts), results, flat), tuple(inputs), tuple(tuple(values[result]) for result in results))
+    return Region(
+        Fused(tuple(parts), results, flat, rows), tuple(inputs), tuple(tuple(values[result]) for result in results)
+    )

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from ..graph import errors
 from ..graph.waiting import Ending
 
 
 class Rendezvous:
-    """A table of edges. Each value is put once and taken once; `abort` wakes everyone with the same error.
+    """A table of edges. Each value is put once and taken once, on an edge in order; `abort` wakes everyone with one error.
 
     `ending`: what the step's kernels wait for, which `abort` ends too.
     """
 
     def __init__(self, timeout: float | None = None, ending: Ending | None = None) -> None:
         self._ending = ending or Ending()
-        self._values: dict[int, Any] = {}
+        self._values: dict[int, deque[Any]] = {}
         self._waiting: dict[int, float] = {}
         self._changed = threading.Condition()
         self._error: Exception | None = None
@@ -28,19 +33,40 @@ class Rendezvous:
     def put(self, edge: int, value: Any) -> None:
         """Leave a value."""
         with self._changed:
-            self._values[edge] = value
+            row = self._values.get(edge)
+            if row is None:
+                self._values[edge] = deque((value,))
+            else:
+                row.append(value)
             self._changed.notify_all()
 
-    def send(self, edge: int, device: str, value: Any) -> None:
-        """Leave a value for a plan in this process."""
-        self.put(edge, value)
+    def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
+        """Leave a value for a plan in this process, a copy where it may change (`again`)."""
+        self.put(edge, np.array(value, order="C") if again and value is not None else value)
 
     def receive(self, edge: int) -> Any:
         """Take a value, waiting for it. Raises what the step was aborted with, or DeadlineExceededError."""
         with self._changed:
             if edge not in self._values:
                 self._wait(edge)
-            return self._values.pop(edge)
+            row = self._values[edge]
+            value = row.popleft()
+            if not row:
+                del self._values[edge]
+            return value
+
+    def is_over(self, edge: int) -> bool:
+        """Whether `receive` need not wait for this edge, or not any longer."""
+        return edge in self._values or self._error is not None
+
+    @contextmanager
+    def waiting_for(self, edge: int) -> Iterator[None]:
+        """A block that waits for an edge in a way of its own."""
+        self._waiting[edge] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._waiting[edge]
 
     def _wait(self, edge: int) -> None:
         self._waiting[edge] = time.monotonic()

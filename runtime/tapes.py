@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..graph.dtypes import variant
@@ -19,6 +19,12 @@ from .trim import trimmed
 
 #: What is read of tapes: for each, the paths of the entries.
 Wanted = dict[Ref, set[str]]
+#: Gives the nodes of a program their devices.
+Placing = Callable[[Program], Program]
+
+
+def _anywhere(program: Program) -> Program:
+    return program
 
 
 def record(program: Program) -> Program:
@@ -28,21 +34,25 @@ def record(program: Program) -> Program:
     return drop_dead(_recording(program, {})[0])
 
 
-def inner_program(function: Function, inputs: Sequence[Spec], saves: Iterable[str]) -> tuple[Program, list[str]]:
+def inner_program(
+    function: Function, inputs: Sequence[Spec], saves: Iterable[str], placed: Placing = _anywhere
+) -> tuple[Program, list[str]]:
     """What a function computes, as a program whose feeds are its inputs, and which entries it saves.
 
     The fetches are the function's outputs, then these entries.
     """
-    program, asked, entries = _inside(function, inputs, saves)
+    program, asked, entries = _inside(function, inputs, saves, placed)
     return drop_dead(_recording(program, asked)[0]), entries
 
 
-def _inside(function: Function, inputs: Sequence[Spec], saves: Iterable[str]) -> tuple[Program, Wanted, list[str]]:
+def _inside(
+    function: Function, inputs: Sequence[Spec], saves: Iterable[str], placed: Placing = _anywhere
+) -> tuple[Program, Wanted, list[str]]:
     """The program of a function that saves these paths, what of its own tapes that asks for, and the entries it saves."""
     kept = tuple(path for path in saves if function.owns(path.partition(INSIDE)[0]))
     entries = heads(kept)
     fetches = [*function.outputs, *(function.tensor(entry) for entry in entries)]
-    program = optimize(specialize(prune(fetches, (), function.inputs), inputs))
+    program = optimize(placed(specialize(prune(fetches, (), function.inputs), inputs)))
     asked = {
         ref: set(below(kept, entry))
         for entry, ref in zip(entries, program.fetches[len(function.outputs) :], strict=True)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from .compile import Channel, CompiledPlan, Frame
 from .fused import Fused
+from .parts import all_instructions
 from .plan import Instruction, Load, Receive, Run, Send, TakeFeed
 
 
@@ -142,7 +143,7 @@ class _NotingChannel:
         channel: Channel,
         noting: Callable[[Instruction, Callable[..., Any]], Callable[..., Any]],
     ) -> None:
-        edges = {i.edge: i for i in plan.plan.instructions if isinstance(i, (Send, Receive))}
+        edges = {i.edge: i for i in all_instructions(plan.plan.instructions) if isinstance(i, (Send, Receive))}
         self.send = lambda edge, *rest: noting(edges[edge], channel.send)(edge, *rest)
         self.receive = lambda edge: noting(edges[edge], channel.receive)(edge)
 

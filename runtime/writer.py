@@ -20,6 +20,7 @@ from ..graph.tape import Tape
 from .arena import ALIGNMENT
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure, explained, misfit
+from .parts import DevicePart
 from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from .recycling import RECYCLER, SMALLEST
 from .workspace import Workspace
@@ -119,8 +120,8 @@ def passed(trace: TracebackType | None, lines: Mapping[str, Sequence[Any]]) -> t
 
 def failure(error: Exception, instruction: Instruction | None, writer: Writer, names: Mapping[str, Any]) -> Exception:
     """What to raise for the exception of an instruction: StepFailure, where it was a kernel's."""
-    if not isinstance(instruction, Run):
-        return error
+    if not isinstance(instruction, Run) or isinstance(instruction.definition, DevicePart):
+        return error  # in a part of a loop: its own plans name the operation, or it is what ended the step
     values = [writer.find(slot, names) for slot in instruction.inputs]
     return StepFailure(instruction.name, explained(error, instruction.definition, instruction.input_specs, values))
 
@@ -179,8 +180,9 @@ class Writer:
             case Load(slot, value):
                 self._bound[slot] = self._names.constant(value.array)
                 return ""
-            case Send(slot, edge, device):
-                return f"send({edge}, {device!r}, {'None' if slot is None else self._value(slot)})"
+            case Send(slot, edge, device, _, again):
+                sent = "None" if slot is None else self._value(slot)
+                return f"send({edge}, {device!r}, {sent}{', True' if again else ''})"
             case Receive(slot, edge):
                 return f"{'' if slot is None else f'{self._slot(slot)} = '}receive({edge})"
             case Free(slots):
@@ -223,6 +225,8 @@ class Writer:
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
         arguments = [self._value(slot) for slot in run.inputs]
+        if kernel.meets:
+            return self._meeting(run, function, arguments)
         out = self._out(run, kernel) if kernel.takes_out or run.copied else ""
         if True in run.contiguous:
             # An elementwise kernel of one input gets it in its own buffer: a kernel may work in place, if it is given that.
@@ -240,6 +244,12 @@ class Writer:
         if not run.made:
             return call
         return f"{', '.join('_' if slot in self._bound else self._slot(slot) for slot in run.outputs)} = {call}"
+
+    def _meeting(self, run: Run, function: str, arguments: Sequence[str]) -> str:
+        """The line of what sends and receives itself: it gives a tuple, whatever the number of its results."""
+        given = [f"row_major({value})" if row else value for value, row in zip(arguments, run.contiguous, strict=True)]
+        call = f"{function}({', '.join(['send', 'receive', *given])})"
+        return f"{''.join(f'{self._slot(slot)}, ' for slot in run.outputs)}= {call}" if run.outputs else call
 
     def _out(self, run: Run, kernel: Kernel) -> str:
         """The arrays that results are written into, where there are any: buffers, or memory that is given away."""
@@ -333,13 +343,13 @@ def _copy(array: Any, out: Any) -> Any:
     return out
 
 
-def _apart(value: Any, others: Sequence[Any]) -> Any:
+def apart(value: Any, others: Sequence[Any]) -> Any:
     """A value that is given away: in memory that nobody else has, and that may be written to."""
     value = own(value, others)
     return value if not isinstance(value, np.ndarray) or value.flags.writeable else np.array(value, order="C")
 
 
-def _fresh(value: Any) -> Any:
+def fresh(value: Any) -> Any:
     if not isinstance(value, np.ndarray) or value.nbytes < SMALLEST or value.dtype.hasobject:
         return np.array(value, order="C") if isinstance(value, np.ndarray) else value
     return _copy(value, RECYCLER.array(value.dtype, value.shape, value.nbytes))
@@ -356,7 +366,7 @@ _HELPERS: dict[str, Any] = {
     "own": _own,
     "empty": np.empty,
     "array": np.asarray,
-    "fresh": _fresh,
-    "apart": _apart,
+    "fresh": fresh,
+    "apart": apart,
     "tick": _tick,
 }

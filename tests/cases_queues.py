@@ -7,7 +7,7 @@ import numpy as np
 from case import Case, floats
 from weft.graph.dtypes import float64, int64
 from weft.graph.ir import Operation, Tensor
-from weft.graph.ops import accumulators, queues
+from weft.graph.ops import accumulators, queues, sync
 from weft.graph.ops.constant import constant
 
 X, Y = floats(3, 2), floats(3, 2, seed=1)
@@ -125,6 +125,69 @@ def _sparse_expected(first: Any, second: Any) -> Any:
     return [np.array([0, 2, 3, 4]), np.stack(rows), np.array([5, 2])]
 
 
+MEMBER = [2, 7, 11, 13]  # a worker at step 2 of epoch 7
+
+
+def _tokens(build: Callable[[Tensor, Tensor], Any]) -> Callable[..., Any]:
+    """Builds: begin epoch 7 at step 2, and then what `build(handle, the fed step)` gives."""
+
+    def built(step: Tensor) -> Any:
+        handle = sync.SyncTokens()()
+        return after(
+            sync.SyncTokensBegin().node(handle, constant(2, int64), constant(7, int64)), lambda: build(handle, step)
+        )
+
+    return built
+
+
+def _next(handle: Tensor, member: Any = tuple(MEMBER)) -> Tensor:
+    return sync.SyncTokensTake()(handle, constant(np.array(member)))
+
+
+def _put(handle: Tensor, step: Tensor) -> Any:
+    return after(sync.SyncTokensPut().node(handle, step), lambda: _next(handle))
+
+
+def _left(handle: Tensor, step: Tensor) -> Any:
+    leave = sync.SyncTokensLeave().node(handle, constant(np.array([2, 7, 1, 1])))
+    return after(leave, lambda: _next(handle))
+
+
+def _ended(handle: Tensor, step: Tensor) -> Any:
+    put = sync.SyncTokensPut().node(handle, step)
+    return after(after(put, lambda: sync.SyncTokensClose().node(handle)), lambda: _next(handle))
+
+
+def _synced(first: Tensor, second: Tensor) -> Any:
+    """The mean of two workers' gradients; the second brings two, of which the first was before it was started again."""
+    handle = accumulators.ResourceConditionalAccumulator(float64, (3, 2))()
+    begin = sync.AccumulatorBeginEpoch().node(handle, constant(2, int64), constant(7, int64))
+    given = [
+        (MEMBER, first),
+        ([2, 7, 12, 1], first),
+        ([2, 7, 12, 2], second),
+        ([2, 6, 15, 1], first),
+        ([1, 7, 15, 1], first),
+    ]
+    done = begin
+    for member, value in given:
+        with handle.graph.control_dependencies([done]):
+            done = sync.SyncApplyGradient().node(handle, constant(np.array(member)), value)
+    return after(done, lambda: sync.SyncTakeGradient(float64)(handle, constant(2)))
+
+
+def _synced_rows(first: Tensor, second: Tensor) -> Any:
+    handle = accumulators.SparseConditionalAccumulator(float64, (5, 2))()
+    done = sync.AccumulatorBeginEpoch().node(handle, constant(2, int64), constant(7, int64))
+    rows = zip(([0, 2, 4], [2, 3, 4]), (first, second), ([2, 7, 1, 1], [2, 7, 2, 1]), strict=True)
+    for indices, value, member in rows:
+        with handle.graph.control_dependencies([done]):
+            done = sync.SyncApplyRows(True).node(
+                handle, constant(np.array(member)), constant(np.array(indices)), value, constant(np.array([5, 2]))
+            )
+    return after(done, lambda: list(sync.SyncTakeRows(float64).outputs(handle, constant(2))))
+
+
 def row(op: str, build: Callable[..., Any], inputs: tuple[Any, ...], expected: Any, label: str = "") -> Case:
     return Case(op, build, inputs, label, expected=expected, order=0, exact_shape=False)
 
@@ -165,4 +228,14 @@ CASES = [
     row("AccumulatorStopTaking", accumulated(count_after(_stop)), (X[0], Y[0]), lambda x, y: 4),
     *(row(op, _sparse, (X, Y), _sparse_expected)
       for op in ("SparseConditionalAccumulator", "SparseAccumulatorApplyGradient", "SparseAccumulatorTakeGradient")),
+    row("WorkerNumbers", lambda: sync.WorkerNumbers()() > 0, (), lambda: [True, True]),
+    *(row(op, _tokens(lambda handle, step: _next(handle, (0, 6, 11, 13))), (np.array([5]),), lambda step: MEMBER)
+      for op in ("SyncTokens", "SyncTokensBegin", "SyncTokensTake")),
+    row("SyncEpoch", _tokens(lambda handle, step: sync.SyncEpoch()(handle)), (np.array([5]),), lambda step: 7),
+    row("SyncTokensPut", _tokens(_put), (np.array([5]),), lambda step: [5, *MEMBER[1:]]),
+    row("SyncTokensLeave", _tokens(_left), (np.array([5]),), lambda step: MEMBER),
+    row("SyncTokensClose", _tokens(_ended), (np.array([5]),), lambda step: [5, *MEMBER[1:]]),
+    *(row(op, _synced, (X, Y), lambda x, y: (x + y) / 2)
+      for op in ("AccumulatorBeginEpoch", "SyncApplyGradient", "SyncTakeGradient")),
+    *(row(op, _synced_rows, (X, Y), _sparse_expected) for op in ("SyncApplyRows", "SyncTakeRows")),
 ]  # fmt: skip

@@ -3,20 +3,32 @@
 import contextlib
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+from certificates import trusted
 from weft.cluster import transport
 from weft.cluster.message import Limits, Message
 
 SECRET = bytes(range(32))
 DEFAULT = Limits()
-ALL = ["inproc", "shm", "tcp"]
-SOCKETS = ["shm", "tcp"]
+ALL = ["inproc", "shm", "tcp", "flight"]
+SOCKETS = ["shm", "tcp", "flight"]
+#: Whose clients are heard by weft itself, and not by a server of gRPC's before.
+BARE = ["shm", "tcp"]
 Pair = tuple[Any, Any]
+
+
+def certified(request: pytest.FixtureRequest) -> Iterator[None]:
+    """For a fixture: the environment that a test of the transport `flight` needs."""
+    wanted = "flight" in getattr(getattr(request.node, "callspec", None), "params", {}).values()
+    with trusted() if wanted else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager
@@ -43,7 +55,8 @@ def open_files(kind: str = "") -> dict[int, str]:
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # the listing's own
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return {number: name for number, name in found.items() if name.startswith(kind)}
+    grpc = ("pipe:", "anon_inode:") if "pyarrow._flight" in sys.modules else ()  # it keeps, and renews, some of its own
+    return {number: name for number, name in found.items() if name.startswith(kind) and not name.startswith(grpc)}
 
 
 def running_threads() -> set[threading.Thread]:
@@ -63,6 +76,9 @@ def nothing_left(kind: str = "") -> Iterator[None]:
     while len(after := open_files(kind)) > len(files) and time.monotonic() < deadline:
         gc.collect()  # errors hold frames, frames hold arrays, and arrays their segments
         time.sleep(0.02)
+    for thread in running_threads() - threads:
+        if thread.name in ("weft flight", "weft tls"):  # they end with the other side, which was told
+            thread.join(max(0.0, deadline - time.monotonic()))
     assert running_threads() <= threads, "a thread is left"
     assert len(after) <= len(files), f"left open: {dict(after.items() - files.items())}"
 

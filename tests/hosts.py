@@ -102,6 +102,10 @@ class Hosts:
         """Pull a host's cable."""
         _ip("link", "set", self._links[number], "down")
 
+    def mend(self, number: int) -> None:
+        """Put the cable back."""
+        _ip("link", "set", self._links[number], "up")
+
     def kill(self, number: int) -> None:
         """End all that runs on a host, at once."""
         _kill_all(self.names[number])

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import weft as wf
@@ -45,9 +46,31 @@ def training(address: str) -> None:
     tell(values=len(there), same=there == local, finite=bool(np.isfinite(np.frombuffer(there[-3], np.float32)).all()))
 
 
+def recovering(address: str, folder: str) -> None:
+    """A training that saves each step: where its tasks are before each, and whether it ends as in one process."""
+    from test_cluster_recovery import trained, undisturbed
+
+    with wf.cluster.start({"ps": 1, "worker": 2}, address=address, heartbeat_timeout=3) as cluster:
+
+        def say(step: int) -> None:
+            tell(step=step, tasks={task.name: task.addresses["tcp"] for task in cluster.tasks}, epoch=cluster.epoch)
+            if step == 3 and not cluster.epoch:
+                while not Path(folder, "go").exists():
+                    time.sleep(0.05)
+
+        there = trained(Path(folder, "there"), cluster.target, say)
+        tell(same=there == undisturbed(Path(folder, "here")), epoch=cluster.epoch)
+
+
 def tell(**what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
 if __name__ == "__main__":
-    endless(sys.argv[2], float(sys.argv[3])) if sys.argv[1] == "endless" else training(sys.argv[2])
+    match sys.argv[1:]:
+        case ["endless", address, heartbeat]:
+            endless(address, float(heartbeat))
+        case ["recovering", address, folder]:
+            recovering(address, folder)
+        case ["training", address]:
+            training(address)

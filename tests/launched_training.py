@@ -1,4 +1,8 @@
-"""A program for `weft launch` that saves each step, and of which one task is killed in the middle: `--kill ps0`."""
+"""A program for `weft launch` that saves each step, and whose tasks are killed in the middle.
+
+`--kill=ps0:6:5,worker1:9:0`: the ps 5 milliseconds after step 6 was begun, and a worker at once when step 9 is.
+`--hold=3` waits at step 3, once the file `held` is there, for a file `go`.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +11,72 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import weft as wf
 
-#: Steps of the training, and the step from which on the task is killed.
-STEPS, KILLED_AT = 16, 6
+#: Steps of the training, as long as `--steps` says nothing else.
+STEPS = 16
 #: Where the chief saves, below the working directory.
 FOLDER = "saved"
+
+
+def loss_of(x: Any) -> Any:
+    """The loss of one worker's batch."""
+    w = wf.get_variable("w", [4, 3], initializer=wf.truncated_normal_initializer(seed=1))
+    b = wf.get_variable("b", [3], initializer=wf.zeros_initializer())
+    return wf.reduce_mean(wf.square(wf.tanh(wf.matmul(x, w) + b) - 1.0))
 
 
 def build(optimizer: Any) -> tuple[Any, Any, Any]:
     """The input, the global step, and the operation that trains."""
     x = wf.placeholder(wf.float32, [8, 4])
-    w = wf.get_variable("w", [4, 3], initializer=wf.truncated_normal_initializer(seed=1))
     step = wf.train.get_or_create_global_step()
-    loss = wf.reduce_mean(wf.square(wf.matmul(x, w) - 1.0))
-    return x, step, optimizer.minimize(loss, global_step=step)
+    return x, step, optimizer.minimize(loss_of(x), global_step=step)
 
 
-def batch(step: int) -> Any:
-    """The input depends on the global step alone: a step that is taken again gets the same."""
-    return np.random.default_rng(step).normal(size=(8, 4)).astype(np.float32)
+def build_alone(optimizer: Any, workers: int) -> tuple[list[Any], Any]:
+    """The same without a cluster: the inputs of all workers, and the operation that trains with their mean gradient."""
+    step = wf.train.get_or_create_global_step()
+    inputs, found = [], []
+    with wf.variable_scope("", reuse=wf.AUTO_REUSE):
+        for _ in range(workers):
+            inputs.append(wf.placeholder(wf.float32, [8, 4]))
+            found.append(optimizer.compute_gradients(loss_of(inputs[-1])))
+    mean = [(sum(g for g, _ in same) / float(workers), same[0][1]) for same in zip(*found, strict=True)]
+    return inputs, optimizer.apply_gradients(mean, global_step=step)
 
 
-def kill(task: str) -> None:
+def batch(step: int, worker: int) -> Any:
+    """The input depends on the global step and the worker alone: a step that is taken again gets the same."""
+    return np.random.default_rng((step, worker)).normal(size=(8, 4)).astype(np.float32)
+
+
+def kill(task: str, delay: float) -> None:
     """Kill a task's program, somewhere in the step or while its checkpoint is saved."""
-    time.sleep(0.005)
+    time.sleep(delay)
     process = int(Path(f"{task}.pid").read_text())
-    Path("killed").touch()
     os.kill(process, signal.SIGKILL)
 
 
-def train(target: str, cluster: wf.train.ClusterSpec, index: int, killed: str) -> None:
+def kill_if_due(kills: str, step: int) -> None:
+    """Begin the kills that are due and that nobody has begun."""
+    for number, each in enumerate(filter(None, kills.split(","))):
+        task, at, milliseconds = each.split(":")
+        if step >= int(at):
+            with suppress(FileExistsError):
+                Path(f"killed{number}").touch(exist_ok=False)
+                threading.Thread(target=kill, args=(task, int(milliseconds) / 1000)).start()
+
+
+def train(target: str, cluster: wf.train.ClusterSpec, index: int, flags: Any) -> None:
     """One worker's training; of several workers the gradients make one update."""
     chief, workers = index == 0, cluster.num_tasks("worker")
     optimizer: Any = wf.train.AdamOptimizer(0.01)
-    hooks: list[wf.train.SessionRunHook] = [wf.train.StopAtStepHook(last_step=STEPS)]
+    hooks: list[wf.train.SessionRunHook] = [wf.train.StopAtStepHook(last_step=flags.steps)]
     with wf.device(wf.train.replica_device_setter(cluster=cluster, worker_device=f"/job:worker/task:{index}")):
         if workers > 1:
             optimizer = wf.train.SyncReplicasOptimizer(optimizer, workers, workers)
@@ -55,9 +86,11 @@ def train(target: str, cluster: wf.train.ClusterSpec, index: int, killed: str) -
 
     def one_step(step_context: Any) -> None:
         taken = int(step_context.session.run(step))
-        if taken >= KILLED_AT and f"worker{index}" in ("worker0", killed) and not Path("killed").exists():
-            threading.Thread(target=kill, args=(killed,)).start()
-        step_context.run_with_hooks(train_op, {x: batch(taken)})
+        kill_if_due(flags.kill, taken)
+        while flags.hold and taken >= flags.hold and not Path("go").exists():
+            Path("held").touch()
+            time.sleep(0.05)
+        step_context.run_with_hooks(train_op, {x: batch(taken, index)})
 
     with wf.train.MonitoredTrainingSession(
         target, is_chief=chief, checkpoint_dir=FOLDER, hooks=hooks, save_checkpoint_secs=None, save_checkpoint_steps=1,
@@ -71,6 +104,8 @@ def main() -> None:
     for name in ("job_name", "ps_hosts", "worker_hosts", "kill"):
         wf.flags.DEFINE_string(name, "", "")
     wf.flags.DEFINE_integer("task_index", 0, "")
+    wf.flags.DEFINE_integer("steps", STEPS, "")
+    wf.flags.DEFINE_integer("hold", 0, "")
     flags = wf.flags.FLAGS
     cluster = wf.train.ClusterSpec({"ps": flags.ps_hosts.split(","), "worker": flags.worker_hosts.split(",")})
     new = Path(f"{flags.job_name}{flags.task_index}.new")
@@ -80,7 +115,7 @@ def main() -> None:
     if flags.job_name == "ps":
         server.join()
         sys.exit()
-    train(server.target, cluster, flags.task_index, flags.kill)
+    train(server.target, cluster, flags.task_index, flags)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def test_it_prints_a_line_of_json_for_each_contender() -> None:
         "--python",
         "tf=/nowhere/python",
         "--without",
-        "weft xla",
+        "weft xla,weft llvm",
     )
     assert done.returncode == 0, done.stderr
     assert "tf: left out" in done.stderr
@@ -122,7 +122,7 @@ def test_it_prints_a_line_of_json_for_each_contender() -> None:
 
 def test_it_prints_tables_and_says_why_a_peer_failed() -> None:
     # This Python has no TensorFlow, and is given as one that has.
-    others = "weft callable,weft xla,TF callable"
+    others = "weft callable,weft xla,weft llvm,TF callable"
     done = run("--only", "mlp_small", "--peers", "tf", "--python", f"tf={sys.executable}", "--without", others)
     assert done.returncode == 0, done.stderr
     assert "| time / weft " in done.stdout

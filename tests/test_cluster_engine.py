@@ -35,7 +35,7 @@ from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
 from weft.cluster.transport import Connection, connect, listen
 from weft.graph import errors
-from weft.runtime.plan import Fetch, Plan, StepPlan
+from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
 
 
 @pytest.fixture(autouse=True)
@@ -269,20 +269,71 @@ def test_a_session_that_is_closed_while_it_waits(when: str) -> None:
             running()
 
 
-def test_a_session_may_be_closed_by_one_of_its_own_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the garbage collector does, when it runs there."""
-    with scripted(loads) as engine:
-        closed = threading.Event()
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_session_may_be_closed_by_whoever_reads(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the garbage collector does, when it runs there: in a thread that waits, or in one of the session's own."""
+    closed = threading.Event()
+
+    def script(connection: Connection, message: Message) -> None:
+        if waits:
+            loads(connection, message)
+        else:
+            connection.send(Message(Kind.REPORT, 0, 0))
+
+    with scripted(script) as engine:
 
         def close(task: str, message: Message) -> None:
             engine.close()
             closed.set()
 
         monkeypatch.setattr(engine._links, "_take", close)
-        engine.load(ONE)  # the thread that reads has begun to wait for this before the change
-        with pytest.raises(errors.CancelledError, match="Session::Close"):
-            engine.load(ONE)
+        if waits:
+            with pytest.raises(errors.CancelledError, match="Session::Close"):
+                engine.load(ONE)
+        else:
+            engine._links.send(A, Message(Kind.LOAD, 0, 1))
         assert closed.wait(5)
+
+
+def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more() -> None:
+    """It says so and closes, and who sends hears of a broken pipe before anybody has read why."""
+    gone = threading.Event()
+
+    def script(connection: Connection, message: Message) -> None:
+        connection.poke(Message(Kind.ENDED, 0, 0, meta=Failure(errors.ABORTED, "it was reset").encode()))
+        connection.close()
+        gone.set()
+
+    with scripted(script) as engine:
+        watch = engine._links._reading._watch
+        soon(watch.take)  # nobody reads
+        engine._links.send(A, Message(Kind.UNLOAD, 0, 0))
+        assert gone.wait(5)
+        loading = in_background(engine.load, ONE)
+        time.sleep(0.1)
+        watch.give()
+        with pytest.raises(
+            errors.AbortedError, match=rf"Task {A} on host \(process 7\) has ended this session: it was"
+        ):
+            loading()
+
+
+def test_what_goes_to_several_tasks_is_copied_once() -> None:
+    task_c = "/job:c/replica:0/task:0"
+    cpu_c = f"{task_c}/device:CPU:0"
+    sends = TakeFeed(0, 0, "x"), Send(0, 7, CPU_B, "x"), Send(0, 8, cpu_c, "x")
+    takes = [
+        Plan(device, (Receive(0, edge, CPU_A, "x"), Fetch(0, index, False)), 0)
+        for index, (device, edge) in enumerate([(CPU_B, 7), (cpu_c, 8)])
+    ]
+    with workers(A, B, task_c) as made, session(made) as engine:
+        handle = engine.load(StepPlan((Plan(CPU_A, sends, 0), *takes), 2))
+        for step in range(5):
+            for size in (4, X.size):  # the first is sent inline
+                for value in engine.run(handle, [X[:size] + step], 5):
+                    np.testing.assert_array_equal(value, X[:size] + step)
+        (client,) = made[0]._clients.values()
+        assert [len(slots) for slots in client._arena._taken.values()] == [1]
 
 
 def test_a_task_that_does_not_take_the_introduction() -> None:

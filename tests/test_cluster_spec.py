@@ -62,7 +62,7 @@ def test_starting_refuses_what_is_no_cluster() -> None:
     def start(cluster: Any, **options: Any) -> None:
         wf.cluster.start(cluster, **options)
 
-    with pytest.raises(ValueError, match="transport must be 'auto', 'tcp' or 'shm', got 'pigeon'"):
+    with pytest.raises(ValueError, match="transport must be 'auto', 'tcp', 'shm' or 'flight', got 'pigeon'"):
         start({"worker": 1}, transport="pigeon")
     with pytest.raises(TypeError, match="must be a dictionary"):
         start(3)

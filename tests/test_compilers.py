@@ -12,7 +12,7 @@ from weft.runtime import compilers
 
 
 def test_strange_backends_are_refused() -> None:
-    with pytest.raises(ValueError, match="'numpy' or 'xla', but got 'cuda'"):
+    with pytest.raises(ValueError, match="'numpy', 'llvm' or 'xla', but got 'cuda'"):
         wf.Session(config=wf.ConfigProto(backend="cuda"))
 
 
@@ -22,15 +22,18 @@ def test_without_jax_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
         wf.Session(config=wf.ConfigProto(backend="xla"))
 
 
-def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("backend", ["llvm", "xla"])
+def test_a_cluster_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda name: name)
     elsewhere: Any = SimpleNamespace(local=False)
     with pytest.raises(wf.errors.UnimplementedError, match="not for a cluster"):
-        compilers.planning(wf.ConfigProto(backend="xla"), elsewhere, wf.Graph())
+        compilers.planning(wf.ConfigProto(backend=backend), elsewhere, wf.Graph())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="there is no JAX that might be loaded")
-def test_a_session_that_does_not_ask_for_it_loads_no_jax() -> None:
-    program = "import sys, weft as wf; wf.Session().run(wf.constant(1.0) + 1.0); print('jax' in sys.modules)"
+@pytest.mark.parametrize("module", ["jax", "llvmlite"])
+def test_a_session_that_does_not_ask_for_it_loads_no_compiler(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"there is no {module} that might be loaded")
+    program = f"import sys, weft as wf; wf.Session().run(wf.constant(1.0) + 1.0); print('{module}' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=100)
     assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr

@@ -92,6 +92,7 @@ FACES = [
     "app",
     "logging",
     "nn.rnn_cell",
+    "distribute",
 ]
 
 
@@ -157,6 +158,7 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 OWN = {
     "explain_gradient", "hessian_vector_product", "jacobian", "per_example_gradients", "find_races", "Race",
     "RaceWarning", "CallableOptions", "flags.Flag", "flags.Flags", "recompute", "train.RecoveryPolicy", "train.ProgressHook",
+    "train.MirroredOptimizer",
 }  # fmt: skip
 
 

@@ -55,3 +55,29 @@ def test_a_host_that_goes_is_an_error_in_time_that_names_its_task(three: Hosts, 
     assert end["error"] == "UnavailableError"
     assert tasks[three.addresses[2]] in end["message"]
     assert end["seconds"] < 10
+
+
+def test_a_training_goes_on_with_the_same_bits_when_a_host_is_lost(tmp_path: Path) -> None:
+    """There is room for its task on a fourth host, once Ray has noticed that the third is gone."""
+    with hosts(4) as four:
+        four.start_ray()
+        with four.running(0, [PROGRAM, "recovering", four.ray, str(tmp_path)]) as process:
+            lines = told(process)
+            while (said := next(lines))["step"] < 3:
+                pass
+            used = {host_of(address) for address in said["tasks"].values()}
+            lost = next(number for number in (1, 2, 3) if four.addresses[number] in used)
+            four.kill(lost)
+            (tmp_path / "go").touch()
+            rest = list(lines_until_same(lines))
+    assert four.addresses[lost] not in {host_of(each) for each in rest[-2]["tasks"].values()}
+    assert rest[-1]["same"]
+    assert rest[-1]["epoch"] >= 1
+
+
+def lines_until_same(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What a training tells, up to its end."""
+    for line in lines:
+        yield line
+        if "same" in line:
+            return

@@ -59,10 +59,21 @@ def header(**fields: Any) -> bytes:
         "meta",
         "descriptors",
         "inline",
-        "zero",
+        "sum",
+        "number",
     )
     values = dict.fromkeys(names, 0) | {"magic": message.MAGIC, "version": message.VERSION} | fields
     return HEADER.pack(*(values[name] for name in names))
+
+
+def sealed(data: bytes | bytearray) -> bytes:
+    """A frame of up to two tensors with the checksum that it should have."""
+    fields = list(HEADER.unpack_from(data))
+    front = HEADER.size + fields[8] + fields[9]
+    front += message.padding(front)
+    bodies = [data[front:]] if fields[3] & message.CHECKED_FLAG else []
+    fields[11] = message.checksum(HEADER.pack(*fields) + data[HEADER.size : front], bodies)
+    return HEADER.pack(*fields) + bytes(data[HEADER.size :])
 
 
 def one(code: int, ndim: int, place: int, segment: int, offset: int, nbytes: int, *dims: int) -> bytes:
@@ -119,6 +130,25 @@ def test_large_arrays_are_written_from_where_they_are() -> None:
     assert np.shares_memory(np.frombuffer(pieces[1], np.uint8), array)
 
 
+def test_a_changed_byte_is_noticed() -> None:
+    data = frame(Message(1, 2, 3, 4, b"meta", [np.ones(3, np.uint8), np.ones(2)]))
+    for at in {*range(len(data))} - {*range(message.NUMBERED, HEADER.size)}:
+        changed = bytearray(data)
+        changed[at] ^= 16
+        with contextlib.suppress(errors.DataLossError, errors.ResourceExhaustedError):
+            got = feed(Decoder(DEFAULT), bytes(changed))
+            assert not got, f"byte {at}: {got}"  # by a length that was changed, it waits for more
+
+
+def test_checksums_of_large_tensors_are_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(message, "_check_all", True)
+    data = bytearray(frame(Message(1, 2, 3, 4, b"", [np.ones(1 << 15, np.uint8)])))
+    read(bytes(data))
+    data[20_000] ^= 1
+    with pytest.raises(errors.DataLossError, match="it was changed on its way"):
+        read(bytes(data))
+
+
 @given(st.lists(st.integers(0, 700), max_size=3), st.integers(1, 300), st.integers(0, 64))
 @settings(max_examples=examples(60), deadline=None)
 def test_the_pieces_in_which_bytes_come_do_not_matter(sizes: list[int], most: int, meta: int) -> None:
@@ -156,10 +186,10 @@ def test_what_exceeds_the_limits_is_not_sent(sent: Message, what: str) -> None:
     ("data", "what"),
     [
         (header(magic=b"HTTP"), "begins with b'WEFT', got b'HTTP'"),
-        (header(version=9), "wire version 1, got 9"),
-        (header(flags=2), "no flags, got 0x2"),
-        (header(flags=1, step=99), "no flags, got 0x1"),
-        (header(zero=7), "no flags"),
+        (header(version=9), "wire version 2, got 9"),
+        (header(flags=4), "no flags but 0x2, got 0x4"),
+        (header(flags=1, step=99), "no flags but 0x2, got 0x1"),
+        (header(sum=7), "expected the checksum 0x7, got 0x[0-9a-f]{8}: it was changed"),
         (header(meta=65), "64 bytes of meta"),
         (header(count=5), "at most 4 tensors"),
         (header(inline=1 << 50), "4096 bytes inline"),
@@ -178,7 +208,7 @@ def test_what_exceeds_the_limits_is_not_sent(sent: Message, what: str) -> None:
         (one(1, 0, 5, 0, 0, 4), "a place, 0 or 1, got 5"),
         (one(1, 0, 1, 0, 0, 4), "a segment that was announced, got 0"),
         (one(7, 1, 0, 0, 0, 8, 1), "expected 16 bytes for object"),
-        (one(7, 1, 0, 0, 0, 17, 1), "offsets that cut 1 bytes into 1 strings"),
+        (sealed(one(7, 1, 0, 0, 0, 17, 1)), "offsets that cut 1 bytes into 1 strings"),
     ],
 )
 def test_what_is_malformed_is_refused(data: bytes, what: str) -> None:
@@ -192,7 +222,7 @@ def test_strings_whose_offsets_lie_are_refused(ends: list[int]) -> None:
     at = 128  # behind a header of 64 bytes and a descriptor of 32, padded
     good[at : at + 8 * len(ends)] = struct.pack(f"<{len(ends)}q", *ends)
     with pytest.raises(errors.DataLossError, match="offsets"):
-        read(bytes(good))
+        read(sealed(good))
 
 
 class Counting:

@@ -51,7 +51,7 @@ def test_the_metadata_says_what_the_project_file_says(metadata: Message) -> None
     assert metadata["Requires-Python"] == project["requires-python"]
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"cluster", "graphdef", "examples", "xla", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"cluster", "graphdef", "examples", "xla", "llvm", "dev"}
 
 
 def test_ray_comes_only_with_an_extra(metadata: Message) -> None:

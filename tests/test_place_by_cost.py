@@ -224,7 +224,7 @@ def test_the_measured_step_decides_and_gives_unknown_shapes() -> None:
     costs = {}
     for operation in wf.get_default_graph().get_operations():
         if operation.type == "MatMul":
-            specs = [Spec(t.dtype, (8, 64) if t.op.name == "x" else (64, 64)) for t in operation.inputs]  # type: ignore[attr-defined]
+            specs = [Spec(t.dtype, (8, 64) if t.op.name == "x" else (64, 64)) for t in operation.inputs]
             costs[key_of(operation.name, operation.definition, specs)] = Cost(1e-3, 5, 1, 1)
     step = MeasuredStep((loss.name,), (train.name,), (("x:0", (8, 64)),), 1.0)
     with wf.Session(config=config(model(costs=costs, steps=(step,)), devices=3)) as session:
@@ -267,14 +267,14 @@ def test_the_same_bits_for_any_graph_and_any_costs(data: st.DataObject) -> None:
         for _ in range(data.draw(st.integers(1, 15))):
             a, b = (values[index] for index in choose.integers(len(values), size=2))
             v = variables[int(choose.integers(3))]
-            makers = [
+            makers: list[Any] = [
                 lambda a=a, v=v: wf.matmul(a, v),
                 lambda a=a, b=b: wf.tanh(a) * b,
                 lambda a=a, b=b: a - wf.exp(-b * b),
             ]
             values.append(makers[int(choose.integers(3))]())
         loss = wf.reduce_mean(wf.square(values[-1] + values[-2]))
-        train = (
+        train: Any = (
             wf.train.MomentumOptimizer(0.01, 0.9).minimize(loss, var_list=variables)
             if _reaches(loss, variables)
             else []
@@ -363,7 +363,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="placer must be one of"):
         wf.Session(config=wf.ConfigProto(placer="best"))
     with pytest.raises(TypeError, match=r"cost_model must be a wf\.CostModel or the path"):
-        wf.Session(config=wf.ConfigProto(placer="cost", cost_model=3))  # type: ignore[arg-type]
+        wf.Session(config=wf.ConfigProto(placer="cost", cost_model=3))
 
 
 def test_estimates_follow_what_was_measured_of_the_type() -> None:

@@ -68,8 +68,12 @@ def any_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("any_bits")
 def test_shapes_choose_the_form_of_a_product_by_a_transposed_matrix() -> None:
-    reversed_, plain = form((32, 512), (256, 512), False, True), form((256, 512), (256, 512), False, True)
+    reversed_, plain = form((32, 512), (256, 512), False, True), form((300, 512), (256, 512), False, True)
     assert plain is not reversed_
+    assert form((256, 512), (256, 512), False, True) not in (
+        plain,
+        reversed_,
+    )  # it may be a matrix by its own transpose
     assert reversed_ is form((8, 128), (128, 128), False, True)
     for a, b in [
         ((4, 512), (256, 512)),
@@ -96,7 +100,7 @@ def test_shapes_choose_the_form_of_a_product() -> None:
 
 def test_a_form_that_would_change_bits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_keeps_bits", lambda *_: False)
-    assert form((32, 512), (256, 512), False, True) is form((256, 512), (256, 512), False, True)
+    assert form((32, 512), (256, 512), False, True) is form((300, 512), (256, 512), False, True)
     assert form((32, 256), (256, 512), False, False) is form((256, 256), (256, 256), False, False)
 
 
@@ -185,3 +189,12 @@ def test_what_takes_long_to_try_is_not_tried(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(products, "TRIED", 8 * 128 * 140 - 1)
     assert not products._keeps_bits(np.matmul, False, 8, 128, 140)
     assert products._keeps_bits(np.matmul, False, 8, 128, 139)
+
+
+@pytest.mark.parametrize("across", [(True, False), (False, True)])
+@pytest.mark.parametrize("width", [40, 63, 64])
+def test_a_matrix_by_a_part_of_itself_has_the_bits_of_copies(width: int, across: tuple[bool, bool]) -> None:
+    whole = np.random.default_rng(1).standard_normal((64, 64), np.float32)
+    part = whole[:, :width] if across[0] else whole[:width]
+    got = products.matrix_product(whole, part, *across)
+    np.testing.assert_array_equal(got, products.matrix_product(whole.copy(), part.copy(), *across))

@@ -363,3 +363,36 @@ def test_a_rectifier_of_something_else_stays_behind_the_pooling() -> None:
     (both,) = wf.gradients(wf.nn.relu(other), other, dx)
     program = optimized(both, feeds={x: (2, 4, 4, 3), other: (2, 4, 4, 3)})
     assert program.nodes[program.fetches[0].node].definition.type == "ReluGrad"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize(("ksize", "stride", "padding"), [(2, 2, "SAME"), (2, 2, "VALID"), (3, 2, "SAME")])
+def test_pooling_comes_before_the_rectifier_with_the_same_bits(
+    ksize: int, stride: int, padding: str, dtype: str
+) -> None:
+    x = wf.placeholder(dtype, [2, 5, 6, 3])
+    y = wf.nn.max_pool(wf.nn.relu(x), ksize, stride, padding)
+    slopes = wf.gradients(y, x) if dtype != "int32" else []
+    program = optimized(y, *slopes, feeds={x: (2, 5, 6, 3)})
+    assert types(program)[-2:] == ["MaxPool", "Relu"] or "MaxPoolGrad" in types(program)
+    assert types(program).count("Relu") == 1
+    images = np.random.default_rng(1).integers(-3, 2, (2, 5, 6, 3)).astype(dtype)
+    if dtype != "int32":
+        images[images == 0] = -0.0
+        images[0, :4, :4] = [-0.0, np.nan, np.inf]
+        images[1, 0, 0] = 0.0
+    check_bits(y, *slopes, feeds={x: images})
+
+
+def test_a_rectifier_stays_before_pooling_that_leaves_as_many_numbers_and_with_16_bits() -> None:
+    for dtype, stride in ((wf.float32, 1), (wf.float16, 2)):
+        x = wf.placeholder(dtype, [2, 6, 6, 3])
+        y = wf.nn.max_pool(wf.nn.relu(x), 2, stride, "SAME")
+        assert types(optimized(y, feeds={x: (2, 6, 6, 3)}))[-2:] == ["Relu", "MaxPool"]
+
+
+def test_images_that_are_also_used_rectified_have_the_same_gradient() -> None:
+    x = wf.placeholder(wf.float32, [2, 6, 6, 3])
+    h = wf.nn.relu(x)
+    y = wf.reduce_sum(wf.nn.max_pool(h, 2, 2, "SAME")) + wf.reduce_sum(h * h)
+    check_bits(y, *wf.gradients(y, x), feeds={x: numbers(2, 6, 6, 3)})

@@ -58,6 +58,24 @@ def own_home(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(secret_module.FILE_VARIABLE, raising=False)
 
 
+#: A chief that trains, and a worker that begins when the chief has ended.
+TRAIN = """
+import sys
+server = wf.train.Server(cluster, job, index)
+print("up", flush=True)
+with wf.device(wf.train.replica_device_setter(cluster=cluster, worker_device=f"/job:worker/task:{index}")):
+    step = wf.train.get_or_create_global_step()
+    train_op = wf.assign_add(step, 1)
+if index:
+    sys.stdin.readline()
+with wf.train.MonitoredTrainingSession(server.target, is_chief=index == 0, max_wait_secs=600,
+                                       hooks=[wf.train.StopAtStepHook(last_step=3)]) as session:
+    while not session.should_stop():
+        session.run(train_op)
+print("done", flush=True)
+"""
+
+
 def test_workers_share_variables_and_lose_no_update_and_the_ps_ends_with_the_job() -> None:
     cluster = local_cluster(ps=1, worker=2)
     with programs() as start:
@@ -69,6 +87,27 @@ def test_workers_share_variables_and_lose_no_update_and_the_ps_ends_with_the_job
             assert (status, out.strip()) == (0, "[400.0, 800.0, 400.0]"), err
         status, out, err = ps.end(timeout=20)  # far less than its patience with those that were killed
         assert (status, out.split()) == (0, ["up", "over"]), err
+
+
+def test_workers_whose_chief_has_finished_end() -> None:
+    """The ps was started again after that, and nobody will give its variables values."""
+    cluster = local_cluster(ps=1, worker=3)
+    with programs() as start:
+        ps = start(SERVE.format(grace=60), cluster, "ps")
+        late = [start(TRAIN, cluster, "worker", index) for index in (1, 2)]
+        for worker in late:
+            worker.says("up")
+        status, out, err = start(TRAIN, cluster, "worker", 0).end()
+        assert (status, out.split()) == (0, ["up", "done"]), err
+        ps.kill()
+        start(SERVE.format(grace=60), cluster, "ps").says("up")
+        for worker in late:
+            assert worker.process.stdin is not None
+            worker.process.stdin.write("\n")
+            worker.process.stdin.flush()
+        for worker in late:
+            status, out, err = worker.end(timeout=30)
+            assert (status, out.split()) == (0, ["done"]), err
 
 
 def test_a_task_that_dies_is_named_at_once_and_a_new_one_in_its_place_serves_new_sessions() -> None:

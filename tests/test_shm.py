@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from endpoints import Pair, connected, nothing_left, numbered
-from weft.cluster import message, shm
+from weft.cluster import message
 from weft.cluster.message import Limits
 from weft.graph import dtypes, errors
 
@@ -38,7 +38,7 @@ def test_slots_are_used_again(pair: Pair) -> None:
 def test_segments_are_for_nobody_else(pair: Pair) -> None:
     left, _ = pair
     left.reserve(0, dtypes.float32, (10_000,))
-    (segment,) = left._arena._segments
+    (segment,) = left._arena.segments
     assert stat.S_IMODE(os.fstat(segment.fd).st_mode) == 0o600
 
 
@@ -126,8 +126,8 @@ def test_descriptors_that_nobody_asked_for_end_the_connection(pair: Pair) -> Non
 
 
 def test_small_tensors_travel_inline(pair: Pair) -> None:
-    pair[0].send(numbered(1, np.ones(shm.SLOT_FROM - 1, np.uint8)))
+    pair[0].send(numbered(1, np.ones(message.SLOT_FROM - 1, np.uint8)))
     assert pair[0].shared_bytes == 0
-    pair[0].send(numbered(1, np.ones(shm.SLOT_FROM, np.uint8)))
+    pair[0].send(numbered(1, np.ones(message.SLOT_FROM, np.uint8)))
     assert pair[0].shared_bytes > 0
-    assert [len(pair[1].recv(5).tensors[0]) - shm.SLOT_FROM for _ in range(2)] == [-1, 0]
+    assert [len(pair[1].recv(5).tensors[0]) - message.SLOT_FROM for _ in range(2)] == [-1, 0]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from endpoints import SECRET, SOCKETS, Pair, connected, in_background, nothing_left, numbered
+from endpoints import BARE, SECRET, SOCKETS, Pair, certified, connected, in_background, nothing_left, numbered
 from weft.cluster import auth, listener, message, transport
 from weft.cluster.message import Limits, Message
 from weft.graph import errors
@@ -23,6 +23,9 @@ from weft.graph import errors
 def leaves_nothing() -> Iterator[None]:
     with nothing_left():
         yield
+
+
+environment = pytest.fixture(autouse=True)(certified)
 
 
 @pytest.fixture(params=SOCKETS)
@@ -44,7 +47,7 @@ def by_hand(listening: Any) -> Iterator[socket.socket]:
         yield sock
 
 
-@pytest.mark.parametrize("scheme", SOCKETS)
+@pytest.mark.parametrize("scheme", BARE)
 def test_strangers_hold_up_nobody(
     scheme: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,7 +70,7 @@ def test_strangers_hold_up_nobody(
     assert "too many others" in caplog.text
 
 
-@pytest.mark.parametrize("scheme", SOCKETS)
+@pytest.mark.parametrize("scheme", BARE)
 def test_a_stranger_who_says_nothing_is_dropped(
     scheme: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,3 +177,19 @@ def test_a_killed_peer_is_noticed_at_once_and_leaves_nothing(scheme: str) -> Non
     child.wait()
     np.testing.assert_array_equal(array, np.arange(1_000_000))
     connection.close()
+
+
+@pytest.mark.parametrize("scheme", SOCKETS)
+@pytest.mark.parametrize(
+    ("number", "what"), [(0, "expected its message 1, got 0"), (2, "expected its message 1, got 2")]
+)
+def test_a_frame_that_was_lost_or_comes_twice_ends_the_connection(scheme: str, number: int, what: str) -> None:
+    with connected(scheme) as (left, right):
+        left.send(numbered(1))
+        assert right.recv(5).step == 1
+        left._frames_sent = number
+        left.send(numbered(2))
+        with pytest.raises(errors.DataLossError, match=what):
+            right.recv(5)
+        with pytest.raises(errors.UnavailableError, match=what):
+            right.recv(5)

@@ -137,7 +137,7 @@ def test_it_answers_for_the_optimizer_inside() -> None:
     assert slot in made.opt.variables()
     assert made.train.type == "AssignVariableOp"
     assert [op.type for op in wf.get_default_graph().get_operations() if op.name.startswith("sync_token_q")][:1] == [
-        "FIFOQueueV2"
+        "SyncTokens"
     ]
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from endpoints import ALL, SECRET, Pair, connected, in_background, nothing_left, numbered
+from endpoints import ALL, SECRET, Pair, certified, connected, in_background, nothing_left, numbered
 from weft.cluster import inproc, transport
 from weft.cluster.message import Message
 from weft.graph import dtypes, errors
@@ -17,6 +17,9 @@ from weft.graph import dtypes, errors
 def leaves_nothing() -> Iterator[None]:
     with nothing_left():
         yield
+
+
+environment = pytest.fixture(autouse=True)(certified)
 
 
 @pytest.fixture(params=ALL)
@@ -55,6 +58,18 @@ def test_views_arrive(pair: Pair) -> None:
     np.testing.assert_array_equal(transposed, array.T)
     np.testing.assert_array_equal(strided, array[::2, 5:])
     np.testing.assert_array_equal(broadcast, np.broadcast_to(array[0], (200, 300)))
+
+
+def test_what_is_sent_once_may_change_at_once_and_stays_as_it_was(pair: Pair) -> None:
+    array, taken = np.zeros(50_000), []
+    for number in range(5):
+        array[:] = number
+        sending = in_background(pair[0].send_once, numbered(1, array))  # it may wait for who takes it
+        taken.append(pair[1].recv(5).tensors[0])
+        sending()
+    array[:] = -1
+    pair[0].release(1)
+    assert [each.tolist() == [number] * 50_000 for number, each in enumerate(taken)] == [True] * 5
 
 
 def test_many_messages_keep_their_order(pair: Pair) -> None:

@@ -74,6 +74,7 @@ from .input import (
 )
 from .meta_graph import import_meta_graph as import_meta_graph
 from .meta_graph_export import export_meta_graph as export_meta_graph, write_graph as write_graph
+from .mirrored_optimizer import MirroredOptimizer as MirroredOptimizer
 from .momentum import MomentumOptimizer as MomentumOptimizer
 from .monitored_session import (
     MonitoredSession as MonitoredSession,

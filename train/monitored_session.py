@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..graph import errors
 from ..graph.ir import get_default_graph
 from .hooked_session import HookedSession, StepContext
-from .recovery import LOST, Recoveries, RecoveryPolicy
+from .recovery import LOST, JobEndedError, Recoveries, RecoveryPolicy
 from .scaffold import Scaffold
 from .session_creators import ChiefSessionCreator, SessionCreator
 from .session_run_hook import SessionRunHook
@@ -42,7 +42,12 @@ class _MonitoredSession:
         for hook in self._hooks:
             hook.begin()
         self._creator = session_creator or ChiefSessionCreator()
-        self._hooked = self._create()
+        self._ended: JobEndedError | None = None
+        try:
+            self._hooked = self._create()
+        except JobEndedError as error:  # it came too late, which is no fault of its own
+            _log.info("There is nothing to do: %s", error)
+            self._ended = error
 
     # the session below
 
@@ -74,6 +79,8 @@ class _MonitoredSession:
         """What `run` gives of a session, of another one when it was lost meanwhile."""
         if self._closed:
             raise RuntimeError("Session is already closed.")
+        if self._ended is not None:
+            raise self._ended
         while True:
             try:
                 if self._hooked is None:
@@ -127,7 +134,7 @@ class _MonitoredSession:
 
     def should_stop(self) -> bool:
         """Whether to leave the loop: a hook or a thread has asked for it, or the session is closed."""
-        if self._closed:
+        if self._closed or self._ended is not None:
             return True
         if self._hooked is None:
             return False  # lost a moment ago: the next run makes another

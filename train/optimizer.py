@@ -113,13 +113,19 @@ class Optimizer(Slots):
         graph = get_default_graph()
         with graph.control_dependencies(None):
             self._create_slots(variables)
-        with graph.name_scope(name or self._name) as scope:
-            self._prepare()
-            updates = [self._update(graph, grad, var) for grad, var in pairs if grad is not None]
-            train_op = self._finish_step(graph, updates, global_step, scope)
+        train_op = self._apply(graph, pairs, global_step, name)
         if train_op not in graph.get_collection_ref(GraphKeys.TRAIN_OP):
             graph.add_to_collection(GraphKeys.TRAIN_OP, train_op)
         return train_op
+
+    def _apply(
+        self, graph: Graph, pairs: list[tuple[Any, Variable]], global_step: Variable | None, name: str | None
+    ) -> Operation:
+        """The operation that applies gradients, when the slots are made."""
+        with graph.name_scope(name or self._name) as scope:
+            self._prepare()
+            updates = [self._update(graph, grad, var) for grad, var in pairs if grad is not None]
+            return self._finish_step(graph, updates, global_step, scope)
 
     def _update(self, graph: Graph, grad: Any, var: Variable) -> Operation:
         """The update of one variable, next to it."""

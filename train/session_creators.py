@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ..graph.ir import get_default_graph
+from ..runtime.engine import recover_target
 from .scaffold import Scaffold
 from .session_manager import SessionManager
 
@@ -55,8 +56,9 @@ class ChiefSessionCreator(_ScaffoldCreator):
         self._checkpoint_filename_with_path = checkpoint_filename_with_path
 
     def create_session(self) -> Any:
-        """A new session; see `SessionManager.prepare_session`."""
+        """A new session, on tasks of which those that died are started anew; see `SessionManager.prepare_session`."""
         manager, scaffold = self._manager(), self._scaffold
+        recover_target(self._master)
         return manager.prepare_session(
             self._master,
             saver=scaffold.saver,

@@ -14,10 +14,11 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.ir import Graph, get_default_graph
+from ..runtime.engine import is_finished
 from ..runtime.session import Session
 from .checkpoint_state import CheckpointState, get_checkpoint_state
 from .places import shown
-from .recovery import LOST
+from .recovery import LOST, JobEndedError
 
 _log = logging.getLogger("weft")
 
@@ -118,7 +119,8 @@ class SessionManager:
         """A session on `master`, when another process has made it ready: a chief, that initializes or restores.
 
         The log says at first and then each minute what is missing. Raises DeadlineExceededError, which says it too, after
-        `max_wait_secs` (None: two hours; TensorFlow's waits for ever).
+        `max_wait_secs` (None: two hours; TensorFlow's waits for ever), and JobEndedError, an OutOfRangeError, when the
+        others have ended as they should.
         """
         waiting = _Waiting("the model to be ready", max_wait_secs, self._recovery_wait_secs)
         while True:
@@ -134,6 +136,10 @@ class SessionManager:
                 _close(session)
                 raise
             _close(session)
+            if is_finished(master):
+                raise JobEndedError(
+                    None, None, f"The job of {master} has ended: nobody makes the model ready ({missing})"
+                )
             waiting.again(missing)
 
     def _restored(

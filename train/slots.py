@@ -65,7 +65,7 @@ class Slots:
     def _slot(self, var: Variable, slot_name: str, op_name: str, value: Any) -> Variable:
         slots = self._slots.setdefault(slot_name, {})
         if var.handle not in slots:
-            slots[var.handle] = slot_variable(var, value, op_name)
+            slots.update(dict.fromkeys(var.handles, slot_variable(var, value, op_name)))
         return slots[var.handle]
 
     def _create_non_slot_variable(self, initial_value: Any, name: str, colocate_with: Variable) -> Variable:

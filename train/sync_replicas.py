@@ -6,16 +6,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..compat import logging
+from ..graph import errors
 from ..graph.accumulators import ConditionalAccumulator, SparseConditionalAccumulator
 from ..graph.collections import GraphKeys
+from ..graph.dtypes import int64
 from ..graph.indexed_slices import IndexedSlices
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
 from ..graph.ops.accumulators import AccumulatorStopTaking
+from ..graph.ops.cast import cast
 from ..graph.ops.control import group
 from ..graph.ops.fills import fill
 from ..graph.ops.identity import no_op
-from ..graph.ops.queues import QueueReopen
-from ..graph.queues import FIFOQueue
+from ..graph.sync import SyncedGradients, TokenQueue, new_member
 from ..graph.variable import Variable
 from ..graph.variable_functions import global_variables, report_uninitialized_variables
 from .optimizer import Optimizer
@@ -32,6 +34,11 @@ class SyncReplicasOptimizer(Optimizer):
     step is dropped, so with more workers than gradients the slow ones are spares. The mean of three and more does not
     depend, to the bit, on who came first. `variable_averages` (an ExponentialMovingAverage) is applied to
     `variables_to_average` after each update. Source: `tf.train.SyncReplicasOptimizer`.
+
+    A worker brings one gradient a step, where TensorFlow's may bring two when another one's token lies there; with fewer
+    workers than gradients, and once a worker has left, it brings several. A chief that begins (`chief_init_op`) begins an
+    epoch: gradients, tokens and updates of an earlier one count no more, and workers go on from the step that it begins at.
+    A worker that was started again replaces what it had brought.
     """
 
     def __init__(
@@ -51,6 +58,9 @@ class SyncReplicasOptimizer(Optimizer):
         self._gradients_applied = False
         self._global_step: Any = None
         self._queue: Any = None
+        self._member: Any = None
+        self._now: Any = None
+        self._stop_taking: Any = None
         self._sync_op: Any = None
         self._runner: QueueRunner | None = None
         #: The worker's step, set from the global one: for each worker, and for the chief, who sets the accumulators' too.
@@ -78,67 +88,88 @@ class SyncReplicasOptimizer(Optimizer):
             raise ValueError("Global step is required to check staleness")
         graph = get_default_graph()
         self._global_step = global_step
+        with _beside(graph, global_step), graph.name_scope(""):
+            self._queue = TokenQueue("sync_token_q", counted=self._total_num_replicas < self._replicas_to_aggregate)
         local_step = self._make_local_step(graph)
         with graph.name_scope(None), graph.name_scope(self._name):
-            accumulators, applied, taken = self._accumulate(graph, pairs, local_step)
-            with _beside(graph, global_step), graph.name_scope(""):
+            synced, applied, taken = self._accumulate(graph, pairs)
+            # No variable changes before all gradients are there: a worker that is started again then computes the same ones.
+            known = [each for gradient, _ in taken if gradient is not None for each in _tensors(gradient)]
+            with _beside(graph, global_step), graph.name_scope(""), graph.control_dependencies(known):
                 update = self._opt.apply_gradients(taken, global_step)
             train_op = self._exchange_tokens(graph, applied, update, local_step)
-            ready, stops = [self.local_step_init_op], [self._queue.close(cancel_pending_enqueues=True)]
-            for accumulator, device in accumulators:
+            stops = []
+            for each, device in synced:
                 with graph.device(device):
-                    ready.append(accumulator.set_global_step(global_step, name="SetGlobalStep"))
-                    stops.append(AccumulatorStopTaking().node(accumulator.accumulator_ref, name="StopTaking"))
-            ready.append(
-                QueueReopen().node(self._queue.queue_ref, name="Reopen")
-            )  # an earlier chief may have closed it
-            self.chief_init_op = group(*ready)
+                    stops.append(AccumulatorStopTaking().node(each.handle, name="StopTaking"))
+            self._make_chief_init(graph, synced, local_step)
             # The chief's thread waits for gradients as a rule, and must not wait for more of them when all is over.
-            self._runner = QueueRunner(self._queue, [self._sync_op], cancel_op=group(*stops))
+            self._stop_taking = group(*stops)
+            self._runner = QueueRunner(self._queue, [self._sync_op], cancel_op=group(self._queue.close(), *stops))
         self._gradients_applied = True
         return train_op
 
     def _make_local_step(self, graph: Graph) -> Variable:
-        """The step that this worker's gradients are for, on the worker."""
+        """The step that this worker's gradients are for, and what else they are told by, on the worker."""
         step = self._global_step
+        local: dict[str, Any] = {"trainable": False, "collections": [GraphKeys.LOCAL_VARIABLES]}
         with graph.colocate_with(no_op()):
-            local_step = Variable(
-                0,
-                trainable=False,
-                collections=[GraphKeys.LOCAL_VARIABLES],
-                dtype=step.dtype,
-                name="sync_rep_local_step",
-            )
-        self.local_step_init_op = local_step.assign(step, read_value=False)
+            local_step = Variable(0, dtype=step.dtype, name="sync_rep_local_step", **local)
+            self._member = Variable([0] * 4, dtype=int64, name="sync_rep_member", **local)
+        self._now = self._member.read_value()
+        with _beside(graph, step):
+            epoch = self._queue.epoch()
+        self.local_step_init_op = self._set_member(graph, epoch, [epoch], local_step)
         self.ready_for_local_init_op = report_uninitialized_variables(global_variables())
         return local_step
 
+    def _set_member(self, graph: Graph, epoch: Tensor, after: list[Any], local_step: Variable) -> Operation:
+        """What a worker's session begins with. The epoch comes first: a step that is read then is of that epoch."""
+        with graph.control_dependencies(after):
+            step = self._global_step.read_value()
+        member = new_member(step, epoch, self._queue.counted)
+        return group(
+            self._member.assign(member, read_value=False),
+            local_step.assign(step, read_value=False),
+            name="SetLocalStep",
+        )
+
+    def _make_chief_init(self, graph: Graph, synced: list[tuple[SyncedGradients, str]], local_step: Variable) -> None:
+        """Begin an epoch: with the accumulators, so that they know it when the workers hear of it."""
+        step = self._global_step.read_value()
+        number = self._queue.new_epoch()
+        begun = []
+        for each, device in synced:
+            with graph.device(device):
+                begun.append(each.begin_epoch(step, number))
+        with _beside(graph, self._global_step), graph.control_dependencies(begun):
+            begin = self._queue.begin(step, number)
+        self.chief_init_op = self._set_member(graph, number, [begin], local_step)
+
     def _accumulate(
-        self, graph: Graph, pairs: list[tuple[Any, Any]], local_step: Variable
-    ) -> tuple[list[tuple[Any, str]], list[Operation], list[tuple[Any, Any]]]:
+        self, graph: Graph, pairs: list[tuple[Any, Any]]
+    ) -> tuple[list[tuple[SyncedGradients, str]], list[Operation], list[tuple[Any, Any]]]:
         """Accumulators with their devices, the operations that add to them, and what is taken from them, by variable."""
-        accumulators: list[tuple[Any, str]] = []
+        synced: list[tuple[SyncedGradients, str]] = []
         applied: list[Operation] = []
         taken: list[tuple[Any, Any]] = []
         for grad, var in pairs:
             name = f"{var.name}/grad_accum"
-            accumulator: Any
+            kind: Any = ConditionalAccumulator
             gradient: Any = None
-            with graph.device(var.device):
-                if isinstance(grad, Tensor):
-                    accumulator = ConditionalAccumulator(grad.dtype, shape=var.get_shape(), shared_name=name)
-                    applied.append(accumulator.apply_grad(grad, local_step=local_step))
-                    gradient = accumulator.take_grad(self._replicas_to_aggregate)
-                elif isinstance(grad, IndexedSlices):
-                    accumulator = SparseConditionalAccumulator(grad.dtype, shape=(), shared_name=name)
-                    applied.append(accumulator.apply_indexed_slices_grad(grad, local_step=local_step))
-                    gradient = accumulator.take_indexed_slices_grad(self._replicas_to_aggregate)
-                elif grad is not None:
-                    raise ValueError(f"Unknown grad type: {grad!r}")
+            if isinstance(grad, IndexedSlices):
+                kind = SparseConditionalAccumulator
+            elif grad is not None and not isinstance(grad, Tensor):
+                raise ValueError(f"Unknown grad type: {grad!r}")
             if grad is not None:
-                accumulators.append((accumulator, var.device))
+                with graph.device(var.device):
+                    shape = var.get_shape() if kind is ConditionalAccumulator else ()
+                    each = SyncedGradients(kind(grad.dtype, shape=shape, shared_name=name))
+                    applied.append(each.apply(grad, self._now))
+                    gradient = each.take(self._replicas_to_aggregate)
+                synced.append((each, var.device))
             taken.append((gradient, var))
-        return accumulators, applied, taken
+        return synced, applied, taken
 
     def _exchange_tokens(
         self, graph: Graph, applied: list[Operation], update: Operation, local_step: Variable
@@ -146,13 +177,12 @@ class SyncReplicasOptimizer(Optimizer):
         """The worker's operation, which ends with a token; and the chief's, which gives them out after the update."""
         step = self._global_step
         with _beside(graph, step), graph.name_scope(""):
-            self._queue = FIFOQueue(-1, step.dtype, shapes=(), name="sync_token_q", shared_name="sync_token_q")
             with graph.control_dependencies(applied):
-                token = self._queue.dequeue()
-            train_op = local_step.assign(token, read_value=False)
+                member = self._queue.take(self._now)
+            with graph.control_dependencies([self._member.assign(member, read_value=False)]):
+                train_op = local_step.assign(cast(member[0], step.dtype), read_value=False)
             with graph.control_dependencies([update]):
-                tokens = fill([self._tokens_per_step], step)
-                sync_op: Operation = self._queue.enqueue_many((tokens,))
+                sync_op: Operation = self._queue.put(fill([self._tokens_per_step], step))
             if self._variable_averages is not None:
                 with graph.control_dependencies([sync_op]):
                     sync_op = self._variable_averages.apply(self._variables_to_average)
@@ -172,8 +202,8 @@ class SyncReplicasOptimizer(Optimizer):
     def get_init_tokens_op(self, num_tokens: int = -1) -> Operation:
         """What the chief runs once, at the beginning: it hands out `num_tokens` (-1: as many as gradients are aggregated).
 
-        Where there are fewer workers than gradients, each has to begin several times. Raises ValueError for fewer than
-        that takes, and before `apply_gradients`.
+        Where there are fewer workers than gradients, each has to begin several times; else it begins without one. Raises
+        ValueError for fewer than that takes, and before `apply_gradients`.
         """
         if not self._gradients_applied:
             raise ValueError("get_init_tokens_op() should be called after apply_gradients().")
@@ -186,7 +216,7 @@ class SyncReplicasOptimizer(Optimizer):
             return no_op(name="no_init_tokens")
         graph = get_default_graph()
         with _beside(graph, self._global_step), graph.name_scope(""):
-            operation: Operation = self._queue.enqueue_many((fill([num_tokens], self._global_step),))
+            operation: Operation = self._queue.put(fill([num_tokens], self._global_step))
             return operation
 
     def make_session_run_hook(self, is_chief: bool, num_tokens: int = -1) -> SyncReplicasHook:
@@ -209,6 +239,9 @@ class SyncReplicasOptimizer(Optimizer):
 class SyncReplicasHook(SessionRunHook):
     """Initializes a SyncReplicasOptimizer in each session that is made; the chief's also hands out the first tokens.
 
+    A worker that ends leaves its tokens to the others; the chief ends the others' waits when it ends as it should, and
+    lets them wait for its next session when it fails.
+
     `begin` raises ValueError before `apply_gradients`, `after_create_session` RuntimeError where global variables have no value.
     """
 
@@ -218,17 +251,21 @@ class SyncReplicasHook(SessionRunHook):
         self._num_tokens = num_tokens
         self._init_op: Any = None
         self._tokens_op: Any = None
+        self._end_op: Any = None
         self._runner: QueueRunner | None = None
 
     def begin(self) -> None:
         if not self._optimizer._gradients_applied:
             raise ValueError("SyncReplicasOptimizer.apply_gradients should be called before using the hook.")
+        opt = self._optimizer
+        with _beside(get_default_graph(), opt._global_step):
+            self._end_op = opt._queue.close() if self._is_chief else opt._queue.leave(opt._now)
         if self._is_chief:
-            self._init_op = self._optimizer.chief_init_op
-            self._runner = self._optimizer.get_chief_queue_runner()
-            self._tokens_op = self._optimizer.get_init_tokens_op(self._num_tokens)
+            self._init_op = opt.chief_init_op
+            self._runner = QueueRunner(opt._queue, [opt._sync_op], close_op=self._end_op, cancel_op=opt._stop_taking)
+            self._tokens_op = opt.get_init_tokens_op(self._num_tokens)
         else:
-            self._init_op, self._runner, self._tokens_op = self._optimizer.local_step_init_op, None, None
+            self._init_op, self._runner, self._tokens_op = opt.local_step_init_op, None, None
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         missing = session.run(self._optimizer.ready_for_local_init_op)
@@ -243,6 +280,16 @@ class SyncReplicasHook(SessionRunHook):
             session.run(self._tokens_op)
         if self._runner is not None:
             self._runner.create_threads(session, coord=coord, daemon=True, start=True)
+
+    def end(self, session: Any) -> None:
+        try:
+            session.run(self._end_op)
+        except errors.OpError as error:  # what it says to the others must not keep a training from ending well
+            logging.warning("The others could not be told that this worker has ended: %s", error)
+
+
+def _tensors(gradient: Any) -> list[Tensor]:
+    return [gradient] if isinstance(gradient, Tensor) else [gradient.values, gradient.indices]
 
 
 def _beside(graph: Graph, variable: Any) -> Any:

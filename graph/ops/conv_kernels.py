@@ -6,7 +6,8 @@ however many threads there are.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from ..parallel import for_blocks
 from .rooms import BLOCK, CALL
-from .tiles import DEPTH, add_products, part_length, pieces, room_for
+from .tiles import DEPTH, add_products, add_turned, multiply, pieces, room_for
 from .windows import Axis
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +31,8 @@ NARROW = 4
 SHORT = 32
 #: How many parts of the filters' gradient are summed apart and then added, and of how many bytes, at most.
 GROUPS, GROUP_BYTES = 8, 16 << 20
+#: How many products are added at once to a part of the filters' gradient, at most.
+TERMS = 8
 
 
 def wide(array: Any) -> Array:
@@ -37,13 +40,20 @@ def wide(array: Any) -> Array:
     return np.asarray(array, np.float32) if array.dtype.itemsize == 2 else np.asarray(array)
 
 
-def forward(x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
-    """Images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O]."""
+def forward(
+    x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None,
+    finish: Callable[[Array, Array], object] = np.positive, after: Callable[[slice], object] | None = None,
+) -> Array:  # fmt: skip
+    """Images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O].
+
+    `finish`: what is done to each of the results, from one array into another, which may be the same. `after` is called
+    for some of the images at a time when these are made, in whichever thread made them.
+    """
     outputs = w.shape[3]
     result = np.empty((x.shape[0], rows.out, cols.out, outputs), x.dtype) if out is None else out
     windows = _Windows(x, rows, cols, outputs)
     filters = np.ascontiguousarray(w).reshape(windows.parts, -1, outputs)
-    blocks = windows.blocks()
+    blocks, deep = windows.blocks(), pieces(filters.shape[1], DEPTH)
 
     def run(index: int, thread: int) -> None:
         BLOCK.clear()
@@ -51,18 +61,33 @@ def forward(x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None
         target = result[images, lines]
         turned = windows.turns(target)
         total = BLOCK.take((target.size // outputs, outputs), x.dtype) if turned else target.reshape(-1, outputs)
-        room = BLOCK.take((room_for(windows.parts, total.shape, x.itemsize),), x.dtype)
+        term = BLOCK.take(total.shape, x.dtype)
         begun = False
-        for part, matrices in windows.matrices(images, lines):
-            for start, end in pieces(matrices.shape[2], DEPTH):
-                add_products(matrices[:, :, start:end], filters[part, start:end], total, room, begun)
+        for part, met, matrix in windows.matrices(images, lines):
+            some = total[met]
+            if not begun and len(some) < len(total):  # no row of the windows meets the images everywhere
+                total.fill(0)
+                begun = True
+            for start, end in deep:
+                given = matrix[:, start:end] if len(deep) > 1 else matrix
+                if begun:
+                    np.add(some, multiply(given, filters[part][start:end], term[: len(some)]), some)
+                else:
+                    multiply(given, filters[part][start:end], some)
                 begun = True
         if turned:
-            np.copyto(target.transpose(1, 0, 2, 3), total.reshape(_turned_shape(target)))
+            finish(total.reshape(_turned_shape(target)), target.transpose(1, 0, 2, 3))
+        elif finish is not np.positive:
+            finish(target, target)
+        if after is not None and whole:
+            after(images)
 
+    whole = all(lines == slice(0, rows.out) for _, lines in blocks)
     if not w.size:
         result.fill(0)
     for_blocks(run, len(blocks) if result.size and w.size else 0)
+    if after is not None and not whole:
+        for_blocks(lambda index, thread: after(slice(index, index + 1)), len(result))
     return result
 
 
@@ -87,13 +112,10 @@ def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis, out: Array | No
             given = dy[images, lines]
             if windows.turns(given):
                 given = _copied(given.transpose(1, 0, 2, 3))
-            count = given.size // outputs
-            length = part_length(count, DEPTH)
-            parts = given.reshape(-1, 1, length, outputs)
-            room = BLOCK.take((room_for(len(parts), shape, x.itemsize),), x.dtype)
-            for part, matrices in windows.matrices(images, lines):
-                terms = matrices.reshape(len(matrices), -1, length, shape[1]).transpose(1, 0, 3, 2)
-                add_products(terms, parts, totals[index][part], room, number > groups[index][0])
+            rows_given = given.reshape(-1, outputs)
+            room = BLOCK.take((TERMS, *shape[1:]), x.dtype)
+            for part, met, matrix in windows.matrices(images, lines):
+                add_turned(matrix, rows_given[met], totals[index][part], room, number > groups[index][0])
 
     for_blocks(run, len(groups))
     for total in totals[1:]:
@@ -192,9 +214,10 @@ def _images(count: int, image_bytes: int, work: int) -> list[tuple[int, int]]:
 class _Windows:
     """All windows of a batch of images, handed out block by block as matrices with a row a window.
 
-    With enough channels there is a matrix for each row of the windows. The matrices of one block then are parts of one
-    that holds every line of the images once, not as often as windows have rows; and its windows are in the order of
-    lines, images, columns. Else there is one matrix, with windows in the order of images, lines, columns.
+    With enough channels there is a matrix for each row of the windows, of those windows whose row meets the images: what
+    meets the padding is zero. The matrices of one block then are parts of one that holds every line of the images once, not
+    as often as windows have rows; and its windows are in the order of lines, images, columns. Else there is one matrix,
+    with windows in the order of images, lines, columns.
     """
 
     def __init__(self, x: Array, rows: Axis, cols: Axis, outputs: int) -> None:
@@ -218,15 +241,17 @@ class _Windows:
         """Whether the windows of a block of the outputs are not in the order of the outputs."""
         return self.parts > 1 and len(block) > 1
 
-    def matrices(self, images: slice, lines: slice) -> list[tuple[slice, Array]]:
-        """The windows of a block, for some of the parts at a time: which, and their matrices as [parts, windows, row].
+    def matrices(self, images: slice, lines: slice) -> Iterator[tuple[int, slice, Array]]:
+        """The windows of a block, a part at a time: which part, which of the block's windows, and their matrix.
 
-        Valid until the block's memory is cleared.
+        The parts that have most windows come first. Valid until the block's memory is cleared.
         """
-        count = lines.stop - lines.start
-        start = lines.start * self._rows.stride
+        if self.parts > 1:
+            return self._by_rows(images, lines)
+        count, start = lines.stop - lines.start, lines.start * self._rows.stride
         source = self._padded(images, start, start + (count - 1) * self._rows.stride + self._extent)
-        return self._by_rows(source, count) if self.parts > 1 else [(slice(0, 1), self._whole(source, count)[None])]
+        matrix = self._whole(source, count)
+        return iter([(0, slice(0, len(matrix)), matrix)])
 
     def _padded(self, images: slice, start: int, stop: int) -> Array:
         """Those lines of the images, counted with the padding."""
@@ -236,7 +261,11 @@ class _Windows:
             return x[:, first:last]
         width = cols.before + cols.size + cols.after
         padded = BLOCK.take((x.shape[0], stop - start, width, x.shape[3]), x.dtype)
-        padded.fill(0)
+        if stop - start != last - first:
+            padded.fill(0)
+        else:
+            padded[:, :, : cols.before].fill(0)
+            padded[:, :, cols.before + cols.size :].fill(0)
         if first < last:
             above = first + rows.before - start
             np.copyto(padded[:, above : above + last - first, cols.before : cols.before + cols.size], x[:, first:last])
@@ -247,7 +276,7 @@ class _Windows:
         image, line, column, channel = source.strides
         shape = (source.shape[0], lines, cols.out, rows.kernel, cols.kernel, source.shape[3])
         moves = (image, line * rows.stride, column * cols.stride)
-        view = as_strided(source, shape, (*moves, line * rows.dilation, column * cols.dilation, channel))
+        view = _strided(source, shape, (*moves, line * rows.dilation, column * cols.dilation, channel))
         length = rows.kernel * cols.kernel * source.shape[3]
         if view.flags.c_contiguous:
             return view.reshape(-1, length)
@@ -255,25 +284,56 @@ class _Windows:
             return _copied(view.transpose(3, 4, 5, 0, 1, 2)).reshape(length, -1).T
         return _copied(view).reshape(-1, length)
 
-    def _by_rows(self, source: Array, lines: int) -> list[tuple[slice, Array]]:
+    def _by_rows(self, images: slice, lines: slice) -> Iterator[tuple[int, slice, Array]]:
         """Rows of windows that meet the same of every `stride` lines are taken together."""
-        rows, cols = self._rows, self._cols
-        image, line, column, channel = source.strides
-        length = cols.kernel * source.shape[3]
-        step = rows.stride // math.gcd(rows.stride, rows.dilation)
-        found = []
-        for first in range(min(step, rows.kernel)):
-            shift, phase = divmod(first * rows.dilation, rows.stride)
-            start, apart = shift * rows.stride + phase, step * rows.dilation // rows.stride
-            parts = len(range(first, rows.kernel, step))
-            shape = (lines + (parts - 1) * apart, source.shape[0], cols.out, cols.kernel, source.shape[3])
-            moves = (line * rows.stride, image, column * cols.stride, column * cols.dilation, channel)
-            copied = _copied(as_strided(source[:, start:], shape, moves))
-            move = copied.strides[0]
-            windows = lines * source.shape[0] * cols.out
-            view = as_strided(copied, (parts, windows, length), (apart * move, copied.strides[2], copied.itemsize))
-            found.append((slice(first, None, step), view))
-        return found
+        cols, channels, step = self._cols, self._x.shape[3], self._rows.stride
+        a_line = (images.stop - images.start) * cols.out
+        for low, high, parts in _phases(self._rows, lines.start, lines.stop):
+            source = self._padded(images, low, high)
+            image, line, column, channel = source.strides
+            shape = (-(-(high - low) // step), len(source), cols.out, cols.kernel, channels)
+            moves = (line * step, image, column * cols.stride, column * cols.dilation, channel)
+            copied = BLOCK.take(shape, source.dtype)
+            np.copyto(copied, _strided(source, shape, moves))
+            matrix = copied.reshape(shape[0] * a_line, cols.kernel * channels)
+            for number, first, last, start in parts:
+                end = start + last - first
+                yield number, slice(first * a_line, last * a_line), matrix[start * a_line : end * a_line]
+
+
+@lru_cache(maxsize=256)
+def _phases(rows: Axis, begin: int, end: int) -> list[tuple[int, int, list[tuple[int, int, int, int]]]]:
+    """Which lines of the images the rows of the windows meet, for lines `begin` to `end` of the outputs.
+
+    A group for those that need every `stride`-th line, from the same one on: the first of these lines and the one after
+    the last, counted with the padding; and of each row of the windows its number, the first line of the outputs and the
+    one after the last, counted from `begin`, and which of the group's lines belongs to the first. In a group those with
+    the most lines come first, as does the group that has the most.
+    """
+    found: dict[int, list[tuple[int, int, int, int]]] = {}
+    for number in range(rows.kernel):
+        outputs, _ = rows.reach(number)
+        first = min(max(begin, outputs.start), end)
+        last = max(first, min(end, outputs.stop))
+        start = first * rows.stride + number * rows.dilation
+        found.setdefault(start % rows.stride if last > first else -1, []).append((number, first, last, start))
+    groups = []
+    for parts in found.values():
+        parts.sort(key=lambda part: part[1] - part[2])
+        low = min(start for *_, start in parts)
+        high = max(start + max(0, (last - first - 1) * rows.stride + 1) for _, first, last, start in parts)
+        met = [
+            (number, first - begin, last - begin, (start - low) // rows.stride) for number, first, last, start in parts
+        ]
+        groups.append((low, high if parts[0][2] > parts[0][1] else low, met))
+    return sorted(groups, key=lambda group: group[2][0][1] - group[2][0][2])
+
+
+def _strided(source: Array, shape: tuple[int, ...], moves: tuple[int, ...]) -> Array:
+    """NumPy's `as_strided`, which takes ten times as long where the array is in one piece."""
+    if source.flags.c_contiguous:
+        return np.ndarray(shape, source.dtype, source, 0, moves)
+    return as_strided(source, shape, moves)
 
 
 def _copied(view: Array) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,8 @@ from .windows import Axis, Four, Layout, channels_first, check_run, must_agree, 
 
 Part = tuple[slice, slice, slice]
 
-#: About how many elements of the images are worked on at a time, in one thread.
-BLOCK_SIZE = 1 << 19
+#: About how many elements of the images are worked on at a time, in one thread: what stays in the cache meanwhile.
+BLOCK_SIZE = 1 << 18
 
 _BOOL = np.dtype(np.bool_)
 
@@ -53,20 +54,13 @@ class Pooling(Op):
         """How the windows lie in a run. Raises InvalidArgumentError where none fits."""
         return Layout(self.strides, self.padding).axes(dims, self.ksize[1:3])
 
-    def offsets(self, rows: Axis, cols: Axis) -> Iterator[tuple[Part, Part]]:
-        """For each place in the window, in the order of rows: the outputs that find input there, and these inputs."""
-        for i in range(rows.kernel):
-            for j in range(cols.kernel):
-                (down, from_down), (across, from_across) = rows.reach(i), cols.reach(j)
-                yield (slice(None), down, across), (slice(None), from_down, from_across)
-
     def maxima(self, x: Any, y: Any) -> tuple[Axis, Axis]:
         """How the windows lie in a run with the images and their maxima. Raises InvalidArgumentError for other sizes."""
         rows, cols = self.axes(x.shape)
         check_run(f"{self.type}: the size of orig_output", y.shape, (x.shape[0], rows.out, cols.out, x.shape[3]))
         return rows, cols
 
-    def firsts(self, x: Any, y: Any) -> Iterator[tuple[Part, Part, Any]]:
+    def firsts(self, x: Any, y: Any, offsets: Sequence[tuple[Part, Part]]) -> Iterator[tuple[Part, Part, Any]]:
         """For each place in the window: outputs, inputs, and a mask of where the maximum stands there first.
 
         The mask lies in the thread's memory for blocks, and is overwritten by the next one.
@@ -74,11 +68,23 @@ class Pooling(Op):
         BLOCK.clear()
         taken, mask = BLOCK.take(y.shape, _BOOL), BLOCK.take(y.shape, _BOOL)
         taken.fill(False)
-        for out, inside in self.offsets(*self.axes(x.shape)):
-            here = np.equal(x[inside], y[out], out=mask[out])
-            np.greater(here, taken[out], out=here)
-            np.logical_or(taken[out], here, out=taken[out])
+        for out, inside in offsets:
+            here, before = mask[out], taken[out]
+            np.equal(x[inside], y[out], out=here)
+            np.greater(here, before, out=here)
             yield out, inside, here
+            np.logical_or(before, here, out=before)
+
+
+@lru_cache(maxsize=256)
+def _offsets(rows: Axis, cols: Axis) -> tuple[tuple[Part, Part], ...]:
+    """For each place in the window, in the order of rows: the outputs that find input there, and these inputs."""
+    found = []
+    for i in range(rows.kernel):
+        for j in range(cols.kernel):
+            (down, from_down), (across, from_across) = rows.reach(i), cols.reach(j)
+            found.append(((slice(None), down, across), (slice(None), from_down, from_across)))
+    return tuple(found)
 
 
 def _for_images(function: Callable[[slice], None], images: Any) -> None:
@@ -97,17 +103,27 @@ class MaxPool(Pooling):
     def compute(self, x: Any, out: Any = None) -> Any:
         rows, cols = self.axes(x.shape)
         result = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), x.dtype) if out is None else out
-        lowest = np.array(-np.inf).astype(x.dtype) if x.dtype.kind not in "iu" else np.iinfo(x.dtype).min
-        offsets = list(self.offsets(rows, cols))
+        pool = self.into(rows, cols, x.dtype)
+        _for_images(lambda images: pool(x[images], result[images]), x)
+        return result
 
-        def run(images: slice) -> None:
-            source, target = x[images], result[images]
-            target.fill(lowest)
-            for place, inside in offsets:
+    def into(self, rows: Axis, cols: Axis, dtype: Any) -> Callable[[Any, Any], None]:
+        """The function of images and where their maxima go, for windows that lie so."""
+        lowest = np.array(-np.inf).astype(dtype) if dtype.kind not in "iu" else np.iinfo(dtype).min
+        offsets = _offsets(rows, cols)
+        whole = len(offsets) > 1 and all(
+            place == (slice(None), slice(0, rows.out), slice(0, cols.out)) for place, _ in offsets[:2]
+        )
+
+        def run(source: Any, target: Any) -> None:
+            if whole:
+                np.maximum(source[offsets[0][1]], source[offsets[1][1]], out=target)
+            else:
+                target.fill(lowest)
+            for place, inside in offsets[2 * whole :]:
                 np.maximum(target[place], source[inside], out=target[place])
 
-        _for_images(run, x)
-        return result
+        return run
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor]:
         return [MaxPoolGrad(self.ksize, self.strides, self.padding)(operation.inputs[0], operation.outputs[0], dy)]
@@ -127,13 +143,13 @@ class MaxPoolGrad(Pooling):
         dx = np.empty(x.shape, dy.dtype) if out is None else out
         apart = all(axis.stride >= axis.kernel for axis in axes)
         tiled = apart and all(axis.stride == axis.kernel and axis.out * axis.kernel >= axis.size for axis in axes)
-        bits = np.dtype(f"i{dy.dtype.itemsize}")
+        bits, offsets = np.dtype(f"i{dy.dtype.itemsize}"), _offsets(*axes)
 
         def run(images: slice) -> None:
             given, found = dy[images], dx[images]
             if not tiled:
                 found.fill(0)
-            for place, inside, here in self.firsts(x[images], y[images]):
+            for place, inside, here in self.firsts(x[images], y[images], offsets):
                 if apart:  # the bits times 1 or 0
                     np.multiply(given[place].view(bits), here, out=found[inside].view(bits))
                 else:
@@ -158,9 +174,9 @@ class MaxPoolGradGrad(Pooling):
 
     def compute(self, x: Any, y: Any, elements: Any) -> Any:
         check_run("MaxPoolGradGrad: the elements", elements.shape, x.shape)
-        self.maxima(x, y)
+        axes = self.maxima(x, y)
         picked = np.zeros(y.shape, elements.dtype)
-        for out, inside, here in self.firsts(x, y):
+        for out, inside, here in self.firsts(x, y, _offsets(*axes)):
             picked[out] += keep(here, elements[inside])
         return picked
 
@@ -184,7 +200,7 @@ class AvgPool(Pooling):
         source = wide(x)
         total = np.empty((x.shape[0], rows.out, cols.out, x.shape[3]), source.dtype) if out is None else out
         counts = _counts(rows, cols, total.dtype)
-        offsets = list(self.offsets(rows, cols))
+        offsets = _offsets(rows, cols)
 
         def run(images: slice) -> None:
             summed = total[images]
@@ -216,7 +232,7 @@ class AvgPoolGrad(Pooling):
         source = wide(dy)
         counts = _counts(rows, cols, source.dtype)
         dx = np.empty(dims, source.dtype) if out is None else out
-        offsets = list(self.offsets(rows, cols))
+        offsets = _offsets(rows, cols)
 
         def run(images: slice) -> None:
             BLOCK.clear()

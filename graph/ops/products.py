@@ -61,7 +61,8 @@ def form_of(dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bo
         return lambda x, y, out=None: matrix_product(x, y, across_a, across_b, out)
     if len(a) == len(b) == 2 and dtype.kind == "f":
         sides = [side or 0 for side in a[:: -1 if across_a else 1] + b[:: -1 if across_b else 1]]
-        form = _special(dtype, block_sides(sides), across_a, across_b) or _PLAIN[across_a, across_b]
+        block = block_sides(sides)
+        form = _special(dtype, block, across_a, across_b) or _plain(block, across_a, across_b)
         made = in_blocks(form, sides, across_a, across_b)
         return _fitted(made, dtype, sides, across_a, across_b) if isinstance(made, InBlocks) else made
     return _PLAIN[across_a, across_b]
@@ -75,9 +76,14 @@ def _fitted(blocks: InBlocks, dtype: np.dtype[Any], sides: list[int], across_a: 
     large = blocks.fewer(count)
     rows, inner, _, columns = sides
     block = [rows, inner, inner, min(large.step, columns)] if large.by_columns else [large.step, inner, inner, columns]
-    form = _special(dtype, block, across_a, across_b) or _PLAIN[across_a, across_b]
+    form = _special(dtype, block, across_a, across_b) or _plain(block, across_a, across_b)
     fitted = form if count == 1 else replace(large, form=form)
     return fitted if _same_bits(fitted, blocks, dtype, sides[1], across_a, across_b) else blocks
+
+
+def _plain(sides: list[int], across_a: bool, across_b: bool) -> Form:
+    """BLAS on the matrices as they are, of these sides."""
+    return (_PLAIN if sides[0] == sides[3] else _OBLONG)[across_a, across_b]
 
 
 def _special(dtype: np.dtype[Any], sides: list[int], across_a: bool, across_b: bool) -> Form | None:
@@ -146,6 +152,14 @@ _PLAIN: dict[tuple[bool, bool], Form] = {
     (True, False): lambda x, y, out=None: np.matmul(np.transpose(x), _apart(y, x), out),
     (False, True): lambda x, y, out=None: np.matmul(x, _apart(np.transpose(y), x), out),
     (True, True): lambda x, y, out=None: np.matmul(np.transpose(x), np.transpose(y), out),
+}
+
+#: The same where the result is not square, and a matrix and its own transpose cannot be meant.
+_OBLONG: dict[tuple[bool, bool], Form] = {
+    (False, False): np.matmul,
+    (True, False): lambda x, y, out=None: np.matmul(x.T, y, out),
+    (False, True): lambda x, y, out=None: np.matmul(x, y.T, out),
+    (True, True): lambda x, y, out=None: np.matmul(x.T, y.T, out),
 }
 
 _HALF: dict[tuple[bool, bool], Form] = {

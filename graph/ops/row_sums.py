@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..parallel import for_blocks
+from ..shapes import Dims
 
 #: How many numbers are added in one product. So many, and then their sums, lose less than all in a row.
 LONGEST = 1 << 13
@@ -72,6 +73,20 @@ def summing(dtype: np.dtype[Any], axes: tuple[int, ...] | None, ndim: int) -> Ca
     if places == [ndim - 1]:
         return sum_in_rows
     return sum_rows if places == list(range(ndim - 1)) else None
+
+
+def for_matrices(function: Callable[..., Any] | None, dtype: np.dtype[Any], dims: Dims) -> Callable[..., Any] | None:
+    """One of these functions for row-major matrices of one shape, of which it asks nothing more; else as it is."""
+    if dims is None or len(dims) != 2:
+        return function
+    rows, columns = (dim or 0 for dim in dims)
+    if function is sum_rows and 0 < rows <= LONGEST:
+        ones = _ones(dtype, rows)
+        return lambda x, out=None: np.dot(ones, x, out)
+    if function is sum_in_rows and 0 < columns <= WIDEST and rows:
+        ones = _ones(dtype, columns)
+        return lambda x, out=None: np.dot(x, ones, out)
+    return function
 
 
 def sum_over(x: Any, axes: tuple[int, ...] | None, keepdims: bool = False) -> Any:

@@ -18,8 +18,8 @@ Array = np.ndarray[Any, Any]
 ALONE, ALONE_WITH_VECTOR = 1 << 19, 9216
 #: A tile's sums are at most so long, and its rows so wide: else too few rows would go into it to be worth the packing.
 DEPTH, WIDTH = 384, 64
-#: BLAS works on so many rows at a time, the more the better.
-ROWS = (32, 16, 8, 4)
+#: BLAS works on multiples of so many rows at a time.
+ROWS = 4
 #: So many bytes of products are added at a time.
 TERMS_BYTES = 1 << 20
 
@@ -52,6 +52,36 @@ def add_products(a: Array, b: Array, out: Array, room: Array, add: bool = False)
             np.add(out, np.add.reduce(terms, 0, out=total) if len(terms) > 1 else terms[0], out)
         else:
             np.add.reduce(terms, 0, out=out)
+
+
+def multiply(a: Array, b: Array, out: Array) -> Array:
+    """`out` = `a @ b`, of two matrices whose sums are at most DEPTH long."""
+    (rows, depth), width = a.shape, b.shape[1]
+    group = _rows_of_tile(rows, depth, width)
+    if group:
+        np.matmul(a.reshape(-1, group, depth), b, out.reshape(-1, group, width))
+    else:
+        _tiles(a, b, out)
+    return out
+
+
+def add_turned(a: Array, b: Array, out: Array, room: Array, add: bool) -> None:
+    """`out` = `a.T @ b`, or with `add` that much more, of matrices with many rows. `room` is memory of some such results."""
+    (count, rows), width = a.shape, b.shape[1]
+    length = part_length(count, DEPTH) if count else 1
+    terms = count // length
+    group = _rows_of_tile(rows, length, width)
+    if not group or not 0 < terms < len(room):
+        stacked = a.reshape(terms, length, rows).transpose(0, 2, 1), b.reshape(terms, length, width)
+        add_products(*stacked, out, room.reshape(-1), add)
+        return
+    products = room[:terms]
+    turned = a.reshape(terms, length, rows // group, group).transpose(0, 2, 3, 1)
+    np.matmul(turned, b.reshape(terms, 1, length, width), products.reshape(terms, rows // group, group, width))
+    if not add:
+        np.add.reduce(products, 0, out=out)
+    else:
+        np.add(out, np.add.reduce(products, 0, out=room[terms]) if terms > 1 else products[0], out)
 
 
 def part_length(size: int, most: int) -> int:
@@ -103,10 +133,19 @@ def _columns(a: Array, b: Array, out: Array) -> None:
 
 
 @lru_cache(maxsize=1024)
+def _rows_of_tile(rows: int, depth: int, width: int) -> int:
+    """How many rows tiles have that are equal and leave none over; 0 where that does not go."""
+    if rows < 2 or not 1 < width <= WIDTH or not depth:
+        return 0
+    group = min(rows, _even(rows, max(1, (ALONE - 1) // (depth * width))))
+    return group if rows % group == 0 else 0
+
+
+@lru_cache(maxsize=1024)
 def _even(rows: int, most: int) -> int:
     """How many of the rows go into a tile: best so that none are left over, and a multiple of what BLAS works on."""
-    for grain in (*ROWS, 1):
+    for grain in (ROWS, 1):
         fitting = [size for size in range(most - most % grain, most // 2, -grain) if rows % size == 0]
         if fitting:
             return fitting[0]
-    return max(1, most - most % min(ROWS)) if most > min(ROWS) else most
+    return max(1, most - most % ROWS) if most > ROWS else most

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...graph.opdef import Spec
 from ...graph.parallel import for_blocks, threads
+from ...graph.shapes import Dims
 from ..arena import ALIGNMENT
 from ..fused import STEP, Fused, Part, rows_of_block
 from ..workspace import Array, Workspace
@@ -33,8 +34,8 @@ _BY_PLACE = EXACT - {np.maximum, np.minimum} | {np.exp, np.log, np.tanh, np.sin,
 _FILE = "<weft region>"
 
 
-def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
-    """The kernel of a region."""
+def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], writer: type[Writer]) -> Kernel:
+    """The kernel of a region, whose function is written by such a writer."""
     kernels = [
         backend.kernel(part.definition, tuple([_spec(definition, inputs, i) for i in part.inputs]), (part.spec,))
         for part in definition.parts
@@ -45,7 +46,7 @@ def fused(backend: Backend, definition: Fused, inputs: tuple[Spec, ...], outputs
         return of_numbers(definition, len(inputs), known)
 
     def in_frame(workspace: Workspace) -> Callable[..., Any]:
-        return _Writer(definition, inputs, known).function(workspace)
+        return writer(definition, inputs, known).function(workspace)
 
     def alone(*values: Any, out: Any = None) -> Any:
         return in_frame(Workspace())(*values, out=out)
@@ -93,40 +94,55 @@ class _Scratch:
     sizes: list[int] = field(default_factory=list)
 
 
-def _scratch(definition: Fused, inputs: int, kernels: Sequence[Kernel]) -> _Scratch:
-    """Memory for the values that are no results and that kernels write where they are told."""
+def _scratch(definition: Fused, inputs: int, kernels: Sequence[Kernel], sizes: Sequence[int]) -> _Scratch:
+    """Memory for the values that are no results and that kernels write where they are told. `sizes`: of the parts' values."""
     last, found = _last_uses(definition, inputs), _Scratch()
+
+    def alike(one: Part, other: Part) -> bool:
+        return (one.spec.dims, one.spec.dtype.size) == (other.spec.dims, other.spec.dtype.size)
+
     free: dict[int, list[int]] = defaultdict(list)
     for at, (part, kernel) in enumerate(zip(definition.parts, kernels, strict=True)):
         ending = {n for n in part.inputs if last[n] == at and n - inputs in found.places}
-        early = ending & _overwritable(part, kernel)
-        _give_back(definition, [n - inputs for n in sorted(early)], found, free)
-        if at not in definition.results and kernel.takes_out:
-            size = part.spec.dtype.size
+        early = {n for n in ending & _overwritable(part, kernel) if alike(definition.parts[n - inputs], part)}
+        _give_back(sizes, [n - inputs for n in sorted(early)], found, free)
+        if at not in definition.results and (kernel.takes_out or kernel.in_rows):
+            size = sizes[at]
             if not free[size]:
                 free[size].append(len(found.sizes))
                 found.sizes.append(size)
             found.places[at] = free[size].pop()
-        _give_back(definition, [n - inputs for n in sorted(ending - early)], found, free)
+        _give_back(sizes, [n - inputs for n in sorted(ending - early)], found, free)
     return found
 
 
-def _give_back(definition: Fused, ending: Sequence[int], found: _Scratch, free: dict[int, list[int]]) -> None:
+def _give_back(sizes: Sequence[int], ending: Sequence[int], found: _Scratch, free: dict[int, list[int]]) -> None:
     for at in ending:
-        free[definition.parts[at].spec.dtype.size].append(found.places[at])
+        free[sizes[at]].append(found.places[at])
 
 
-class _Writer:
+class Writer:
     """Writes the function of a region: a line an operation, so that the line of a traceback tells which one failed."""
 
     def __init__(self, definition: Fused, inputs: Sequence[Spec], kernels: Sequence[Kernel]) -> None:
         self.definition, self.inputs, self.kernels = definition, inputs, kernels
-        dims = definition.parts[0].spec.dims
+        dims = self._dims()
         self.dims = tuple(dim or 0 for dim in dims or ())
-        self.scratch = _scratch(definition, len(inputs), kernels)
+        #: How many bytes of a part's value there are for each element, or row, of a block.
+        sizes = [part.spec.dtype.size * prod(self.row_of(at)) for at, part in enumerate(definition.parts)]
+        self.sizes = sizes
+        self.scratch = _scratch(definition, len(inputs), kernels, sizes)
         self.cut = [self._is_cut(spec) for spec in inputs]
         self.length = self._block_length()
         self.lines: dict[int, int] = {}
+
+    def _dims(self) -> Dims:
+        """The shape of the whole that blocks are cut from."""
+        return self.definition.parts[0].spec.dims
+
+    def row_of(self, at: int) -> tuple[int, ...]:
+        """The shape of what of a part's value is cut off at once."""
+        return () if self.definition.flat else self.dims[1:]
 
     def _is_cut(self, spec: Spec) -> bool:
         """Whether blocks have their own parts of an input, not all of it."""
@@ -136,8 +152,8 @@ class _Writer:
 
     def _block_length(self) -> int:
         """How many elements, or rows, a block has."""
-        parts = self.definition.parts
-        width = sum(self.scratch.sizes) + sum(parts[result].spec.dtype.size for result in self.definition.results)
+        width = sum(self.scratch.sizes) + sum(self.sizes[result] for result in self.definition.results)
+        width //= prod(self.row_of(0)) or 1
         width += sum(spec.dtype.size for spec, cut in zip(self.inputs, self.cut, strict=True) if cut)
         share = -(-prod(self.dims) // BLOCKS)
         count = min(max(FEWEST, min(MOST, CACHE_BYTES // width)), max(FEWEST, share))
@@ -145,29 +161,37 @@ class _Writer:
 
     def function(self, workspace: Workspace) -> Callable[..., Any]:
         """The function, with memory out of `workspace`."""
-        total = prod(self.dims) if self.definition.flat else self.dims[0]
-        slices = [slice(start, min(start + self.length, total)) for start in range(0, total, self.length)]
-        names: dict[str, Any] = {f"k{at}": kernel.function for at, kernel in enumerate(self.kernels)}
+        slices = self.slices()
+        names: dict[str, Any] = {f"k{at}": self._function(at) for at in range(len(self.kernels))}
         names |= {"slices": slices, "for_blocks": for_blocks, "copy": np.copyto, "empty": np.empty}
         names |= {
             f"d{index}": self.definition.parts[r].spec.dtype.np for index, r in enumerate(self.definition.results)
         }
         views = _Views(self, workspace, slices[-1].stop - slices[-1].start, len(slices) - 1)
-        names |= {"scratch": views.of, "prepare": views.prepare, "dims": self.dims}
+        names |= {"scratch": views.of, "prepare": views.prepare}
+        names |= {f"e{index}": self.definition.parts[r].spec.dims for index, r in enumerate(self.definition.results)}
         exec(compile(self._text(len(slices)), _FILE, "exec"), names)
         parts = {line: self.definition.parts[at].name for line, at in self.lines.items()}
         return naming_parts(names["region"], _FILE, parts)
+
+    def slices(self) -> list[slice]:
+        """The blocks."""
+        total = prod(self.dims) if self.definition.flat else self.dims[0]
+        return [slice(start, min(start + self.length, total)) for start in range(0, total, self.length)]
+
+    def _forms(self) -> list[str]:
+        """The results as `r0`, ..., and the inputs, in the form in which they are cut."""
+        flat = ".reshape(-1)" if self.definition.flat else ""
+        lines = [f" r{index} = o{index}{flat}" for index in range(len(self.definition.results))]
+        return lines + [f" a{index} = a{index}{flat}" for index, cut in enumerate(self.cut) if cut and flat]
 
     def _text(self, blocks: int) -> str:
         results = [f"o{index}" for index in range(len(self.definition.results))]
         values = [f"a{index}" for index in range(len(self.inputs))]
         lines = [f"def region({', '.join(['out', *values])}):"]
         lines.append(f" {', '.join(results)} = out{' or (None,) * ' + str(len(results)) if len(results) > 1 else ''}")
-        lines += [f" if o{i} is None: o{i} = empty(dims, d{i})" for i in range(len(results))]
-        flat = ".reshape(-1)" if self.definition.flat else ""
-        lines += [f" r{index} = o{index}{flat}" for index in range(len(results))]
-        if flat:
-            lines += [f" a{index} = a{index}{flat}" for index, cut in enumerate(self.cut) if cut]
+        lines += [f" if o{i} is None: o{i} = empty(e{i}, d{i})" for i in range(len(results))]
+        lines += self._forms()
         lines += [" def block(i, t):", "  at = slices[i]"]
         lines += [f"  x{index} = a{index}{'[at]' if cut else ''}" for index, cut in enumerate(self.cut)]
         lines += [f"  y{index} = r{index}[at]" for index in range(len(results))]
@@ -192,6 +216,10 @@ class _Writer:
         call = f"k{at}({', '.join(arguments)})"
         return f"copy({name}, {call})" if at in self.definition.results else f"{name} = {call}"
 
+    def _function(self, at: int) -> Callable[..., Any]:
+        """What computes a part of a block."""
+        return self.kernels[at].function
+
     def _value(self, number: int) -> str:
         at = number - len(self.inputs)
         if at < 0:
@@ -202,18 +230,18 @@ class _Writer:
 class _Views:
     """The blocks of memory for the values on the way, as arrays: of each thread, for whole blocks and for the last one."""
 
-    def __init__(self, writer: _Writer, workspace: Workspace, rest: int, last: int) -> None:
+    def __init__(self, writer: Writer, workspace: Workspace, rest: int, last: int) -> None:
         self._parts = [
-            (writer.definition.parts[at].spec.dtype.np, place) for at, place in writer.scratch.places.items()
+            (writer.definition.parts[at].spec.dtype.np, place, writer.row_of(at))
+            for at, place in writer.scratch.places.items()
         ]
-        self._row = () if writer.definition.flat else writer.dims[1:]
         self._lengths = writer.length, rest
         self._last = last
         self._workspace = workspace
         self._starts, size = [], 0
-        for itemsize in writer.scratch.sizes:
+        for unit in writer.scratch.sizes:
             self._starts.append(size)
-            size += -(-writer.length * prod(self._row) * itemsize // ALIGNMENT) * ALIGNMENT
+            size += -(-max(self._lengths) * unit // ALIGNMENT) * ALIGNMENT
         workspace.reserve(size)
         self._made: tuple[dict[int, list[Array]], dict[int, list[Array]]] = {}, {}
 
@@ -229,9 +257,8 @@ class _Views:
         return made.get(thread) or made.setdefault(thread, self._make(thread, self._lengths[block == self._last]))
 
     def _make(self, thread: int, length: int) -> list[Array]:
-        dims = length, *self._row
         piece, arrays = self._workspace.piece(thread), []
-        for dtype, place in self._parts:
-            start = self._starts[place]
+        for dtype, place, row in self._parts:
+            start, dims = self._starts[place], (length, *row)
             arrays.append(piece[start : start + prod(dims) * dtype.itemsize].view(dtype).reshape(dims))
         return arrays

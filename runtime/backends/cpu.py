@@ -11,20 +11,32 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
-from .blocks import fused
+from ..parts import IfPart, WhilePart
+from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
+from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
+from .row_blocks import RowWriter
+from .spanning import branch_part, loop_part
 
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Sigmoid)(sigmoid)
-kernel_of(Fused)(lambda definition, inputs, outputs: fused(CPU, definition, inputs, outputs))
+kernel_of(Fused)(
+    lambda definition, inputs, _: (
+        convolved(CPU, definition, inputs)
+        if is_convolution(definition)
+        else fused(CPU, definition, inputs, RowWriter if definition.rows else Writer)
+    )
+)
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
+kernel_of(IfPart)(lambda definition, *_: branch_part(CPU, definition))
+kernel_of(WhilePart)(lambda definition, *_: loop_part(CPU, definition))
 kernel_of(Masked)(masked)
 kernel_of(Select, SelectV2)(choice)
 kernel_of(Pow)(power)

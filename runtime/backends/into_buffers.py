@@ -27,4 +27,15 @@ def sigmoid(definition: Sigmoid, inputs: tuple[Spec, ...], outputs: tuple[Spec, 
     dtype = outputs[0].dtype
     if dtype.is_complex or dtype.size == 2:
         return Kernel(definition.compute, elementwise=True)
-    return Kernel(definition.compute, takes_out=True, elementwise=True, strided=True, may_replace=((0,),))
+    one = np.ones((), dtype.np)
+
+    def run(x: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(x)
+        # A step runs without warnings, so overflow needs no `np.errstate`, which takes as long as one of these.
+        np.negative(x, out)
+        np.exp(out, out)
+        np.add(out, one, out)
+        return np.reciprocal(out, out)
+
+    return Kernel(run, takes_out=True, elementwise=True, strided=True, may_replace=((0,),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ...graph.opdef import OpDef, Spec
 from ...graph.record import Record, record
@@ -24,6 +24,9 @@ class Kernel(Record):
     alone, inputs broadcast as NumPy's do, so that any part may be computed by itself. `in_frame`: makes the function for
     runs that do not overlap, with memory for what it computes on the way. `scalar`: where inputs and output are single
     numbers, a Python expression that computes the same of NumPy's scalars (`{0}` the first input), and what `{k}` is in it.
+    `in_rows`: what makes one number of each row of a matrix, into the vector `out`, as the kernel does along the last axis.
+    `meets`: it meets others of other devices: its first two arguments are the step's `send` and `receive`, and it gives a
+    tuple, whatever the number of results.
     """
 
     function: Callable[..., Any]
@@ -36,6 +39,8 @@ class Kernel(Record):
     strided: bool = False
     in_frame: Callable[[Workspace], Callable[..., Any]] | None = None
     scalar: tuple[str, Any] | None = None
+    in_rows: Callable[[Any, Any], Any] | None = None
+    meets: bool = False
 
 
 class Backend(Protocol):
@@ -46,4 +51,17 @@ class Backend(Protocol):
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
         """The kernel of an operation for these types and shapes, or None when this backend has none."""
+        ...
+
+
+@runtime_checkable
+class CompilingBackend(Backend, Protocol):
+    """A backend that compiles elementwise operations, so that small ones are worth putting into one region, too."""
+
+    def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
+        """How it can compile an operation on such values, if at all: see `layouts.layouts`."""
+        ...
+
+    def note(self, plan: Any) -> list[str]:
+        """What of a plan it compiles, as lines for people."""
         ...

@@ -19,8 +19,8 @@ from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput
 from ...graph.ops.linalg import BatchMatMulV2, MatMul, adjoint
 from ...graph.ops.pooling import AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad
 from ...graph.ops.products import form_of, is_half, product
-from ...graph.ops.reduction import Mean
-from ...graph.ops.row_sums import summing
+from ...graph.ops.reduction import Max, Mean, Min
+from ...graph.ops.row_sums import for_matrices, sum_in_rows, summing
 from ...graph.ops.rows import take_rows
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
@@ -132,13 +132,19 @@ def reduce_sum(definition: Sum, inputs: tuple[Spec, ...], outputs: tuple[Spec, .
     """The sum with the output's own type, into the buffer."""
     if inputs[0].dims is None or not shapes.is_full(outputs[0].dims):
         return Kernel(definition.compute)
-    return Kernel(_summed(definition, inputs[0], outputs[0]), takes_out=True)
+    function = _summed(definition, inputs[0], outputs[0])
+    return Kernel(function, takes_out=True, in_rows=_of_rows(definition.axes, inputs[0], outputs[0].dtype.np))
+
+
+def _of_rows(axes: tuple[int, ...] | None, given: Spec, kind: np.dtype[Any]) -> Callable[[Any, Any], Any] | None:
+    """What sums over rows, where that is what a sum over these axes is."""
+    return sum_in_rows if summing(kind, axes, len(given.dims or ())) is sum_in_rows else None
 
 
 def _summed(definition: Sum | Mean, given: Spec, made: Spec) -> Callable[..., Any]:
     """The function of x and `out` that sums over the definition's axes."""
     axes, keepdims, kind = definition.axes, definition.keepdims, made.dtype.np
-    return _written(summing(kind, axes, len(given.dims or ())), made.dims) or (
+    return _written(for_matrices(summing(kind, axes, len(given.dims or ())), kind, given.dims), made.dims) or (
         lambda x, out=None: _reduce(x, axes, kind, out, keepdims)
     )
 
@@ -199,7 +205,30 @@ def mean(definition: Mean, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
     def run(x: Any, out: Any = None) -> Any:
         return np.true_divide(total(x, out), divisor, out)
 
-    return Kernel(run, takes_out=True)
+    def in_rows(x: Any, out: Any) -> Any:
+        return np.true_divide(sum_in_rows(x, out), divisor, out)
+
+    of_rows = _of_rows(definition.axes, inputs[0], dtype.np)
+    return Kernel(run, takes_out=True, in_rows=None if of_rows is None else in_rows)
+
+
+@kernel_of(Max, Min)
+def extreme(definition: Max | Min, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """Its ufunc's reduction, into the buffer."""
+    dims, dtype = inputs[0].dims, outputs[0].dtype
+    if dims is None or not shapes.is_full(dims) or dtype.size == 2:
+        return Kernel(definition.compute)
+    ufunc: Any = np.maximum if isinstance(definition, Max) else np.minimum
+    axes, keepdims, first = definition.axes, definition.keepdims, type(definition)().compute(np.empty(0, dtype.np))
+
+    def run(x: Any, out: Any = None) -> Any:
+        return ufunc.reduce(x, axes, None, out, keepdims, first)
+
+    def in_rows(x: Any, out: Any) -> Any:
+        return ufunc.reduce(x, 1, None, out, False, first)
+
+    last = axes is not None and [axis % len(dims) for axis in axes] == [len(dims) - 1]
+    return Kernel(run, takes_out=True, in_rows=in_rows if last else None)
 
 
 @kernel_of(SumTo)
@@ -216,9 +245,10 @@ def sum_to(definition: SumTo, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
     if not axes:
         return Kernel(definition.compute)
     kind = outputs[0].dtype.np
-    vector = _written(summing(kind, axes, len(whole)), dims)
+    vector = _written(for_matrices(summing(kind, axes, len(whole)), kind, whole), dims)
     if vector is not None:
-        return Kernel(lambda x, shape, out=None: vector(x, out), takes_out=True)
+        in_rows = _of_rows(axes, inputs[0], kind) if len(dims) == len(whole) else None
+        return Kernel(lambda x, shape, out=None: vector(x, out), takes_out=True, in_rows=in_rows)
 
     def run(x: Any, shape: Any, out: Any = None) -> Any:
         if out is None:

@@ -7,7 +7,7 @@ from typing import cast
 from ...graph import shapes
 from ...graph.dtypes import DType
 from ...graph.opdef import Spec
-from ...graph.ops.arithmetic import Binary, Unary
+from ...graph.ops.arithmetic import Binary, Masked, Unary
 from ...graph.ops.broadcasting import BroadcastTo, SumTo
 from ...graph.ops.cast import Cast
 from ...graph.ops.identity import Identity, StopGradient
@@ -79,7 +79,7 @@ def _perm(node: Node, rank: int) -> tuple[int, ...]:
 def narrow_broadcasts(node: Node, program: Rewriter) -> Node:
     """Elementwise arithmetic repeats its inputs by itself; where all of them are repeated, it is done once, before."""
     if (
-        (type(node.definition).ufunc not in EXACT and not isinstance(node.definition, (TanhGrad, SigmoidGrad)))
+        (type(node.definition).ufunc not in EXACT and not isinstance(node.definition, (TanhGrad, SigmoidGrad, Masked)))
         or node.specs[0].dtype.is_complex
         or not shapes.is_full(node.specs[0].dims)
     ):
@@ -146,6 +146,6 @@ _WIDER_FLOATS = {
 }  # fmt: skip
 
 #: What the broadcasts in front of are folded into.
-ELEMENTWISE = (Unary, Binary)
+ELEMENTWISE = (Unary, Binary, Masked)
 IDENTITIES = (Identity, StopGradient, *_RESHAPING)
 RESHAPES = _VIEWS_OF_ALL

@@ -1,0 +1,36 @@
+"""What a client of cluster.py's does, whatever library it is of: answers with the times of the steps it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+#: Steps before those that count.
+WARM_UP = 3
+
+
+def measure(step: Callable[[], object], seconds: float) -> list[float]:
+    """How long each step took, in seconds."""
+    for _ in range(WARM_UP):
+        step()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        before = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - before)
+    return times
+
+
+def say(what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def serve(steps: Mapping[str, Callable[[], object]]) -> None:
+    """Read a workload and a number of seconds a line from standard input, until nothing is asked any more."""
+    say("ready")
+    for line in sys.stdin:
+        name, seconds = json.loads(line)
+        say(measure(steps[name], seconds))

@@ -1,0 +1,284 @@
+"""The backend "llvm": regions of elementwise operations and optimizers' updates as machine code, all else as the CPU backend.
+
+It gives the bits that the CPU backend gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...graph import shapes
+from ...graph.opdef import OpDef, Spec
+from ...graph.ops.branching import If
+from ...graph.ops.looping import While
+from ...graph.ops.training import shares_memory
+from ...graph.parallel import for_blocks
+from ..fused import Fused
+from ..parts import IfPart, WhilePart
+from ..plan import Plan, Run
+from ..workspace import Workspace
+from .cpu import CPU
+from .formula_table import recorded, update_of
+from .formulas import KINDS, Recorder, Step
+from .functional import branching, looping
+from .kernels import Kernel
+from .layouts import layouts, place
+from .llvm_code import compiler
+from .llvm_frame import Array
+from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .spanning import branch_part, loop_part
+
+#: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
+_STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
+#: A block for a thread takes so many nanoseconds at least, and a function that takes as long lets others run meanwhile.
+_BLOCK = 40_000.0
+_MOST_BLOCKS = 16
+#: Blocks begin at multiples of so many elements, so that no two threads write to one line of the cache.
+_LINE = 64
+
+
+class LlvmBackend:
+    """Kernels for `/device:CPU:*`."""
+
+    device_type = "CPU"
+
+    def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
+        kernel: Kernel | None = None
+        if isinstance(definition, Fused):
+            kernel = _region(definition, inputs)
+        elif isinstance(definition, If):
+            return branching(self, definition, inputs)
+        elif isinstance(definition, While):
+            return looping(self, definition, inputs)
+        elif isinstance(definition, IfPart):
+            return branch_part(self, definition)
+        elif isinstance(definition, WhilePart):
+            return loop_part(self, definition)
+        elif definition.access == "write":
+            kernel = _update(definition, inputs)
+        return kernel or CPU.kernel(definition, inputs, outputs)
+
+    def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
+        """How an operation can be compiled, if at all: see `layouts.layouts`."""
+        dims = tuple([dim or 0 for dim in output.dims or ()])
+        if any(spec.dtype.np.name not in KINDS for spec in (*inputs, output)):
+            return frozenset()
+        recorder = Recorder()
+        values = [recorder.step("input", (), spec.dtype.np.name, n) for n, spec in enumerate(inputs)]
+        value = recorded(recorder, definition, inputs, output, values)
+        if value is None or not _callable(recorder.steps):
+            return frozenset()
+        return layouts(dims, [spec.dims for spec in inputs])
+
+    def note(self, plan: Plan) -> list[str]:
+        runs = [run for run in plan.instructions if isinstance(run, Run)]
+        regions, updates = (
+            [code.written() for run in runs if isinstance(run.definition, Fused) is fused and (code := _code(run))]
+            for fused in (True, False)
+        )
+        if not regions and not updates:
+            return []
+        texts = {*regions, *updates}
+        took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
+        parts = [
+            f"{len(found)} {what}{'s' * (len(found) > 1)}" for found, what in ((regions, "region"), (updates, "update"))
+        ]
+        made = " and ".join(part for part in parts if part[0] != "0")
+        left = len(texts) - len(took)
+        lines = [f"  compile: machine code of {made}, in {len(texts)} function{'s' * (len(texts) > 1)}."]
+        if took:
+            lines.append(f"    compiling {len(took)} of them took {1000 * sum(took):.0f} ms")
+        return lines + ([f"    the first step compiles {left} of them"] if left else [])
+
+
+def _code(run: Run) -> Function | None:
+    """The function that an instruction is, if any."""
+    if isinstance(run.definition, Fused):
+        return region_code(run.definition, run.input_specs)
+    return update_code(run.definition, run.input_specs) if run.definition.access == "write" else None
+
+
+LLVM = LlvmBackend()
+
+
+def _callable(steps: Sequence[Step]) -> bool:
+    return all(has_loop(step.extra, step.kind) for step in steps if step.name == "call")
+
+
+def _array(spec: Spec, written: bool = False) -> Array:
+    return Array(spec.dtype.np.name, tuple([dim or 0 for dim in spec.dims or ()]), written)
+
+
+def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
+    """The function that a region is, if all of it can be compiled."""
+    if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
+        return None
+    recorder = Recorder()
+    values = [recorder.step("input", (), spec.dtype.np.name, n) for n, spec in enumerate(inputs)]
+    specs = [*inputs, *(part.spec for part in definition.parts)]
+    for part in definition.parts:
+        taken = [specs[number] for number in part.inputs]
+        value = recorded(recorder, part.definition, taken, part.spec, [values[number] for number in part.inputs])
+        if value is None:
+            return None
+        values.append(value)
+    dims = tuple([dim or 0 for dim in definition.parts[0].spec.dims or ()])
+    splits = layouts(dims, [spec.dims for spec in inputs])
+    if not splits or not prod(dims) or not _callable(recorder.steps):
+        return None
+    results = [values[len(inputs) + result].number for result in definition.results]
+    outputs = [_array(definition.parts[result].spec, True) for result in definition.results]
+    function = _function(recorder.steps, [_array(spec) for spec in inputs], outputs, results, dims, min(splits))
+    return function if function.scratch_bytes() <= MOST_SCRATCH else None
+
+
+def _region(definition: Fused, inputs: Sequence[Spec]) -> Kernel | None:
+    """The kernel of a region, if all of it can be compiled."""
+    code = region_code(definition, inputs)
+    if code is None:
+        return None
+    function, single = code, len(code.results) == 1
+
+    def compute(*arrays: Any) -> Any:
+        found = definition.compute(*arrays)
+        return (found,) if single else found
+
+    def in_frame(workspace: Workspace) -> Callable[..., Any]:
+        return _region_function(function, compute)
+
+    def alone(*arrays: Any, out: Any = None) -> Any:
+        return _region_function(function, compute)(*arrays, out=out)
+
+    return Kernel(alone, takes_out=True, may_replace=_replaceable(function), in_frame=in_frame)
+
+
+def _function(
+    steps: Sequence[Step], inputs: Sequence[Array], outputs: Sequence[Array], results: Sequence[int],
+    dims: tuple[int, ...], split: int,
+) -> Function:  # fmt: skip
+    """A function over values of these dimensions, the first `split` of which number the rows."""
+    count, rows = prod(dims), prod(dims[:split]) if split else 1
+    calls = sum(step.name == "call" for step in steps)
+    places = [place(dims, array.dims, split) for array in inputs]
+    touched = len(outputs) + sum(each == "full" for each in places)
+    cost = count * (_STEP * (len(steps) - calls) + _CALL * calls + _ACCESS * touched)
+    blocks = int(min(_MOST_BLOCKS, cost // _BLOCK)) if cost >= 2 * _BLOCK else 1
+    whole = count if rows == 1 else rows
+    block = -(-whole // blocks)
+    if blocks > 1 and rows == 1:
+        block = -(-block // _LINE) * _LINE
+    return Function(steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= _BLOCK))
+
+
+def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:
+    """For each result the inputs of its form that were read for the last time when it is written."""
+    found = []
+    for output, number in zip(function.outputs, function.results, strict=True):
+        stage = function.stages.stage[number]
+        limit = stage - stage % 2
+        found.append(
+            tuple(
+                n
+                for n, array in enumerate(function.inputs)
+                if (array.kind, array.dims) == (output.kind, output.dims) and function.stages.last_read(n) <= limit
+            )
+        )
+    return tuple(found)
+
+
+def _region_function(function: Function, compute: Callable[..., Sequence[Any]]) -> Callable[..., Any]:
+    """The function of a region's inputs and `out`. `compute`: what NumPy makes of them."""
+    inputs = [f"a{n}" for n in range(len(function.inputs))]
+    outputs = [f"o{n}" for n in range(len(function.outputs))]
+    single = len(outputs) == 1
+    lines = [f"def region({', '.join([*inputs, 'out=None'])}):"]
+    lines.append(" o0 = out" if single else f" {', '.join(outputs)} = out or (None,) * {len(outputs)}")
+    lines += [f" if {name} is None: {name} = empty(d{n}, t{n})" for n, name in enumerate(outputs)]
+    arguments = ", ".join([*inputs, *outputs])
+    lines += _called(function, arguments, "o0")
+    lines.append(f" if refused: again([{', '.join(inputs)}], [{', '.join(outputs)}])")
+    lines.append(f" return {', '.join(outputs)}")
+    native = _native(function)
+
+    def again(given: Sequence[Any], out: Sequence[Any]) -> None:
+        """The arrays were not as they should be: strided, or NumPy's scalars."""
+        for target, value in zip(out, compute(*[np.asarray(each, order="C") for each in given]), strict=True):
+            np.copyto(target, value)
+
+    names: dict[str, Any] = {"native": native, "empty": np.empty, "again": again, "for_blocks": for_blocks}
+    for n, output in enumerate(function.outputs):
+        names |= {f"d{n}": output.dims, f"t{n}": np.dtype(output.kind)}
+    exec("\n".join(lines), names)
+    found: Callable[..., Any] = names["region"]
+    return found
+
+
+def _called(function: Function, arguments: str, first: str) -> list[str]:
+    """The lines that call a compiled function on all blocks; then `refused` tells whether it did nothing."""
+    form = function.form
+    blocks = -(-(form.row if form.rows == 1 else form.rows) // form.block)
+    if blocks == 1:
+        return [f" refused = native({arguments}, 0) is not {first}"]
+    return [
+        " refused = []",
+        " def block(i, t):",
+        f"  if native({arguments}, i) is not {first}: refused.append(i)",
+        f" for_blocks(block, {blocks})",
+    ]
+
+
+def _native(function: Function) -> Any:
+    return compiler().function(function.written(), function.is_single())
+
+
+def update_code(definition: Any, inputs: Sequence[Spec]) -> Function | None:
+    """The function that an optimizer's update is, for a variable of known shape."""
+    known = update_of(definition)
+    if known is None or not shapes.is_full(definition.shape) or definition.dtype.np.name not in ("float32", "float64"):
+        return None
+    slots, grad, formula = known
+    dims, kind = definition.shape, definition.dtype.np.name
+    rates = [spec.dims for n, spec in enumerate(inputs) if n >= slots and n != grad]
+    if inputs[grad].dims != dims or set(rates) != {()} or not prod(dims):
+        return None
+    recorder = Recorder()
+    values = [recorder.step("input", (), kind, n) for n in range(len(inputs))]
+    results = [value.number for value in formula(*values)]
+    arrays = [Array(kind, dims if n < slots or n == grad else (), n < slots) for n in range(len(inputs))]
+    return _function(recorder.steps, arrays, arrays[:slots], results, dims, 0)
+
+
+def _update(definition: Any, inputs: Sequence[Spec]) -> Kernel | None:
+    """The kernel of an optimizer's update, if it can be compiled."""
+    function, known = update_code(definition, inputs), update_of(definition)
+    if function is None or known is None:
+        return None
+    slots, grad, _ = known
+
+    def bind(state: Any) -> Callable[..., Any]:
+        return _update_function(definition, state, function, slots, grad)
+
+    return Kernel(definition.compute, needs_state=True, bind=bind)
+
+
+def _update_function(definition: Any, state: Any, function: Function, slots: int, grad: int) -> Callable[..., Any]:
+    """The function of an update's inputs. What is not as it should be is left to NumPy, which says so."""
+    inputs = [f"a{n}" for n in range(len(function.inputs))]
+    targets = [f"t{n}" for n in range(slots)]
+    lines = [f"def update({', '.join(inputs)}):"]
+    lines += [f" {target} = {name}.value" for target, name in zip(targets, inputs, strict=False)]
+    shared = " or ".join(f"(t{n} is not None and shares(a{grad}, t{n}))" for n in range(slots))
+    lines.append(f" if {shared}: a{grad} = copy(a{grad})")
+    lines += _called(function, ", ".join([*targets, *inputs[slots:], *targets]), "t0")
+    lines.append(f" if refused: compute({', '.join(['state', *inputs])})")
+    names: dict[str, Any] = {
+        "native": _native(function), "shares": shares_memory, "copy": np.array, "for_blocks": for_blocks,
+        "compute": definition.compute, "state": state,
+    }  # fmt: skip
+    exec("\n".join(lines), names)
+    found: Callable[..., Any] = names["update"]
+    return found

@@ -1,0 +1,120 @@
+"""The frame of a compiled function: a builtin function of Python that looks at its arrays before it touches their memory."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .llvm_steps import Text
+
+#: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
+_HEAD = object.__basicsize__
+_TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
+#: Row-major, aligned; and writeable.
+_PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+
+
+class Array(NamedTuple):
+    """An array that a function is given: what it must be."""
+
+    kind: str
+    dims: tuple[int, ...]
+    written: bool
+
+
+def address_of(function: str) -> int:
+    """Where a function of Python's own interface stands in memory."""
+    return ctypes.cast(getattr(ctypes.pythonapi, function), ctypes.c_void_p).value or 0
+
+
+def pointer(address: int) -> str:
+    """An address as LLVM's text has it."""
+    return f"inttoptr (i64 {address} to ptr)"
+
+
+def check_layout() -> None:
+    """Raises ImportError where arrays do not lie in memory as the compiled code thinks."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    start, words = id(array), ctypes.c_void_p.from_address
+    found = (
+        words(start + _TYPE).value, words(start + _DATA).value, ctypes.c_int.from_address(start + _NDIM).value,
+        words(start + _DTYPE).value, ctypes.c_int.from_address(start + _FLAGS).value & (_PLAIN | _WRITEABLE),
+    )  # fmt: skip
+    dims = [ctypes.c_ssize_t.from_address((words(start + _DIMS).value or 0) + 8 * i).value for i in range(2)]
+    wanted = (id(np.ndarray), array.ctypes.data, 2, id(array.dtype), _PLAIN | _WRITEABLE)
+    if found != wanted or dims != [2, 3] or ctypes.sizeof(ctypes.c_void_p) != 8:
+        raise ImportError("backend='llvm' does not know this Python's or NumPy's arrays")
+
+
+def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
+    """The checks of all arguments: each a plain array of the wanted form, else the function gives back its last argument.
+
+    Returns the names of the pointers to their memory.
+    """
+    text.lines.append("define ptr @region(ptr %self, ptr %args, i64 %count) #0 {")
+    text.begin("entry")
+    objects = [text.let(f"load ptr, ptr {_at(text, '%args', 8 * n)}, align 8") for n in range(len(arrays))]
+    text.lines.append(f"  %last = load ptr, ptr {_at(text, '%args', 8 * len(arrays))}, align 8")
+    types = [_holds(text, each, _TYPE, "ptr", pointer(id(np.ndarray))) for each in dict.fromkeys(objects)]
+    _unless(text, types)
+    tests = [test for array, each in zip(arrays, objects, strict=True) for test in _form(text, array, each)]
+    _unless(text, tests)
+    dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
+    _unless(text, dims)
+    return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
+
+
+def closing(text: Text, result: int) -> None:
+    """The function's end: it gives back the argument of that number, or the last one if it did nothing."""
+    done = text.let(f"load ptr, ptr {_at(text, '%args', 8 * result)}, align 8")
+    _give(text, done)
+    text.begin("refuse")
+    _give(text, "%last")
+    text.lines.append("}")
+
+
+def _give(text: Text, value: str) -> None:
+    text.put(f"call void {pointer(address_of('Py_IncRef'))}(ptr {value})")
+    text.put(f"ret ptr {value}")
+
+
+def _at(text: Text, start: str, offset: int) -> str:
+    return text.let(f"getelementptr i8, ptr {start}, i64 {offset}")
+
+
+def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: int = 0) -> str:
+    found = text.let(f"load {kind}, ptr {_at(text, start, offset)}, align 4")
+    if mask:
+        found = text.let(f"and {kind} {found}, {mask}")
+    return text.let(f"icmp eq {kind} {found}, {wanted}")
+
+
+def _form(text: Text, array: Array, start: str) -> list[str]:
+    flags = _PLAIN | _WRITEABLE * array.written
+    return [
+        _holds(text, start, _FLAGS, "i32", flags, flags),
+        _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
+        _holds(text, start, _NDIM, "i32", len(array.dims)),
+    ]
+
+
+def _dims(text: Text, array: Array, start: str) -> list[str]:
+    if not array.dims:
+        return []
+    dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
+    return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims)]
+
+
+def _unless(text: Text, tests: Sequence[str]) -> None:
+    """Go on where all tests hold, else refuse."""
+    if not tests:
+        return
+    total = tests[0]
+    for test in tests[1:]:
+        total = text.let(f"and i1 {total}, {test}")
+    after = text.block()
+    text.put(f"br i1 {total}, label %{after}, label %refuse")
+    text.begin(after)

@@ -1,0 +1,349 @@
+"""Loops: the text of a compiled function that computes formulas over arrays, block by block."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .formulas import Step
+from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_stages import Stages
+from .llvm_steps import TYPES, WIDTH, Text, constant
+
+#: How many elements, about, go through all stages at a time, and how much scratch memory there may be, on the stack.
+PIECE = 512
+MOST_SCRATCH = 1 << 18
+#: One text is written at a time: steps of several threads may want the same one.
+_WRITING = threading.Lock()
+
+
+class Form(NamedTuple):
+    """How values are gone through: so many rows of so many elements. Where it does not matter what a row is, there is one.
+
+    `block`: how many rows a block has, or elements where there is one row. `release`: let other threads of Python run meanwhile.
+    """
+
+    rows: int
+    row: int
+    block: int
+    release: bool
+
+
+@dataclass(slots=True)
+class Function:
+    """What is to be written: the steps, and the arrays of the inputs, with their places, and of the results."""
+
+    steps: Sequence[Step]
+    inputs: Sequence[Array]
+    places: Sequence[str]
+    outputs: Sequence[Array]
+    results: Sequence[int]
+    form: Form
+    text: Text = field(default_factory=Text)
+    stages: Stages = field(init=False)
+    data: list[str] = field(default_factory=list)
+    #: The names of values that are the same for all elements, and of those as vectors.
+    uniform: dict[int, str] = field(default_factory=dict)
+    splats: dict[int, str] = field(default_factory=dict)
+    pieces: list[str] = field(default_factory=list)
+    #: The text, once it is written.
+    done: str = ""
+
+    def __post_init__(self) -> None:
+        self.stages = Stages(self.steps, self.places, self.results)
+
+    def piece(self) -> int:
+        """How many rows, or elements, go through the stages at a time."""
+        if not any(step.name == "call" for step in self.steps):
+            return self.form.block
+        return PIECE if self.form.rows == 1 else max(1, PIECE // self.form.row)
+
+    def scratch_bytes(self) -> int:
+        """How much scratch memory a call takes."""
+        if self.is_single():
+            return 0
+        return sum(self.stages.sizes) * self.piece() * (1 if self.form.rows == 1 else self.form.row)
+
+    def is_single(self) -> bool:
+        """Whether all values are single numbers."""
+        return self.form.rows * self.form.row == 1
+
+    def written(self) -> str:
+        """The text."""
+        with _WRITING:
+            self.done = self.done or self._written()
+        return self.done
+
+    def _written(self) -> str:
+        text = self.text
+        self.data = opening(text, [*self.inputs, *self.outputs])
+        self._allocate()
+        self._uniform()
+        if self.is_single():
+            _Single(self).write()
+        else:
+            self._blocks()
+        closing(text, len(self.inputs))
+        lines = [*text.lines, *sorted(text.declared), f"attributes #0 = {{ nounwind {_vectors()} }}"]
+        return "\n".join(lines)
+
+    def _allocate(self) -> None:
+        """Memory on the stack, asked for where the function begins."""
+        text, count = self.text, self.piece() * (1 if self.form.rows == 1 else self.form.row)
+        wanted = {"%arguments": "[2 x ptr]", "%lengths": "i64", "%strides": "[2 x i64]"}
+        if not self.is_single():
+            self.pieces = [text.name() for _ in self.stages.sizes]
+            wanted |= {
+                name: f"[{size * count} x i8]" for name, size in zip(self.pieces, self.stages.sizes, strict=True)
+            }
+        text.lines[2:2] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
+
+    def _uniform(self) -> None:
+        for number in sorted(self.stages.uniform):
+            step = self.steps[number]
+            if step.name == "constant":
+                continue
+            if step.name == "input":
+                value = self.text.load(self.data[step.extra], step.kind, 1)
+            else:
+                kinds = [self.steps[argument].kind for argument in step.arguments]
+                value = self.text.step(step, kinds, [self._scalar(a) for a in step.arguments], 1)
+            self.uniform[number] = value
+            if not self.is_single():
+                self.splats[number] = self.text.splat(value, step.kind, WIDTH)
+
+    def _scalar(self, number: int) -> str:
+        step = self.steps[number]
+        return constant(step, 1) if step.name == "constant" else self.uniform[number]
+
+    def _blocks(self) -> None:
+        text, form = self.text, self.form
+        index = text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
+        low = text.let(f"mul i64 {index}, {form.block}")
+        total = form.row if form.rows == 1 else form.rows
+        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(total))
+        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if form.release else ""
+        self.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
+            text.let(f"add i64 {start}, {self.piece()}"), high)))  # fmt: skip
+        if state:
+            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+
+    def _least(self, one: str, other: str) -> str:
+        return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
+
+    def loop(self, low: str, high: str, step: int, body: Callable[[str], None]) -> None:
+        """`body` for each `step`th number from low to below high."""
+        text = self.text
+        before, head, inside, latch, after = (text.block() for _ in range(5))
+        text.put(f"br label %{before}")
+        text.begin(before)
+        text.put(f"br label %{head}")
+        text.begin(head)
+        at, following = text.name(), text.name()
+        text.put(f"{at} = phi i64 [ {low}, %{before} ], [ {following}, %{latch} ]")
+        going = text.let(f"icmp ult i64 {at}, {high}")
+        text.put(f"br i1 {going}, label %{inside}, label %{after}")
+        text.begin(inside)
+        body(at)
+        text.put(f"br label %{latch}")
+        text.begin(latch)
+        text.put(f"{following} = add i64 {at}, {step}")
+        text.put(f"br label %{head}")
+        text.begin(after)
+
+    def _piece(self, start: str, end: str) -> None:
+        """All stages for the elements, or rows, from start to end."""
+        text, form = self.text, self.form
+        count = text.let(f"sub i64 {end}, {start}")
+        for stage in range(max(self.stages.stage) + 2):
+            if stage % 2:
+                base = start if form.rows == 1 else text.let(f"mul i64 {start}, {form.row}")
+                length = count if form.rows == 1 else text.let(f"mul i64 {count}, {form.row}")
+                self._calls(stage, base, length)
+            elif self.stages.stores(stage):
+                if form.rows == 1:
+                    _Body(self, stage, start, "0", {}).over(count)
+                else:
+                    self.loop("0", count, 1, lambda row, stage=stage: self._row(stage, start, row))  # type: ignore[misc]
+
+    def _row(self, stage: int, start: str, row: str) -> None:
+        text, form = self.text, self.form
+        number = text.let(f"add i64 {start}, {row}")
+        columns = {}
+        for at, step in enumerate(self.steps):
+            if step.name == "input" and self.places[step.extra] == "column":
+                place = self.element(self.data[step.extra], number, step.kind)
+                columns[at] = text.splat(text.load(place, step.kind, 1), step.kind, WIDTH)
+        base, inside = (text.let(f"mul i64 {each}, {form.row}") for each in (number, row))
+        _Body(self, stage, base, inside, columns).over(str(form.row))
+
+    def element(self, start: str, index: str, kind: str) -> str:
+        """Where an element is."""
+        return self.text.let(f"getelementptr {TYPES[kind][0]}, ptr {start}, i64 {index}")
+
+    def _calls(self, stage: int, base: str, length: str) -> None:
+        for number, step in enumerate(self.steps):
+            if step.name == "call" and self.stages.stage[number] == stage:
+                source = step.arguments[0]
+                self.call(step, self._memory(source, base), self._memory(number, base), length)
+
+    def _memory(self, number: int, base: str) -> str:
+        """Where the values of a step begin, of the elements from `base` on."""
+        step = self.steps[number]
+        if self.stages.is_full_input(number):
+            return self.element(self.data[step.extra], base, step.kind)
+        if number in self.stages.written:
+            return self.element(self.data[len(self.inputs) + self.stages.written[number]], base, step.kind)
+        return self.pieces[self.stages.scratch[number]]
+
+    def call(self, step: Step, source: str, target: str, length: str) -> None:
+        """NumPy's own loop over so many numbers."""
+        text, size = self.text, TYPES[step.kind][2]
+        function, extra = loop_of(step.extra, step.kind)
+        for place, value, kind in (
+            ("%arguments", source, "ptr"), ("%arguments.1", target, "ptr"), ("%lengths", length, "i64"),
+            ("%strides", str(size), "i64"), ("%strides.1", str(size), "i64"),
+        ):  # fmt: skip
+            start, _, second = place.partition(".")
+            there = text.let(f"getelementptr i64, ptr {start}, i64 {second or 0}")
+            text.put(f"store {kind} {value}, ptr {there}, align 8")
+        text.put(f"call void {pointer(function)}(ptr %arguments, ptr %lengths, ptr %strides, ptr {pointer(extra)})")
+
+
+class _Body:
+    """What a loop does with the elements of one row, WIDTH at a time; the rest by masks."""
+
+    def __init__(self, function: Function, stage: int, base: str, inside: str, columns: dict[int, str]) -> None:
+        self.function, self.stage, self.base, self.inside, self.columns = function, stage, base, inside, columns
+        self.text, self.stages = function.text, function.stages
+
+    def over(self, count: str) -> None:
+        """All elements below count."""
+        text = self.text
+        whole = text.let(f"and i64 {count}, {-WIDTH}")
+        self.function.loop("0", whole, WIDTH, lambda at: self._elements(at, ""))
+        rest, after = text.block(), text.block()
+        some = text.let(f"icmp ne i64 {whole}, {count}")
+        text.put(f"br i1 {some}, label %{rest}, label %{after}")
+        text.begin(rest)
+        left = text.let(f"trunc i64 {text.let(f'sub i64 {count}, {whole}')} to i32")
+        first = text.let(f"insertelement <{WIDTH} x i32> poison, i32 {left}, i64 0")
+        all_ = text.let(
+            f"shufflevector <{WIDTH} x i32> {first}, <{WIDTH} x i32> poison, <{WIDTH} x i32> zeroinitializer"
+        )
+        numbers = f"<{', '.join(f'i32 {n}' for n in range(WIDTH))}>"
+        mask = text.let(f"icmp ult <{WIDTH} x i32> {numbers}, {all_}")
+        self._elements(whole, mask)
+        text.put(f"br label %{after}")
+        text.begin(after)
+
+    def _elements(self, at: str, mask: str) -> None:
+        function, steps, stages = self.function, self.function.steps, self.stages
+        whole = self.text.let(f"add i64 {self.base}, {at}")
+        inside = self.text.let(f"add i64 {self.inside}, {at}")
+        stores = stages.stores(self.stage)
+        own = self._needed([number for number, _ in stores])
+        values: dict[int, str] = {}
+        for number in own:  # all that is read is read before anything is written
+            step = steps[number]
+            if step.name == "constant":
+                values[number] = constant(step, WIDTH)
+            elif number in stages.uniform:
+                values[number] = function.splats[number]
+            elif step.name == "input":
+                values[number] = self.columns.get(number) or self._input(step, whole, at, mask)
+            elif self._is_elsewhere(number):
+                values[number] = self.text.load(self._place(number, whole, inside), step.kind, WIDTH, mask)
+        for number in own:
+            if number not in values:
+                step = steps[number]
+                kinds = [steps[argument].kind for argument in step.arguments]
+                values[number] = self.text.step(step, kinds, [values[a] for a in step.arguments], WIDTH)
+        for number, result in stores:
+            kind = steps[number].kind
+            if result is None:
+                place = function.element(function.pieces[stages.scratch[number]], inside, kind)
+            else:
+                place = function.element(function.data[len(function.inputs) + result], whole, kind)
+            self.text.store(values[number], place, kind, WIDTH, mask)
+
+    def _needed(self, wanted: Sequence[int]) -> list[int]:
+        """The steps that these need in this loop, in their order; those of other stages are not looked into."""
+        found: set[int] = set()
+        left = list(wanted)
+        while left:
+            number = left.pop()
+            if number not in found:
+                found.add(number)
+                if not self.stages.is_free(number) and not self._is_elsewhere(number):
+                    left += self.function.steps[number].arguments
+        return sorted(found)
+
+    def _is_elsewhere(self, number: int) -> bool:
+        step = self.function.steps[number]
+        return step.name == "call" or self.stages.stage[number] != self.stage
+
+    def _input(self, step: Step, whole: str, at: str, mask: str) -> str:
+        index = whole if self.function.places[step.extra] == "full" else at
+        place = self.function.element(self.function.data[step.extra], index, step.kind)
+        return self.text.load(place, step.kind, WIDTH, mask)
+
+    def _place(self, number: int, whole: str, inside: str) -> str:
+        function, kind = self.function, self.function.steps[number].kind
+        if number in self.stages.written:
+            return function.element(function.data[len(function.inputs) + self.stages.written[number]], whole, kind)
+        return function.element(function.pieces[self.stages.scratch[number]], inside, kind)
+
+
+class _Single:
+    """Formulas of single numbers: one step after the other."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def write(self) -> None:
+        function, text, values = self.function, self.function.text, dict(self.function.uniform)
+        source, target = (text.let("alloca i64, align 8") for _ in range(2))
+        for number, step in enumerate(function.steps):
+            if number in values:
+                continue
+            if step.name == "constant":
+                values[number] = constant(step, 1)
+            elif step.name == "input":
+                values[number] = text.load(function.data[step.extra], step.kind, 1)
+            elif step.name == "call":
+                text.store(values[step.arguments[0]], source, step.kind, 1)
+                function.call(step, source, target, "1")
+                values[number] = text.load(target, step.kind, 1)
+            else:
+                kinds = [function.steps[argument].kind for argument in step.arguments]
+                values[number] = text.step(step, kinds, [values[a] for a in step.arguments], 1)
+        for index, number in enumerate(function.results):
+            text.store(values[number], function.data[len(function.inputs) + index], function.steps[number].kind, 1)
+
+
+def _vectors() -> str:
+    return f'"prefer-vector-width"="{WIDTH * 32}"'
+
+
+def loop_of(ufunc: Any, kind: str) -> tuple[int, int]:
+    """The address of a ufunc's loop over numbers of a type, and what it is to be handed besides.
+
+    It is the function that `ufunc` itself calls, in NumPy's public structure.
+    """
+    code = np.dtype(kind).char
+    index = ufunc.types.index(f"{code}->{code}")
+    start, words = id(ufunc) + object.__basicsize__ + 16, ctypes.c_void_p.from_address
+    functions, extra = words(start).value or 0, words(start + 8).value or 0
+    return words(functions + 8 * index).value or 0, words(extra + 8 * index).value or 0 if extra else 0
+
+
+def has_loop(ufunc: Any, kind: str) -> bool:
+    """Whether a ufunc has a loop for numbers of a type."""
+    code = np.dtype(kind).char
+    return f"{code}->{code}" in ufunc.types

@@ -1,0 +1,162 @@
+"""The text of formulas in LLVM's language: a line or a few a step, on vectors of numbers or on single ones."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from .formulas import KINDS, Step
+
+#: How LLVM calls a type of number in memory, its short name in the names of functions, and how many bytes it has.
+TYPES = {
+    "float32": ("float", "f32", 4), "float64": ("double", "f64", 8), "int32": ("i32", "i32", 4),
+    "int64": ("i64", "i64", 8), "bool": ("i8", "i8", 1),
+}  # fmt: skip
+#: How many numbers are computed at a time: a processor with shorter vectors takes several.
+WIDTH = 16
+
+_FLOATS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_INTEGERS = {"add": "add", "sub": "sub", "mul": "mul"}
+_TESTS = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+_SIGNED = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
+_FUNCTIONS = {"sqrt": "sqrt", "abs": "fabs", "floor": "floor", "ceil": "ceil", "rint": "rint"}
+
+
+def wide(kind: str, width: int) -> str:
+    """The type of so many numbers in registers, where truths are bits."""
+    one = "i1" if kind == "bool" else TYPES[kind][0]
+    return one if width == 1 else f"<{width} x {one}>"
+
+
+def in_memory(kind: str, width: int) -> str:
+    """The type of so many numbers in memory."""
+    return TYPES[kind][0] if width == 1 else f"<{width} x {TYPES[kind][0]}>"
+
+
+def repeated(text: str, kind: str, width: int) -> str:
+    """A constant as so many numbers. `kind`: LLVM's name of one."""
+    return text if width == 1 else f"<{', '.join([f'{kind} {text}'] * width)}>"
+
+
+def constant(step: Step, width: int) -> str:
+    """The number of a step that is a constant."""
+    kind, number = TYPES[step.kind][0], step.extra
+    if not KINDS[step.kind]:
+        return repeated(str(number), kind, width)
+    if step.kind == "float32":
+        number = struct.unpack("f", struct.pack("f", number))[0]
+    return repeated(f"0x{struct.pack('>d', number).hex().upper()}", kind, width)
+
+
+class Text:
+    """Lines of a function as they are written, and what functions of LLVM they call."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.declared: set[str] = set()
+        self._count = 0
+
+    def name(self) -> str:
+        """A name that is new."""
+        self._count += 1
+        return f"%n{self._count}"
+
+    def block(self) -> str:
+        """The name of a block that is new."""
+        self._count += 1
+        return f"b{self._count}"
+
+    def put(self, line: str) -> None:
+        """A line that gives no value."""
+        self.lines.append(f"  {line}")
+
+    def begin(self, block: str) -> None:
+        """What follows is a block of that name."""
+        self.lines.append(f"{block}:")
+
+    def let(self, expression: str) -> str:
+        """The name of the value of an expression."""
+        name = self.name()
+        self.lines.append(f"  {name} = {expression}")
+        return name
+
+    def intrinsic(self, name: str, result: str, arguments: Sequence[tuple[str, str]]) -> str:
+        """A call of LLVM's own function; of arguments with their types."""
+        self.declared.add(f"declare {result} @{name}({', '.join(kind for kind, _ in arguments)})")
+        call = f"call {result} @{name}({', '.join(f'{kind} {value}' for kind, value in arguments)})"
+        if result == "void":
+            self.put(call)
+            return ""
+        return self.let(call)
+
+    def splat(self, value: str, kind: str, width: int) -> str:
+        """A value in registers, as many times."""
+        if width == 1:
+            return value
+        one, all_ = wide(kind, 1), wide(kind, width)
+        first = self.let(f"insertelement {all_} poison, {one} {value}, i64 0")
+        return self.let(f"shufflevector {all_} {first}, {all_} poison, <{width} x i32> zeroinitializer")
+
+    def load(self, pointer: str, kind: str, width: int, mask: str = "") -> str:
+        """Numbers from memory; where the mask does not hold, zeros."""
+        memory, size = in_memory(kind, width), TYPES[kind][2]
+        if mask:
+            value = self.intrinsic(
+                f"llvm.masked.load.v{width}{TYPES[kind][1]}.p0", memory,
+                [("ptr", pointer), ("i32", str(size)), (f"<{width} x i1>", mask), (memory, "zeroinitializer")],
+            )  # fmt: skip
+        else:
+            value = self.let(f"load {memory}, ptr {pointer}, align {size}")
+        if kind != "bool":
+            return value
+        return self.let(f"icmp ne {memory} {value}, {'0' if width == 1 else 'zeroinitializer'}")
+
+    def store(self, value: str, pointer: str, kind: str, width: int, mask: str = "") -> None:
+        """Numbers into memory, where the mask holds."""
+        memory, size = in_memory(kind, width), TYPES[kind][2]
+        if kind == "bool":
+            value = self.let(f"zext {wide(kind, width)} {value} to {memory}")
+        if mask:
+            self.intrinsic(
+                f"llvm.masked.store.v{width}{TYPES[kind][1]}.p0", "void",
+                [(memory, value), ("ptr", pointer), ("i32", str(size)), (f"<{width} x i1>", mask)],
+            )  # fmt: skip
+        else:
+            self.put(f"store {memory} {value}, ptr {pointer}, align {size}")
+
+    def step(self, step: Step, kinds: Sequence[str], values: Sequence[str], width: int) -> str:
+        """The value of a step of a formula, from those of its arguments, of these types."""
+        own, name = wide(step.kind, width), step.name
+        kind, taken = kinds[0], wide(kinds[0], width)
+        first = values[0]
+        match name:
+            case "add" | "sub" | "mul" | "div":
+                return self.let(f"{(_FLOATS if KINDS[kind] else _INTEGERS)[name]} {own} {first}, {values[1]}")
+            case "eq" | "ne" | "lt" | "le" | "gt" | "ge":
+                test = f"fcmp {_TESTS[name]}" if KINDS[kind] else f"icmp {_SIGNED[name]}"
+                return self.let(f"{test} {taken} {first}, {values[1]}")
+            case "select":
+                return self.let(f"select {taken} {first}, {own} {values[1]}, {own} {values[2]}")
+            case "neg" if KINDS[kind]:
+                return self.let(f"fneg {own} {first}")
+            case "neg":
+                return self.let(f"sub {own} {repeated('0', TYPES[kind][0], width)}, {first}")
+            case "and" | "or":
+                return self.let(f"{name} {own} {first}, {values[1]}")
+            case "not":
+                return self.let(f"xor {own} {first}, {repeated('1', 'i1', width)}")
+            case "cast":
+                return self.let(f"{_conversion(kind, step.kind)} {taken} {first} to {own}")
+        suffix = TYPES[kind][1] if width == 1 else f"v{width}{TYPES[kind][1]}"
+        return self.intrinsic(f"llvm.{_FUNCTIONS[name]}.{suffix}", own, [(own, first)])
+
+
+def _conversion(kind: str, into: str) -> str:
+    """LLVM's word for a change of type."""
+    if kind == "bool":
+        return "uitofp" if KINDS[into] else "zext"
+    if KINDS[kind]:
+        return "fpext" if into == "float64" else "fptrunc"
+    if KINDS[into]:
+        return "sitofp"
+    return "sext" if into == "int64" else "trunc"
