@@ -412,8 +412,10 @@ from .runtime.config import (
     RunMetadata as RunMetadata,
     RunOptions as RunOptions,
 )
+from .runtime.cost_model import CostModel as CostModel
 from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
 from .runtime.interactive import InteractiveSession as InteractiveSession
+from .runtime.measure_costs import measure_costs as measure_costs
 from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
 from .runtime.session import Session as Session
 from .train import distribute as distribute, summary as summary

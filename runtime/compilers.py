@@ -1,22 +1,38 @@
-"""What `ConfigProto.backend` names: the compilers that can take parts of a step, loaded when a session asks for one."""
+"""What a session's config names, loaded when it asks for it: compilers that can take parts of a step, and the placer."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 from ..graph import errors
+from ..graph.ir import Graph
 from .config import ConfigProto
 from .engine import Engine
-from .pipeline import Gather
+from .pipeline import Gather, Placer
 
 
-def planning(config: ConfigProto, engine: Engine) -> tuple[bool, int | None, Gather | None]:
-    """How a session's plans are made: soft placement, the seed of the order, and the stage that makes compounds.
+def planning(
+    config: ConfigProto, engine: Engine, graph: Graph
+) -> tuple[bool, int | None, Gather | None, Placer | None]:
+    """How a session's plans are made: soft placement, the seed of the order, the stage that makes compounds, and the placer.
 
     Raises ValueError for an unknown backend, ImportError for one that is not installed, UnimplementedError for one that does
-    not run on the session's engine.
+    not run on the session's engine; and what a cost model that cannot be read raises.
     """
-    return config.allow_soft_placement, config.schedule_seed, _gathering(config.backend, engine.local)
+    gather = _gathering(config.backend, engine.local)
+    return config.allow_soft_placement, config.schedule_seed, gather, _placer(config, engine, graph)
+
+
+def _placer(config: ConfigProto, engine: Engine, graph: Graph) -> Placer | None:
+    """What `ConfigProto.placer` names."""
+    if config.placer != "cost":
+        return None
+    from .cost_model import CostModel
+    from .cost_placer import CostPlacer
+
+    given = config.cost_model
+    model = CostModel() if given is None else given if isinstance(given, CostModel) else CostModel.load(given)
+    return CostPlacer(graph, engine, config.allow_soft_placement, model)
 
 
 def _gathering(backend: str, local: bool) -> Gather | None:

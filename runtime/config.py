@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from os import PathLike
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from ..graph.ir import Graph
+from .cost_model import CostModel
 from .races import CHOICES
 from .tracing import StepStats
+
+#: How operations find a device: "" and "simple" are the same.
+PLACERS = ("", "simple", "cost")
 
 
 @dataclass(slots=True)
@@ -80,6 +85,10 @@ class ConfigProto:
     With "xla" values may differ from the others' and from those of other placements in their last bits, and numbers below the
     smallest normal one may become 0; with the same placement and number of threads they are the same in each run. Steps with
     new shapes wait for the compilers.
+    `placer`: "" or "simple": what requests no device is on the default one; "cost": it is where a step is predicted to be fastest
+    by measured costs, never worse than all on one device, with the same values (`Session.plan(...).explain()` says why).
+    Variables are placed once for the session, by the steps that were measured, and stay. `cost_model`: what
+    `wf.measure_costs` returned, or the path that it was saved to; without one, all costs are estimates.
     `graph_options.place_pruned_graph`: look only at what runs need for devices that are not there, not at the whole graph.
     The other fields are accepted for programs that set them and say nothing to weft: it has one scheduler and needs no
     growth of GPU memory. Source: `tf.ConfigProto`.
@@ -94,6 +103,8 @@ class ConfigProto:
     schedule_seed: int | None = None
     race_check: str = "warn"
     backend: str = "numpy"
+    placer: str = ""
+    cost_model: Any = None
     use_per_session_threads: bool = False
     isolate_session_state: bool = False
     device_filters: list[str] = field(default_factory=list)
@@ -171,6 +182,11 @@ def check_arguments(target: Any, graph: Any, config: Any) -> None:
         if not isinstance(value, kind):
             what = "a string" if kind is str else f"a wf.{kind.__name__}"
             raise TypeError(f"{name} must be {what}, but got {type(value).__name__}.{hint}")
+    if config.placer not in PLACERS:
+        raise ValueError(f"placer must be one of {PLACERS}, but got {config.placer!r}")
+    if config.cost_model is not None and not isinstance(config.cost_model, (str, PathLike, CostModel)):
+        given = type(config.cost_model).__name__
+        raise TypeError(f"cost_model must be a wf.CostModel or the path of a saved one, but got {given}")
     if config.race_check not in CHOICES:
         raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")
 

@@ -13,6 +13,7 @@ from ..graph.record import record
 from .fused import Fused, Part
 from .hoist import hoisted_names
 from .optimize import passes
+from .placement import Placement
 from .plan import Buffer, Plan, Run, StepPlan
 from .report import EXAMPLES, Report
 
@@ -28,9 +29,15 @@ class ExplainedPlan(StepPlan):
     report: Report
     #: What was compiled, as lines.
     compiled: tuple[str, ...] = ()
+    #: Where `placer="cost"` put operations and why.
+    placement: Placement | None = None
 
     def explain(self) -> str:
-        """What each pass of the optimizer did, instructions and bytes before and after, and where the memory goes."""
+        """What each pass of the optimizer did, instructions and bytes before and after, and where the memory goes.
+
+        With `ConfigProto(placer="cost")` also the predicted time of the step, as placed and with all on one device, the load
+        of each device, the largest transfers, and why the most expensive operations are where they are.
+        """
         lines = [
             self._summary(),
             "",
@@ -40,6 +47,8 @@ class ExplainedPlan(StepPlan):
         lines += ["", "instructions by kind, without the optimizer and with it:", *_kinds(self.before, self)]
         for plan in self.plans:
             lines += ["", f"memory on {plan.device}:", *_memory(plan)]
+        if self.placement is not None:
+            lines += ["", "placement by cost:", self.placement.explain()]
         return "\n".join(lines)
 
     def _summary(self) -> str:

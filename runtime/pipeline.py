@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
@@ -21,6 +21,7 @@ from .order import order
 from .partition import partition
 from .partition_graphs import graph_defs
 from .place import place_all
+from .placement import Placement
 from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
@@ -33,6 +34,18 @@ from .waits import part_waits
 
 #: From a program and its order to another program with the same results, and its order.
 Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
+
+
+class Placer(Protocol):
+    """Places what no request says the device of."""
+
+    def open(self, program: Program) -> Program:
+        """The program with what each node's device must match. Raises InvalidArgumentError where none does."""
+        ...
+
+    def place(self, program: Program, positions: Sequence[int]) -> tuple[Program, Placement]:
+        """The program, in its order, with a device at each node, and why."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +65,25 @@ def cut(request: Request) -> Program:
 
 def make_plan(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
-    gather: Gather | None = None,
+    gather: Gather | None = None, placer: Placer | None = None,
 ) -> StepPlan:  # fmt: skip
     """The plan of a pruned program for feeds of these shapes on an engine's devices.
 
-    `gather`: makes compounds of what a compiler can take at once.
+    `gather`: makes compounds of what a compiler can take at once. `placer`: places by cost, once the order is fixed.
     """
-    program, bodies = _placed(program, feed_dims, engine, soft)
-    return _lowered(optimize(program), bodies, engine, schedule_seed, gather)
+    program, bodies = _placed(program, feed_dims, engine, soft, placer)
+    return _lowered(optimize(program), bodies, engine, schedule_seed, gather, placer)[0]
 
 
 def explained_plan(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
-    gather: Gather | None = None,
+    gather: Gather | None = None, placer: Placer | None = None,
 ) -> ExplainedPlan:  # fmt: skip
     """The same plan, with what was done to the program on the way, and the plan without it."""
-    (program, bodies), report = _placed(program, feed_dims, engine, soft), Report()
-    before = _lowered(program, bodies, engine, schedule_seed)
-    plan = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather)
-    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)))
+    (program, bodies), report = _placed(program, feed_dims, engine, soft, placer), Report()
+    plan, placement = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather, placer)
+    before, _ = _lowered(program, bodies, engine, schedule_seed, placer=placer)
+    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)), placement)
 
 
 def _compiled(step: StepPlan, engine: Engine) -> list[str]:
@@ -80,24 +93,39 @@ def _compiled(step: StepPlan, engine: Engine) -> list[str]:
 
 
 def partition_graphs(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None
-) -> list[Any]:
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
+    gather: Gather | None = None, placer: Placer | None = None,
+) -> list[Any]:  # fmt: skip
     """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
-    program = record(optimize(_placed(program, feed_dims, engine, soft)[0]))
-    return graph_defs(program, partition(program, order(program, schedule_seed)))
+    program = record(optimize(_placed(program, feed_dims, engine, soft, placer)[0]))
+    positions = order(program, schedule_seed)
+    if placer is not None:
+        program, _ = placer.place(program, positions)
+    return graph_defs(program, partition(program, positions))
 
 
-def _placed(program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool) -> tuple[Program, Bodies]:
+def _placed(
+    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, placer: Placer | None = None
+) -> tuple[Program, Bodies]:
     program = specialize(program, feed_dims)
+    if placer is not None:  # which keeps each branch and loop on one device
+        return placer.open(program), Bodies()
     devices, bodies = place_all(program, engine.devices, engine.default_device, soft, engine.local)
     return on_devices(program, devices), bodies
 
 
 def _lowered(
-    program: Program, bodies: Bodies, engine: Engine, schedule_seed: int | None, gather: Gather | None = None
-) -> StepPlan:
-    program = part_waits(record(program))
+    program: Program,
+    bodies: Bodies,
+    engine: Engine,
+    schedule_seed: int | None,
+    gather: Gather | None = None,
+    placer: Placer | None = None,
+) -> tuple[StepPlan, Placement | None]:
+    program, placement = part_waits(record(program)), None
     positions = order(program, schedule_seed)
+    if placer is not None:
+        program, placement = placer.place(program, positions)
     if gather is not None:
         program, positions = gather(program, positions)
     making = Making(engine.backend, itertools.count(), schedule_seed)
@@ -106,4 +134,4 @@ def _lowered(
     for part in partition(program, positions, making.edges):
         backend = engine.backend(DeviceSpec.from_string(part.device))
         plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
-    return StepPlan(tuple(plans), len(program.fetches))
+    return StepPlan(tuple(plans), len(program.fetches)), placement

@@ -57,6 +57,27 @@ def place_all(
     return tuple(chosen), bodies
 
 
+def left_open(program: Program, devices: Sequence[DeviceSpec], soft: bool, local: bool) -> tuple[DeviceSpec, ...]:
+    """What each node's device must match: what it and all that must share its device request. `place` refuses first."""
+    groups = _Groups(program, set())
+    found: dict[int | str, DeviceSpec] = {}
+    specs: list[DeviceSpec] = []
+    for position, node in enumerate(program.nodes):
+        key = _requested(node) if groups.alone(position) else groups.root(position)
+        if key not in found:
+            wanted, _ = _merged_request(program, groups.of(position), soft)
+            tried = attempts(wanted, soft, local)
+            found[key] = next((each for each in tried if any(each.matches(device) for device in devices)), wanted)
+        specs.append(found[key])
+    return tuple(specs)
+
+
+def units(program: Program) -> list[int]:
+    """For each node the first of those that share its device."""
+    groups = _Groups(program, set())
+    return [groups.root(position) for position in range(len(program.nodes))]
+
+
 def _follow_users(program: Program, groups: _Groups, chosen: list[DeviceSpec]) -> None:
     """A constant or a feed that asks for no device goes to the one where all that use it are, so that it need not travel.
 

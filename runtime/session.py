@@ -62,7 +62,7 @@ class Session(ManyRuns):
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
-        self._planning = planning(self._config, self._engine)
+        self._planning = planning(self._config, self._engine, self._graph)
         self._placements = Placements()
         self._timeout = seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
@@ -159,7 +159,7 @@ class Session(ManyRuns):
             check_run_arguments(options, metadata)
             if options.output_partition_graphs:
                 with self._lock:
-                    graphs = pipeline.partition_graphs(prepared.program, dims, self._engine, *self._planning[:2])
+                    graphs = pipeline.partition_graphs(prepared.program, dims, self._engine, *self._planning)
                 metadata.partition_graphs = graphs
             return self._watched(handle, feeds, options, metadata)
         except StepFailure as failure:

@@ -27,7 +27,7 @@ def test_a_cluster_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(compilers, "find_spec", lambda name: name)
     elsewhere: Any = SimpleNamespace(local=False)
     with pytest.raises(wf.errors.UnimplementedError, match="not for a cluster"):
-        compilers.planning(wf.ConfigProto(backend=backend), elsewhere)
+        compilers.planning(wf.ConfigProto(backend=backend), elsewhere, wf.Graph())
 
 
 @pytest.mark.parametrize("module", ["jax", "llvmlite"])
