@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
+from spying import spy
 from weft.graph.context import reset_default_graph
-from weft.graph.ops.special import Sigmoid
 from weft.runtime import carried, loops, writer
-from weft.runtime.backends.kernels import Kernel
-from weft.runtime.backends.numpy import _MAKERS
 from weft.runtime.pieces import LENGTH
 from weft.runtime.recycling import Recycler
 
@@ -189,19 +187,6 @@ def test_a_tape_outlives_the_memory_that_the_first_value_lay_in() -> None:
 
 
 # what is the same in each iteration
-
-
-def spy(monkeypatch: pytest.MonkeyPatch, note: Callable[[Any], Any]) -> None:
-    """Have `note` called with what a sigmoid is computed of."""
-
-    def noting(definition: Any, inputs: Any, outputs: Any) -> Kernel:
-        def compute(x: Any) -> Any:
-            note(x)
-            return definition.compute(x)
-
-        return Kernel(compute)
-
-    monkeypatch.setitem(_MAKERS, Sigmoid, noting)
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from spying import spy
 from weft.graph.ops import variables
 from weft.graph.ops.broadcasting import SumTo
-from weft.graph.ops.special import Sigmoid
 from weft.runtime.failures import error_class
 
 
@@ -136,13 +136,7 @@ def test_the_failure_of_one_device_is_the_steps_error() -> None:
 
 def slow(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make each sigmoid take that long."""
-    compute = Sigmoid.compute
-
-    def wait(self: Any, x: Any, out: Any = None) -> Any:
-        time.sleep(seconds)
-        return compute(self, x, out)
-
-    monkeypatch.setattr(Sigmoid, "compute", wait)
+    spy(monkeypatch, lambda _: time.sleep(seconds))
 
 
 def test_the_operation_timeout_ends_a_step_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
