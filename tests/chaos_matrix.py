@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -191,11 +191,9 @@ def _while(job: Job, seconds: float) -> None:
 
 def fill(job: Job, task: str) -> None:
     """The disk with the checkpoints has no room any more."""
-    disk = job.folder / "saved"
-    room = os.statvfs(disk)
-    with (disk / "else").open("wb") as file:
-        file.truncate(0)
-        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
+    with (job.folder / "saved" / "else").open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(1 << 16)):  # until there is none
+            pass
 
 
 FAULTS = (
