@@ -133,7 +133,7 @@ class Job:
 
     def told(self, task: str) -> str:
         """The error with which a task ended."""
-        said = json.loads(self.output(task).strip().splitlines()[-1])
+        said = json.loads([line for line in self.output(task).splitlines() if line.startswith('{"error"')][-1])
         return f"{task}: {said['error']}: {said['message']}"
 
     def over(self) -> bool:

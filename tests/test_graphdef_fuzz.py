@@ -119,3 +119,14 @@ def test_meta_graphs_cut_off_or_changed(
             wf.train.import_meta_graph(path)
         except (ValueError, OSError, errors.NotFoundError):
             return
+
+
+def test_a_split_into_no_pieces_is_refused() -> None:
+    graph = wf.Graph()
+    with graph.as_default():
+        wf.split(wf.placeholder(wf.float32, [2, 4], name="x"), 2, 1)
+    graph_def = graph.as_graph_def()
+    (node,) = (each for each in graph_def.node if each.op == "Split")
+    node.attr["num_split"].i = 0
+    with pytest.raises(ValueError, match="positive number of pieces, got 0"):
+        wf.import_graph_def(graph_def)

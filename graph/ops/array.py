@@ -97,6 +97,8 @@ class Split(Op):
     view = True
 
     def infer(self, value: TensorLike) -> tuple[Spec, ...]:
+        if self.num < 1:  # as only a file can say
+            raise ValueError(f"Split needs a positive number of pieces, got {self.num}.")
         if value.dims is None:
             return (Spec(value.dtype, None),) * self.num
         axis = normal_axis(self.axis, len(value.dims))
