@@ -21,12 +21,12 @@ from .backends.kernels import Backend, CompilingBackend
 from .fuse_compiled import fuse_compiled
 from .fuse_convolutions import fuse_convolutions
 from .fuse_rows import Fit, fits_rows, of_columns, reduction
-from .fuse_scalars import fuse_scalars, has_effect
+from .fuse_scalars import fuse_scalars
 from .fused import can_be_rows, rows_of_block
 from .lower import is_row_major
 from .partition import Item, Partition, RunNode
 from .program import Feed, Node, Program, Ref
-from .region_order import in_order, needed_outside
+from .region_order import in_order, in_segments, needed_outside
 from .regions import region_of
 
 #: Values of fewer elements stay in the cache from one operation to the next anyway. See docs/decisions/0016.
@@ -60,15 +60,7 @@ def _fuse_blocks(program: Program, part: Partition, backend: Backend) -> Partiti
             fits[item.node] = fit
     if not fits:
         return part
-    items: list[Item | _Group] = []
-    segment: list[int] = []
-    for item in part.items:
-        if isinstance(item, RunNode) and not has_effect(nodes[item.node].definition):
-            segment.append(item.node)
-        else:
-            items += [*_regrouped(program, segment, fits, backend), item]
-            segment = []
-    items += _regrouped(program, segment, fits, backend)
+    items = in_segments(program, part.items, lambda segment: _regrouped(program, segment, fits, backend))
     needed = needed_outside(program, items) | set(part.fetches.values())
     found: list[Item] = []
     for each in items:

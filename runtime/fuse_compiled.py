@@ -9,11 +9,10 @@ from ..graph import shapes
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import CompilingBackend
-from .fuse_scalars import has_effect
 from .lower import is_row_major
 from .partition import Item, Partition, Region, RunNode
 from .program import Program, Ref
-from .region_order import in_order, needed_outside
+from .region_order import in_order, in_segments, needed_outside
 from .regions import region_of
 
 #: Fewer operations run as well by themselves, but for one with an input that is a row or a column, on so many elements:
@@ -34,15 +33,7 @@ def fuse_compiled(program: Program, part: Partition, backend: CompilingBackend) 
         for item in part.items
         if isinstance(item, RunNode) and (found := _layouts(program, item.node, backend))
     }
-    items: list[Item | _Group] = []
-    segment: list[int] = []
-    for item in part.items:
-        if isinstance(item, RunNode) and not has_effect(program.nodes[item.node].definition):
-            segment.append(item.node)
-        else:
-            items += [*_regrouped(program, segment, fits), item]
-            segment = []
-    items += _regrouped(program, segment, fits)
+    items = in_segments(program, part.items, lambda segment: _regrouped(program, segment, fits))
     needed = needed_outside(program, items) | set(part.fetches.values())
     return replace(part, items=[_region(program, item, needed) if isinstance(item, _Group) else item for item in items])
 

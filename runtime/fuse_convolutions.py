@@ -15,10 +15,10 @@ from ..graph.ops.arithmetic import AddV2
 from ..graph.ops.conv import Conv2D
 from ..graph.ops.pooling import MaxPool
 from .backends.kernels import Backend
-from .fuse_scalars import has_effect
 from .lower import is_row_major
 from .partition import Item, Partition, RunNode
 from .program import Node, Program, Ref
+from .region_order import has_effect
 from .regions import region_of, taken_by
 
 #: Convolutions with fewer results are done before it matters where these lie.

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..graph import shapes
-from ..graph.opdef import OpDef
-from ..graph.ops.identity import NoOp
-from ..graph.ops.variables import VarHandleOp
 from .backends.kernels import Backend
 from .partition import Item, Partition, Region, RunNode
 from .program import Node, Program
+from .region_order import has_effect
 from .regions import region_of, taken_by, taken_from_outside
 
 #: Fewer operations would not earn the call, and the way of their inputs and results out of arrays and back.
@@ -23,11 +21,6 @@ FEWEST = 4
 LONGEST = 4000
 #: What needs a number of a region may have to wait for the region's end, if it has no larger results.
 LATE_BYTES = 1 << 12
-
-
-def has_effect(definition: OpDef) -> bool:
-    """Whether it matters when it runs: a read must only stay between the writes around it."""
-    return definition.stateful and definition.access != "read" and not isinstance(definition, (NoOp, VarHandleOp))
 
 
 def fuse_scalars(program: Program, part: Partition, backend: Backend) -> Partition:

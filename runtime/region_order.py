@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..graph.opdef import OpDef
+from ..graph.ops.identity import NoOp
+from ..graph.ops.variables import VarHandleOp
 from .partition import Item, RunNode
 from .program import Program, Ref
 from .regions import taken_by, taken_from_outside
@@ -21,6 +24,26 @@ class Group(Protocol):
 
 
 G = TypeVar("G", bound=Group)
+
+
+def has_effect(definition: OpDef) -> bool:
+    """Whether it matters when it runs: a read must only stay between the writes around it."""
+    return definition.stateful and definition.access != "read" and not isinstance(definition, (NoOp, VarHandleOp))
+
+
+def in_segments(
+    program: Program, items: Sequence[Item], regrouped: Callable[[Sequence[int]], list[Item | G]]
+) -> list[Item | G]:
+    """The items, with `regrouped` of all nodes between two effects in the place of these."""
+    found: list[Item | G] = []
+    segment: list[int] = []
+    for item in items:
+        if isinstance(item, RunNode) and not has_effect(program.nodes[item.node].definition):
+            segment.append(item.node)
+        else:
+            found += [*regrouped(segment), item]
+            segment = []
+    return found + regrouped(segment)
 
 
 def in_order(program: Program, segment: Sequence[int], groups: dict[int, G]) -> list[Item | G]:

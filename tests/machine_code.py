@@ -1,23 +1,24 @@
 """What the tests of the backend "llvm" share: steps run with it and without, and what of a plan is machine code."""
 
+from functools import partial
 from typing import Any
 
+import beside_numpy
 import numpy as np
 import weft as wf
+from fusing import regions_of
 from weft.runtime.fused import Fused
-from weft.runtime.plan import Run
 
 LLVM = wf.ConfigProto(backend="llvm")
 
 
 def compiled(session: wf.Session, fetches: Any, feeds: Any = None) -> list[Fused]:
     """The regions of a plan that are machine code."""
-    found = [i for plan in session.plan(fetches, feeds).plans for i in plan.instructions if isinstance(i, Run)]
     from weft.runtime.backends import llvm
 
     return [
         run.definition
-        for run in found
+        for run in regions_of(session, fetches, feeds)
         if isinstance(run.definition, Fused) and llvm.region_code(run.definition, run.input_specs) is not None
     ]
 
@@ -33,12 +34,4 @@ def same(found: Any, wanted: Any, name: str = "") -> None:
         np.testing.assert_array_equal(found, wanted, err_msg=name)
 
 
-def both(fetches: Any, feeds: Any, initialize: bool = False) -> list[Any]:
-    """What a step gives compiled and not."""
-    results = []
-    for backend in ("llvm", "numpy"):
-        with wf.Session(config=wf.ConfigProto(backend=backend)) as session:
-            if initialize:
-                session.run(wf.global_variables_initializer())
-            results.append(session.run(fetches, feeds))
-    return results
+both = partial(beside_numpy.both, "llvm")

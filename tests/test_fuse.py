@@ -12,13 +12,14 @@ import programs
 import pytest
 import weft as wf
 from audit import audit
+from fusing import names, regions, without_fusing
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import build, recipes, runs, same_bits
 from weft.graph.opdef import OPS
 from weft.graph.parallel import limit_threads, threads
 from weft.runtime import fuse
 from weft.runtime.backends import blocks
-from weft.runtime.fused import STEP, Fused
+from weft.runtime.fused import STEP
 from weft.runtime.plan import Run
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -43,25 +44,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse, "LEAST_WORK", 1)
     monkeypatch.setattr(blocks, "FEWEST", STEP)
     limit_threads(3)
-
-
-def without_fusing(run: Callable[[], list[Any]]) -> list[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fuse, "SMALLEST", 1 << 60)
-        return run()
-
-
-def regions(fetches: Any, feeds: Any = None) -> list[Run]:
-    with wf.Session() as sess:
-        step = sess.plan(fetches, feeds)
-    return [
-        i for plan in step.plans for i in plan.instructions if isinstance(i, Run) and isinstance(i.definition, Fused)
-    ]
-
-
-def names(run: Run) -> list[str]:
-    assert isinstance(run.definition, Fused)
-    return [part.name for part in run.definition.parts]
 
 
 # values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from fusing import regions, types
 from hypothesis import HealthCheck, given, settings, strategies as st
 from weft.cluster import plan_wire
 from weft.graph.opdef import OPS, Spec
@@ -19,7 +20,6 @@ from weft.runtime.backends import convolutions
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.fused import Fused, Part
 from weft.runtime.interpret import interpret
-from weft.runtime.plan import Run
 
 bounded = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -35,14 +35,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     limit_threads(before)
 
 
-def regions(*fetches: Any, feeds: Any = None) -> list[list[str]]:
+def kinds(*fetches: Any, feeds: Any = None) -> list[list[str]]:
     """The kinds of operations in each region."""
-    with wf.Session() as sess:
-        step = sess.plan(list(fetches), feeds)
-    runs = [run for plan in step.plans for run in plan.instructions if isinstance(run, Run)]
-    return [
-        [part.definition.type for part in run.definition.parts] for run in runs if isinstance(run.definition, Fused)
-    ]
+    return [types(run) for run in regions(list(fetches), feeds)]
 
 
 def zeros(*tensors: Any) -> dict[Any, Any]:
@@ -134,8 +129,8 @@ def layer(side: int = 8, pool: bool = True) -> tuple[Any, ...]:
 
 def test_a_layer_is_one_region_and_its_rectifier_comes_last() -> None:
     x, w, b, y = layer()
-    assert regions(y, feeds=zeros(x, w, b)) == [["Conv2D", "AddV2", "MaxPool", "Relu"]]
-    assert regions(y, *wf.gradients(y, [w, b]), feeds=zeros(x, w, b))[0] == ["Conv2D", "AddV2", "MaxPool", "Relu"]
+    assert kinds(y, feeds=zeros(x, w, b)) == [["Conv2D", "AddV2", "MaxPool", "Relu"]]
+    assert kinds(y, *wf.gradients(y, [w, b]), feeds=zeros(x, w, b))[0] == ["Conv2D", "AddV2", "MaxPool", "Relu"]
 
 
 def test_explain_names_the_regions() -> None:
@@ -150,15 +145,15 @@ def test_explain_names_the_regions() -> None:
 def test_a_value_that_somebody_takes_on_the_way_ends_the_region() -> None:
     x, w, b, y = layer(pool=False)
     conv = wf.get_default_graph().get_tensor_by_name("conv:0")
-    assert regions(y, conv, feeds=zeros(x, w, b)) == []
-    assert regions(y, wf.reduce_sum(conv), feeds=zeros(x, w, b)) == []
+    assert kinds(y, conv, feeds=zeros(x, w, b)) == []
+    assert kinds(y, wf.reduce_sum(conv), feeds=zeros(x, w, b)) == []
 
 
 def test_a_bias_as_large_as_the_images_is_no_part_of_a_region() -> None:
     x, w, *_ = layer()
     large = wf.placeholder(wf.float32, [4, 8, 8, 5])
     y = wf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME") + large
-    assert regions(y, feeds=zeros(x, w, large)) == []
+    assert kinds(y, feeds=zeros(x, w, large)) == []
 
 
 def test_nothing_is_moved_over_a_write() -> None:
@@ -169,7 +164,7 @@ def test_nothing_is_moved_over_a_write() -> None:
         write = v.assign_add(b)
     with wf.control_dependencies([write]):
         y = wf.nn.relu(conv + wf.identity(v))
-    assert regions(y, feeds=zeros(x, w, b)) == []
+    assert kinds(y, feeds=zeros(x, w, b)) == []
 
 
 def test_infinite_and_undefined_numbers_come_out_where_they_did() -> None:

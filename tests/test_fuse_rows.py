@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from fusing import regions, types, without_fusing
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import same_bits
 from weft.graph.parallel import limit_threads, threads
 from weft.runtime import fuse
 from weft.runtime.backends import row_blocks
 from weft.runtime.fused import Fused, row_form
-from weft.runtime.plan import Run
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -30,25 +30,6 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     limit_threads(3)
     yield
     limit_threads(before)
-
-
-def separately(run: Callable[[], Any]) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fuse, "SMALLEST", 1 << 60)
-        return run()
-
-
-def regions(fetches: Any, feeds: Any = None) -> list[Run]:
-    with wf.Session() as sess:
-        step = sess.plan(fetches, feeds)
-    return [
-        i for plan in step.plans for i in plan.instructions if isinstance(i, Run) and isinstance(i.definition, Fused)
-    ]
-
-
-def types(run: Run) -> list[str]:
-    assert isinstance(run.definition, Fused)
-    return [part.definition.type for part in run.definition.parts]
 
 
 def norm(x: Any, gain: Any, bias: Any) -> Any:
@@ -135,7 +116,7 @@ def values_of(recipe: list[tuple[str, int, int]], fetched: int) -> list[Any]:
 @given(STEPS, st.integers(1, 3), st.integers(1, 3))
 def test_random_programs_have_the_bits_of_separate_kernels(recipe: list[Any], fetched: int, count: int) -> None:
     limit_threads(count)
-    assert same_bits(values_of(recipe, fetched), separately(lambda: values_of(recipe, fetched)))
+    assert same_bits(values_of(recipe, fetched), without_fusing(lambda: values_of(recipe, fetched)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -150,7 +131,7 @@ def test_sums_of_rows_in_blocks_have_the_bits_of_all_at_once(
     fetches = [softmax(x), wf.reduce_sum(x * 2.0, 1), wf.reduce_mean(x, 1, keepdims=True) * 3.0, wf.reduce_min(x, -1)]
     with wf.Session() as sess:
         found = sess.run(fetches, fed)
-    assert same_bits(found, separately(lambda: wf.Session().run(fetches, fed)))
+    assert same_bits(found, without_fusing(lambda: wf.Session().run(fetches, fed)))
 
 
 def test_infinities_nans_and_zeros_of_both_signs() -> None:
@@ -165,7 +146,7 @@ def test_infinities_nans_and_zeros_of_both_signs() -> None:
         norm(x, 1.0, x),
     ]
     found = wf.Session().run(fetches, {x: fed})
-    for one, other in zip(found, separately(lambda: wf.Session().run(fetches, {x: fed})), strict=True):
+    for one, other in zip(found, without_fusing(lambda: wf.Session().run(fetches, {x: fed})), strict=True):
         np.testing.assert_array_equal(one, other)
         kept = ~np.isnan(one)
         assert (np.signbit(one) == np.signbit(other))[kept].all()
@@ -206,7 +187,7 @@ def test_numbers_of_rows_that_others_need_have_their_own_shape() -> None:
     assert len(regions(fetches, {x: FED[0]})) >= 1
     found = wf.Session().run(fetches, {x: FED[0]})
     assert [array.shape for array in found] == [LEAD, SHAPE, (LEAD[0] * LEAD[1],)]
-    assert same_bits(found, separately(lambda: wf.Session().run(fetches, {x: FED[0]})))
+    assert same_bits(found, without_fusing(lambda: wf.Session().run(fetches, {x: FED[0]})))
 
 
 def test_what_mixes_rows_stays_outside() -> None:
@@ -215,7 +196,7 @@ def test_what_mixes_rows_stays_outside() -> None:
     found = regions(across * 3.0, {x: np.ones((64, 64))})
     assert all("Mean" not in types(region) or "Sub" not in types(region) for region in found)
     fed = np.random.default_rng(2).normal(size=(64, 64)).astype(np.float32)
-    assert same_bits([wf.Session().run(across, {x: fed})], [separately(lambda: wf.Session().run(across, {x: fed}))])
+    assert same_bits([wf.Session().run(across, {x: fed})], [without_fusing(lambda: wf.Session().run(across, {x: fed}))])
 
 
 def test_forms_of_values_beside_others() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from fusing import names, regions
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import same_bits
 from weft.runtime import fuse_scalars
 from weft.runtime.backends import scalars
 from weft.runtime.fused import Fused
-from weft.runtime.plan import Run
 
 bounded = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -54,17 +54,6 @@ NUMBERS: dict[Any, list[Any]] = {
     wf.int32: [0, 1, -1, 3, 2**31 - 1, -(2**31)],
     wf.int64: [0, 1, -1, 3, 2**63 - 1, -(2**63)],
 }
-
-
-def regions(fetches: Any) -> list[Run]:
-    with wf.Session() as session:
-        plans = session.plan(fetches).plans
-    return [i for plan in plans for i in plan.instructions if isinstance(i, Run) and isinstance(i.definition, Fused)]
-
-
-def names(run: Run) -> list[str]:
-    assert isinstance(run.definition, Fused)
-    return [part.name for part in run.definition.parts]
 
 
 def without_fusing(run: Callable[[], list[Any]]) -> list[Any]:

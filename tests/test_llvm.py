@@ -1,6 +1,5 @@
 """The backend "llvm": every bit is the CPU backend's, whatever is computed, on which arrays and in how many threads."""
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import programs
 import pytest
 import weft as wf
-from case import Case
+from beside_numpy import cases_of, check_table
 from hypothesis import HealthCheck, given, settings, strategies as st
 from machine_code import LLVM, both, compiled, same
 from programs import build, recipes, runs
@@ -28,25 +27,12 @@ def everything_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuse_compiled, "FEWEST", 1)
 
 
-def cases_of(table: str) -> list[Case]:
-    return [case for case in importlib.import_module(table).CASES if case.label != "unfed"]
-
-
 KNOWN = {kind.__name__ for kind in _OPERATIONS} | {"Cast"}
 
 
 @pytest.mark.parametrize("table", sorted({table for table in TABLES if any(c.op in KNOWN for c in cases_of(table))}))
 def test_operations_give_what_their_kernels_give(table: str) -> None:
-    fetches: dict[str, Any] = {}
-    feeds: dict[Any, Any] = {}
-    for number, case in enumerate(case for case in cases_of(table) if case.op in KNOWN):
-        outputs, fed = build_case(case, "full")
-        fetches[f"{case} {number}"] = outputs
-        feeds |= fed
-    found, wanted = both(fetches, feeds)
-    for name in fetches:
-        for one, other in zip(found[name], wanted[name], strict=True):
-            same(one, other, name)
+    check_table("llvm", table, KNOWN, same)
 
 
 def test_every_formula_has_a_case_that_is_compiled() -> None:

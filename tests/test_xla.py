@@ -1,14 +1,15 @@
 """XLA's compounds: each operation means what its kernel means, and a program with compounds does what it does without."""
 
-import importlib
 import threading
+from functools import partial
 from typing import Any
 
+import beside_numpy
 import numpy as np
 import programs
 import pytest
 import weft as wf
-from case import Case
+from beside_numpy import cases_of, check_table
 from hypothesis import HealthCheck, given, settings
 from programs import build, recipes, runs
 from weft.graph.state import VariableSlot
@@ -39,11 +40,6 @@ def compound_of(session: wf.Session, fetches: Any, feeds: Any = None) -> set[str
     return {node.definition.type for each in found if isinstance(each, compounds.Compound) for node in each.body}
 
 
-def cases_of(table: str) -> list[Case]:
-    """The rows of a table of cases."""
-    return [case for case in importlib.import_module(table).CASES if case.label != "unfed"]
-
-
 def close(found: Any, wanted: Any, name: str = "") -> None:
     """Equal up to a few of the last bits, with nan and inf in the same places, in the same type and shape."""
     found, wanted = np.asarray(found), np.asarray(wanted)
@@ -56,30 +52,12 @@ def close(found: Any, wanted: Any, name: str = "") -> None:
         np.testing.assert_array_equal(found, wanted, err_msg=name)
 
 
-def both(fetches: Any, feeds: Any, initialize: bool = False) -> list[Any]:
-    """What a step gives with XLA and without."""
-    results = []
-    for backend in ("xla", "numpy"):
-        with wf.Session(config=wf.ConfigProto(backend=backend)) as session:
-            if initialize:
-                session.run(wf.global_variables_initializer())
-            results.append(session.run(fetches, feeds))
-    return results
+both = partial(beside_numpy.both, "xla")
 
 
 @pytest.mark.parametrize("table", sorted({table for table in TABLES if any(c.op in ROWS for c in cases_of(table))}))
 def test_the_operations_of_the_table_give_what_their_kernels_give(table: str) -> None:
-    cases = [case for case in cases_of(table) if case.op in ROWS]
-    fetches: dict[str, Any] = {}
-    feeds: dict[Any, Any] = {}
-    for number, case in enumerate(cases):
-        outputs, fed = build_case(case, "full")
-        fetches[f"{case} {number}"] = outputs
-        feeds |= fed
-    found, wanted = both(fetches, feeds)
-    for name in fetches:
-        for one, other in zip(found[name], wanted[name], strict=True):
-            close(one, other, name)
+    check_table("xla", table, ROWS, close)
 
 
 def test_every_operation_of_the_table_has_a_case_that_comes_into_a_compound() -> None:
