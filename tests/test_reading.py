@@ -221,14 +221,14 @@ def test_threads_that_wait_at_once_get_what_is_theirs() -> None:
 
 
 def test_a_wait_that_nothing_ends_in_time() -> None:
-    with reading() as (_, reads, _):
+    with reading(standing=0) as (_, reads, _):
         began = time.monotonic()
         assert reads.wait(lambda: False, began + 0.05)
         assert time.monotonic() >= began + 0.05
 
 
 def test_a_wait_is_told_of_what_did_not_come_over_a_connection() -> None:
-    with reading() as (_, reads, _):
+    with reading(standing=0) as (_, reads, _):
         happened = threading.Event()
         waits = in_background(lambda: reads.wait(happened.is_set))
         time.sleep(0.05)
