@@ -103,8 +103,8 @@ $(DEV): pyproject.toml | $(CREATED)
 	@touch "$(EXAMPLES)" "$@"
 
 $(BENCH): pyproject.toml | $(CREATED)
-	@echo "Installing weft and matplotlib into $(VENV)"
-	@$(INSTALL) --editable . matplotlib
+	@echo "Installing weft, what the examples need and matplotlib into $(VENV)"
+	@$(INSTALL) --editable ".[examples]" matplotlib
 	@touch "$@"
 
 # A peer that cannot be had is left out, and tried again next time.

@@ -1,4 +1,4 @@
-"""What a step and a transfer cost on a cluster of processes: weft's servers beside TensorFlow's, Ray actors and Arrow Flight.
+"""What steps and transfers cost on a cluster of processes: weft's servers beside TensorFlow's, Ray actors and Arrow Flight.
 
 One ps and two workers, each a process of its own, and a client beside them, do the same work with each library; their
 turns alternate. Steps are timed in the client.
@@ -24,12 +24,15 @@ from typing import Any
 import click
 from cluster_program import NULL_ON_ALL, TRANSFERS, workloads
 from cluster_report import line_of, plot, report, workers_report
+from cluster_training import LOSSES, TRAININGS, difference, save_digits
 
 HERE = Path(__file__).parent
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 START_SECONDS, TURN_SECONDS, END_SECONDS = 90.0, 120.0, 15.0
 #: Those whose client starts its own tasks.
 PEERS = ("ray", "flight")
+#: What these do not measure: they have no kernels, a model would be another library's.
+NO_KERNELS = {*PEERS}
 #: How many workers a null step is measured with.
 WORKERS = (1, 2, 4, 8, 16)
 
@@ -78,12 +81,17 @@ class Process:
             self._process.kill()
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         self._errors.close()
 
 
 @contextmanager
-def running(python: str, library: str, workers: int = 2, hosts: Any = None) -> Iterator[Process]:
-    """The client of a cluster of that library, on this machine, or with the ps on another host than all else."""
+def running(python: str, library: str, workers: int = 2, hosts: Any = None, digits: str = "") -> Iterator[Process]:
+    """The client of a cluster of that library, on this machine, or with the ps on another host than all else.
+
+    `digits`: where the data is, if models are to be trained.
+    """
     with ExitStack() as stack:
         tasks, cluster = [], addresses({"ps": 1, "worker": workers}, hosts)
         if library not in PEERS:
@@ -96,15 +104,17 @@ def running(python: str, library: str, workers: int = 2, hosts: Any = None) -> I
         if library in PEERS:
             client = Process(f"the client of {library}", [python, str(HERE / f"cluster_{library}.py")])
         else:
-            client = _task(python, library, "client", 0, cluster, hosts)
+            client = _task(python, library, "client", 0, cluster, hosts, digits)
         stack.callback(client.end, END_SECONDS)
         client.answer(START_SECONDS)
         yield client
 
 
-def _task(python: str, library: str, job: str, index: int, cluster: dict[str, list[str]], hosts: Any) -> Process:
+def _task(
+    python: str, library: str, job: str, index: int, cluster: dict[str, list[str]], hosts: Any, digits: str = ""
+) -> Process:
     host = hosts.names[job == "ps"] if hosts else ""
-    arguments = [library, job, str(index), json.dumps(cluster)]
+    arguments = [library, job, str(index), json.dumps(cluster), digits]
     return Process(f"{library}'s {job} {index}", [python, str(HERE / "cluster_program.py"), *arguments], host)
 
 
@@ -123,29 +133,64 @@ def addresses(jobs: dict[str, int], hosts: Any = None) -> dict[str, list[str]]:
         return {job: [f"localhost:{each.getsockname()[1]}" for each in sockets] for job, sockets in found.items()}
 
 
+@contextmanager
+def bare_socket(hosts: Any) -> Iterator[Process]:
+    """One that reads from a bare TCP socket on this host what another process writes into it on the other one."""
+    place = [hosts.addresses[1], str(4444 + secrets.randbelow(500))]
+    program = [sys.executable, str(HERE / "cluster_socket.py")]
+    with ExitStack() as stack:
+        for role, name in (("sender", hosts.names[1]), ("reader", hosts.names[0])):
+            process = Process(f"the {role} of a bare socket", [*program, role, *place], name)
+            stack.callback(process.end)
+            process.answer(START_SECONDS)
+        yield process
+
+
 def measured(
     pythons: dict[str, str], names: list[str], rounds: int, seconds: float, hosts: Any = None
 ) -> list[dict[str, Any]]:
-    """A row a workload: for each library its median over the rounds of a round's median, and the least and most of these."""
+    """A row a workload: for each library its median over the rounds of a round's median, and the least and most of these.
+
+    Beside a transfer there is what its bytes take otherwise, `bare`: copied in memory, or between hosts over a bare socket.
+    """
     rows = []
     with ExitStack() as stack:
+        digits = ""
+        if any(name in TRAININGS for name in names):
+            digits = str(Path(stack.enter_context(tempfile.TemporaryDirectory()), "digits.npz"))
+            save_digits(Path(digits))
         clients = {
-            library: stack.enter_context(running(python, library, hosts=hosts)) for library, python in pythons.items()
+            library: stack.enter_context(running(python, library, hosts=hosts, digits=digits))
+            for library, python in pythons.items()
         }
+        bare = (stack.enter_context(bare_socket(hosts)), "socket for") if hosts else (clients["weft"], "copy of")
         for name in names:
-            medians: dict[str, list[float]] = {library: [] for library in clients}
-            copies: list[float] = []
-            for _ in range(rounds):
-                for library, client in clients.items():
-                    medians[library].append(statistics.median(client.measure(name, seconds)))
-                    time.sleep(0.05)
-                if name.removeprefix("transfer ") in TRANSFERS:
-                    copies.append(statistics.median(clients["weft"].measure(f"copy of {name[9:]}", seconds)))
-            row: dict[str, Any] = {"workload": name, "copy": statistics.median(copies) if copies else None}
-            for library, found in medians.items():
-                row[library] = {"median": statistics.median(found), "least": min(found), "most": max(found)}
-            rows.append(row)
+            able = {each: client for each, client in clients.items() if name not in TRAININGS or each not in NO_KERNELS}
+            rows.append(_row(name, able, bare, rounds, seconds))
     return rows
+
+
+def _row(
+    name: str, clients: dict[str, Process], bare: tuple[Process, str], rounds: int, seconds: float
+) -> dict[str, Any]:
+    medians: dict[str, list[float]] = {library: [] for library in clients}
+    others: list[float] = []
+    for _ in range(rounds):
+        for library, client in clients.items():
+            medians[library].append(statistics.median(client.measure(name, seconds)))
+            time.sleep(0.05)
+        if name.removeprefix("transfer ") in TRANSFERS:
+            process, what = bare
+            others.append(statistics.median(process.measure(f"{what} {name.removeprefix('transfer ')}", seconds)))
+    row: dict[str, Any] = {"workload": name, "bare": statistics.median(others) if others else None}
+    for library, found in medians.items():
+        row[library] = {"median": statistics.median(found), "least": min(found), "most": max(found)}
+    if name in TRAININGS:
+        losses = {library: client.measure(LOSSES.format(name), 0) for library, client in clients.items()}
+        for library in losses:
+            row[library]["losses"] = losses[library]
+            row[library]["difference"] = difference(losses["weft"], losses[library])
+    return row
 
 
 def by_workers(pythons: dict[str, str], most: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -197,7 +242,7 @@ def main(
     as_json: bool,
     picture: str | None,
 ) -> None:
-    """Measure null steps, transfers and null training steps on a cluster of servers, beside TensorFlow's, Ray and Flight."""
+    """Measure steps, transfers and trainings on a cluster of servers, beside TensorFlow's, Ray actors and Arrow Flight."""
     os.environ.setdefault("WEFT_CLUSTER_SECRET", secrets.token_hex(32))
     pythons = {"weft": sys.executable} | ({"tf": peer_python} if peer_python else {})
     chosen = [peer for peer in peers.split(",") if peer]
@@ -208,12 +253,12 @@ def main(
         lines = by_workers(pythons, workers, rounds, seconds)
         click.echo(json.dumps(lines) if as_json else workers_report(lines))
         return
-    names = [name for name in workloads(None) if any(part in name for part in only.split(","))]
+    names = [name for name in (*workloads(None), *TRAININGS) if any(part in name for part in only.split(","))]
     if not names:
         raise click.BadParameter(f"no workload has '{only}' in its name", param_hint="--only")
     with ExitStack() as stack:
         rows = measured(pythons, names, rounds, seconds, stack.enter_context(two_hosts()) if hosts else None)
-    click.echo(json.dumps(rows) if as_json else report(rows, list(pythons)))
+    click.echo(json.dumps(rows) if as_json else report(rows, list(pythons), hosts))
     if picture:
         plot(rows, list(pythons), picture)
 

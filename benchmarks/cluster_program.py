@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from cluster_training import LOSSES, trainings
 from cluster_turns import say, serve
 
 PS, WORKERS = "/job:ps/task:0", ("/job:worker/task:0", "/job:worker/task:1")
@@ -92,22 +93,29 @@ def workloads(tf: Any, workers: int = len(WORKERS)) -> dict[str, Callable[[], An
     return found
 
 
-def client(tf: Any, cluster: dict[str, list[str]]) -> None:
+def client(tf: Any, cluster: dict[str, list[str]], digits: str) -> None:
+    """Serve all workloads; `digits`: where the data of that training is, "" to do without any training of models."""
     built = {name: build() for name, build in workloads(tf, len(cluster["worker"])).items()}
+    models = trainings(tf, digits, PS, WORKERS) if digits else {}
     session = tf.Session(f"grpc://{cluster['worker'][0]}")
     session.run(tf.global_variables_initializer())
     if "hop 4 KB" in built:
         value = session.run(built["hop 4 KB"])
         assert np.array_equal(value, np.ones([2, KIB // 2], np.float32)), value
     steps: dict[str, Callable[[], object]] = {name: partial(session.run, fetch) for name, fetch in built.items()}
-    serve(steps | {f"copy of {name}": copying(size) for name, size in TRANSFERS.items()})
+    steps |= {f"copy of {name}": copying(size) for name, size in TRANSFERS.items()}
+    for model in models.values():
+        model.session = session
+    steps |= {name: model.step for name, model in models.items()}
+    begin = {name: model.begin for name, model in models.items()}
+    serve(steps, begin, {LOSSES.format(name): model.losses for name, model in models.items()})
 
 
 def main() -> None:
-    name, job, index, text = sys.argv[1:]
+    name, job, index, text, digits = sys.argv[1:]
     tf, cluster = library(name), json.loads(text)
     if job == "client":
-        client(tf, cluster)
+        client(tf, cluster, digits)
     else:
         server = tf.train.Server(cluster, job, int(index))
         say("ready")

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from cluster_training import TOLERANCE
 from local_report import table, time_of
 
 NAMES = {"weft": "weft", "tf": "TF", "ray": "Ray actors", "flight": "Flight"}
 #: What weft may take of TensorFlow's time.
 TARGETS = {"null step": 1 / 3, "hop 4 KB": 1 / 10, "hop 16 MB": 1 / 5, "training step 1 MB": 1 / 8}
-#: What a transfer on one node should reach of the speed at which memory is copied.
-OF_COPY = 0.7
+#: What a transfer should reach: on one node of the speed at which memory is copied, between two of a bare socket's.
+OF_COPY, OF_SOCKET = 0.7, 0.8
 
 
-def report(rows: list[dict[str, Any]], libraries: Sequence[str]) -> str:
-    """Times, weft's ratio to each peer, and what is wanted."""
+def report(rows: list[dict[str, Any]], libraries: Sequence[str], hosts: bool = False) -> str:
+    """Times, weft's ratio to each peer, and what is wanted; then whose losses differ from weft's, if anybody's do."""
     peers = [each for each in libraries if each != "weft"]
+    bare, least = ("a socket's", OF_SOCKET) if hosts else ("a copy's", OF_COPY)
     lines = []
     for row in rows:
-        line = [time_of(row[each]["median"]) for each in libraries]
-        line += [f"1/{row[each]['median'] / row['weft']['median']:.1f}" for each in peers]
-        line += [f"{row['copy'] / row['weft']['median']:.2f}" if row["copy"] else "", _wanted(row)]
+        line = [time_of(row[each]["median"]) if each in row else "-" for each in libraries]
+        line += [f"1/{row[each]['median'] / row['weft']['median']:.1f}" if each in row else "-" for each in peers]
+        line += [
+            f"{row['bare'] / row['weft']['median']:.2f}" if row["bare"] else "",
+            f"{least} of {bare}" if row["bare"] else _wanted(row),
+        ]
         lines.append([row["workload"], *line])
     ratios = [f"weft / {NAMES[each]}" for each in peers]
-    return table("", [*(NAMES[each] for each in libraries), *ratios, "of a copy's speed", "wanted"], lines)
+    shown = table("", [*(NAMES[each] for each in libraries), *ratios, f"of {bare} speed", "wanted"], lines)
+    return "\n".join([shown, *_differing(rows, libraries)])
+
+
+def _differing(rows: list[dict[str, Any]], libraries: Sequence[str]) -> Iterator[str]:
+    for row in rows:
+        for each in libraries:
+            far = row.get(each, {}).get("difference", 0.0)
+            if far > TOLERANCE:
+                yield f"{row['workload']}, {NAMES[each]}: LOSSES DIFFER by {far:.1e}"
 
 
 def _wanted(row: dict[str, Any]) -> str:
-    if row["copy"]:
-        return f"{OF_COPY} of a copy"
     target = TARGETS.get(row["workload"])
     return f"1/{1 / target:.0f} of TF" if target else ""
 
@@ -68,7 +80,7 @@ def plot(rows: list[dict[str, Any]], libraries: Sequence[str], path: str) -> Non
     figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(rows) + 2))
     height = 0.8 / max(1, len(peers))
     for index, peer in enumerate(peers):
-        ratios = [row[peer]["median"] / row["weft"]["median"] for row in rows]
+        ratios = [row[peer]["median"] / row["weft"]["median"] if peer in row else 1.0 for row in rows]
         axes.barh([place + index * height for place in range(len(rows))], ratios, height, label=NAMES[peer])
     axes.set_yticks(range(len(rows)), [row["workload"] for row in rows])
     axes.invert_yaxis()

@@ -28,9 +28,21 @@ def say(what: object) -> None:
     print(json.dumps(what), flush=True)
 
 
-def serve(steps: Mapping[str, Callable[[], object]]) -> None:
-    """Read a workload and a number of seconds a line from standard input, until nothing is asked any more."""
+def serve(
+    steps: Mapping[str, Callable[[], object]],
+    begin: Mapping[str, Callable[[], object]] | None = None,
+    facts: Mapping[str, Callable[[], object]] | None = None,
+) -> None:
+    """Read a workload and a number of seconds a line from standard input, until nothing is asked any more.
+
+    `begin`: what comes before the steps of some workloads, each time; `facts`: what can be asked for besides times.
+    """
     say("ready")
     for line in sys.stdin:
         name, seconds = json.loads(line)
+        if facts and name in facts:
+            say(facts[name]())
+            continue
+        if begin and name in begin:
+            begin[name]()
         say(measure(steps[name], seconds))
