@@ -13,11 +13,10 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
-from ..runtime.backends.cpu import CPU
-from ..runtime.compile import CompiledPlan
 from ..runtime.device_threads import DeviceThreads
 from ..runtime.turns import Turn
 from .message import Limits, Message
+from .parcels import decode_edges
 from .plan_wire import decode_plan
 from .protocol import STEP_HEAD, Failure, Kind
 from .reading import Reading
@@ -138,8 +137,11 @@ class Client:
     def _take_from_peer(self, message: Message) -> None:
         if message.kind != Kind.TENSOR:
             raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
+        values = decode_edges(message.meta, message.tensors) if message.meta else None
         if message.step > self._done:  # else the step was given up, and nobody waits for this
-            self._step(message.step).put(message.edge, message.tensors[0] if message.tensors else None)
+            step = self._step(message.step)
+            for edge, value in values or [(message.edge, message.tensors[0] if message.tensors else None)]:
+                step.put(edge, value)
 
     def start(self, function: Callable[[], None]) -> None:
         self._threads.submit(function)
@@ -168,7 +170,7 @@ class Client:
 
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         try:
-            plan = LoadedPlan(CompiledPlan(decode_plan(message.meta, constants), CPU, self._state))
+            plan = LoadedPlan(decode_plan(message.meta, constants), self.task, self._state)
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(connection, message.step, Failure.of(error, derived=False))
             return

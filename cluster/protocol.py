@@ -24,7 +24,7 @@ class Kind(IntEnum):
     )
     RESULT = 6  #: the answer to STEP: the fetches of the task, in the plan's order
     FAILED = 7  #: the answer to STEP or LOAD: a Failure
-    TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal
+    TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal; of several: parcels.py
     ABORT = 9  #: session to task: give a step up, for this Failure
     PING = 10  #: session to task: are you there, and what is `step` doing?
     PONG = 11  #: the answer to PING, as text

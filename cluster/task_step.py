@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -11,31 +12,50 @@ import numpy as np
 
 from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
+from ..graph.state import State
+from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import all_instructions
-from ..runtime.plan import Receive, Send, TakeFeed
+from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
 from .message import SLOT_FROM, Array, Message
+from .parcels import MOST_BYTES, encode_edges, together
 from .protocol import Failure, Kind
 from .reading import Reading
 from .transport import Connection
 
+#: The step that each thread runs.
+_running = threading.local()
+
 
 class LoadedPlan:
-    """A plan that is ready to run, and what its instructions say about feeds and edges."""
+    """A plan that is ready to run, and what its instructions say about feeds and edges.
 
-    def __init__(self, plan: CompiledPlan) -> None:
-        self.compiled = plan
-        self.run = plan.run
-        instructions = plan.plan.instructions
+    What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
+    two share. Raises what is wrong with the plan.
+    """
+
+    def __init__(self, plan: Plan, task: str, state: State) -> None:
+        instructions = plan.instructions
+        sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
+        results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
+        self.compiled = CompiledPlan(plan, CPU, state, places={
+            slot: partial(_place, sent[slot], slot, buffer.dtype)
+            for slot, buffer in results
+            if slot in sent and buffer.nbytes >= SLOT_FROM
+        })  # fmt: skip
+        self.run = self.compiled.run
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
+        self.sent = {i.edge: i.slot for i in instructions if isinstance(i, Send) and i.slot is not None}
         #: What goes to several tasks, by edge.
         self.shared = _shared([i for i in instructions if isinstance(i, Send)])
+        #: The edges whose values wait for the next one that goes to the same task.
+        self.together = together(instructions)
         #: What comes over an edge, in words.
         self.edges = {
             i.edge: f"'{i.name}' of {task_of(i.device)}"
@@ -63,6 +83,7 @@ class TaskStep:
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
         self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
+        self._parcels: dict[str, list[tuple[int, Array | None]]] = {}  #: by device, what waits to be sent
         self._stopper = Stopper()
         self._rendezvous = Rendezvous(ending=self._stopper.ending)
 
@@ -74,6 +95,8 @@ class TaskStep:
     def receive(self, edge: int) -> Any:
         """Wait for the value of an edge. Raises what ended the step."""
         if not self._rendezvous.is_over(edge):
+            for device in list(self._parcels):
+                self._send_parcel(device)
             with self._rendezvous.waiting_for(edge):
                 self._reading.wait(partial(self._rendezvous.is_over, edge))
         return self._rendezvous.receive(edge)
@@ -85,9 +108,11 @@ class TaskStep:
             self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
+        _running.step = self
         try:
             values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
+            _running.step = None
             set_current_stopper(before)
         if turn is not None:
             turn.end(failed=False)
@@ -110,7 +135,11 @@ class TaskStep:
         """As `run`, and what ran when."""
         self._plan = plan
         traced = TracedPlan(plan.compiled)
-        values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
+        _running.step = self
+        try:
+            values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
+        finally:
+            _running.step = None
         return values, traced.stats()
 
     def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
@@ -122,14 +151,53 @@ class TaskStep:
             self._rendezvous.send(edge, device, value, again)
             return
         connection = self._dial(task)
+        if again:
+            tensors = () if value is None else (np.asarray(value),)
+            connection.send_once(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+            return
         if self._plan is not None and edge in self._plan.shared:
             value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
-        tensors = () if value is None else (np.asarray(value),)
-        message = Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors)
-        if again:
-            connection.send_once(message)
+        elif value is not None:
+            value = np.asarray(value)
+        waits = self._plan is not None and edge in self._plan.together
+        if waits or device in self._parcels:
+            self._add(connection, edge, device, value, waits)
         else:
-            connection.send(message)
+            tensors = () if value is None else (value,)
+            connection.send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+
+    def _add(self, connection: Connection, edge: int, device: str, value: Array | None, waits: bool) -> None:
+        """Put a value with those that go to the same device, and send them all, unless they wait for more."""
+        if waits and value is not None:
+            value, waits = self._kept_back(connection, edge, value)
+        parcel = self._parcels.setdefault(device, [])
+        parcel.append((edge, value))
+        if not waits or sum(value.nbytes for _, value in parcel if value is not None) > MOST_BYTES:
+            self._send_parcel(device)
+
+    def _send_parcel(self, device: str) -> None:
+        parcel = self._parcels.pop(device)
+        tensors = [value for _, value in parcel if value is not None]
+        message = Message(Kind.TENSOR, 0, self.number, meta=encode_edges(parcel), tensors=tensors)
+        self._dial(task_of(device)).send(message)
+
+    def _kept_back(self, connection: Connection, edge: int, value: Array) -> tuple[Array, bool]:
+        """A value in memory that the plan does not use again, and whether there is such memory."""
+        assert self._plan is not None
+        if value.dtype.hasobject or value.nbytes < SLOT_FROM:
+            return np.array(value, order="C"), True
+        slot = self._plan.sent[edge]
+        if slot not in self._kept:
+            return self._shared(connection, slot, value), slot in self._kept
+        return self._kept[slot], True
+
+    def place(self, task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:
+        """Where a value that goes to another task is to be written: memory that the two share, or else its buffer."""
+        place = self._dial(task).reserve(self.number, dtype, buffer.shape)
+        if place is None:
+            return buffer
+        self._kept[slot] = place
+        return place
 
     def _shared(self, connection: Connection, slot: int, value: Array) -> Array:
         """A value that goes to several tasks, in memory that those on this node share, if they do."""
@@ -160,6 +228,12 @@ class TaskStep:
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
         told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
         return f"had waited {', '.join(told)}" if told else "was computing"
+
+
+def _place(task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:
+    """As `TaskStep.place` of the step that this thread runs."""
+    step: TaskStep = _running.step
+    return step.place(task, slot, dtype, buffer)
 
 
 def failure_of(error: Exception) -> Failure:

@@ -14,7 +14,7 @@ from .frames import Frames
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Fetch, Instruction, Plan
 from .quiet import quietly
-from .writer import Change, Names, Writer, code_of, failure, passed
+from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
 
@@ -40,13 +40,18 @@ class Channel(Protocol):
 class CompiledPlan:
     """A plan ready to run. Each run that overlaps another gets buffers of its own.
 
-    `arrays`: single numbers are returned as arrays, where NumPy has scalars: other kernels take these faster.
+    `arrays`: single numbers are returned as arrays, where NumPy has scalars: other kernels take these faster. `places`:
+    where to write some results that have buffers, each time.
     """
 
-    def __init__(self, plan: Plan, backend: Backend, state: State, arrays: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, backend: Backend, state: State, arrays: bool = False, places: Places | None = None
+    ) -> None:
         self.plan = plan
         self._backend, self._state = backend, state
         self._ends = piece_ends(plan.instructions)
+        # Each piece of a plan knows buffers by name, but not what lies elsewhere.
+        self._places = places if len(self._ends) == 1 else None
         self._live = crossing_places(plan.instructions, self._ends)
         #: For each file of code, what is on each of its lines.
         self._lines: dict[str, list[Instruction | None]] = {}
@@ -110,7 +115,7 @@ class CompiledPlan:
     ) -> tuple[Writer, Callable[[], Frame]]:
         """The writer, and what makes the function over buffers of its own; what it is made of is entered in `lines`."""
         names = Names()
-        writer = Writer(names, self.plan, self._backend, self._state, change, arrays, self._live)
+        writer = Writer(names, self.plan, self._backend, self._state, change, arrays, self._live, places=self._places)
         inputs = "feeds, send, receive, live" if len(self._ends) > 1 else "feeds, send, receive"
         codes: list[CodeType] = []
         for start, end in zip([0, *self._ends], self._ends, strict=False):

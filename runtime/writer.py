@@ -28,6 +28,9 @@ from .workspace import Workspace
 #: What to call instead of an instruction's kernel.
 Change = Callable[[Run, Callable[..., Any]], Callable[..., Any]]
 
+#: For some slots, what tells where a result is to be written, given the buffer that it would be written into.
+Places = Mapping[int, Callable[[Any], Any]]
+
 #: The text of an instruction, and the instruction, for errors.
 Line = tuple[str, Instruction]
 
@@ -131,16 +134,18 @@ class Writer:
 
     `arrays`: single numbers are returned as arrays, where NumPy has scalars: other kernels take these faster. `live`: the
     places of slots in the list that passes from piece to piece. `feeds`: what the fed values are called, if not
-    `feeds[0]`. `into`: for some results that get no buffer from the plan, what they are written into.
+    `feeds[0]`. `into`: for some results that get no buffer from the plan, what they are written into. `places`: for some
+    that do, what tells, given that buffer, where to write them instead.
     """
 
     def __init__(
         self, names: Names, plan: Plan, backend: Backend, state: State, change: Change | None = None,
         arrays: bool = False, live: Mapping[int, int] | None = None, feeds: Sequence[str] | None = None,
-        into: Mapping[int, str] | None = None, prefix: str = "v",
+        into: Mapping[int, str] | None = None, prefix: str = "v", places: Places | None = None,
     ) -> None:  # fmt: skip
         self._names, self._backend, self._state, self._change, self._arrays = names, backend, state, change, arrays
         self._live, self._feeds, self._into, self._prefix = live or {}, feeds, into or {}, prefix
+        self._places = places or {}
         self._start = names.reserve(plan.arena_bytes)
         #: The slots that are constants or lie in a buffer, or are named by others: always under that name.
         self._bound: dict[int, str] = {}
@@ -230,7 +235,8 @@ class Writer:
         out = self._out(run, kernel) if kernel.takes_out or run.copied else ""
         if True in run.contiguous:
             # An elementwise kernel of one input gets it in its own buffer: a kernel may work in place, if it is given that.
-            there = f", {out}" if run.buffered and kernel.takes_out and kernel.elementwise and _is_in_form(run) else ""
+            own_buffer = run.buffered and not self._places.keys() & run.buffered.keys()
+            there = f", {out}" if own_buffer and kernel.takes_out and kernel.elementwise and _is_in_form(run) else ""
             strided = zip(arguments, run.contiguous, strict=True)
             arguments = [f"row_major({value}{there})" if row else value for value, row in strided]
         if kernel.takes_out and out:
@@ -240,8 +246,9 @@ class Writer:
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
             call = f"copy({call}, {out or None})"
-        self._bound.update({slot: self._buffer(buffer) for slot, buffer in run.buffered.items()})
-        if not run.made:
+        placed = [slot for slot in run.buffered if slot in self._places]
+        self._bound.update({slot: self._buffer(each) for slot, each in run.buffered.items() if slot not in placed})
+        if not run.made and not placed:
             return call
         return f"{', '.join('_' if slot in self._bound else self._slot(slot) for slot in run.outputs)} = {call}"
 
@@ -255,12 +262,19 @@ class Writer:
         """The arrays that results are written into, where there are any: buffers, or memory that is given away."""
         buffers = run.buffers or (None,) * len(run.outputs)
         found = [
-            (self._into.get(slot) or self._memory(spec, kernel.takes_out)) if buffer is None else self._buffer(buffer)
+            (self._into.get(slot) or self._memory(spec, kernel.takes_out))
+            if buffer is None
+            else self._there(slot, buffer)
             for buffer, slot, spec in zip(buffers, run.outputs, run.output_specs, strict=True)
         ]
         if len(found) == 1:
             return found[0]
         return f"({', '.join(each or 'None' for each in found)})" if any(found) else ""
+
+    def _there(self, slot: int, buffer: Buffer) -> str:
+        place = self._places.get(slot)
+        name = self._buffer(buffer)
+        return name if place is None else f"{self._names.constant(place)}({name})"
 
     def _memory(self, spec: Spec, takes_out: bool) -> str:
         """The call that gets memory for a result without a buffer.
