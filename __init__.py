@@ -485,9 +485,9 @@ def __getattr__(name: str) -> _typing.Any:
     elif name in _HOMES:
         found = getattr(_of(_HOMES[name]), name)
     elif name in ("GraphDef", "NodeDef", "AttrValue"):
-        found = getattr(_protos(), name)
+        return getattr(_protos(), name)
     elif name == "MetaGraphDef":
-        found = _meta_protos().MetaGraphDef
+        return _meta_protos().MetaGraphDef
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found
