@@ -235,8 +235,7 @@ class Writer:
         out = self._out(run, kernel) if kernel.takes_out or run.copied else ""
         if True in run.contiguous:
             # An elementwise kernel of one input gets it in its own buffer: a kernel may work in place, if it is given that.
-            own_buffer = run.buffered and not self._places.keys() & run.buffered.keys()
-            there = f", {out}" if own_buffer and kernel.takes_out and kernel.elementwise and _is_in_form(run) else ""
+            there = f", {out}" if run.buffered and kernel.takes_out and kernel.elementwise and _is_in_form(run) else ""
             strided = zip(arguments, run.contiguous, strict=True)
             arguments = [f"row_major({value}{there})" if row else value for value, row in strided]
         if kernel.takes_out and out:
@@ -246,11 +245,17 @@ class Writer:
         call = f"{function}({', '.join(arguments)})"
         if run.copied:
             call = f"copy({call}, {out or None})"
-        placed = [slot for slot in run.buffered if slot in self._places]
-        self._bound.update({slot: self._buffer(each) for slot, each in run.buffered.items() if slot not in placed})
-        if not run.made and not placed:
-            return call
-        return f"{', '.join('_' if slot in self._bound else self._slot(slot) for slot in run.outputs)} = {call}"
+        placing = "".join([self._placing(*each) for each in run.buffered.items()]) if self._places else ""
+        self._bound.update({s: self._buffer(b) for s, b in run.buffered.items() if s not in self._places})
+        if not run.made:
+            return placing + call
+        made = ["_" if s in self._bound or s in self._places else self._slot(s) for s in run.outputs]
+        return f"{placing}{', '.join(made)} = {call}"
+
+    def _placing(self, slot: int, buffer: Buffer) -> str:
+        """What comes before a call whose result may be written elsewhere than into its buffer."""
+        place = self._places.get(slot)
+        return f"{self._slot(slot)} = {self._names.constant(place)}({self._buffer(buffer)}); " if place else ""
 
     def _meeting(self, run: Run, function: str, arguments: Sequence[str]) -> str:
         """The line of what sends and receives itself: it gives a tuple, whatever the number of its results."""
@@ -272,9 +277,7 @@ class Writer:
         return f"({', '.join(each or 'None' for each in found)})" if any(found) else ""
 
     def _there(self, slot: int, buffer: Buffer) -> str:
-        place = self._places.get(slot)
-        name = self._buffer(buffer)
-        return name if place is None else f"{self._names.constant(place)}({name})"
+        return self._slot(slot) if slot in self._places else self._buffer(buffer)
 
     def _memory(self, spec: Spec, takes_out: bool) -> str:
         """The call that gets memory for a result without a buffer.
