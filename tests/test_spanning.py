@@ -284,7 +284,7 @@ def test_parts_travel_as_data() -> None:
 
 
 #: The places in a loop's part as data: its plans, what its feeds and the variables that follow are, how many feeds there are.
-PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ACCESSES, SPECS = 1, 2, 3, 4, 5, 7, 8
+PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ONCE, ACCESSES, SPECS = 1, 2, 3, 4, 5, 6, 8, 9
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,11 @@ PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ACCESSES, SPECS = 1, 2, 3, 4, 5, 7, 8
         (COUNT, 1 << 40),
         (ENTRIES, ["one"]),
         (TELLS, [-1, "x"]),
+        (ONCE, [[], [], []]),
+        (ONCE, [[], [2], []]),
+        (ONCE, [[], [1 << 40], []]),
+        (ONCE, [[5], [4], []]),
+        (ONCE, [[], [4], [[0]]]),
         (ACCESSES, ["", "", "", "call"]),
         (ACCESSES, [""]),
         (SPECS, []),
