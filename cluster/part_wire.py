@@ -55,7 +55,7 @@ def decode_part(row: Any, inputs: int, decode: Callable[[Any], Plan]) -> DeviceP
             return loop
         case [OncePart.type, [before, first], feeds, count, start, accesses]:
             part = OncePart(
-                before=decode(before), first=decode(first), start=None if start is None else _number(start),
+                before=decode(before), first=decode(first), start=None if start is None else _edge(start),
                 feeds=_numbers(feeds), count=_number(count), accesses=_accesses(accesses, inputs),
             )  # fmt: skip
             _check_once(part, inputs)

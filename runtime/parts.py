@@ -11,6 +11,8 @@ from .plan import Instruction, Plan, Run
 
 #: How many iterations a device may be ahead of one that it never hears from in an iteration.
 AHEAD = 10
+#: What the plans are called that run once.
+_ONCE = ("before the first condition", "in the first iteration")
 
 
 class DevicePart(OpDef):
@@ -29,6 +31,11 @@ class DevicePart(OpDef):
     def plans(self) -> tuple[tuple[str, Plan], ...]:
         """What it runs, and what that is called."""
         raise NotImplementedError
+
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        """Those of its plans that run once, however many iterations there are."""
+        return ()
 
     def access_of(self, index: int) -> str:
         return self.accesses[index]
@@ -105,21 +112,24 @@ class WhilePart(DevicePart):
 
     @property
     def plans(self) -> tuple[tuple[str, Plan], ...]:
-        once = ("before the first condition", self.before), ("in the first iteration", self.first)
-        return *once, ("condition", self.condition), ("body", self.body)
+        return *zip(_ONCE, self.once, strict=True), ("condition", self.condition), ("body", self.body)
+
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        return self.before, self.first
 
 
 @record
 class OncePart(DevicePart):
     """The part of a device that has nothing to do in a While but what is the same in all iterations.
 
-    It runs `before`, and `first` when it is told, on the edge `start`, that there is an iteration. It gives nothing: what it
-    computes is for the other parts. `feeds`: for each input, which feed of the plans it is, of `count` of them.
+    It runs `before`, and `first` when it is told, on the edge `start` from a device, that there is an iteration. It gives
+    nothing: what it computes is for the other parts. `feeds`: for each input, which feed of the plans it is, of `count` of them.
     """
 
     before: Plan
     first: Plan
-    start: int | None
+    start: tuple[int, str] | None
     feeds: tuple[int, ...]
     count: int
     accesses: tuple[str, ...]
@@ -129,7 +139,11 @@ class OncePart(DevicePart):
 
     @property
     def plans(self) -> tuple[tuple[str, Plan], ...]:
-        return ("before the first condition", self.before), ("in the first iteration", self.first)
+        return tuple(zip(_ONCE, self.once, strict=True))
+
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        return self.before, self.first
 
 
 def all_instructions(instructions: Sequence[Instruction]) -> Iterator[Instruction]:

@@ -192,8 +192,9 @@ class _Loop:
         before, first = (plans[device] for plans in self._first)
         if device not in self.devices:
             feeds = sorted(_fed(before, first))
+            edge = self._starts.get(device)
             idle = OncePart(
-                before=before, first=first, start=self._starts.get(device), feeds=tuple(feeds),
+                before=before, first=first, start=None if edge is None else (edge, self.leader), feeds=tuple(feeds),
                 count=max(feeds, default=-1) + 1, accesses=tuple(self.definition.access_of(feed) for feed in feeds),
             )  # fmt: skip
             return _node(self.node, [self.node.inputs[feed] for feed in feeds], idle, (), device)

@@ -28,7 +28,9 @@ def unchanging_operations(definition: While, variables: Sequence[str | None]) ->
     something, which has that run each time. In a loop that only another step can end, reads are looked at again.
     """
     fixed = unchanging(definition, len(variables))
-    written = set(_written(definition, variables)) if _goes_on_by_itself(definition, fixed) else {None}
+    written: set[str | None] = {None}
+    if _goes_on_by_itself(definition, fixed):
+        written = set(_written(definition, variables))
     found: set[Operation] = set()
     for function in (definition.condition, definition.body):
         known = dict(zip(function.inputs, variables, strict=True))

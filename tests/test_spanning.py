@@ -84,7 +84,7 @@ def test_random_programs_have_the_bits_of_one_device(recipe: Any, seed: int | No
 
 
 @settings(bounded, max_examples=12)
-@given(nested.recipes([*nested.KINDS, "random", "read"]), st.booleans(), st.booleans(), st.integers(0, 1000))
+@given(nested.recipes([*nested.KINDS, "random", "read", "weight"]), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_gradients_of_random_programs_have_the_bits_of_one_device(
     recipe: Any, colocate: bool, twice: bool, seed: int
 ) -> None:

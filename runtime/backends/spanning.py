@@ -120,7 +120,7 @@ def once_part(backend: Backend, definition: OncePart) -> Kernel:
             values = _placed(definition.feeds, definition.count, arguments)
             with _Running(*plans) as (before_frame, first_frame):
                 _call(before, before_frame, values, send, receive)
-                if definition.start is not None and _holds(receive(definition.start), state):
+                if definition.start is not None and _holds(receive(definition.start[0]), state):
                     _call(first, first_frame, values, send, receive)
 
         return run
