@@ -15,6 +15,7 @@ from .hoist import unchanging
 from .openness import is_functional
 from .program import Program, Ref, variable_key
 from .trim import inputs_of
+from .waits import may_wait
 
 #: The variables that handles stand for, by the name that a slot has in a session's state; None where nobody knows.
 Variables = Mapping[Tensor, str | None]
@@ -25,11 +26,12 @@ def unchanging_operations(definition: While, variables: Sequence[str | None]) ->
 
     `variables`: for each input that is the handle of a variable, the name of that. A read is one of them if nothing in
     the loop, in whatever function, writes to its variable; then, what is computed of nothing else. Not what waits for
-    something, which has that run each time. In a loop that only another step can end, reads are looked at again.
+    something, which has that run each time. Where other steps have a say, as in a loop that only they can end, or that
+    waits for them in between, reads are done again: they may have written.
     """
     fixed = unchanging(definition, len(variables))
     written: set[str | None] = {None}
-    if _goes_on_by_itself(definition, fixed):
+    if _goes_on_by_itself(definition, fixed) and not may_wait(definition):
         written = set(_written(definition, variables))
     found: set[Operation] = set()
     for function in (definition.condition, definition.body):

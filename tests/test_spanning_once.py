@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -283,6 +284,22 @@ def test_a_loop_that_waits_for_another_step_to_write_ends(inside: bool) -> None:
         waiting = in_background(lambda: made.run(y, options=LIMIT))
         made.run(write)
         waiting()
+
+
+def test_a_loop_that_waits_for_other_steps_in_each_iteration_sees_what_they_wrote() -> None:
+    v, given = variable(B, 0.0), wf.placeholder(wf.float32, [])
+    with wf.device(C):
+        queue = wf.FIFOQueue(5, wf.float32, [[]])
+    y = times(3, lambda a: a + queue.dequeue() * v)
+    write, feed = v.assign(given), queue.enqueue(1.0)
+    with session() as made:
+        waiting = in_background(lambda: made.run(y, options=LIMIT))
+        for number in (1.0, 10.0, 100.0):
+            made.run(write, {given: number})
+            made.run(feed)
+            while made.run(queue.size()):  # until it is in the next iteration, which may have read already
+                time.sleep(0.001)
+        assert waiting() in [1.0 + a + b + c for a in (0.0, 1.0) for b in (1.0, 10.0) for c in (10.0, 100.0)]
 
 
 # gradients, and tasks
