@@ -54,7 +54,7 @@ class Building:
         wf.reset_default_graph()
         self.devices = devices
         self.feeds = [wf.placeholder(wf.float32, [3, 3]) for _ in FED]
-        self.variables = []
+        self.variables: list[Any] = []
         for number in (1, 2, 1, 2):
             with self.on(number):
                 start = np.full((3, 3), 0.25 * number + 0.1 * len(self.variables), np.float32)
@@ -102,7 +102,8 @@ class Building:
 
         def goes_on(i: Any, x: Any, y: Any) -> Any:
             return wf.logical_and(
-                i < 1 + step.first, self.row([x, y], [s for s in test if s.kind in (*KINDS, "weight")])[-1][0, 1] < 100.0
+                i < 1 + step.first,
+                self.row([x, y], [s for s in test if s.kind in (*KINDS, "weight")])[-1][0, 1] < 100.0,
             )
 
         def once(i: Any, x: Any, y: Any) -> Any:

@@ -227,7 +227,7 @@ def test_what_something_in_the_loop_writes_is_read_again(kind: str) -> None:
 
     y = times(4, body)
     plans = [plan for found in parts(y).values() for each in found for plan in each.once]
-    assert not [i.name for plan in plans for i in plan.instructions]
+    assert not [i for plan in plans for i in plan.instructions]
     with wf.control_dependencies([y]):
         after = v.read_value()
     found = check([y, after])
