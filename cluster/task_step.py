@@ -17,7 +17,7 @@ from ..runtime.backends.cpu import CPU
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
-from ..runtime.parts import all_instructions
+from ..runtime.parts import OncePart, all_instructions
 from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
@@ -62,6 +62,10 @@ class LoadedPlan:
             for i in all_instructions(instructions)
             if isinstance(i, Receive)
         }
+        for i in all_instructions(instructions):
+            if isinstance(i, Run) and isinstance(i.definition, OncePart) and i.definition.start is not None:
+                edge, device = i.definition.start
+                self.edges[edge] = f"the condition of '{i.name}' of {task_of(device)}"
 
 
 class Aborted(Exception):
