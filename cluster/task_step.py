@@ -116,7 +116,7 @@ class TaskStep:
         try:
             values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
-            _running.step = None
+            self._ran()
             set_current_stopper(before)
         if turn is not None:
             turn.end(failed=False)
@@ -143,8 +143,14 @@ class TaskStep:
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
-            _running.step = None
+            self._ran()
         return values, traced.stats()
+
+    def _ran(self) -> None:
+        """The plan has ended: nothing here keeps shared memory any longer."""
+        _running.step = None
+        self._kept.clear()
+        self._parcels.clear()
 
     def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
         """Bring a value to the plan of a device: here, or on another task."""

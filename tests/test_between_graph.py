@@ -32,7 +32,7 @@ def test_the_benchmark_of_servers_measures_what_it_is_asked(tmp_path: Path) -> N
     said = run("benchmarks/cluster.py", "--only", "1 MB", "--rounds=1", "--seconds=0.1", "--json", home=tmp_path)
     rows = json.loads(said)
     assert [row["workload"] for row in rows] == ["hop 1 MB", "training step 1 MB"]
-    assert [row["copy"] for row in rows] == [None, None]
+    assert [row["bare"] for row in rows] == [None, None]
     assert all(0 < row["weft"]["least"] <= row["weft"]["median"] <= row["weft"]["most"] for row in rows)
 
 
