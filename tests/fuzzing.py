@@ -97,13 +97,17 @@ def main(each: int, in_all: int, only: str, processes: int) -> None:
     each = -(-in_all // len(tests)) if in_all else each
     todo = list(pieces(tests, each))
     failed, inputs = 0, 0
-    with ThreadPoolExecutor(processes) as pool, tqdm(total=each * len(tests), unit=" inputs", disable=None) as progress:
+    often = 0.1 if sys.stderr.isatty() else 60.0  # a log gets a line a minute
+    with (
+        ThreadPoolExecutor(processes) as pool,
+        tqdm(total=each * len(tests), unit=" inputs", mininterval=often) as progress,
+    ):
         for future in as_completed([pool.submit(tried, piece) for piece in todo]):
             ran = future.result()
             inputs += ran.inputs
             failed += bool(ran.report)
             progress.update(ran.inputs)
-            progress.set_postfix_str(ran.piece.test.partition("::")[2])
+            progress.set_postfix_str(ran.piece.test.partition("::")[2], refresh=False)
             if ran.report:
                 tqdm.write(ran.report)
     print(f"{inputs:,} inputs for {len(tests)} parsers, {failed} of {len(todo)} pieces failed")
