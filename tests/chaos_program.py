@@ -114,7 +114,7 @@ def on_ray(told: dict[str, Any], folder: Path) -> None:
     import chaos_actor
     from weft.cluster import ray_cluster
 
-    ray_cluster.TaskActor = chaos_actor.DisturbingActor  # type: ignore[misc]
+    ray_cluster.TaskActor = chaos_actor.DisturbingActor  # type: ignore[attr-defined]
     said: list[int] = []
     with wf.cluster.start(
         {"ps": 1, "worker": WORKERS}, told["address"], told["transport"], heartbeat_timeout=1.5
