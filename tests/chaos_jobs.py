@@ -24,6 +24,8 @@ TRANSPORTS = ("shm", "tcp", "flight")
 #: Seconds without a sign of life that count, and for which a process is stopped or a cable is out.
 HEARTBEAT, AWAY = 1.5, 4.0
 _MOST_STARTS = 4
+#: How long Ray's processes may take to notice that their node's is gone.
+_TASKS_END = 30.0
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,17 @@ class Job:
         return [sys.executable, chaos_program.__file__, json.dumps(told | self.disturbance(task))]
 
     def disturbance(self, task: str) -> dict[str, str]:
-        """What a program is told of the folder, and of what it is to do to itself."""
+        """What a program is told of the folder, and of what it is to do to itself, or to wait for."""
         strikes = not self.fault.act and task == self.disturbed()
-        return {"folder": str(self.folder)} | ({"disturbance": self.fault.name} if strikes else {})
+        told = {"folder": str(self.folder), "hold": "yes" if self.fault.on_ray else ""}
+        return told | ({"disturbance": self.fault.name} if strikes else {})
+
+    def untouched(self) -> str:
+        """Why nothing was disturbed, if so; "" where something was."""
+        if not (self.folder / "at").exists():
+            return "it ended before it was disturbed"
+        strikes = self.fault.task and self.fault.act is None
+        return "it was never disturbed" if strikes and not (self.folder / "struck").exists() else ""
 
     def environment(self) -> dict[str, str]:
         return {"WEFT_CLUSTER_SECRET": self.mark}
@@ -100,6 +110,11 @@ class Job:
         process = self.processes[task]
         process.send_signal(number)
         return process.send_signal
+
+    def ended(self, task: str) -> Callable[[], bool]:
+        """Tells whether the process that is a task now has ended."""
+        process = self.processes[task]
+        return lambda: process.poll() is not None
 
     def tick(self) -> None:
         """See who has ended: well, with an error to tell, or not at all well, and then begin again."""
@@ -185,7 +200,13 @@ def cut(job: Job, task: str) -> None:
 
 def kill_raylet(job: Job, task: str) -> None:
     assert job.hosts is not None
+    ended = job.ended(task)
     job.hosts.kill_raylet(job.host_of(task))
+    until = time.monotonic() + _TASKS_END
+    while not ended() and time.monotonic() < until:  # they end when they notice
+        job.tick()
+        time.sleep(0.05)
+    (job.folder / "go").touch()
 
 
 def _while(job: Job, seconds: float) -> None:

@@ -106,12 +106,7 @@ def _run(job: Job, started: float) -> Outcome:
             job.fault.act(job, job.disturbed())
         job.tick()
         time.sleep(0.005)
-    wrong = ""
-    if not (job.folder / "at").exists():
-        wrong = "it ended before it was disturbed"
-    elif job.fault.act is None and job.fault.task and not (job.folder / "struck").exists():
-        wrong = "it was never disturbed"
-    return Outcome(time.monotonic() - started, error=job.error, wrong=wrong)
+    return Outcome(time.monotonic() - started, error=job.error, wrong=job.untouched())
 
 
 def saved_values(folder: Path) -> dict[str, bytes]:

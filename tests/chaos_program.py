@@ -87,9 +87,10 @@ def train(
     target: str,
     chief: bool,
     built: tuple[dict[int, Any], Any, Any, list[Any]],
-    folder: Path,
+    told: dict[str, Any],
     look: Callable[[], None] = lambda: None,
 ) -> None:
+    folder, hold = Path(told["folder"]), told.get("hold")
     inputs, step, train_op, hooks = built
 
     def one_step(step_context: Any) -> None:
@@ -97,6 +98,8 @@ def train(
         look()
         if chief and taken == AT:
             (folder / "at").touch()
+        while chief and taken == AT and hold and not (folder / "go").exists():
+            time.sleep(0.02)
         step_context.run_with_hooks(train_op, {x: batch(taken, worker) for worker, x in inputs.items()})
 
     hooks = [*hooks, wf.train.StopAtStepHook(last_step=STEPS)]
@@ -126,7 +129,7 @@ def on_ray(told: dict[str, Any], folder: Path) -> None:
                 tasks = {chaos_actor.short(task.name): task for task in cluster.tasks}
                 tell(folder, {name: (task.pid, list(task.addresses.values())) for name, task in tasks.items()})
 
-        train(cluster.target, True, driven(told["mode"]), folder, look)
+        train(cluster.target, True, driven(told["mode"]), told, look)
 
 
 def tell(folder: Path, tasks: dict[str, Any]) -> None:
@@ -163,19 +166,19 @@ def launched(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(told: dict[str, Any]) -> None:
-    folder, job, index = Path(told["folder"]), told["job"], told["index"]
+    job, index = told["job"], told["index"]
     if job == "ray":
-        on_ray(told, folder)
+        on_ray(told, Path(told["folder"]))
         return
     cluster = wf.train.ClusterSpec(told["cluster"])
     if job == "driver":
-        train(f"weft://{told['cluster']['ps'][0]}", True, driven(told["mode"]), folder)
+        train(f"weft://{told['cluster']['ps'][0]}", True, driven(told["mode"]), told)
         return
     server = wf.train.Server(cluster, job_name=job, task_index=index)
     if job == "ps" or told["mode"] != "between-graph":
         server.join()
     else:
-        train(server.target, index == 0, between(cluster, index), folder)
+        train(server.target, index == 0, between(cluster, index), told)
 
 
 def main() -> None:

@@ -88,6 +88,15 @@ class RayJob(Job):
         send(number)
         return send
 
+    def ended(self, task: str) -> Callable[[], bool]:
+        pid, _ = self.task(task)
+        return lambda: not alive([pid])
+
+    def untouched(self) -> str:
+        """A node that was lost was lost with its tasks."""
+        pids = {line[self.fault.task][0] for line in self.lines() if self.fault.task in line}
+        return super().untouched() or ("its task was never lost" if self.fault.on_ray and len(pids) < 2 else "")
+
     def left(self) -> str:
         """Ray stays: of the tasks' processes none, of their listeners none, and no placement group."""
         told = [each for line in self.lines() for each in line.values()]
@@ -121,7 +130,7 @@ class LaunchJob(RayJob):
 
     def command(self, task: str) -> list[str]:
         weft = ["-P", "-c", "from weft.cluster.launch.command import main; main()"]
-        told = json.dumps({"mode": self.mode, "job": "launched", "index": 0, "folder": str(self.folder)})
+        told = json.dumps({"mode": self.mode, "job": "launched", "index": 0} | self.disturbance(task))
         sizes = ["--ps=1", "--workers=2", "--max-restarts=9"]
         return [self.ray.python, *weft, "launch", f"--address={self.ray.ray}", *sizes, chaos_program.__file__, told]
 
