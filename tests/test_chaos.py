@@ -10,7 +10,7 @@ import chaos_left
 import chaos_matrix as chaos
 import fuzzing
 import pytest
-from chaos_jobs import FAULTS, Job
+from chaos_jobs import FAULTS, TRANSPORTS, Job
 from hosts import reason_against
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
@@ -72,7 +72,7 @@ def test_what_a_job_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_graph_is_disturbed_over_every_transport_but_for_what_is_not_there() -> None:
-    cells = {(mode, over) for mode in chaos.MODES for over in chaos.TRANSPORTS if chaos.exists(mode, over, FAULTS[0])}
+    cells = {(mode, over) for mode in chaos.MODES for over in TRANSPORTS if chaos.exists(mode, over, FAULTS[0])}
     assert len(cells) == 8
     assert ("between-graph", "flight") not in cells
 
