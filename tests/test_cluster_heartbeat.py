@@ -13,9 +13,9 @@ from weft.cluster import client
 from weft.cluster.heartbeat import Heartbeat, Signs
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
+from weft.cluster.task_step import LoadedPlan
 from weft.cluster.transport import Connection
 from weft.graph import errors
-from weft.runtime.compile import CompiledPlan
 from weft.runtime.plan import StepPlan
 
 LOST = (
@@ -138,9 +138,9 @@ def test_a_task_that_does_not_take_a_plan() -> None:
 def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*arguments: Any) -> Any:
         time.sleep(3)
-        return CompiledPlan(*arguments)
+        return LoadedPlan(*arguments)
 
-    monkeypatch.setattr(client, "CompiledPlan", slow)
+    monkeypatch.setattr(client, "LoadedPlan", slow)
     with workers(A, B) as made, session(made, heartbeat=1) as engine:
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
