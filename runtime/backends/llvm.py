@@ -30,6 +30,7 @@ from .layouts import layouts, place
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .llvm_matmul import product_kernel
 from .spanning import branch_part, loop_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
@@ -47,7 +48,7 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel: Kernel | None = None
+        kernel: Kernel | None = product_kernel(definition, inputs, outputs)
         if isinstance(definition, Fused):
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
