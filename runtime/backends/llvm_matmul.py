@@ -6,7 +6,7 @@ Why, and how the order of the sums is found: docs/decisions/0034-products-as-mac
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.products import TRIED
 from ...graph.parallel import for_blocks, threads
+from ..plan import Run
 from ..workspace import Workspace
 from .cpu import CPU
 from .kernels import Kernel
@@ -64,10 +65,8 @@ def product_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[S
     if sides is None or known is None:
         return None
     plain = CPU.kernel(definition, inputs, outputs)
-    assert plain is not None and plain.takes_out
-    form = plain.function
-    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*inputs, *outputs)]
-    arrays = tuple([Array(sides.kind, each, written) for each, written in zip(dims, (False, False, True), strict=True)])
+    assert plain is not None
+    form, arrays = plain.function, _arrays(sides.kind, inputs, outputs)
 
     def in_frame(workspace: Workspace) -> Form:
         product = tried(sides, arrays, form, known)
@@ -77,6 +76,37 @@ def product_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[S
         return in_frame(Workspace())(a, b, out)
 
     return Kernel(alone, takes_out=True, in_frame=in_frame)
+
+
+def _arrays(kind: str, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> tuple[Array, ...]:
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*inputs, *outputs)]
+    return tuple([Array(kind, each, written) for each, written in zip(dims, (False, False, True), strict=True)])
+
+
+def note(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """The texts of the products among these instructions that are compiled, and what else is to be said, as lines."""
+    known, texts, left, kept = tile(), [], 0, 0
+    for run in runs:
+        sides = sides_of(run.definition, run.input_specs)
+        if sides is None or known is None:
+            continue
+        is_tried, product = seen(sides, _arrays(sides.kind, run.input_specs, run.output_specs), known)
+        if product is not None:
+            texts.append(product.written())
+        elif is_tried:
+            kept += 1
+        else:
+            left += 1
+    lines = []
+    if left:
+        lines.append(f"    the first step tries whether {_counted(left)} can be compiled with the same bits")
+    if kept:
+        lines.append(f"    {_counted(kept)} would have other bits, and {'are' if kept > 1 else 'is'} BLAS's")
+    return texts, lines
+
+
+def _counted(count: int) -> str:
+    return f"{count} matrix product{'s' * (count > 1)}"
 
 
 def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:

@@ -62,7 +62,9 @@ class Micro(NamedTuple):
         """The function's name, the same for the same text."""
         return f"micro_{self.kind}_{'_'.join(str(number) for number in self[1:])}"
 
-    def call(self, text: Text, a: str, b: str, c: str, line: int, count: str, step: int, first: str, start: str) -> None:
+    def call(
+        self, text: Text, a: str, b: str, c: str, line: int, count: str, step: int, first: str, start: str
+    ) -> None:
         """The line that calls it: `count` products of a and b make a tile of c.
 
         `line`, `step`: how far apart rows of c and of b lie. `first`: the sums begin at `start`, else they are added to c.
@@ -98,6 +100,7 @@ class _Writing:
             f"{self.number} %start) #0 {{"
         )
         text.begin("entry")
+        self._ask()
         text.put("br label %head")
         self._products()
         text.begin("end")
@@ -108,7 +111,19 @@ class _Writing:
         text.begin("added")
         self._stores(lambda place, mask: text.load(place, self.micro.kind, self.micro.lanes, mask))
         text.lines.append("}")
-        return "\n".join([*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }'])
+        return "\n".join(
+            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
+        )
+
+    def _ask(self) -> None:
+        """Ask for the tile's places in memory, which are needed when all products are made."""
+        line = "%c"
+        for row in range(self.micro.rows):
+            line = self._at(line, "%line") if row else line
+            for number in range(self.micro.vectors):
+                place = self._at(line, str(number * self.micro.lanes))
+                hints = [("ptr", place), ("i32", "1"), ("i32", "3"), ("i32", "1")]
+                self.text.intrinsic("llvm.prefetch.p0", "void", hints)
 
     def _products(self) -> None:
         """The loop: a number of each row times the vectors of the second matrix, added to the sums."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .llvm_steps import TYPES, Text, in_memory
 
+#: So many lines before it is copied a line is asked for: lines far apart are nothing that the processor foresees.
+AHEAD = 8
+
 
 def copied(kind: str, lanes: int) -> tuple[str, str]:
     """The name and text of a function that copies lines of numbers: of a length, and so far apart here and there."""
@@ -13,12 +16,15 @@ def copied(kind: str, lanes: int) -> tuple[str, str]:
     )
     text.begin("entry")
     whole = text.let(f"and i64 %length, {-lanes}")
+    ahead = text.let(f"mul i64 %apart, {AHEAD}")
     mask = below(text, text.let(f"sub i64 %length, {whole}"), lanes)
 
     def line(number: str) -> None:
         source, target = moved(text, "%from", number, "%apart", kind), moved(text, "%to", number, "%placed", kind)
 
         def vector(at: str, mask: str = "") -> None:
+            soon = element(text, source, text.let(f"add i64 {at}, {ahead}"), kind)
+            text.intrinsic("llvm.prefetch.p0", "void", [("ptr", soon), ("i32", "0"), ("i32", "3"), ("i32", "1")])
             value = text.load(element(text, source, at, kind), kind, lanes, mask)
             text.store(value, element(text, target, at, kind), kind, lanes, mask)
 
@@ -45,9 +51,7 @@ def turned(kind: str, lanes: int) -> tuple[str, str]:
         mask = below(text, text.let(f"sub i64 %columns, {column}"), lanes)
         lines = []
         for number in range(lanes):
-            own = text.intrinsic(
-                "llvm.umin.i64", "i64", [("i64", text.let(f"add i64 {row}, {number}")), ("i64", last)]
-            )
+            own = text.intrinsic("llvm.umin.i64", "i64", [("i64", text.let(f"add i64 {row}, {number}")), ("i64", last)])
             place = element(text, moved(text, "%from", own, "%apart", kind), column, kind)
             lines.append(text.load(place, kind, lanes, mask))
         for number, line in enumerate(_transposed(text, kind, lines)):
@@ -55,9 +59,7 @@ def turned(kind: str, lanes: int) -> tuple[str, str]:
             place = element(text, moved(text, "%to", own, "%placed", kind), row, kind)
             text.store(line, place, kind, lanes)
 
-    text.loop(
-        "0", "%rows", lanes, lambda row: text.loop("0", "%columns", lanes, lambda column: square(row, column))
-    )
+    text.loop("0", "%rows", lanes, lambda row: text.loop("0", "%columns", lanes, lambda column: square(row, column)))
     return name, _ended(text)
 
 

@@ -12,7 +12,7 @@ from .llvm_packing import copied, element, turned
 from .llvm_steps import TYPES, Text
 
 #: How many bytes of the first matrix are packed at a time: about what the second-level cache holds beside the rest.
-BLOCK_BYTES = 400 << 10
+BLOCK_BYTES = 512 << 10
 #: How far apart packed rows lie, if that is enough: few distances make few micro-kernels.
 USUAL_ROW = 464
 #: The nearest cache has so many bytes between places that meet each other, which it has that often.
@@ -83,9 +83,19 @@ class Product(NamedTuple):
         return -(-self.sides.columns // self.width)
 
     @property
+    def deep(self) -> int:
+        """How many numbers of the inner dimension there is room for, packed: whole vectors."""
+        return -(-max(self.parts) // 16) * 16
+
+    @property
     def packed_row(self) -> int:
         """How far apart rows of the first matrix lie, packed along the inner dimension."""
-        return max(USUAL_ROW, -(-max(self.parts) // 16) * 16 + 16)
+        return max(USUAL_ROW, self.deep + 16)
+
+    @property
+    def packed_tile(self) -> int:
+        """How far apart tiles of the first matrix lie, packed."""
+        return self.heights[0] * (self.deep if self.sides.across_a else self.packed_row)
 
     def packs_a(self) -> bool:
         """Whether the first matrix is packed. Rows far apart may drive each other out of the nearest cache."""
@@ -103,16 +113,15 @@ class Product(NamedTuple):
 
     def block_tiles(self) -> int:
         """How many tiles of rows are packed at a time."""
-        height, _, tiles = self.heights
+        tiles = self.heights[2]
         if not self.packs_a():
             return tiles
-        return min(tiles, max(1, BLOCK_BYTES // (height * self.packed_row * TYPES[self.sides.kind][2])))
+        return min(tiles, max(1, BLOCK_BYTES // (self.packed_tile * TYPES[self.sides.kind][2])))
 
     def room(self) -> tuple[int, int]:
         """How many numbers of the first matrix are packed at a time, and how many in all."""
-        first = self.block_tiles() * self.heights[0] * self.packed_row if self.packs_a() else 0
-        deep = -(-max(self.parts) // 16) * 16
-        return first, first + (deep * self.width if self.packs_b() else 0)
+        first = self.block_tiles() * self.packed_tile if self.packs_a() else 0
+        return first, first + (self.deep * self.width if self.packs_b() else 0)
 
     def room_bytes(self) -> int:
         """How much memory a thread needs to work in."""
@@ -171,7 +180,9 @@ class _Writing:
             "  %room = load ptr, ptr %room.at, align 8",
         ]
         self._part()
-        return "\n".join([*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }'])
+        return "\n".join(
+            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
+        )
 
     def _number(self, value: str) -> str:
         return self.text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})")
@@ -295,7 +306,7 @@ class _Writing:
     def _packed(self, tile: str, first: str) -> str:
         """Where it lies packed; `first` of the tiles that are."""
         number = self.text.let(f"sub i64 {tile}, {first}")
-        return self._at("%space", number, self.product.heights[0] * self.product.packed_row)
+        return self._at("%space", number, self.product.packed_tile)
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or the line of it, each of some size."""
