@@ -49,8 +49,8 @@ def matrices(sides: Sides, seed: int = 0, whole: bool = False) -> tuple[Any, Any
 
 def arrays_of(sides: Sides) -> tuple[Array, ...]:
     lead = (sides.batch,) if sides.batch > 1 else ()
-    a, b = (sides.rows, sides.inner), (sides.inner, sides.columns)
-    a, b = a[:: -1 if sides.across_a else 1], b[:: -1 if sides.across_b else 1]
+    a: tuple[int, ...] = (sides.rows, sides.inner)[:: -1 if sides.across_a else 1]
+    b: tuple[int, ...] = (sides.inner, sides.columns)[:: -1 if sides.across_b else 1]
     given = ((a, False), (b, False), ((sides.rows, sides.columns), True))
     return tuple([Array(sides.kind, (*lead, *dims), written) for dims, written in given])
 
@@ -137,7 +137,8 @@ def test_nothing_is_written_beside_the_result() -> None:
 def test_nan_inf_denormals_and_signs_of_zero_are_numpys(dtype: wf.DType, across: tuple[bool, bool]) -> None:
     random = np.random.default_rng(3)
     odd = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-30, 1e30]
-    fetches, feeds = [], {}
+    fetches: list[wf.Tensor] = []
+    feeds: dict[wf.Tensor, Any] = {}
     for rows, inner, columns in [(5, 4, 6), (40, 30, 50), (300, 40, 300), (33, 200, 65)]:
         sides = Sides(dtype.name, 1, rows, inner, columns, *across)
         arrays = matrices(sides)
@@ -216,7 +217,7 @@ def test_what_is_not_row_major_is_left_to_numpy_and_readonly_arrays_are_taken() 
 
 
 def test_vectors_unknown_shapes_and_other_types_are_left_to_numpy() -> None:
-    for a, b, definition in [
+    rows: list[tuple[Any, Any, Any]] = [
         (np.ones((1, 5), np.float32), np.ones((5, 4), np.float32), MatMul()),
         (np.ones((4, 5), np.float32), np.ones((5, 1), np.float32), MatMul()),
         (np.ones((0, 5), np.float32), np.ones((5, 4), np.float32), MatMul()),
@@ -224,7 +225,8 @@ def test_vectors_unknown_shapes_and_other_types_are_left_to_numpy() -> None:
         (np.ones((3, 5), np.int32), np.ones((5, 4), np.int32), MatMul()),
         (np.ones((3, 5), np.float16), np.ones((5, 4), np.float16), MatMul()),
         (np.ones((2, 3, 5), np.float32), np.ones((1, 5, 4), np.float32), BatchMatMulV2()),
-    ]:
+    ]
+    for a, b, definition in rows:
         own, plain = kernel(definition, a, b)
         same(own(a, b), plain(a, b))
         specs = tuple([Spec(wf.as_dtype(array.dtype), array.shape) for array in (a, b)])
