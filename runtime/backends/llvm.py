@@ -22,6 +22,7 @@ from ..parts import IfPart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
 from . import llvm_matmul
+from .convolutions import convolved, is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
 from .formulas import KINDS, Recorder, Step
@@ -29,6 +30,7 @@ from .functional import branching, looping
 from .kernels import Kernel
 from .layouts import layouts, place
 from .llvm_code import compiler
+from .llvm_conv import conv_kernel, forward
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
 from .spanning import branch_part, loop_part
@@ -48,8 +50,10 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel: Kernel | None = llvm_matmul.product_kernel(definition, inputs, outputs)
+        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or conv_kernel(definition, inputs)
         if isinstance(definition, Fused):
+            if is_convolution(definition):
+                return convolved(CPU, definition, inputs, forward)
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
             return branching(self, definition, inputs)

@@ -109,11 +109,16 @@ def _counted(count: int) -> str:
     return f"{count} matrix product{'s' * (count > 1)}"
 
 
+def nanoseconds(work: int, lanes: int) -> float:
+    """About how long so many multiplications take, on vectors of so many numbers."""
+    return work / (_SPEED * lanes)
+
+
 def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
     """How a product is cut for the threads that there are, and whether others may run while it is computed."""
-    nanoseconds = sides.work() / (_SPEED * known.lanes(sides.kind))
-    blocks = int(max(1, min(threads(), nanoseconds // BLOCK)))
-    release = nanoseconds >= BLOCK
+    time = nanoseconds(sides.work(), known.lanes(sides.kind))
+    blocks = int(max(1, min(threads(), time // BLOCK)))
+    release = time >= BLOCK
     if blocks == 1:
         return Cut(1, "columns"), release
     if sides.batch >= 4 * blocks:
@@ -154,12 +159,13 @@ def _found(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> 
     parts = _parts(sides, arrays, form)
     product = Product(sides, arrays, known, parts, bool(lost.all()), *_cut(sides, known))
     function = _function(product, form, Workspace(), refuses=True)
-    same = all(np.array_equal(_bits(function(*given)), _bits(form(*given))) for given in (random, tiny))
+    same = all(same_bits(function(*given), form(*given)) for given in (random, tiny))
     return product if same else None
 
 
-def _bits(array: Any) -> Any:
-    return array.view(f"u{array.itemsize}")
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two arrays of floats have the same bits."""
+    return bool(np.array_equal(*[array.view(f"u{array.itemsize}") for array in (one, other)]))
 
 
 def _random(sides: Sides, arrays: tuple[Array, ...]) -> list[Any]:
