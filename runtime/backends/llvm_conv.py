@@ -19,7 +19,7 @@ from ...graph.parallel import for_blocks
 from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_convolutions import Convolution, Segment
-from .llvm_matmul import BLOCK as LEAST_TIME, TRIED, nanoseconds, same_bits
+from .llvm_matmul import BLOCK as LEAST_TIME, LONG, TRIED, nanoseconds, same_bits
 from .llvm_micro import tile
 
 #: Images are cut into so many blocks, at most, which threads share.
@@ -91,13 +91,13 @@ def _tried_for(x: Array, w: Array, rows: Axis, cols: Axis) -> tuple[Convolution,
         return _tried[key]
     with _trying:
         if key not in _tried:
-            convolution = _convolution(x.dtype.name, x.shape, w.shape, rows, cols, False)
+            convolution = _convolution(x.dtype.name, x.shape, w.shape, rows, cols)
             _tried[key] = None if convolution is None else _found(convolution)
         return _tried[key]
 
 
 def _convolution(
-    kind: str, images: tuple[int, ...], filters: tuple[int, ...], rows: Axis, cols: Axis, negative: bool
+    kind: str, images: tuple[int, ...], filters: tuple[int, ...], rows: Axis, cols: Axis
 ) -> Convolution | None:
     """What could be compiled: windows whose rows are multiplied one by one, each a run of numbers in the images."""
     known, run = tile(), cols.kernel * images[3]
@@ -116,18 +116,23 @@ def _convolution(
     time = nanoseconds(work, known.lanes(kind))
     blocks = int(max(1, min(BLOCKS, images[0], time // LEAST_TIME)))
     block = -(-images[0] // blocks)
-    return Convolution(kind, images, filters, rows, cols, tuple(segments), known, negative, block, time >= LEAST_TIME)
+    return Convolution(kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG)
 
 
 def _found(convolution: Convolution) -> tuple[Convolution, Any] | None:
+    """The function, if it gives the bits of the plain kernel: for random numbers, and where sums are -0 or 0."""
     random = np.random.default_rng(0)
-    kind = np.dtype(convolution.kind)
-    axes = convolution.rows, convolution.cols
-    given = [random.standard_normal(dims, kind) for dims in (convolution.images, convolution.filters)]
+    kind, axes = np.dtype(convolution.kind), (convolution.rows, convolution.cols)
+    dims = convolution.images, convolution.filters
+    tiny = [np.zeros(each, kind) for each in dims]
+    tiny[0][..., -1], tiny[1][..., -1, :] = np.finfo(kind).tiny, -np.finfo(kind).tiny
+    lost = conv_kernels.forward(tiny[0], tiny[1], *axes)
+    convolution = convolution._replace(negative=bool(np.signbit(lost).all()))
     native = compiler().function(convolution.written(), library=convolution.library())
-    room = np.empty(convolution.room_bytes() + 1, np.uint8)
-    out = np.empty(convolution.arrays()[2].dims, kind)
-    for index in range(-(-len(given[0]) // convolution.block)):
-        if native(*given, out, index, room.ctypes.data) is not out:
+    room, out = np.empty(convolution.room_bytes() + 1, np.uint8), np.empty(convolution.arrays()[2].dims, kind)
+    for given in ([random.standard_normal(each, kind) for each in dims], tiny):
+        for index in range(-(-convolution.images[0] // convolution.block)):
+            native(*given, out, index, room.ctypes.data)
+        if not same_bits(out, conv_kernels.forward(given[0], given[1], *axes)):
             return None
-    return (convolution, native) if same_bits(out, conv_kernels.forward(*given, *axes)) else None
+    return convolution, native

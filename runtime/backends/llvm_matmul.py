@@ -28,8 +28,8 @@ from .llvm_products import Cut, Product, Sides
 
 #: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
 _SPEED = 3.4
-#: A block for a thread takes so many nanoseconds at least, and a product that takes as long lets others run meanwhile.
-BLOCK = 40_000.0
+#: What takes so many nanoseconds lets others run meanwhile; and a block for a thread takes so many at least.
+LONG, BLOCK = 40_000.0, 100_000.0
 #: Sums that are shorter are never cut, as far as is known; and so many places are looked at to find where longer ones are.
 _SHORT, _PLACES = 128, 64
 
@@ -118,7 +118,7 @@ def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
     """How a product is cut for the threads that there are, and whether others may run while it is computed."""
     time = nanoseconds(sides.work(), known.lanes(sides.kind))
     blocks = int(max(1, min(threads(), time // BLOCK)))
-    release = time >= BLOCK
+    release = time >= LONG
     if blocks == 1:
         return Cut(1, "columns"), release
     if sides.batch >= 4 * blocks:
