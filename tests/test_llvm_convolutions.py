@@ -90,7 +90,7 @@ def made(shape: tuple[int, ...], filters: tuple[int, ...], known: Tile, block: i
             assert native(*arrays, out, index, room.ctypes.data) is out
         found.append(out)
         if whole:
-            same(out, conv_kernels.forward(*arrays, *axes))
+            same(out, conv_kernels.forward(arrays[0], arrays[1], *axes))
     return found
 
 
@@ -145,3 +145,19 @@ def test_errors_are_the_same() -> None:
         pytest.raises(wf.errors.InvalidArgumentError, match="the images have 15 channels, the filters 16"),
     ):
         session.run(y, {x: np.ones((2, 8, 8, 15), np.float32), w: np.ones((3, 3, 16, 4), np.float32)})
+
+
+def test_explain_says_what_became_of_convolutions() -> None:
+    x, w = (wf.placeholder(wf.float32, dims) for dims in ((2, 9, 9, 19), (3, 3, 19, 16)))
+    y = wf.nn.conv2d(x, w, [1, 1, 1, 1], "SAME")
+    fetches = [y, *wf.gradients(wf.square(y), x)]
+    feeds = {x: np.ones((2, 9, 9, 19), np.float32), w: np.ones((3, 3, 19, 16), np.float32)}
+    with wf.Session(config=LLVM) as session:
+        assert "tries whether 2 convolutions can be compiled" in str(session.plan(fetches, feeds).explain())
+        session.run(fetches, feeds)
+        text = str(session.plan(fetches, feeds).explain())
+    tried = [found for key, found in llvm_conv._tried.items() if key[1] in ((2, 9, 9, 19), (2, 9, 9, 16))]
+    assert len(tried) == 2
+    taken = sum(found is not None for found in tried)
+    assert "tries" not in text
+    assert not taken or f"{taken} convolution" in text

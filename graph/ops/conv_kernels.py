@@ -128,8 +128,8 @@ def input_gradient(
 ) -> Array:
     """The gradient [N, H, W, C] of the images, from that of the outputs. `convolve`: what does as `forward` does."""
     channels, outputs = w.shape[2:]
-    turned = _turned(rows), _turned(cols)
-    if rows.stride == cols.stride == 1 and outputs <= 8 * channels and min(_margins(*turned)) >= 0:
+    turned = as_forward(channels, outputs, rows, cols)
+    if turned is not None:
         CALL.clear()
         filters = CALL.take((rows.kernel, cols.kernel, outputs, channels), w.dtype)
         np.copyto(filters, w[::-1, ::-1].transpose(0, 1, 3, 2))
@@ -137,6 +137,13 @@ def input_gradient(
     result = np.empty((dy.shape[0], rows.size, cols.size, channels), dy.dtype) if out is None else out
     _scattered(w, dy, rows, cols, result)
     return result
+
+
+def as_forward(channels: int, outputs: int, rows: Axis, cols: Axis) -> tuple[Axis, Axis] | None:
+    """The axes of the convolution with turned filters that the images' gradient is; None where it is made otherwise."""
+    turned = _turned(rows), _turned(cols)
+    fits = rows.stride == cols.stride == 1 and outputs <= 8 * channels and min(_margins(*turned)) >= 0
+    return turned if fits else None
 
 
 def order_of_rows(rows: Axis) -> list[tuple[int, int, int]]:

@@ -21,7 +21,7 @@ from ..fused import Fused
 from ..parts import IfPart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_matmul
+from . import llvm_conv, llvm_matmul
 from .convolutions import convolved, is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -30,7 +30,6 @@ from .functional import branching, looping
 from .kernels import Kernel
 from .layouts import layouts, place
 from .llvm_code import compiler
-from .llvm_conv import conv_kernel, forward
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
 from .spanning import branch_part, loop_part
@@ -50,10 +49,10 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or conv_kernel(definition, inputs)
+        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or llvm_conv.conv_kernel(definition, inputs)
         if isinstance(definition, Fused):
             if is_convolution(definition):
-                return convolved(CPU, definition, inputs, forward)
+                return convolved(CPU, definition, inputs, llvm_conv.forward)
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
             return branching(self, definition, inputs)
@@ -86,11 +85,19 @@ class LlvmBackend:
             for fused in (True, False)
         )
         products, more = llvm_matmul.note(runs)
-        texts = {*regions, *updates, *products}
+        convolutions, untried = llvm_conv.note(runs)
+        if untried:
+            more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
+        texts = {*regions, *updates, *products, *convolutions}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
         parts = [
             f"{len(found)} {what}{'s' * (len(found) > 1)}"
-            for found, what in ((regions, "region"), (updates, "update"), (products, "product"))
+            for found, what in (
+                (regions, "region"),
+                (updates, "update"),
+                (products, "product"),
+                (convolutions, "convolution"),
+            )
             if found
         ]
         lines = []

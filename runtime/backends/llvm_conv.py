@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,18 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops import conv_kernels
 from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
+from ...graph.ops.products import TRIED
 from ...graph.ops.rooms import BLOCK
 from ...graph.ops.tiles import DEPTH, pieces
 from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
+from ..fused import Fused
+from ..plan import Run
+from .convolutions import is_convolution
 from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_convolutions import Convolution, Segment
-from .llvm_matmul import BLOCK as LEAST_TIME, LONG, TRIED, nanoseconds, same_bits
+from .llvm_matmul import BLOCK as LEAST_TIME, LONG, nanoseconds, same_bits
 from .llvm_micro import tile
 
 #: Images are cut into so many blocks, at most, which threads share.
@@ -82,6 +86,37 @@ def forward(
     if refused:  # arrays that do not lie as the function takes them
         return conv_kernels.forward(x, w, rows, cols, result, finish, after)
     return result
+
+
+def note(runs: Sequence[Run]) -> tuple[list[str], int]:
+    """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
+    texts, left = [], 0
+    for run in runs:
+        key = _key_of(run)
+        found = _tried.get(key) if key else None
+        if found is not None:
+            texts.append(found[0].written())
+        elif key and key not in _tried:
+            left += _convolution(*key) is not None
+    return texts, left
+
+
+def _key_of(run: Run) -> Any:
+    """What an instruction is known by here, if it is a convolution of known shapes."""
+    definition, specs = run.definition, list(run.input_specs)
+    if isinstance(definition, Fused) and is_convolution(definition):
+        first = definition.parts[0]
+        definition, specs = first.definition, [specs[number] for number in first.inputs]
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, run.output_specs[0])]
+    if not all(shapes.is_full(spec.dims) for spec in specs):
+        return None
+    if isinstance(definition, Conv2D):
+        return specs[0].dtype.np.name, dims[0], dims[1], *definition.layout.axes(dims[0], dims[1])
+    if not isinstance(definition, Conv2DBackpropInput) or not shapes.is_full(run.output_specs[0].dims):
+        return None
+    _, filters, given, images = dims
+    turned = conv_kernels.as_forward(filters[2], filters[3], *definition.layout.axes(images, filters))
+    return turned and (specs[1].dtype.np.name, given, (*filters[:2], filters[3], filters[2]), *turned)
 
 
 def _tried_for(x: Array, w: Array, rows: Axis, cols: Axis) -> tuple[Convolution, Any] | None:
