@@ -54,11 +54,8 @@ class Convolution(NamedTuple):
 
     @property
     def heights(self) -> tuple[int, int, int]:
-        """How many windows a tile has, at most; how many tiles of a line have so many, others one less; and all tiles."""
-        most = self.tile.rows if self.width > self.lanes else self.tile.narrow
-        tiles = -(-self.cols.out // most)
-        height = -(-self.cols.out // tiles)
-        return height, self.cols.out - tiles * (height - 1), tiles
+        """The heights of the tiles of a line: see `Tile.heights`."""
+        return self.tile.heights(self.cols.out, self.width == self.lanes)
 
     @property
     def line(self) -> int:

@@ -29,6 +29,12 @@ class Tile(NamedTuple):
         """How many numbers of a type a vector has."""
         return self.bits // 8 // TYPES[kind][2]
 
+    def heights(self, rows: int, narrow: bool) -> tuple[int, int, int]:
+        """How many rows a tile has, at most, and how many tiles have so many: all others have one row less. And all tiles."""
+        tiles = -(-rows // (self.narrow if narrow else self.rows))
+        height = -(-rows // tiles)
+        return height, rows - tiles * (height - 1), tiles
+
 
 #: For 32 registers of 512 bits, and for 16 of 256.
 WIDE, HALF = Tile(512, 14, 24), Tile(256, 6, 12)

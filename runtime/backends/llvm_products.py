@@ -71,11 +71,8 @@ class Product(NamedTuple):
 
     @property
     def heights(self) -> tuple[int, int, int]:
-        """How many rows a tile has, at most, and how many tiles have so many: all others have one row less. And all tiles."""
-        most = self.tile.rows if self.width > self.lanes else self.tile.narrow
-        tiles = -(-self.sides.rows // most)
-        height = -(-self.sides.rows // tiles)
-        return height, self.sides.rows - tiles * (height - 1), tiles
+        """The heights of tiles: see `Tile.heights`."""
+        return self.tile.heights(self.sides.rows, self.width == self.lanes)
 
     @property
     def panels(self) -> int:
