@@ -122,6 +122,15 @@ def test_no_bit_depends_on_vectors_tiles_blocks_or_packing(
             np.testing.assert_array_equal(function(*whole), plainly(sides, *whole))
 
 
+def test_blocks_behind_the_end_do_nothing() -> None:
+    for columns, blocks, side in [(14, 3, "columns"), (140, 4, "columns"), (20, 3, "rows"), (150, 3, "columns")]:
+        sides = Sides("float32", 1, 30, 600, columns, False, False)
+        arrays = matrices(sides, whole=True)
+        np.testing.assert_array_equal(
+            made(sides, Cut(blocks, side), WIDE, (299, 301))(*arrays), plainly(sides, *arrays)
+        )
+
+
 def test_nothing_is_written_beside_the_result() -> None:
     for rows, columns, across in combinations((2, 5, 14, 17), (2, 9, 17, 33), BOTH):
         sides = Sides("float32", 1, rows, 20, columns, *across)

@@ -107,12 +107,14 @@ def _key_of(run: Run) -> Any:
     if isinstance(definition, Fused) and is_convolution(definition):
         first = definition.parts[0]
         definition, specs = first.definition, [specs[number] for number in first.inputs]
-    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, run.output_specs[0])]
-    if not all(shapes.is_full(spec.dims) for spec in specs):
+    if not isinstance(definition, (Conv2D, Conv2DBackpropInput)) or not all(
+        shapes.is_full(spec.dims) for spec in specs
+    ):
         return None
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, run.output_specs[0])]
     if isinstance(definition, Conv2D):
         return specs[0].dtype.np.name, dims[0], dims[1], *definition.layout.axes(dims[0], dims[1])
-    if not isinstance(definition, Conv2DBackpropInput) or not shapes.is_full(run.output_specs[0].dims):
+    if not shapes.is_full(run.output_specs[0].dims):
         return None
     _, filters, given, images = dims
     turned = conv_kernels.as_forward(filters[2], filters[3], *definition.layout.axes(images, filters))

@@ -231,7 +231,9 @@ class _Writing:
             text.loop("%left", right, 1, lambda panel: self._panel(panel, start, end, second, False))
         if self.sides.columns % product.width:
             last, after = text.block(), text.block()
-            text.put(f"br i1 {text.let(f'icmp ugt i64 %right, {full}')}, label %{last}, label %{after}")
+            reached = text.let(f"icmp ugt i64 %right, {full}")
+            begun = text.let(f"icmp ule i64 %left, {full}")  # a block behind the end has nothing to do
+            text.put(f"br i1 {text.let(f'and i1 {reached}, {begun}')}, label %{last}, label %{after}")
             text.begin(last)
             self._panel(str(full), start, end, second, True)
             text.put(f"br label %{after}")
