@@ -156,7 +156,8 @@ def test_explain_says_what_became_of_convolutions() -> None:
         assert "tries whether 2 convolutions can be compiled" in str(session.plan(fetches, feeds).explain())
         session.run(fetches, feeds)
         text = str(session.plan(fetches, feeds).explain())
-    tried = [found for key, found in llvm_conv._tried.items() if key[1] in ((2, 9, 9, 19), (2, 9, 9, 16))]
+    filters = (3, 3, 19, 16), (3, 3, 16, 19)
+    tried = [found for key, found in llvm_conv._tried.items() if key[1][:3] == (2, 9, 9) and key[2] in filters]
     assert len(tried) == 2
     taken = sum(found is not None for found in tried)
     assert "tries" not in text
