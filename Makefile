@@ -28,7 +28,6 @@ LINKED = bin=$$(cd "$(VENV)/bin" && pwd) && link=$$(mktemp -d) && trap 'rm -rf "
 MYPY = "$$bin/python" -P -m mypy --config-file weft/pyproject.toml --cache-dir weft/.mypy_cache
 
 FUZZ ?= 10000
-HOSTILE = hostile message graphdef_fuzz
 
 .PHONY: help venv demo test fuzz chaos bench bench-cluster check lint format types imports clean
 .NOTPARALLEL:
@@ -46,11 +45,13 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
 	$(RUN) pytest $(ARGS)
 
-fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="-k plans")
-	WEFT_FUZZ=$(FUZZ) $(RUN) pytest --timeout=0 $(HOSTILE:%=tests/test_%.py) $(ARGS)
+fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="--only plans")
+	PYTHONPATH=tests $(RUN) fuzzing --each $(FUZZ) $(ARGS)
 
-chaos: $(DEV) ## Disturb trainings in every way and see how they end (ARGS="--only 'kill ps'"; needs root)
-	PYTHONPATH=tests $(RUN) chaos_matrix $(ARGS)
+# With ARGS it is about some cells of the matrix; else the parsers get a million inputs, over all of them.
+chaos: $(DEV) ## Disturb trainings in every way and see how they end, then fuzz (ARGS="--only 'kill ps'"; needs root)
+	@PYTHONPATH=tests $(RUN) chaos_matrix $(ARGS); matrix=$$?; \
+	$(if $(ARGS),,PYTHONPATH=tests $(RUN) fuzzing --all 1000000 &&) exit $$matrix
 
 bench: $(BENCH) $(WITH:%=$(PEERS)/%/made) ## Measure beside TensorFlow, PyTorch and JAX (ARGS="--only conv")
 	"$(VENV)/bin/python" benchmarks/local.py $(foreach peer,$(WITH),--python $(peer)="$(PEERS)/$(peer)/bin/python") $(ARGS)

@@ -102,10 +102,18 @@ class Client:
         self._serve(connection)
 
     def serve_peer(self, connection: Connection) -> None:
-        """Take what another task sends for steps, until it ends. Raises OpError."""
+        """Take what another task sends for steps, until it ends. Raises OpError.
+
+        The task does not read on this connection, and a step may wait for ever for what was on its way: when what came is no
+        good, the session is over.
+        """
         with self._lock:
             self._incoming.append(connection)
-        self._serve(connection)
+        try:
+            self._serve(connection)
+        except errors.DataLossError as error:
+            self.end(Failure(errors.UNAVAILABLE, f"what a task sent to it was lost: {error.message}"))
+            raise
 
     def _serve(self, connection: Connection) -> None:
         over = self._over[connection] = SimpleQueue()

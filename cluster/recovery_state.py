@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from ..runtime.backoff import wait_before
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -204,7 +206,7 @@ class RecoveryState:
 
     def _delay(self) -> float:
         budget = self._budget
-        return 0.0 if self.failures < 2 else min(budget.longest_delay, budget.first_delay * 2.0 ** (self.failures - 2))
+        return wait_before(self.failures - 1, budget.first_delay, budget.longest_delay) if self.failures > 1 else 0.0
 
     def _try(self) -> list[Instruction]:
         self.epoch, self.due = self.epoch + 1, None

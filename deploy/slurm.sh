@@ -24,7 +24,9 @@ fi
 
 # Two jobs may have a node each of one machine: the port is this job's own.
 port=$((20000 + SLURM_JOB_ID % 10000))
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+# All names are read: a pipe that ends after the first may end scontrol by SIGPIPE, and this script with it.
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}
 export RAY_gcs_rpc_server_reconnect_timeout_s=10 # so long nodes look for the head when the job is over; Ray's own is a minute
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds; nodes with a slow shared disk take long to start Ray
 # The command's own exit code is kept: Ray's launcher, a driver of the cluster that it stops, may end with another. The first

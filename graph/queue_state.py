@@ -115,13 +115,6 @@ class ElementQueue:
             self._advance()
         return attempt
 
-    def reopen(self) -> None:
-        """Begin anew, empty, if it is closed; an open queue stays as it is."""
-        with self.lock:
-            if self._closed:
-                self._closed = False
-                self._elements.clear()
-
     @property
     def is_closed(self) -> bool:
         return self._closed

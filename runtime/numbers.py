@@ -39,7 +39,7 @@ def loosened(plan: Plan) -> Plan:
     """The plan with each region of single numbers as its operations, unless that is too long for one function."""
     if not any(_is_region(instruction) for instruction in plan.instructions):
         return plan
-    count = 1 + max(slot for i in plan.instructions if isinstance(i, Run) for slot in (*i.inputs, *i.outputs))
+    count = 1 + max(slot for instruction in plan.instructions for slot in _given(instruction))
     instructions: list[Instruction] = []
     for instruction in plan.instructions:
         if isinstance(instruction, Run) and _is_region(instruction):
@@ -50,6 +50,16 @@ def loosened(plan: Plan) -> Plan:
             instructions.append(instruction)
     loose = Plan(plan.device, tuple(instructions), plan.arena_bytes)
     return loose if is_short(loose) else plan
+
+
+def _given(instruction: Instruction) -> tuple[int, ...]:
+    """The slots that have a value from here on. Some are of no operation: what is only fetched, or a tape's."""
+    match instruction:
+        case Run():
+            return instruction.outputs
+        case TakeFeed(slot) | Load(slot):
+            return (slot,)
+    return ()
 
 
 def _is_region(instruction: Instruction) -> bool:

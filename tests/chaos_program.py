@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +83,23 @@ def all_reduce() -> tuple[dict[int, Any], Any, Any, list[Any]]:
     return inputs, step, optimizer.minimize(losses, global_step=step), []
 
 
-def train(target: str, chief: bool, built: tuple[dict[int, Any], Any, Any, list[Any]], folder: Path) -> None:
+def train(
+    target: str,
+    chief: bool,
+    built: tuple[dict[int, Any], Any, Any, list[Any]],
+    told: dict[str, Any],
+    look: Callable[[], None] = lambda: None,
+) -> None:
+    folder, hold = Path(told["folder"]), told.get("hold")
     inputs, step, train_op, hooks = built
 
     def one_step(step_context: Any) -> None:
         taken = int(step_context.session.run(step))
+        look()
         if chief and taken == AT:
             (folder / "at").touch()
+        while chief and taken == AT and hold and not (folder / "go").exists():
+            time.sleep(0.02)
         step_context.run_with_hooks(train_op, {x: batch(taken, worker) for worker, x in inputs.items()})
 
     hooks = [*hooks, wf.train.StopAtStepHook(last_step=STEPS)]
@@ -99,23 +112,83 @@ def train(target: str, chief: bool, built: tuple[dict[int, Any], Any, Any, list[
             session.run_step_fn(one_step)
 
 
+def on_ray(told: dict[str, Any], folder: Path) -> None:
+    """The driver of a cluster that it starts on Ray; it tells where the tasks are, again when that changes."""
+    import chaos_actor
+    from weft.cluster import ray_cluster
+
+    ray_cluster.TaskActor = chaos_actor.DisturbingActor  # type: ignore[attr-defined]
+    said: list[int] = []
+    with wf.cluster.start(
+        {"ps": 1, "worker": WORKERS}, told["address"], told["transport"], heartbeat_timeout=1.5
+    ) as cluster:  # fmt: skip
+
+        def look() -> None:
+            if cluster.epoch not in said:
+                said.append(cluster.epoch)
+                tasks = {chaos_actor.short(task.name): task for task in cluster.tasks}
+                tell(folder, {name: (task.pid, list(task.addresses.values())) for name, task in tasks.items()})
+
+        train(cluster.target, True, driven(told["mode"]), told, look)
+
+
+def tell(folder: Path, tasks: dict[str, Any]) -> None:
+    with (folder / "tasks").open("a") as file:
+        file.write(json.dumps(tasks) + "\n")
+
+
+def groups(told: dict[str, Any]) -> None:
+    """A line of JSON with the placement groups that Ray has, those that are just being removed left time for it."""
+    import ray
+    from ray.util import placement_group_table
+
+    ray.init(address=told["address"], log_to_driver=False)
+    until = time.monotonic() + 10
+    while True:
+        found = [row["placement_group_id"] for row in placement_group_table().values() if row["state"] != "REMOVED"]
+        if not found or time.monotonic() > until:
+            print(json.dumps(found), flush=True)
+            return
+        time.sleep(0.2)
+
+
+def driven(mode: str) -> tuple[dict[int, Any], Any, Any, list[Any]]:
+    """What one driver runs."""
+    return in_graph() if mode == "in-graph" else all_reduce()
+
+
+def launched(told: dict[str, Any]) -> dict[str, Any]:
+    """What `weft launch` has said of the cluster, and which task this is."""
+    config = json.loads(os.environ["TF_CONFIG"])
+    job, index = config["task"]["type"], config["task"]["index"]
+    tell(Path(told["folder"]), {f"{job}{index}": (os.getpid(), [config["cluster"][job][index]])})
+    return told | {"job": job, "index": index, "cluster": config["cluster"]}
+
+
 def run(told: dict[str, Any]) -> None:
-    folder, job, index = Path(told["folder"]), told["job"], told["index"]
+    job, index = told["job"], told["index"]
+    if job == "ray":
+        on_ray(told, Path(told["folder"]))
+        return
     cluster = wf.train.ClusterSpec(told["cluster"])
     if job == "driver":
-        built = in_graph() if told["mode"] == "in-graph" else all_reduce()
-        train(f"weft://{told['cluster']['ps'][0]}", True, built, folder)
+        train(f"weft://{told['cluster']['ps'][0]}", True, driven(told["mode"]), told)
         return
     server = wf.train.Server(cluster, job_name=job, task_index=index)
     if job == "ps" or told["mode"] != "between-graph":
         server.join()
     else:
-        train(server.target, index == 0, between(cluster, index), folder)
+        train(server.target, index == 0, between(cluster, index), told)
 
 
 def main() -> None:
     faulthandler.register(signal.SIGUSR1)  # what it is doing, for whoever finds it hanging
     told = json.loads(sys.argv[1])
+    if told["job"] == "groups":
+        groups(told)
+        return
+    if told["job"] == "launched":
+        told = launched(told)
     chaos_wire.disturb(told.get("disturbance", ""), Path(told["folder"]))
     try:
         run(told)

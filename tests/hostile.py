@@ -1,6 +1,7 @@
 """What tests do to parsers: bytes that somebody has changed, and the promise that whatever they are, nothing bad happens.
 
-`WEFT_FUZZ=1000000` in the environment (`make fuzz FUZZ=1000000`) has every one of these tests try so many inputs.
+`WEFT_FUZZ=1000000` in the environment has every one of these tests try so many inputs; `make fuzz` (`fuzzing.py`) has them do so
+on all processors.
 """
 
 import json
@@ -11,10 +12,12 @@ import threading
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 
+_Test = TypeVar("_Test", bound=Callable[..., Any])
 #: How many inputs each test tries, where that was asked for.
 FUZZ = int(os.environ.get("WEFT_FUZZ", "0"))
 #: Processor time that one input may take, in seconds: far more than any needs, and less than for ever.
@@ -31,14 +34,10 @@ _watched: int | None = None
 _seen: list[str] = []
 
 
-def examples(count: int) -> int:
-    """How many inputs a test tries: `count`, or what was asked for."""
-    return FUZZ or count
-
-
-def fuzzed(count: int) -> settings:
-    """The settings of a test of a parser."""
-    return settings(max_examples=examples(count), deadline=None, suppress_health_check=list(HealthCheck))
+def fuzzed(count: int) -> Callable[[_Test], _Test]:
+    """Makes a test one of a parser, which tries so many inputs, or as many as were asked for."""
+    chosen = settings(max_examples=FUZZ or count, deadline=None, suppress_health_check=list(HealthCheck))
+    return lambda test: pytest.mark.fuzz(chosen(test))
 
 
 def _audit(event: str, told: Any) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,8 @@ class Hosts:
         self.addresses = [f"{subnet}.{number + 1}" for number in range(count)]
         self.names = [f"weft-{mark}-{number}" for number in range(count)]
         self._links = [f"wf{mark}{number}" for number in range(count)]
-        self._token = secrets.token_hex(32)
+        #: Of what runs on the hosts, more than this process has.
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         bridge = f"wf{mark}b"
         _ip("link", "add", bridge, "type", "bridge")
         stack.callback(_ip, "link", "del", bridge)
@@ -73,21 +74,23 @@ class Hosts:
         """Where the Ray cluster listens."""
         return f"{self.addresses[0]}:{PORT}"
 
-    def start_ray(self) -> None:
-        """Start a Ray node on each host."""
-        common = ["--num-cpus=1", "--disable-usage-stats", f"--object-store-memory={100 << 20}"]
+    def start_ray(self, cpus: Sequence[int] = ()) -> None:
+        """Start a Ray node on each host, with room for so many tasks: one, where nothing else is said."""
+        common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]
         head = [f"--port={PORT}", "--head", "--include-dashboard=false", f"--temp-dir={self.folder}"]
         for number, address in enumerate(self.addresses):
             where = [f"--address={self.ray}"] if number else head
-            with self.running(number, [*RAY, "start", *where, f"--node-ip-address={address}", *common]) as process:
+            room = f"--num-cpus={cpus[number] if cpus else 1}"
+            with self.running(
+                number, [*RAY, "start", *where, f"--node-ip-address={address}", room, *common]
+            ) as process:
                 output, _ = process.communicate(timeout=60)
             assert process.returncode == 0, output
 
     @contextmanager
     def running(self, number: int, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
         """A block in which Python runs on a host."""
-        environment = dict(os.environ) | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._token}
-        environment["RAY_TMPDIR"] = self.folder
+        environment = dict(os.environ) | self.environment | {"RAY_TMPDIR": self.folder}
         environment.pop("RAY_ADDRESS", None)
         with subprocess.Popen(
             ["ip", "netns", "exec", self.names[number], self.python, *arguments],
@@ -110,12 +113,26 @@ class Hosts:
         """End all that runs on a host, at once."""
         _kill_all(self.names[number])
 
+    def kill_raylet(self, number: int) -> None:
+        """End the process that is a host's Ray node, at once; what it has started is left to itself."""
+        found = [pid for pid in _ip("netns", "pids", self.names[number]).split() if _name_of(pid) == "raylet"]
+        assert len(found) == 1, found
+        os.kill(int(found[0]), signal.SIGKILL)
+
 
 @contextmanager
 def hosts(count: int) -> Iterator[Hosts]:
     """So many hosts, gone after the block with all that ran on them."""
     with ExitStack() as stack:
         yield Hosts(count, stack)
+
+
+def _name_of(pid: str) -> str:
+    """What a process is called; "" when it is gone."""
+    try:
+        return Path("/proc", pid, "comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _kill_all(name: str) -> None:

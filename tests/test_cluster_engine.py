@@ -1,5 +1,6 @@
 """The engine of a cluster session and the tasks it speaks to, in one process: without Ray, and against tasks that misbehave."""
 
+import json
 import os
 import signal
 import threading
@@ -133,6 +134,22 @@ def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
                 connection.recv(5)
         with session(made) as engine:
             np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
+
+
+def test_a_session_hears_that_what_one_task_sent_to_another_was_lost() -> None:
+    """The step waits for it without a deadline, and nothing else would tell that it never comes."""
+    with workers(A, B) as made, session(made) as engine:
+        handle = engine.load(StepPlan(HOP.plans[1:], 1))
+        waits = in_background(engine.run, handle, [], None)
+        (client,) = made[1]._clients
+        with closing(connect(made[1].addresses["tcp"], SECRET, name=A)) as connection:
+            hello = json.dumps({"client": client, "role": "peer"})
+            connection.send(Message(Kind.HELLO, 0, 0, meta=hello.encode()))
+            connection.send(Message(Kind.STEP, 0, 1))
+            with pytest.raises(
+                errors.UnavailableError, match=f"Task {B} has ended this session: what a task sent to it"
+            ):
+                waits()
 
 
 # tasks that misbehave

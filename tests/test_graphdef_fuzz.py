@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import weft as wf
 from google.protobuf.message import DecodeError
-from hostile import examples
-from hypothesis import given, settings, strategies as st
+from hostile import fuzzed
+from hypothesis import given, strategies as st
 from test_cases import COMPUTED, build
 from weft.graph import context, errors
 
@@ -25,7 +25,7 @@ def read(graph_def: Any) -> None:
             return
 
 
-@settings(max_examples=examples(300), deadline=None)
+@fuzzed(300)
 @given(st.binary(max_size=200))
 def test_bytes_of_nothing(data: bytes) -> None:
     try:
@@ -35,7 +35,7 @@ def test_bytes_of_nothing(data: bytes) -> None:
     read(graph_def)
 
 
-@settings(max_examples=examples(300), deadline=None)
+@fuzzed(300)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_files_cut_off_or_changed(name: str, data: st.DataObject) -> None:
     content = bytearray(FILES[name])
@@ -68,7 +68,7 @@ def attributes() -> list[Any]:
     return [found[key] for key in sorted(found)]
 
 
-@settings(max_examples=examples(600), deadline=None)
+@fuzzed(600)
 @given(st.data())
 def test_nodes_with_attributes_inputs_and_types_of_others(data: st.DataObject) -> None:
     graph_def = wf.GraphDef()
@@ -105,7 +105,7 @@ def test_nodes_with_attributes_inputs_and_types_of_others(data: st.DataObject) -
     read(graph_def)
 
 
-@settings(max_examples=examples(200), deadline=None)
+@fuzzed(200)
 @given(st.integers(0, 3499), st.integers(0, 255), st.integers(0, 3500))
 def test_meta_graphs_cut_off_or_changed(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int, length: int

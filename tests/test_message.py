@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pyarrow as pa
 import pytest
-from hostile import examples
-from hypothesis import given, settings, strategies as st
+from hostile import fuzzed
+from hypothesis import given, strategies as st
 from weft.cluster import auth, message, segments
 from weft.cluster.decoder import Decoder
 from weft.cluster.message import HEADER, Limits, Message
@@ -150,7 +150,7 @@ def test_checksums_of_large_tensors_are_to_be_had(monkeypatch: pytest.MonkeyPatc
 
 
 @given(st.lists(st.integers(0, 700), max_size=3), st.integers(1, 300), st.integers(0, 64))
-@settings(max_examples=examples(60), deadline=None)
+@fuzzed(60)
 def test_the_pieces_in_which_bytes_come_do_not_matter(sizes: list[int], most: int, meta: int) -> None:
     sent = [Message(1, 2, step, 3, b"m" * meta, [np.full(size, 7, np.uint8) for size in sizes]) for step in range(3)]
     got = feed(Decoder(SMALL), b"".join(frame(each) for each in sent), most)
@@ -246,7 +246,7 @@ def survives(data: bytes) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=examples(100), deadline=None)
+@fuzzed(100)
 def test_any_bytes_are_survived(data: bytes) -> None:
     survives(data)
     survives(header()[:8] + data)
@@ -254,7 +254,7 @@ def test_any_bytes_are_survived(data: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
-@settings(max_examples=examples(200), deadline=None)
+@fuzzed(200)
 def test_damaged_messages_are_survived(damages: list[tuple[int, int]]) -> None:
     data = bytearray(frame(Message(1, 2, 3, 4, b"meta", [np.ones((2, 3)), np.array([b"ab", b"c"], object)]), SMALL))
     for at, value in damages:

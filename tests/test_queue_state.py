@@ -190,16 +190,6 @@ def test_closing_ends_dequeues_that_wait_and_gives_back_what_they_had() -> None:
     assert taken(up_to) == [1, 2]
 
 
-def test_a_closed_queue_can_begin_anew() -> None:
-    queue = fifo()
-    put(queue, 1)
-    queue.reopen()
-    assert queue.size() == 1
-    queue.close(False).wait()
-    queue.reopen()
-    assert (queue.is_closed, queue.size()) == (False, 0)
-
-
 # shapes and types
 
 

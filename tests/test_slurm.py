@@ -25,8 +25,9 @@ done
 for each in "${{started[@]}}"; do wait $each || code=$?; done
 exit ${{code:-0}}
 """
+#: It says the names one after the other, with time between for whoever would not wait for the next.
 SCONTROL = """#!/bin/bash
-[[ "$*" == "show hostnames node[1-2]" ]] && printf '%s\\n' {addresses}
+[[ "$*" == "show hostnames node[1-2]" ]] && for each in {addresses}; do echo $each; sleep 0.2; done
 """
 RAY = """#!/bin/bash
 exec {python} -P -m ray.scripts.scripts "$@"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph import errors
+from ..runtime.backoff import wait_before
 
 _log = logging.getLogger("weft")
 
@@ -38,7 +39,7 @@ class RecoveryPolicy:
 
     def wait_before(self, recovery: int) -> float:
         """The seconds to wait before the recovery of this number, counted from 1."""
-        return min(self.max_backoff_secs, self.backoff_secs * self.backoff_multiplier ** min(recovery - 1, 1000))
+        return wait_before(recovery, self.backoff_secs, self.max_backoff_secs, self.backoff_multiplier)
 
 
 class Recoveries:

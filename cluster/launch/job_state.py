@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from ...runtime.backoff import wait_before
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -244,7 +246,7 @@ class JobState:
 
     def _delay(self) -> float:
         """How long to wait after the latest failure."""
-        return min(self._policy.longest_delay, self._policy.first_delay * 2.0 ** max(0, self.failures - 1))
+        return wait_before(max(1, self.failures), self._policy.first_delay, self._policy.longest_delay)
 
     def _check_all_done(self, now: float) -> list[Instruction]:
         left = {task for task, status in self.status.items() if status is not Status.DONE}

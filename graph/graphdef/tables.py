@@ -77,7 +77,6 @@ OWN: dict[str, str] = {
     ),
     "AccumulatorStopTaking": "TF's chief waits on, until its session is closed",
     "QueueFromList": "in TF, Pack and GatherV2 of handles",
-    "QueueReopen": "in TF a queue that is closed stays so",
     "ResourceSparseApplyAdam": "TF's Adam updates rows by several nodes",
 }
 

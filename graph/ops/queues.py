@@ -210,21 +210,6 @@ class QueueCloseV2(Waiting):
 
 
 @op
-class QueueReopen(Op):
-    """Begin anew with a queue that is closed: open and empty."""
-
-    stateful = True
-    not_differentiable = True
-
-    def infer(self, handle: TensorLike) -> tuple[()]:
-        check_resource(handle, "a queue")
-        return ()
-
-    def compute(self, state: Any, queue: Any) -> None:
-        queue.reopen()
-
-
-@op
 class QueueIsClosedV2(Op):
     """Whether a queue is closed."""
 
