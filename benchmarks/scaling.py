@@ -41,11 +41,11 @@ def chain(operations: int) -> Step:
     return lambda: run(value)
 
 
-def workload(name: str, threads: int, times: int = 1) -> Step:
+def workload(name: str, threads: int, times: int = 1, mode: str = "callable") -> Step:
     """A step of a workload, on `times` its batch, over all its batches in turns."""
     case = BATCHES[name](times) if times != 1 else WORKLOADS[name].case()
     case = replace(case, batches=[tuple(np.ascontiguousarray(array) for array in batch) for batch in case.batches])
-    step, count = models_weft.build(name, case, "callable", threads), iter(range(1 << 60))
+    step, count = models_weft.build(name, case, mode, threads), iter(range(1 << 60))
     return lambda: step(*case.batches[next(count) % len(case.batches)])
 
 
@@ -137,14 +137,14 @@ def sizes(rounds: int, budget: float) -> list[dict[str, Any]]:
     return [{"operations": int(size), "step": statistics.median(turns)} for size, turns in found.items()]
 
 
-def threads(rounds: int, budget: float) -> list[dict[str, Any]]:
-    """Steps with one and with two threads, and what two processes of one thread each do in the time of one alone.
+def threads(rounds: int, budget: float, mode: str) -> list[dict[str, Any]]:
+    """Steps in a mode with one and with two threads, and what two processes of one thread each do in the time of one alone.
 
     The last is what the machine gives: two cores may share what they compute with, and their memory.
     """
     rows = []
     for name in THREADED:
-        processes = [Process("step", name, count) for count in (1, 2, 1, 1)]
+        processes = [Process("step", name, count, 1, mode) for count in (1, 2, 1, 1)]
         one, two, *both = processes
         try:
             for _ in range(rounds):
@@ -212,11 +212,15 @@ def plot(found: dict[str, list[dict[str, Any]]], file: str) -> None:
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--budget", default=0.3, show_default=True, help="Seconds a turn.")
 @click.option("--threads", "count", default=1, show_default=True, help="Threads where the batch grows.")
+@click.option(
+    "--mode", type=click.Choice(["callable", "llvm"]), default="callable", show_default=True,
+    help="How steps with one and two threads run.",
+)  # fmt: skip
 @click.option("--plot", "picture", type=click.Path(dir_okay=False), help="Draw a picture into this file, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--step", hidden=True, help="Be the process of one figure.")
 def main(
-    only: str, rounds: int, budget: float, count: int, picture: str | None, as_json: bool, step: str | None
+    only: str, rounds: int, budget: float, count: int, mode: str, picture: str | None, as_json: bool, step: str | None
 ) -> None:
     """Measure how the speed of a step grows."""
     if step is not None:
@@ -224,7 +228,7 @@ def main(
     tables: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "batches": lambda: batches(rounds, budget, count),
         "sizes": lambda: sizes(rounds, budget),
-        "threads": lambda: threads(rounds, budget),
+        "threads": lambda: threads(rounds, budget, mode),
     }
     found = {name: table() for name, table in tables.items() if name in only.split(",")}
     if picture:

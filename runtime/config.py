@@ -80,8 +80,9 @@ class ConfigProto:
     `log_device_placement`: write to stderr where operations go.
     `schedule_seed`: run operations in a random order among those the graph allows. `race_check`: what a session does when
     nothing orders two accesses to a variable (`wf.find_races`): "warn" (RaceWarning), "error" (InvalidArgumentError) or "off".
-    `backend`: "numpy"; or "llvm": elementwise operations and optimizers' updates become machine code, which gives the same
-    bits (`pip install weft[llvm]`); or "xla": JAX compiles the parts of a step that it can take (`pip install weft[xla]`).
+    `backend`: "numpy"; or "llvm": elementwise operations, optimizers' updates, and the matrix products and convolutions
+    for which that gives the same bits become machine code (`pip install weft[llvm]`); or "xla": JAX compiles
+    the parts of a step that it can take (`pip install weft[xla]`).
     With "xla" values may differ from the others' and from those of other placements in their last bits, and numbers below the
     smallest normal one may become 0; with the same placement and number of threads they are the same in each run. Steps with
     new shapes wait for the compilers.

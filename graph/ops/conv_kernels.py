@@ -123,18 +123,35 @@ def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis, out: Array | No
     return result
 
 
-def input_gradient(w: Array, dy: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
-    """The gradient [N, H, W, C] of the images, from that of the outputs."""
+def input_gradient(
+    w: Array, dy: Array, rows: Axis, cols: Axis, out: Array | None = None, convolve: Callable[..., Array] = forward
+) -> Array:
+    """The gradient [N, H, W, C] of the images, from that of the outputs. `convolve`: what does as `forward` does."""
     channels, outputs = w.shape[2:]
-    turned = _turned(rows), _turned(cols)
-    if rows.stride == cols.stride == 1 and outputs <= 8 * channels and min(_margins(*turned)) >= 0:
+    turned = as_forward(channels, outputs, rows, cols)
+    if turned is not None:
         CALL.clear()
         filters = CALL.take((rows.kernel, cols.kernel, outputs, channels), w.dtype)
         np.copyto(filters, w[::-1, ::-1].transpose(0, 1, 3, 2))
-        return forward(dy, filters, *turned, out)
+        return convolve(dy, filters, *turned, out)
     result = np.empty((dy.shape[0], rows.size, cols.size, channels), dy.dtype) if out is None else out
     _scattered(w, dy, rows, cols, result)
     return result
+
+
+def as_forward(channels: int, outputs: int, rows: Axis, cols: Axis) -> tuple[Axis, Axis] | None:
+    """The axes of the convolution with turned filters that the images' gradient is; None where it is made otherwise."""
+    turned = _turned(rows), _turned(cols)
+    fits = rows.stride == cols.stride == 1 and outputs <= 8 * channels and min(_margins(*turned)) >= 0
+    return turned if fits else None
+
+
+def order_of_rows(rows: Axis) -> list[tuple[int, int, int]]:
+    """The rows of the windows in the order in which their products are added, for whole images, where they are apart.
+
+    Of each its number, the first line of the outputs where it meets the images, and the one after the last.
+    """
+    return [part[:3] for _, _, parts in _phases(rows, 0, rows.out) for part in parts]
 
 
 def _turned(axis: Axis) -> Axis:

@@ -26,15 +26,21 @@ def is_convolution(definition: Fused) -> bool:
     return isinstance(definition.parts[0].definition, Conv2D)
 
 
-def convolved(backend: Backend, definition: Fused, inputs: tuple[Spec, ...]) -> Kernel:
-    """The kernel of such a region. Raises ValueError for operations that do not follow each other as they should."""
-    return Kernel(_Region(backend, definition, len(inputs)).run, takes_out=True)
+def convolved(
+    backend: Backend, definition: Fused, inputs: tuple[Spec, ...], forward: Callable[..., Any] = conv_kernels.forward
+) -> Kernel:
+    """The kernel of such a region. Raises ValueError for operations that do not follow each other as they should.
+
+    `forward`: what does as `conv_kernels.forward` does.
+    """
+    return Kernel(_Region(backend, definition, len(inputs), forward).run, takes_out=True)
 
 
 class _Region:
     """The parts of a region, as steps: the convolution, a bias, what works in place, pooling, what works in place."""
 
-    def __init__(self, backend: Backend, definition: Fused, inputs: int) -> None:
+    def __init__(self, backend: Backend, definition: Fused, inputs: int, forward: Callable[..., Any]) -> None:
+        self.forward = forward
         self.parts = definition.parts
         self.x, self.w = self.parts[0].inputs
         #: The part that adds a bias, and which of the inputs that is.
@@ -103,7 +109,7 @@ class _Region:
         x, w = values[self.x], values[self.w]
         axes = definition.layout.axes(x.shape, w.shape)
         if self.bias is None:
-            conv_kernels.forward(x, w, *axes, whole, after=after)
+            self.forward(x, w, *axes, whole, after=after)
             return
         part, number = self.bias
         bias = values[number]
@@ -114,7 +120,7 @@ class _Region:
             except Exception as error:
                 raise StepFailure(part.name, error) from error
 
-        conv_kernels.forward(x, w, *axes, whole, finish, after if self.steps else None)
+        self.forward(x, w, *axes, whole, finish, after if self.steps else None)
 
     def _memory(self, spec: Spec, given: tuple[Any, ...], later: bool) -> Any:
         """Where the values before or after pooling go."""

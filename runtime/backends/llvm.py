@@ -1,4 +1,4 @@
-"""The backend "llvm": regions of elementwise operations and optimizers' updates as machine code, all else as the CPU backend.
+"""The backend "llvm": regions of elementwise operations, updates and matrix products as machine code, all else as the CPU's.
 
 It gives the bits that the CPU backend gives.
 """
@@ -21,6 +21,8 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
+from . import llvm_conv, llvm_matmul
+from .convolutions import convolved, is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
 from .formulas import KINDS, Recorder, Step
@@ -47,8 +49,10 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel: Kernel | None = None
+        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or llvm_conv.conv_kernel(definition, inputs)
         if isinstance(definition, Fused):
+            if is_convolution(definition):
+                return convolved(CPU, definition, inputs, llvm_conv.forward)
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
             return branching(self, definition, inputs)
@@ -82,19 +86,32 @@ class LlvmBackend:
             [code.written() for run in runs if isinstance(run.definition, Fused) is fused and (code := _code(run))]
             for fused in (True, False)
         )
-        if not regions and not updates:
-            return []
-        texts = {*regions, *updates}
+        products, more = llvm_matmul.note(runs)
+        convolutions, untried = llvm_conv.note(runs)
+        if untried:
+            more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
+        texts = {*regions, *updates, *products, *convolutions}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
         parts = [
-            f"{len(found)} {what}{'s' * (len(found) > 1)}" for found, what in ((regions, "region"), (updates, "update"))
+            f"{len(found)} {what}{'s' * (len(found) > 1)}"
+            for found, what in (
+                (regions, "region"),
+                (updates, "update"),
+                (products, "product"),
+                (convolutions, "convolution"),
+            )
+            if found
         ]
-        made = " and ".join(part for part in parts if part[0] != "0")
-        left = len(texts) - len(took)
-        lines = [f"  compile: machine code of {made}, in {len(texts)} function{'s' * (len(texts) > 1)}."]
+        lines = []
+        if texts:
+            made = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+            lines.append(f"  compile: machine code of {made}, in {len(texts)} function{'s' * (len(texts) > 1)}.")
+        elif more:
+            lines.append("  compile: no machine code yet.")
         if took:
             lines.append(f"    compiling {len(took)} of them took {1000 * sum(took):.0f} ms")
-        return lines + ([f"    the first step compiles {left} of them"] if left else [])
+        left = len(texts) - len(took)
+        return lines + ([f"    the first step compiles {left} of them"] if left else []) + more
 
 
 def _code(run: Run) -> Function | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -16,6 +18,7 @@ from .llvm_frame import check_layout
 #: would find was written so. Single numbers are one long line of steps, which takes it long and earns little.
 _LOOPS, _NUMBERS = 2, 0
 _FASTCALL = 0x0080  # the flag of Python's calling convention with an array of arguments
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class _Method(ctypes.Structure):
@@ -39,14 +42,19 @@ class Compiler:
         self._made: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         self._kept: list[Any] = []
+        #: The functions that others call, by name: they are compiled once.
+        self._library: set[str] = set()
         self._lock = threading.Lock()
 
-    def function(self, text: str, single: bool = False) -> Any:
-        """The function of a text; `single`: all in it are single numbers."""
+    def function(self, text: str, single: bool = False, library: Mapping[str, str] = _NOTHING) -> Any:
+        """The function of a text; `single`: all in it are single numbers; `library`: what it calls, texts by name."""
         with self._lock:
             found = self._made.get(text)
             if found is None:
                 begin = time.perf_counter()
+                for name in library.keys() - self._library:
+                    self._engines[_LOOPS].add_module(llvm.parse_assembly(library[name]))
+                    self._library.add(name)
                 found = self._made[text] = self._compiled(text, single)
                 self._seconds[text] = time.perf_counter() - begin
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -128,33 +128,13 @@ class Function:
         total = form.row if form.rows == 1 else form.rows
         high = self._least(text.let(f"add i64 {low}, {form.block}"), str(total))
         state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if form.release else ""
-        self.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
+        self.text.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
             text.let(f"add i64 {start}, {self.piece()}"), high)))  # fmt: skip
         if state:
             text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
 
     def _least(self, one: str, other: str) -> str:
         return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
-
-    def loop(self, low: str, high: str, step: int, body: Callable[[str], None]) -> None:
-        """`body` for each `step`th number from low to below high."""
-        text = self.text
-        before, head, inside, latch, after = (text.block() for _ in range(5))
-        text.put(f"br label %{before}")
-        text.begin(before)
-        text.put(f"br label %{head}")
-        text.begin(head)
-        at, following = text.name(), text.name()
-        text.put(f"{at} = phi i64 [ {low}, %{before} ], [ {following}, %{latch} ]")
-        going = text.let(f"icmp ult i64 {at}, {high}")
-        text.put(f"br i1 {going}, label %{inside}, label %{after}")
-        text.begin(inside)
-        body(at)
-        text.put(f"br label %{latch}")
-        text.begin(latch)
-        text.put(f"{following} = add i64 {at}, {step}")
-        text.put(f"br label %{head}")
-        text.begin(after)
 
     def _piece(self, start: str, end: str) -> None:
         """All stages for the elements, or rows, from start to end."""
@@ -169,7 +149,7 @@ class Function:
                 if form.rows == 1:
                     _Body(self, stage, start, "0", {}).over(count)
                 else:
-                    self.loop("0", count, 1, lambda row, stage=stage: self._row(stage, start, row))  # type: ignore[misc]
+                    self.text.loop("0", count, 1, lambda row, stage=stage: self._row(stage, start, row))  # type: ignore[misc]
 
     def _row(self, stage: int, start: str, row: str) -> None:
         text, form = self.text, self.form
@@ -226,7 +206,7 @@ class _Body:
         """All elements below count."""
         text = self.text
         whole = text.let(f"and i64 {count}, {-WIDTH}")
-        self.function.loop("0", whole, WIDTH, lambda at: self._elements(at, ""))
+        self.text.loop("0", whole, WIDTH, lambda at: self._elements(at, ""))
         rest, after = text.block(), text.block()
         some = text.let(f"icmp ne i64 {whole}, {count}")
         text.put(f"br i1 {some}, label %{rest}, label %{after}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .formulas import KINDS, Step
 
@@ -88,6 +88,25 @@ class Text:
             self.put(call)
             return ""
         return self.let(call)
+
+    def loop(self, low: str, high: str, step: int, body: Callable[[str], None]) -> None:
+        """`body` for each `step`th number from low to below high."""
+        before, head, inside, latch, after = (self.block() for _ in range(5))
+        self.put(f"br label %{before}")
+        self.begin(before)
+        self.put(f"br label %{head}")
+        self.begin(head)
+        at, following = self.name(), self.name()
+        self.put(f"{at} = phi i64 [ {low}, %{before} ], [ {following}, %{latch} ]")
+        going = self.let(f"icmp ult i64 {at}, {high}")
+        self.put(f"br i1 {going}, label %{inside}, label %{after}")
+        self.begin(inside)
+        body(at)
+        self.put(f"br label %{latch}")
+        self.begin(latch)
+        self.put(f"{following} = add i64 {at}, {step}")
+        self.put(f"br label %{head}")
+        self.begin(after)
 
     def splat(self, value: str, kind: str, width: int) -> str:
         """A value in registers, as many times."""

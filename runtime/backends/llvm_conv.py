@@ -1,0 +1,175 @@
+"""Convolutions as machine code, where that gives the bits of the CPU backend's: each geometry is tried once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...graph import shapes
+from ...graph.opdef import OpDef, Spec
+from ...graph.ops import conv_kernels
+from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
+from ...graph.ops.products import TRIED
+from ...graph.ops.rooms import BLOCK
+from ...graph.ops.tiles import DEPTH, pieces
+from ...graph.ops.windows import Axis
+from ...graph.parallel import for_blocks
+from ..fused import Fused
+from ..plan import Run
+from .convolutions import is_convolution
+from .kernels import Kernel
+from .llvm_code import compiler
+from .llvm_convolutions import Convolution, Segment
+from .llvm_matmul import BLOCK as LEAST_TIME, LONG, nanoseconds, same_bits
+from .llvm_micro import tile
+
+#: Images are cut into so many blocks, at most, which threads share.
+BLOCKS = 8
+#: More terms make the function long.
+MOST_TERMS = 64
+
+Array = np.ndarray[Any, Any]
+_tried: dict[Any, tuple[Convolution, Any] | None] = {}
+_trying = threading.Lock()
+
+
+def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None:
+    """The kernel of a convolution or of its gradient by the images, of known shapes."""
+    if not isinstance(definition, (Conv2D, Conv2DBackpropInput)) or tile() is None:
+        return None
+    if any(not shapes.is_full(spec.dims) for spec in inputs):
+        return None
+    if inputs[-1].dtype.np.name not in ("float32", "float64"):
+        return None
+    layout = definition.layout
+
+    def images(x: Any, w: Any, out: Any = None) -> Any:
+        if w.shape[2] != x.shape[3]:
+            return definition.compute(x, w, out)
+        return forward(x, w, *layout.axes(x.shape, w.shape), out)
+
+    def backwards(sizes: Any, w: Any, dy: Any, out: Any = None) -> Any:
+        dims = tuple(int(size) for size in sizes)
+        definition.check(dims, w.shape, dy.shape)
+        return conv_kernels.input_gradient(w, dy, *layout.axes(dims, w.shape), out, forward)
+
+    return Kernel(images if isinstance(definition, Conv2D) else backwards, takes_out=True)
+
+
+def forward(
+    x: Array, w: Array, rows: Axis, cols: Axis, out: Array | None = None,
+    finish: Callable[[Array, Array], object] = np.positive, after: Callable[[slice], object] | None = None,
+) -> Array:  # fmt: skip
+    """As that of `conv_kernels`."""
+    found = _tried_for(x, w, rows, cols) if x.dtype == w.dtype else None
+    if found is None:
+        return conv_kernels.forward(x, w, rows, cols, out, finish, after)
+    convolution, native = found
+    result = np.empty(convolution.arrays()[2].dims, x.dtype) if out is None else out
+    refused: list[int] = []
+
+    def run(index: int, thread: int) -> None:
+        room = BLOCK.array((convolution.room_bytes(),), np.dtype(np.uint8))
+        if native(x, w, result, index, room.ctypes.data) is not result:
+            refused.append(index)
+            return
+        images = slice(index * convolution.block, min((index + 1) * convolution.block, len(x)))
+        if finish is not np.positive:
+            finish(result[images], result[images])
+        if after is not None:
+            after(images)
+
+    for_blocks(run, -(-len(x) // convolution.block))
+    if refused:  # arrays that do not lie as the function takes them
+        return conv_kernels.forward(x, w, rows, cols, result, finish, after)
+    return result
+
+
+def note(runs: Sequence[Run]) -> tuple[list[str], int]:
+    """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
+    texts, left = [], 0
+    for run in runs:
+        key = _key_of(run)
+        found = _tried.get(key) if key else None
+        if found is not None:
+            texts.append(found[0].written())
+        elif key and key not in _tried:
+            left += _convolution(*key) is not None
+    return texts, left
+
+
+def _key_of(run: Run) -> Any:
+    """What an instruction is known by here, if it is a convolution of known shapes."""
+    definition, specs = run.definition, list(run.input_specs)
+    if isinstance(definition, Fused) and is_convolution(definition):
+        first = definition.parts[0]
+        definition, specs = first.definition, [specs[number] for number in first.inputs]
+    if not isinstance(definition, (Conv2D, Conv2DBackpropInput)) or not all(
+        shapes.is_full(spec.dims) for spec in specs
+    ):
+        return None
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, run.output_specs[0])]
+    if isinstance(definition, Conv2D):
+        return specs[0].dtype.np.name, dims[0], dims[1], *definition.layout.axes(dims[0], dims[1])
+    if not shapes.is_full(run.output_specs[0].dims):
+        return None
+    _, filters, given, images = dims
+    turned = conv_kernels.as_forward(filters[2], filters[3], *definition.layout.axes(images, filters))
+    return turned and (specs[1].dtype.np.name, given, (*filters[:2], filters[3], filters[2]), *turned)
+
+
+def _tried_for(x: Array, w: Array, rows: Axis, cols: Axis) -> tuple[Convolution, Any] | None:
+    """What is compiled for such a convolution, if it has the bits of the plain one: tried once, for arrays of that size."""
+    key = x.dtype.name, x.shape, w.shape, rows, cols
+    if key in _tried:
+        return _tried[key]
+    with _trying:
+        if key not in _tried:
+            convolution = _convolution(x.dtype.name, x.shape, w.shape, rows, cols)
+            _tried[key] = None if convolution is None else _found(convolution)
+        return _tried[key]
+
+
+def _convolution(
+    kind: str, images: tuple[int, ...], filters: tuple[int, ...], rows: Axis, cols: Axis
+) -> Convolution | None:
+    """What could be compiled: windows whose rows are multiplied one by one, each a run of numbers in the images."""
+    known, run = tile(), cols.kernel * images[3]
+    work = images[0] * rows.out * cols.out * filters[3] * rows.kernel * run
+    if known is None or cols.dilation != 1 or run < conv_kernels.SHORT or not 0 < work <= TRIED:
+        return None
+    if min(rows.before, rows.after, cols.before, cols.after) < 0:
+        return None
+    segments = [
+        Segment(number, first, last, start, end)
+        for number, first, last in conv_kernels.order_of_rows(rows)
+        for start, end in pieces(run, DEPTH)
+    ]
+    if len(segments) > MOST_TERMS:
+        return None
+    time = nanoseconds(work, known.lanes(kind))
+    blocks = int(max(1, min(BLOCKS, images[0], time // LEAST_TIME)))
+    block = -(-images[0] // blocks)
+    return Convolution(kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG)
+
+
+def _found(convolution: Convolution) -> tuple[Convolution, Any] | None:
+    """The function, if it gives the bits of the plain kernel: for random numbers, and where sums are -0 or 0."""
+    random = np.random.default_rng(0)
+    kind, axes = np.dtype(convolution.kind), (convolution.rows, convolution.cols)
+    dims = convolution.images, convolution.filters
+    tiny = [np.zeros(each, kind) for each in dims]
+    tiny[0][..., -1], tiny[1][..., -1, :] = np.finfo(kind).tiny, -np.finfo(kind).tiny
+    lost = conv_kernels.forward(tiny[0], tiny[1], *axes)
+    convolution = convolution._replace(negative=bool(np.signbit(lost).all()))
+    native = compiler().function(convolution.written(), library=convolution.library())
+    room, out = np.empty(convolution.room_bytes() + 1, np.uint8), np.empty(convolution.arrays()[2].dims, kind)
+    for given in ([random.standard_normal(each, kind) for each in dims], tiny):
+        for index in range(-(-convolution.images[0] // convolution.block)):
+            native(*given, out, index, room.ctypes.data)
+        if not same_bits(out, conv_kernels.forward(given[0], given[1], *axes)):
+            return None
+    return convolution, native

@@ -1,0 +1,213 @@
+"""Convolutions: the text of a compiled function that multiplies the windows of images where they lie, image by image.
+
+A row of a window is one run of numbers in a line of the image, so the windows of a line are the rows of a matrix that nobody
+has to write down: the next begins as far on as the stride says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ...graph.ops.windows import Axis
+from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_micro import Micro, Tile
+from .llvm_packing import copied, element
+from .llvm_steps import TYPES, Text
+
+
+class Segment(NamedTuple):
+    """One term of the sums: which row of the windows, for which lines of the outputs, and which of the row's numbers."""
+
+    row: int
+    first: int
+    last: int
+    start: int
+    end: int
+
+
+class Convolution(NamedTuple):
+    """What is to be written: images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O].
+
+    `segments`: the terms in the order in which they are added. `negative`: an empty sum is -0. `block`: how many images.
+    """
+
+    kind: str
+    images: tuple[int, ...]
+    filters: tuple[int, ...]
+    rows: Axis
+    cols: Axis
+    segments: tuple[Segment, ...]
+    tile: Tile
+    negative: bool
+    block: int
+    release: bool
+
+    @property
+    def lanes(self) -> int:
+        """How many numbers a vector has."""
+        return self.tile.lanes(self.kind)
+
+    @property
+    def width(self) -> int:
+        """How many channels of the outputs a panel has."""
+        return self.lanes * (2 if self.filters[3] > self.lanes else 1)
+
+    @property
+    def heights(self) -> tuple[int, int, int]:
+        """The heights of the tiles of a line: see `Tile.heights`."""
+        return self.tile.heights(self.cols.out, self.width == self.lanes)
+
+    @property
+    def line(self) -> int:
+        """How many numbers a line has with its padding."""
+        return (self.cols.before + self.cols.size + self.cols.after) * self.images[3]
+
+    def is_padded(self) -> bool:
+        """Whether lines get padding, for which each image is copied."""
+        return self.cols.before + self.cols.after > 0
+
+    def room_bytes(self) -> int:
+        """How much memory a thread needs to work in."""
+        return self.rows.size * self.line * TYPES[self.kind][2] if self.is_padded() else 0
+
+    def begins(self) -> bool:
+        """Whether the first term gives each of the outputs a value, so that none has to be zero before."""
+        first = self.segments[0]
+        return (first.first, first.last) == (0, self.rows.out)
+
+    def micro(self, short: bool, last: bool) -> Micro:
+        """The micro-kernel of tiles that are one window short, or of the last panel, which has less channels."""
+        columns = self.filters[3] % self.width if last else self.width
+        vectors = -(-columns // self.lanes)
+        valid = columns - (vectors - 1) * self.lanes
+        return Micro(
+            self.kind, self.lanes, self.heights[0] - short, vectors, valid, self.cols.stride * self.images[3], 1
+        )
+
+    def library(self) -> dict[str, str]:
+        """The functions that it calls, which others call as well: their texts by name."""
+        _, high, tiles = self.heights
+        full, rest = divmod(self.filters[3], self.width)
+        shorts = [short for short, count in ((False, high), (True, tiles - high)) if count]
+        lasts = [last for last, count in ((False, full), (True, rest)) if count]
+        micros = [self.micro(short, last) for short in shorts for last in lasts]
+        return {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)])
+
+    def arrays(self) -> list[Array]:
+        """What the function is given."""
+        outputs = (self.images[0], self.rows.out, self.cols.out, self.filters[3])
+        return [
+            Array(self.kind, self.images, False),
+            Array(self.kind, self.filters, False),
+            Array(self.kind, outputs, True),
+        ]
+
+    def written(self) -> str:
+        """The text."""
+        return _Writing(self).written()
+
+
+class _Writing:
+    """A convolution's function as it is written: its arguments are the arrays, a block's number, and where room is."""
+
+    def __init__(self, convolution: Convolution) -> None:
+        self.convolution, self.text = convolution, Text()
+        self.size = TYPES[convolution.kind][2]
+
+    def written(self) -> str:
+        text, convolution = self.text, self.convolution
+        x, w, y = opening(text, convolution.arrays())
+        place = text.let(f"load ptr, ptr {text.let('getelementptr i8, ptr %args, i64 32')}, align 8")
+        index, room = (
+            text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})") for value in ("%last", place)
+        )
+        room = text.let(f"inttoptr i64 {room} to ptr")
+        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if convolution.release else ""
+        if convolution.is_padded():
+            self._clear(room, convolution.room_bytes())
+        low = text.let(f"mul i64 {index}, {convolution.block}")
+        high = text.intrinsic(
+            "llvm.umin.i64", "i64",
+            [("i64", text.let(f"add i64 {low}, {convolution.block}")), ("i64", str(convolution.images[0]))],
+        )  # fmt: skip
+        text.loop(low, high, 1, lambda image: self._image(image, x, w, y, room))
+        if state:
+            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        closing(text, 2)
+        return "\n".join(
+            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
+        )
+
+    def _clear(self, start: str, size: int) -> None:
+        self.text.intrinsic(
+            "llvm.memset.p0.i64", "void", [("ptr", start), ("i8", "0"), ("i64", str(size)), ("i1", "false")]
+        )
+
+    def _image(self, image: str, x: str, w: str, y: str, room: str) -> None:
+        """All outputs of one image."""
+        text, convolution = self.text, self.convolution
+        rows, cols, (_, _, _, channels) = convolution.rows, convolution.cols, convolution.images
+        outputs = convolution.filters[3]
+        source = self._at(x, image, rows.size * cols.size * channels)
+        if convolution.is_padded():
+            name = copied(convolution.kind, convolution.lanes)[0]
+            text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
+            length = cols.size * channels
+            inside = self._at(room, str(cols.before * channels))
+            text.put(
+                f"call void @{name}(ptr {source}, ptr {inside}, i64 {rows.size}, i64 {length}, i64 {length}, "
+                f"i64 {convolution.line})"
+            )
+            source = room
+        target = self._at(y, image, rows.out * cols.out * outputs)
+        if not convolution.begins():
+            self._clear(target, rows.out * cols.out * outputs * self.size)
+        full, rest = divmod(outputs, convolution.width)
+        if full:
+            text.loop("0", str(full), 1, lambda panel: self._panel(panel, source, w, target, False))
+        if rest:
+            self._panel(str(full), source, w, target, True)
+
+    def _panel(self, panel: str, source: str, w: str, target: str, last: bool) -> None:
+        """Some channels of an image's outputs: term after term."""
+        text, convolution = self.text, self.convolution
+        rows, outputs = convolution.rows, convolution.filters[3]
+        run = convolution.cols.kernel * convolution.images[3]
+        column = text.let(f"mul i64 {panel}, {convolution.width}")
+        for number, segment in enumerate(convolution.segments):
+            first = number == 0 and convolution.begins()
+            filters = self._at(self._at(w, str((segment.row * run + segment.start) * outputs)), column)
+            shift = segment.row * rows.dilation - rows.before
+
+            def line_of(line: str, segment: Segment = segment, filters: str = filters, shift: int = shift,
+                        first: bool = first) -> None:  # fmt: skip
+                met = text.let(f"add i64 {text.let(f'mul i64 {line}, {rows.stride}')}, {shift}")
+                begin = self._at(self._at(source, met, convolution.line), str(segment.start))
+                result = self._at(self._at(target, line, convolution.cols.out * outputs), column)
+                self._line(begin, filters, result, segment.end - segment.start, first, last)
+
+            text.loop(str(segment.first), str(segment.last), 1, line_of)
+
+    def _line(self, begin: str, filters: str, result: str, count: int, first: bool, last: bool) -> None:
+        """One term of the outputs of a line, tile by tile."""
+        text, convolution = self.text, self.convolution
+        height, high, tiles = convolution.heights
+        outputs, zero = convolution.filters[3], "-0.0" if convolution.negative else "0.0"
+
+        def tile_of(short: bool, tile: str) -> None:
+            less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
+            window = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+            micro = convolution.micro(short, last)
+            places = self._at(begin, window, micro.row), filters, self._at(result, window, outputs)
+            micro.call(text, *places, outputs, str(count), outputs, str(int(first)), zero)
+
+        if high:
+            text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))
+        if high < tiles:
+            text.loop(str(high), str(tiles), 1, lambda tile: tile_of(True, tile))
+
+    def _at(self, start: str, index: str, size: int = 1) -> str:
+        """Where the element of an index lies, or the line of it, each of some size."""
+        if size != 1:
+            index = self.text.let(f"mul i64 {index}, {size}")
+        return element(self.text, start, index, self.convolution.kind)

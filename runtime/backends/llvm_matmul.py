@@ -1,0 +1,257 @@
+"""Matrix products as machine code, where that gives the bits of the CPU backend's: each shape is tried once.
+
+Why, and how the order of the sums is found: docs/decisions/0034-products-as-machine-code.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...graph import shapes
+from ...graph.opdef import OpDef, Spec
+from ...graph.ops.linalg import BatchMatMulV2, MatMul
+from ...graph.ops.products import TRIED
+from ...graph.parallel import for_blocks, threads
+from ..plan import Run
+from ..workspace import Workspace
+from .cpu import CPU
+from .kernels import Kernel
+from .llvm_code import compiler
+from .llvm_frame import Array
+from .llvm_micro import Tile, tile
+from .llvm_products import Cut, Product, Sides
+
+#: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
+_SPEED = 3.4
+#: What takes so many nanoseconds lets others run meanwhile; and a block for a thread takes so many at least.
+LONG, BLOCK = 40_000.0, 100_000.0
+#: Sums that are shorter are never cut, as far as is known; and so many places are looked at to find where longer ones are.
+_SHORT, _PLACES = 128, 64
+
+Form = Callable[..., Any]
+
+
+def sides_of(definition: OpDef, inputs: tuple[Spec, ...]) -> Sides | None:
+    """The products that an operation makes, if it could be compiled."""
+    if isinstance(definition, MatMul):
+        across_a, across_b = definition.transpose_a, definition.transpose_b
+    elif isinstance(definition, BatchMatMulV2):
+        across_a, across_b = definition.adj_x, definition.adj_y
+    else:
+        return None
+    (a, b), kind = inputs, inputs[0].dtype.np.name
+    if kind not in ("float32", "float64") or not shapes.is_full(a.dims) or not shapes.is_full(b.dims):
+        return None
+    one, other = (tuple([dim or 0 for dim in spec.dims or ()]) for spec in inputs)
+    if one[:-2] != other[:-2]:
+        return None
+    rows, inner = one[-2:][:: -1 if across_a else 1]
+    inner_b, columns = other[-2:][:: -1 if across_b else 1]
+    batch = int(np.prod(one[:-2], dtype=np.int64))
+    sides = Sides(kind, batch, rows, inner, columns, across_a, across_b)
+    # A vector is BLAS's, which has another kernel for it.
+    fits = inner == inner_b and min(batch, inner) > 0 and min(rows, columns) > 1 and sides.work() <= TRIED
+    return sides if fits else None
+
+
+def product_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
+    """The kernel of products, if they may be compiled. Whether they are turns out when a step first runs."""
+    sides, known = sides_of(definition, inputs), tile()
+    if sides is None or known is None:
+        return None
+    plain = CPU.kernel(definition, inputs, outputs)
+    assert plain is not None
+    form, arrays = plain.function, _arrays(sides.kind, inputs, outputs)
+
+    def in_frame(workspace: Workspace) -> Form:
+        product = tried(sides, arrays, form, known)
+        return form if product is None else _function(product, form, workspace)
+
+    def alone(a: Any, b: Any, out: Any = None) -> Any:
+        return in_frame(Workspace())(a, b, out)
+
+    return Kernel(alone, takes_out=True, in_frame=in_frame)
+
+
+def _arrays(kind: str, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> tuple[Array, ...]:
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*inputs, *outputs)]
+    return tuple([Array(kind, each, written) for each, written in zip(dims, (False, False, True), strict=True)])
+
+
+def note(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """The texts of the products among these instructions that are compiled, and what else is to be said, as lines."""
+    known, texts, left, kept = tile(), [], 0, 0
+    for run in runs:
+        sides = sides_of(run.definition, run.input_specs)
+        if sides is None or known is None:
+            continue
+        is_tried, product = seen(sides, _arrays(sides.kind, run.input_specs, run.output_specs), known)
+        if product is not None:
+            texts.append(product.written())
+        elif is_tried:
+            kept += 1
+        else:
+            left += 1
+    lines = []
+    if left:
+        lines.append(f"    the first step tries whether {_counted(left)} can be compiled with the same bits")
+    if kept:
+        lines.append(f"    {_counted(kept)} would have other bits, and {'are' if kept > 1 else 'is'} BLAS's")
+    return texts, lines
+
+
+def _counted(count: int) -> str:
+    return f"{count} matrix product{'s' * (count > 1)}"
+
+
+def nanoseconds(work: int, lanes: int) -> float:
+    """About how long so many multiplications take, on vectors of so many numbers."""
+    return work / (_SPEED * lanes)
+
+
+def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
+    """How a product is cut for the threads that there are, and whether others may run while it is computed."""
+    time = nanoseconds(sides.work(), known.lanes(sides.kind))
+    blocks = int(max(1, min(threads(), time // BLOCK)))
+    release = time >= LONG
+    if blocks == 1:
+        return Cut(1, "columns"), release
+    if sides.batch >= 4 * blocks:
+        return Cut(blocks, "batch"), release
+    whole = Product(sides, (), known, (sides.inner,), False, Cut(1, "columns"), release)
+    counts = {"columns": whole.panels, "rows": whole.heights[2]}
+    best = min(counts, key=lambda side: -(-counts[side] // blocks) * blocks / counts[side])
+    return Cut(min(blocks, counts[best]), best), release
+
+
+_tried: dict[Any, Product | None] = {}
+_trying = threading.Lock()
+
+
+def _key(sides: Sides, arrays: tuple[Array, ...], known: Tile) -> Any:
+    return sides, arrays, known, _cut(sides, known)
+
+
+def seen(sides: Sides, arrays: tuple[Array, ...], known: Tile) -> tuple[bool, Product | None]:
+    """Whether such products were tried, with the threads that there are, and what is compiled for them."""
+    key = _key(sides, arrays, known)
+    return key in _tried, _tried.get(key)
+
+
+def tried(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> Product | None:
+    """What is compiled for such products, if it gives the bits that `form` gives: tried once, for matrices of that size."""
+    key = _key(sides, arrays, known)
+    with _trying:
+        if key not in _tried:
+            _tried[key] = _found(sides, arrays, form, known)
+        return _tried[key]
+
+
+def _found(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> Product | None:
+    """A product with the order of sums that `form` has, if it has the same bits then."""
+    random, tiny = _random(sides, arrays), _tiny(sides, arrays)
+    lost = np.signbit(form(*tiny))
+    parts = _parts(sides, arrays, form)
+    product = Product(sides, arrays, known, parts, bool(lost.all()), *_cut(sides, known))
+    function = _function(product, form, Workspace(), refuses=True)
+    same = all(same_bits(function(*given), form(*given)) for given in (random, tiny))
+    return product if same else None
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    """Whether two arrays of floats have the same bits."""
+    return bool(np.array_equal(*[array.view(f"u{array.itemsize}") for array in (one, other)]))
+
+
+def _random(sides: Sides, arrays: tuple[Array, ...]) -> list[Any]:
+    random = np.random.default_rng(0)
+    return [random.standard_normal(array.dims, np.dtype(sides.kind)) for array in arrays[:2]]
+
+
+def _tiny(sides: Sides, arrays: tuple[Array, ...]) -> list[Any]:
+    """Matrices whose sums are 0 until the last product, which is negative and too small for a number but -0."""
+    found = [np.zeros(array.dims, sides.kind) for array in arrays[:2]]
+    tiny = float(np.finfo(sides.kind).tiny)
+    _rows(sides, found[0])[..., -1] = tiny
+    _columns(sides, found[1])[..., -1, :] = -tiny
+    return found
+
+
+def _rows(sides: Sides, a: Any) -> Any:
+    """The first matrices with their rows first."""
+    return np.swapaxes(a, -1, -2) if sides.across_a else a
+
+
+def _columns(sides: Sides, b: Any) -> Any:
+    """The second matrices with their columns last."""
+    return np.swapaxes(b, -1, -2) if sides.across_b else b
+
+
+def _parts(sides: Sides, arrays: tuple[Array, ...], form: Form) -> tuple[int, ...]:
+    """How many products `form` sums before it adds them to the result, as a product of chosen numbers shows.
+
+    Ones added to a number so large that it does not change are lost, and those of other parts are not: what is not lost tells
+    how many follow after the part that the large number is in.
+    """
+    if sides.inner <= _SHORT:
+        return (sides.inner,)
+    large = 2.0 ** (24 if sides.kind == "float32" else 53)
+    even = sides.inner - sides.inner % 2  # an odd number of ones could not be told
+    ones = np.zeros(arrays[1].dims, sides.kind)
+    _columns(sides, ones)[..., :even, :] = 1
+    ends: set[int] = set()
+    places = [n * even // _PLACES for n in range(_PLACES)]
+    for start in range(0, _PLACES, sides.rows):
+        a = np.ones(arrays[0].dims, sides.kind)
+        rows = _rows(sides, a)
+        for row, place in enumerate(places[start : start + sides.rows]):
+            rows[..., row, :place] = 0
+            rows[..., row, place] = large
+        made = form(a, ones)[..., : len(places[start : start + sides.rows]), 0]
+        ends |= {even - int(number) for number in (made.astype(np.float64) - large).ravel()}
+    bounds = sorted({0, *(end for end in ends if 0 < end < even), sides.inner})
+    return tuple([end - begin for begin, end in pairwise(bounds)])
+
+
+def _function(product: Product, form: Form, workspace: Workspace, refuses: bool = False) -> Form:
+    """The function of two matrices and `out`. What it does not take is `form`'s; `refuses`: is an error."""
+    native = compiler().function(product.written(), library=product.library())
+    blocks, dims, kind = product.cut.blocks, product.arrays[2].dims, np.dtype(product.sides.kind)
+    workspace.reserve(product.room_bytes())
+    rooms: dict[int, int] = {}
+
+    def room(thread: int) -> int:
+        """Where a thread's memory is, which the workspace keeps."""
+        found = rooms.get(thread)
+        if found is None:
+            found = rooms[thread] = workspace.piece(thread).ctypes.data
+        return found
+
+    def again(a: Any, b: Any, out: Any) -> Any:
+        if refuses:
+            raise AssertionError("a product refuses its own matrices")
+        return form(np.asarray(a, order="C"), np.asarray(b, order="C"), out)
+
+    def whole(a: Any, b: Any, out: Any = None) -> Any:
+        if out is None:
+            out = np.empty(dims, kind)
+        return out if native(a, b, out, 0, room(0)) is out else again(a, b, out)
+
+    def in_blocks(a: Any, b: Any, out: Any = None) -> Any:
+        if out is None:
+            out = np.empty(dims, kind)
+        refused: list[int] = []
+
+        def block(index: int, thread: int) -> None:
+            if native(a, b, out, index, room(thread)) is not out:
+                refused.append(index)
+
+        for_blocks(block, blocks)
+        return again(a, b, out) if refused else out
+
+    return whole if blocks == 1 else in_blocks
