@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 from ..graph.devices import DeviceSpec, within
@@ -78,14 +79,20 @@ class Bodies:
 
 
 def place_bodies(
-    program: Program, places: Collection[int], fixed: Collection[int], chosen: list[DeviceSpec], choose: Choose
+    program: Program,
+    places: Collection[int],
+    fixed: Collection[int],
+    chosen: list[DeviceSpec],
+    choose: Choose,
+    named: Mapping[str, DeviceSpec] = MappingProxyType({}),
 ) -> Bodies:
     """The bodies of the nodes in `places` that span devices. What turns out to be on one device only is put there.
 
     `fixed`: those that have a device of their own in `chosen`; the others go where all that they do is asked for, if that
-    is one device. What reads or writes a tape goes where the entry is.
+    is one device. What reads or writes a tape goes where the entry is. `named`: where operations are that the program
+    does not have any more.
     """
-    placing = _Placing(program, chosen, choose)
+    placing = _Placing(program, chosen, choose, named)
     for position, node in enumerate(program.nodes):
         if isinstance(node.definition, (TapeRead, TapeWrite)):
             chosen[position] = placing.bodies.named.get(_entry(node.definition), chosen[position])
@@ -120,9 +127,12 @@ def _given(definition: OpDef, inputs: Sequence[_T]) -> Sequence[_T]:
 class _Placing:
     """Walks through functions, and the functions in them."""
 
-    def __init__(self, program: Program, chosen: Sequence[DeviceSpec], choose: Choose) -> None:
+    def __init__(
+        self, program: Program, chosen: Sequence[DeviceSpec], choose: Choose, named: Mapping[str, DeviceSpec]
+    ) -> None:
         self._choose = choose
-        self.bodies = Bodies(named={node.name: at for node, at in zip(program.nodes, chosen, strict=True)})
+        here = {node.name: at for node, at in zip(program.nodes, chosen, strict=True)}
+        self.bodies = Bodies(named={**named, **here})
         self._named = self.bodies.named
 
     def note_closed(self, definition: OpDef, device: DeviceSpec) -> None:
