@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..graph import parallel
 from ..graph.defaults import device as on_device
 from ..graph.devices import DeviceSpec
 from ..graph.dtypes import float32
@@ -36,7 +37,7 @@ LONG_ROWS, LONG, LONG_ROUNDS = 512, 4, 6
 #: Rounds before those that count: systems may leave two threads that wake on one processor for some 10 ms.
 WARM = 2
 #: How often in all links are measured again because others computed, and how long is looked for others before and after.
-AGAIN, LOOK = 6, 0.12
+AGAIN, LOOK = 4, 0.12
 #: Of all rounds of tries none of which was calm, that percentile of each time counts.
 CALMEST = 10
 
@@ -81,8 +82,8 @@ class Links:
         one, other, both, small, small_here, large, large_here = np.median(self._in_turns(steps, RUNS), axis=0).tolist()
         latency, slow = max(0.0, small - small_here) / CROSSINGS, max(0.0, large - large_here) / CROSSINGS
         nbytes = 4 * (LARGE * LARGE - SMALL * SMALL)
-        contention = self._contention(a, b, max(one, other), both)
-        return Link(latency, max(0.0, slow - latency) / nbytes, max(0.0, both - max(one, other)), *contention)
+        shared = self._contention(a, b, max(one, other), both)
+        return Link(latency, max(0.0, slow - latency) / nbytes, max(0.0, both - max(one, other)), *shared)
 
     def client(self, device: DeviceSpec) -> Client:
         """Between the program and a device."""
@@ -100,20 +101,26 @@ class Links:
         """What two devices cost each other; `least`, `both`: the shortest step of one and of both. Again while others compute."""
         short = self._abreast(a, b, LESS, SHORT_ROWS) + self._abreast(a, b, SHORT, SHORT_ROWS)
         long = self._abreast(a, b, LONG, LONG_ROWS)
-        lights, heavies, others = [], [], []
+        lights, heavies, computed, others = [], [], [], []
         while True:
-            before = _computed()
+            before = _others()
             lights.append(self._in_turns(short, SHORT_ROUNDS))
-            heavies.append(self._in_turns(long, LONG_ROUNDS) - (least, least, both))
-            others.append((before + _computed()) / 2)
+            heavy, cpu = self._in_turns_with_cpu(long, LONG_ROUNDS)
+            heavies.append(heavy - (least, least, both))
+            computed.append(cpu)
+            others.append((before + _others()) / 2)
             found = contention(lights[-1], heavies[-1], others[-1])
             if found.sure:
                 return found
-            if (
-                not self._again
-            ):  # none was calm: who computes beside can only make it longer, so short times are nearest
-                return contention(np.concatenate(lights), np.concatenate(heavies), float(np.mean(others)), CALMEST)
+            if not self._again:
+                break
             self._again -= 1
+        # None was calm. Who computes beside can only make it longer, so short times are nearest; and where the devices are
+        # this process, the time of processors tells what the kernels cost each other, whoever had these in between.
+        found = contention(np.concatenate(lights), np.concatenate(heavies), float(np.mean(others)), CALMEST)
+        if not self._engine.local:
+            return found
+        return found._replace(heavy=by_processor_time(np.concatenate(computed), parallel.threads(), processors()))
 
     def _abreast(self, a: DeviceSpec, b: DeviceSpec, count: int, rows: int) -> list[_Step]:
         """Chains of products on one device, on the other, and on both at once."""
@@ -138,13 +145,16 @@ class Links:
 
     def _in_turns(self, steps: Sequence[_Step], rounds: int) -> Any:
         """Seconds of each step (columns) in each round (rows)."""
-        times = np.empty((rounds + WARM, len(steps)))
-        for row in times:
-            for at, step in enumerate(steps):
-                begin = time.perf_counter()
-                self._engine.run(step.handle, [step.fed], self._timeout)
-                row[at] = time.perf_counter() - begin
-        return times[WARM:]
+        return self._in_turns_with_cpu(steps, rounds)[0]
+
+    def _in_turns_with_cpu(self, steps: Sequence[_Step], rounds: int) -> tuple[Any, Any]:
+        """The same, and the seconds that processors computed for this process meanwhile."""
+        times, cpu = np.empty((2, rounds + WARM, len(steps)))
+        for at, number in itertools.product(range(rounds + WARM), range(len(steps))):
+            begin, before = time.perf_counter(), time.process_time()
+            self._engine.run(steps[number].handle, [steps[number].fed], self._timeout)
+            times[at, number], cpu[at, number] = time.perf_counter() - begin, time.process_time() - before
+        return times[WARM:], cpu[WARM:]
 
 
 class _Step(NamedTuple):
@@ -164,12 +174,21 @@ def contention(light: Any, heavy: Any, others: float, quantile: float = 50) -> C
     return Contention(_within(short), _within(both / max(one, other)), float((high - low) / middle), others)
 
 
+def by_processor_time(seconds: Any, threads: int, count: int) -> float:
+    """How many times as long kernels of these threads take at once, from processors' time of chains (columns as for `heavy`).
+
+    It tells what caches and memory cost; what a lack of processors costs is known: both want `threads` of the `count`.
+    """
+    one, other, both = np.median(seconds, axis=0)
+    return _within(both / (one + other) * max(1.0, 2 * min(threads, count) / count))
+
+
 def _within(ratio: float) -> float:
     """Between nothing shared and all shared: what comes out beyond is a flaw of measuring."""
     return float(min(2.0, max(1.0, ratio)))
 
 
-def _computed() -> float:
+def _others() -> float:
     """How many processors others compute on that two devices need, in a while in which nothing is asked of these."""
     begin, before = time.perf_counter(), busy_seconds()
     time.sleep(LOOK)

@@ -10,7 +10,7 @@ import weft as wf
 from weft.runtime import measure_links
 from weft.runtime.calm import busy_seconds, processors
 from weft.runtime.cost_model import Link
-from weft.runtime.measure_links import CALMEST, Contention, Links, contention
+from weft.runtime.measure_links import CALMEST, Contention, Links, by_processor_time, contention
 
 ROUNDS = 12
 
@@ -46,6 +46,14 @@ def test_it_is_in_doubt_where_rounds_differ_or_others_compute() -> None:
     assert contention(SHORT, mixed, 0.0, CALMEST).heavy == 1.0  # short times are nearest where others compute
 
 
+def test_processors_time_tells_what_caches_cost_and_threads_what_processors_lack() -> None:
+    late = rounds(1.0, 1.0, 2.2, late={3: 5.0})
+    assert by_processor_time(late, 1, 2) == pytest.approx(1.1)
+    assert by_processor_time(late, 1, 1) == 2.0  # one processor for both
+    assert by_processor_time(late, 64, 2) == 2.0
+    assert by_processor_time(late, 3, 4) == pytest.approx(1.65)
+
+
 @pytest.fixture
 def links(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Of a session with two devices, quick, and how often was measured."""
@@ -73,7 +81,7 @@ def test_where_it_is_never_calm_it_ends_and_says_so(links: Any, monkeypatch: pyt
         return true(light, heavy, *more)
 
     monkeypatch.setattr(measure_links, "contention", noted)
-    monkeypatch.setattr(measure_links, "_computed", lambda: 1.5)
+    monkeypatch.setattr(measure_links, "_others", lambda: 1.5)
     (link,) = links.all().values()
     one = measure_links.LONG_ROUNDS
     assert sizes == [one] * 4 + [4 * one]  # four tries, and then all of them together
