@@ -6,7 +6,7 @@ This file is the public face: names only. Each is defined in the file that its i
 import importlib as _importlib
 import typing as _typing
 
-from . import contrib as contrib, nn as nn, train as train
+from . import nn as nn
 from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .autodiff.explain import explain_gradient as explain_gradient
@@ -32,7 +32,6 @@ from .compat.behavior import (
     disable_v2_tensorshape as disable_v2_tensorshape,
     enable_resource_variables as enable_resource_variables,
 )
-from .contrib import testing as _test
 from .graph import dtypes as dtypes, errors as errors, queue as queue, sparse as sparse
 from .graph.accumulators import (
     ConditionalAccumulator as ConditionalAccumulator,
@@ -402,31 +401,34 @@ from .nn.variable_scope import (
     variable_op_scope as variable_op_scope,
     variable_scope as variable_scope,
 )
-from .runtime import engine as _engine
-from .runtime.config import (
-    CallableOptions as CallableOptions,
-    ConfigProto as ConfigProto,
-    GPUOptions as GPUOptions,
-    GraphOptions as GraphOptions,
-    OptimizerOptions as OptimizerOptions,
-    RunMetadata as RunMetadata,
-    RunOptions as RunOptions,
-)
-from .runtime.cost_model import CostModel as CostModel
-from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
-from .runtime.interactive import InteractiveSession as InteractiveSession
-from .runtime.measure_costs import measure_costs as measure_costs
-from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
-from .runtime.session import Session as Session
-from .train import distribute as distribute, summary as summary
-from .train.event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
-from .train.summaries_before_1_0 import (
-    histogram_summary as histogram_summary,
-    image_summary as image_summary,
-    merge_all_summaries as merge_all_summaries,
-    merge_summary as merge_summary,
-    scalar_summary as scalar_summary,
-)
+from .runtime import targets as _targets
+
+if _typing.TYPE_CHECKING:  # `_MODULES` and `_NAMES`, below, for who looks at types
+    from . import contrib as contrib, train as train
+    from .contrib import testing as test
+    from .runtime.config import (
+        CallableOptions as CallableOptions,
+        ConfigProto as ConfigProto,
+        GPUOptions as GPUOptions,
+        GraphOptions as GraphOptions,
+        OptimizerOptions as OptimizerOptions,
+        RunMetadata as RunMetadata,
+        RunOptions as RunOptions,
+    )
+    from .runtime.cost_model import CostModel as CostModel
+    from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
+    from .runtime.interactive import InteractiveSession as InteractiveSession
+    from .runtime.measure_costs import measure_costs as measure_costs
+    from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
+    from .runtime.session import Session as Session
+    from .train import distribute as distribute, summary as summary
+    from .train.summaries_before_1_0 import (
+        histogram_summary as histogram_summary,
+        image_summary as image_summary,
+        merge_all_summaries as merge_all_summaries,
+        merge_summary as merge_summary,
+        scalar_summary as scalar_summary,
+    )
 
 # Names that Python has taken in the files that define them, and second names.
 arg_max = argmax
@@ -437,35 +439,60 @@ get_static_value = _get_static_value
 range = _range
 reverse_v2 = reverse
 slice = _slice
-test = _test
 
 __version__ = "0.1.0"
 
+#: Modules that are loaded when they are first used: what trains, the cluster with Ray and Arrow, and what few programs use.
+_MODULES = {
+    "cluster": "cluster", "contrib": "contrib", "distribute": "train.distribute", "summary": "train.summary",
+    "test": "contrib.testing", "train": "train",
+}  # fmt: skip
+#: So is what runs graphs, and the messages of event files, which need protobuf: names, by the module that has them.
+_NAMES = {
+    "runtime.config": "CallableOptions ConfigProto GPUOptions GraphOptions OptimizerOptions RunMetadata RunOptions",
+    "runtime.cost_model": "CostModel",
+    "runtime.fetches": "IndexedSlicesValue",
+    "runtime.interactive": "InteractiveSession",
+    "runtime.measure_costs": "measure_costs",
+    "runtime.races": "Race RaceWarning find_races",
+    "runtime.session": "Session",
+    "train.summaries_before_1_0": "histogram_summary image_summary merge_all_summaries merge_summary scalar_summary",
+    "train.event_protos": """Event HistogramProto LogMessage SessionLog Summary SummaryDescription SummaryMetadata
+        TaggedRunMetadata""",
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-def _of_cluster(module: str, name: str) -> _typing.Any:
-    """Something of the cluster's, which is loaded when it is first used."""
-    return getattr(_importlib.import_module(f".cluster.{module}", __name__), name)
+
+def _of(module: str) -> _typing.Any:
+    return _importlib.import_module(f".{module}", __name__)
 
 
-train._elsewhere["Server"] = lambda: _of_cluster("server", "Server")
+_targets.register_server(lambda: _of("cluster.server").Server)
 for _scheme in ("weft", "grpc"):
-    _engine.register_engine(
+    _targets.register_engine(
         _scheme,
-        lambda *request: _of_cluster("target", "engine")(*request),
-        lambda *which: _of_cluster("target", "reset")(*which),
-        lambda target: _of_cluster("target", "recover")(target),
-        lambda target: _of_cluster("target", "finished")(target),
+        lambda *request: _of("cluster.target").engine(*request),
+        lambda *which: _of("cluster.target").reset(*which),
+        lambda target: _of("cluster.target").recover(target),
+        lambda target: _of("cluster.target").finished(target),
     )
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """What is loaded when it is first used: a local session needs neither Ray nor Arrow, a graph no protobuf."""
-    if name == "cluster":
-        return _importlib.import_module(".cluster", __name__)
-    if name in ("GraphDef", "NodeDef", "AttrValue"):
+    """What is loaded when it is first used: a graph is built without what runs it, and a local session needs no Arrow."""
+    if name in _MODULES:
+        found = _of(_MODULES[name])
+    elif name in _HOMES:
+        found = getattr(_of(_HOMES[name]), name)
+    elif name in ("GraphDef", "NodeDef", "AttrValue"):
         return getattr(_protos(), name)
-    if name == "MetaGraphDef":
+    elif name == "MetaGraphDef":
         return _meta_protos().MetaGraphDef
-    if name in _MESSAGES:  # Summary, Event, SessionLog and others
-        return getattr(_event_protos(), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES, *_HOMES})

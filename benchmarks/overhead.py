@@ -1,7 +1,8 @@
 """What weft's executor costs over the bare kernel calls: a step beside the same step as NumPy calls written by hand.
 
-All in one process, in turns: some steps by hand, as many by `make_callable`, as many by `Session.run`. The losses of the first
-steps must agree. BLAS has one thread for all of them.
+All in one process, in turns: some steps by hand, as many by `make_callable`, as many by `Session.run`, and where llvmlite is
+installed by `Session.run` with `ConfigProto(backend="llvm")`. The losses of the first steps must agree. BLAS has one thread for
+all of them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -21,11 +23,11 @@ from workloads import WORKLOADS, Array
 CHECKED = 20
 AGREE = 1e-4
 
-COLUMNS = ("by hand", "callable", "run")
+COLUMNS = ("by hand", "callable", "run", *(["llvm"] if find_spec("llvmlite") else []))
 
 
 def contenders(title: str, size: str) -> tuple[dict[str, Step], list[tuple[Array, ...]]]:
-    """The three ways to make a step, each from the same start, and the batches."""
+    """The ways to make a step, each from the same start, and the batches."""
     workload, by_hand = BY_HAND[title]
     case = getattr(WORKLOADS[workload], size)()
     steps = {mode: models_weft.build(workload, case, mode, 1) for mode in COLUMNS[1:]}
@@ -89,7 +91,11 @@ def quartiles(times: list[float]) -> float:
 def main(only: str, rounds: int, budget: float, as_json: bool) -> None:
     """Measure a step in weft beside the same step by hand."""
     if not as_json:
-        click.echo(f"{'':28}" + "".join(f"{way + ', µs':>20}" for way in COLUMNS) + f"{'callable':>10}{'run':>8}")
+        click.echo(
+            f"{'':28}"
+            + "".join(f"{way + ', µs':>20}" for way in COLUMNS)
+            + "".join(f"{way:>10}" for way in COLUMNS[1:])
+        )
     for title in BY_HAND:
         if only and title not in only.split(",") and BY_HAND[title][0] not in only.split(","):
             continue
@@ -98,7 +104,7 @@ def main(only: str, rounds: int, budget: float, as_json: bool) -> None:
             click.echo(json.dumps(row))
             continue
         times = "".join(f"{row['seconds'][way] * 1e6:13.1f} ±{row['spread'][way]:4.0%}" for way in COLUMNS)
-        click.echo(f"{title:28}{times}{row['ratio']['callable']:9.2f}x{row['ratio']['run']:7.2f}x")
+        click.echo(f"{title:28}{times}" + "".join(f"{row['ratio'][way]:9.2f}x" for way in COLUMNS[1:]))
 
 
 if __name__ == "__main__":

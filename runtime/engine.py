@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ from .interrupt import Stopper, set_current_stopper
 from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
 from .plan import StepPlan
 from .rendezvous import Rendezvous
+from .targets import factory_of
 from .tracing import StepStats, TracedPlan
 
 
@@ -92,67 +93,12 @@ class Streaming(Protocol):
         ...
 
 
-EngineFactory = Callable[[str, Any], Engine]
-Reset = Callable[[str, Sequence[str], Any], None]
-_FACTORIES: dict[str, EngineFactory] = {}
-_RESETS: dict[str, Reset] = {}
-_RECOVERIES: dict[str, Callable[[str], None]] = {}
-_FINISHED: dict[str, Callable[[str], bool]] = {}
-
-
-def register_engine(
-    scheme: str, factory: EngineFactory, reset: Reset | None = None, recover: Callable[[str], None] | None = None,
-    finished: Callable[[str], bool] | None = None,
-) -> None:  # fmt: skip
-    """Sessions with a target `scheme://…` get their engine from `factory(target, config)`.
-
-    `reset(target, containers, config)` forgets the variables of containers there; `recover(target)` starts anew what has died;
-    `finished(target)` tells whether the job there is over.
-    """
-    _FACTORIES[scheme] = factory
-    if reset is not None:
-        _RESETS[scheme] = reset
-    if recover is not None:
-        _RECOVERIES[scheme] = recover
-    if finished is not None:
-        _FINISHED[scheme] = finished
-
-
-def is_finished(target: str) -> bool:
-    """Whether the job there is over, so that nobody will make a session ready any more."""
-    finished = _FINISHED.get(target.partition("://")[0])
-    return finished is not None and finished(target)
-
-
-def recover_target(target: str) -> None:
-    """Start anew what has died there, where this process is who can. Raises UnavailableError when it has been tried too often."""
-    recover = _RECOVERIES.get(target.partition("://")[0])
-    if recover is not None:
-        recover(target)
-
-
-def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
-    """Forget the variables of containers there. Raises NotFoundError, UnimplementedError, and what it itself raises."""
-    scheme = scheme_of(target)
-    if scheme not in _RESETS:
-        raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end it and start it anew")
-    _RESETS[scheme](target, containers, config)
-
-
 def engine_for(target: str, config: Any) -> Engine:
     """The engine of a session's target; "" is this process. Raises NotFoundError for a target nobody serves."""
     if not target:
         return LocalEngine(dict(config.device_count), config.backend)
-    return _FACTORIES[scheme_of(target)](target, config)
-
-
-def scheme_of(target: str) -> str:
-    """The scheme of a target that somebody serves. Raises NotFoundError."""
-    scheme = target.partition("://")[0]
-    if scheme not in _FACTORIES:
-        known = ", ".join(f"'{name}://…'" for name in sorted(_FACTORIES)) or "none"
-        raise errors.NotFoundError(None, None, f"No session factory for target '{target}'; known: '' (local), {known}")
-    return scheme
+    engine: Engine = factory_of(target)(target, config)
+    return engine
 
 
 #: Where a plan would send to that is alone in its step.

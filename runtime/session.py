@@ -18,7 +18,7 @@ from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key, seconds
 from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
-from .engine import engine_for, reset_target
+from .engine import engine_for
 from .explain import ExplainedPlan
 from .failures import StepFailure, public_error
 from .feeds import fed_tensors, flatten_feeds, parts_of
@@ -31,6 +31,7 @@ from .plan import StepPlan
 from .program import Program
 from .prune import unfed_placeholders
 from .races import check as check_races
+from .targets import reset_target
 from .threads import limit_kernel_threads
 from .tracing import Tracer
 from .whole_graph import WholeGraph

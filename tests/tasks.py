@@ -7,7 +7,7 @@ import weft as wf
 from endpoints import SECRET
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.worker import Worker
-from weft.runtime import engine
+from weft.runtime import targets
 
 TASKS = ("/job:a/replica:0/task:0", "/job:b/replica:0/task:0")
 
@@ -18,6 +18,6 @@ def session_of_tasks() -> Iterator[wf.Session]:
     with ExitStack() as stack:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in TASKS]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
-        engine.register_engine("tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}))
-        stack.callback(engine._FACTORIES.pop, "tasks")
+        targets.register_engine("tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}))
+        stack.callback(targets._FACTORIES.pop, "tasks")
         yield stack.enter_context(wf.Session("tasks://here"))

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import signals
 import weft as wf
 from endpoints import in_background, nothing_left, running_threads
 from weft.cluster import Cluster
@@ -52,7 +53,7 @@ def by_transport(request: pytest.FixtureRequest, clusters: Callable[[str], Clust
 def stopped(cluster: Cluster, task: str) -> Iterator[None]:
     """A block in which a task does nothing at all."""
     (pid,) = [info.pid for info in cluster.tasks if info.name.startswith(task)]
-    os.kill(pid, signal.SIGSTOP)
+    signals.send(signal.SIGSTOP, pid)
     try:
         yield
     finally:

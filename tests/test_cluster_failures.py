@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import signals
 import weft as wf
 from endpoints import in_background, running_threads
 from weft.cluster import Cluster, transport
@@ -38,9 +39,7 @@ def cluster(ray_stays: None) -> Iterator[Cluster]:
 
 def send(signal_number: int, cluster: Cluster, task: str) -> None:
     (pid,) = [info.pid for info in cluster.tasks if info.name.startswith(task)]
-    os.kill(pid, signal_number)
-    while signal_number == signal.SIGSTOP and "(stopped)" not in Path(f"/proc/{pid}/status").read_text():
-        time.sleep(0.001)  # a busy machine takes a while to stop all threads
+    signals.send(signal_number, pid)
 
 
 @contextmanager

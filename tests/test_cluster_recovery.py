@@ -1,7 +1,6 @@
 """Clusters on Ray whose tasks are killed: they are started anew, and a training ends with an undisturbed one's bits."""
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import signals
 import weft as wf
 from weft import train
 from weft.cluster import Budget, Cluster
@@ -36,7 +36,7 @@ def cluster(ray_stays: None) -> Iterator[Cluster]:
 
 def send(cluster: Cluster, task: str, number: int = signal.SIGKILL) -> None:
     (pid,) = [info.pid for info in cluster.tasks if info.name == task]
-    os.kill(pid, number)
+    signals.send(number, pid)
 
 
 def model() -> tuple[Any, Any, Any]:

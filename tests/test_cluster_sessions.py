@@ -14,7 +14,7 @@ from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
 from weft.cluster.transport import Connection
 from weft.cluster.worker import Worker
-from weft.runtime import engine as runtime_engine, session as runtime_session
+from weft.runtime import session as runtime_session, targets
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,12 @@ def leaves_nothing() -> Iterator[None]:
 @contextmanager
 def session_on(engine: ClusterEngine) -> Iterator[wf.Session]:
     """A session of the default graph that runs on an engine."""
-    runtime_engine.register_engine("here", lambda target, config: engine)
+    targets.register_engine("here", lambda target, config: engine)
     try:
         with wf.Session("here://") as on_tasks:
             yield on_tasks
     finally:
-        del runtime_engine._FACTORIES["here"]
+        del targets._FACTORIES["here"]
 
 
 @contextmanager

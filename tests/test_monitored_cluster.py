@@ -11,7 +11,7 @@ from scripted import A, B, nothing_left_soon, session, workers
 from weft import train
 from weft.cluster.worker import Worker
 from weft.graph import errors
-from weft.runtime import engine as runtime_engine
+from weft.runtime import targets
 from weft.train.event_files import FileWriterCache
 
 
@@ -39,8 +39,8 @@ class Clusters:
 def clusters() -> Iterator[Clusters]:
     with ExitStack() as stack:
         found = Clusters(stack)
-        runtime_engine.register_engine("here", found.engine)
-        stack.callback(runtime_engine._FACTORIES.pop, "here")
+        targets.register_engine("here", found.engine)
+        stack.callback(targets._FACTORIES.pop, "here")
         yield found
 
 

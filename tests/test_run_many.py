@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from programs import FED, Built, Step, build, recipes, same_bits
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.worker import Worker
-from weft.runtime import engine
+from weft.runtime import targets
 from weft.runtime.engine import LocalEngine
 
 A, B, C = (f"/job:{job}/replica:0/task:0" for job in "abc")
@@ -28,8 +28,8 @@ def tasks(graph: wf.Graph | None = None) -> Iterator[wf.Session]:
     with ExitStack() as stack:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in (A, B, C)]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
-        engine.register_engine("many", lambda target, config: ClusterEngine(addresses, SECRET, {}, default_task=A))
-        stack.callback(engine._FACTORIES.pop, "many")
+        targets.register_engine("many", lambda target, config: ClusterEngine(addresses, SECRET, {}, default_task=A))
+        stack.callback(targets._FACTORIES.pop, "many")
         config = wf.ConfigProto(race_check="off")
         yield stack.enter_context(wf.Session("many://here", graph, config))
 

@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+import signals
 import weft as wf
 from clustered import SERVE, free_ports, local_cluster, programs, soon
 from weft.cluster import roll_call, secret as secret_module
@@ -436,7 +437,7 @@ def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
         with wf.Session(server.target) as session:
             session.run(wf.global_variables_initializer())
             session.run(step)
-            program.process.send_signal(signal.SIGSTOP)
+            signals.send(signal.SIGSTOP, program.process.pid)
             with pytest.raises(
                 wf.errors.UnavailableError, match=r"/job:ps/.*has not answered for 1 s: its process may be stop"
             ):

@@ -101,7 +101,9 @@ def test_inside_the_package_imports_are_relative() -> None:
 
 
 def test_no_import_is_only_for_type_checkers() -> None:
-    assert [path for path, tree in TREES.items() if "TYPE_CHECKING" in names_used(tree)] == []
+    """But for the face, which loads some of its names later."""
+    found = [str(path) for path, tree in TREES.items() if "TYPE_CHECKING" in names_used(tree)]
+    assert found == ["__init__.py"]
 
 
 def names_used(tree: ast.AST) -> set[str]:
@@ -132,10 +134,14 @@ def test_no_file_names_a_path_of_the_machine_it_was_written_on() -> None:
 
 def test_importing_weft_loads_nothing_that_few_programs_need() -> None:
     """Each of these takes milliseconds; what needs them imports them when it is used."""
-    late = {"asyncio", "hmac", "random", "secrets", "tempfile", "pyarrow", "ray", "safetensors", "tqdm"}
+    late = {"asyncio", "hmac", "random", "secrets", "tempfile", "unittest", "pyarrow", "ray", "safetensors", "tqdm"}
     program = "import sys, numpy\nbefore = set(sys.modules)\nimport weft\nprint(*set(sys.modules) - before)"
     found = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
     assert late & set(found.split()) == set()
+    assert {name for name in found.split() if re.match(r"weft\.(cluster|train|contrib|runtime)\b", name)} == {
+        "weft.runtime",
+        "weft.runtime.targets",
+    }
 
 
 def test_importing_weft_writes_no_methods_of_records() -> None:

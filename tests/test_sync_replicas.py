@@ -10,7 +10,7 @@ import pytest
 import weft as wf
 from endpoints import in_background
 from scripted import nothing_left_soon, session as engine_of, workers
-from weft.runtime import engine as runtime_engine
+from weft.runtime import targets
 
 PS, W0, W1 = (f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1"))
 SETTINGS = wf.ConfigProto(operation_timeout_in_ms=20_000, race_check="error")
@@ -176,13 +176,13 @@ def tasks() -> Iterator[Any]:
         def session(graph: wf.Graph, **options: Any) -> wf.Session:
             with lock:
                 engine = stack.enter_context(engine_of(made))
-                runtime_engine.register_engine("here", lambda target, config: engine)
+                targets.register_engine("here", lambda target, config: engine)
                 opened = wf.Session("here://", graph=graph, config=wf.ConfigProto(**options))
                 stack.callback(opened.close)
                 return opened
 
         yield session
-        del runtime_engine._FACTORIES["here"]
+        del targets._FACTORIES["here"]
 
 
 def test_two_clients_train_together_through_a_ps(tasks: Any) -> None:

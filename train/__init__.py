@@ -1,6 +1,5 @@
 """`wf.train`: optimizers, savers, graphs in files, input through queues, and what places variables and counts steps."""
 
-from collections.abc import Callable as _Callable
 from typing import Any as _Any
 
 from ..graph.cluster_spec import (
@@ -9,6 +8,7 @@ from ..graph.cluster_spec import (
     JobDef as JobDef,
     ServerDef as ServerDef,
 )
+from ..runtime.targets import server_class as _server_class
 from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
 from .adagrad import AdagradOptimizer as AdagradOptimizer
 from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
@@ -125,14 +125,11 @@ from .supervisor import Supervisor as Supervisor, basic_train_loop as basic_trai
 from .sync_replicas import SyncReplicasOptimizer as SyncReplicasOptimizer
 from .warm_start import init_from_checkpoint as init_from_checkpoint
 
-#: Names of this face that rooms beside this one define, and what loads each when it is first used.
-_elsewhere: dict[str, _Callable[[], _Any]] = {}
-
 
 def __getattr__(name: str) -> _Any:
     """What is loaded when it is first used: the messages of records (`Example`, ...), and what lies elsewhere."""
     if name in _EXAMPLE_MESSAGES:
         return _example_protos()[name]
-    if name in _elsewhere:
-        return _elsewhere[name]()
+    if name == "Server":
+        return _server_class()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

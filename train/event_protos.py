@@ -45,3 +45,10 @@ def event_protos() -> EventProtos:
 def can_write_events() -> bool:
     """Whether tensorboardX is installed; it is not loaded."""
     return find_spec("tensorboardX") is not None
+
+
+def __getattr__(name: str) -> Any:
+    """The message classes by their names."""
+    if name in MESSAGES:
+        return getattr(event_protos(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

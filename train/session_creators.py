@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from ..graph.ir import get_default_graph
-from ..runtime.engine import recover_target
+from ..runtime.targets import recover_target
 from .scaffold import Scaffold
 from .session_manager import SessionManager
 

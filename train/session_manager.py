@@ -14,8 +14,8 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.ir import Graph, get_default_graph
-from ..runtime.engine import is_finished
 from ..runtime.session import Session
+from ..runtime.targets import is_finished
 from .checkpoint_state import CheckpointState, get_checkpoint_state
 from .places import shown
 from .recovery import LOST, JobEndedError
