@@ -7,11 +7,11 @@ from typing import Any
 
 from ..graph.opdef import Spec
 from ..graph.wire import decode_spec, encode_spec
-from ..runtime.parts import DevicePart, IfPart, WhilePart
+from ..runtime.parts import DevicePart, IfPart, OncePart, WhilePart
 from ..runtime.plan import Fetch, Plan, TakeFeed
 
 #: The types of parts.
-PARTS = (IfPart.type, WhilePart.type)
+PARTS = (IfPart.type, WhilePart.type, OncePart.type)
 
 
 def encode_part(part: DevicePart, encode: Callable[[Plan], Any]) -> list[Any]:
@@ -23,7 +23,10 @@ def encode_part(part: DevicePart, encode: Callable[[Plan], Any]) -> list[Any]:
             return [part.type, plans, part.feeds, part.entries, *told]
         case WhilePart():
             numbers = [part.feeds, part.following, part.results, part.waits]
-            return [part.type, plans, numbers, part.count, part.entries, part.tells, *told]
+            once = [*part.given, part.starts]
+            return [part.type, plans, numbers, part.count, part.entries, part.tells, once, *told]
+        case OncePart():
+            return [part.type, plans, part.feeds, part.count, part.start, part.accesses]
     raise TypeError(f"{part.type} cannot travel as data")
 
 
@@ -37,15 +40,26 @@ def decode_part(row: Any, inputs: int, decode: Callable[[Any], Plan]) -> DeviceP
             )  # fmt: skip
             _check_branch(branch, inputs)
             return branch
-        case [WhilePart.type, [test, body], [feeds, following, results, waits], count, entries, tells, *told]:
+        case [WhilePart.type, list(plans), [feeds, following, results, waits], count, entries, tells, once, *told]:
             records, accesses, specs = told
+            before, first, test, body = map(decode, plans)
+            given, later, starts = once
             loop = WhilePart(
-                condition=decode(test), body=decode(body), feeds=_numbers(feeds), count=_number(count),
+                condition=test, body=body, before=before, first=first, given=(_numbers(given), _numbers(later)),
+                starts=tuple(_edge(each) for each in starts), feeds=_numbers(feeds), count=_number(count),
                 following=_numbers(following), results=_numbers(results), entries=_texts(entries), records=records is True,
-                waits=_numbers(waits), tells=_telling(tells), accesses=_accesses(accesses, inputs), specs=_specs(specs),
+                waits=_numbers(waits), tells=None if tells is None else _edge(tells),
+                accesses=_accesses(accesses, inputs), specs=_specs(specs),
             )  # fmt: skip
             _check_loop(loop, inputs)
             return loop
+        case [OncePart.type, [before, first], feeds, count, start, accesses]:
+            part = OncePart(
+                before=decode(before), first=decode(first), start=None if start is None else _edge(start),
+                feeds=_numbers(feeds), count=_number(count), accesses=_accesses(accesses, inputs),
+            )  # fmt: skip
+            _check_once(part, inputs)
+            return part
     raise ValueError(f"no part of a branch or a loop: {str(row)[:100]}")
 
 
@@ -57,11 +71,26 @@ def _check_branch(part: IfPart, inputs: int) -> None:
 
 
 def _check_loop(part: WhilePart, inputs: int) -> None:
-    _check(part, len(part.feeds) == inputs and max(part.feeds, default=-1) < part.count <= MOST_FEEDS)
+    _check_feeds(part, part.feeds, part.count, inputs)
     _check(part, len(part.results) == len(part.specs) - part.records)
     _check(part, {*part.following, *part.results} <= {*part.feeds})
     _check(part, _gives(part.condition) == 1 and _gives(part.body) == len(part.following) + len(part.entries))
-    _check(part, _takes(part.condition, part.feeds) and _takes(part.body, part.feeds))
+    fed = part.feeds
+    for plan, given in zip((part.before, part.first), part.given, strict=True):
+        _check(part, _gives(plan) == len(given) and _takes(plan, fed) and {*given}.isdisjoint(fed))
+        fed = (*fed, *given)
+        _check(part, max(fed, default=-1) < part.count)
+    _check(part, _takes(part.condition, fed) and _takes(part.body, fed))
+
+
+def _check_once(part: OncePart, inputs: int) -> None:
+    _check_feeds(part, part.feeds, part.count, inputs)
+    for plan in (part.before, part.first):
+        _check(part, not _gives(plan) and _takes(plan, part.feeds))
+
+
+def _check_feeds(part: DevicePart, feeds: tuple[int, ...], count: int, inputs: int) -> None:
+    _check(part, len(feeds) == inputs and max(feeds, default=-1) < count <= MOST_FEEDS)
 
 
 #: How many feeds a loop's plans may have: there is a place for each.
@@ -100,10 +129,8 @@ def _texts(row: Any) -> tuple[str, ...]:
     return tuple(row)
 
 
-def _telling(row: Any) -> tuple[int, str] | None:
+def _edge(row: Any) -> tuple[int, str]:
     match row:
-        case None:
-            return None
         case [edge, str(device)]:
             return _number(edge), device
     raise ValueError(f"no edge to a device: {str(row)[:100]}")

@@ -14,8 +14,8 @@ from ..graph.devices import DeviceSpec
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
-from ..runtime.parts import all_instructions
-from ..runtime.plan import Receive, Send, TakeFeed
+from ..runtime.parts import OncePart, all_instructions
+from ..runtime.plan import Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
@@ -42,6 +42,10 @@ class LoadedPlan:
             for i in all_instructions(instructions)
             if isinstance(i, Receive)
         }
+        for i in all_instructions(instructions):
+            if isinstance(i, Run) and isinstance(i.definition, OncePart) and i.definition.start is not None:
+                edge, device = i.definition.start
+                self.edges[edge] = f"the condition of '{i.name}' of {task_of(device)}"
 
 
 class Aborted(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..graph.devices import DeviceSpec, within
 from ..graph.dtypes import resource, variant
@@ -14,15 +14,28 @@ from ..graph.ir import Operation, Tensor
 from ..graph.opdef import OpDef
 from ..graph.ops.branching import If
 from ..graph.ops.constant import Const
+from ..graph.ops.looping import While
 from ..graph.ops.sizes import Rank, Shape, Size
 from ..graph.ops.tapes import EmptyTape, TapeLength, TapeRead, TapeSum, TapeWrite
 from .openness import asks, is_functional, is_tape, takes_tape
 from .program import Program
+from .unchanging import unchanging_operations, variable_at, variable_of
 
 _T = TypeVar("_T")
 
 #: Finds the device for what is requested for an operation. Raises InvalidArgumentError where there is none.
 Choose = Callable[[Operation, str], DeviceSpec]
+
+
+class Handle(NamedTuple):
+    """What an argument that is a handle stands for: where that is, and if it is a variable, its name."""
+
+    device: DeviceSpec
+    variable: str | None
+
+
+#: For each of the values that functions are given, what handle it is, if it is one.
+Handles = Sequence[Handle | None]
 
 
 @dataclass(slots=True)
@@ -35,8 +48,10 @@ class Body:
     request: str = ""
     devices: dict[Operation, DeviceSpec] = field(default_factory=dict)
     inner: dict[Operation, Body] = field(default_factory=dict)
-    #: Where variables are, by the arguments that stand for their handles.
-    handles: dict[Tensor, DeviceSpec] = field(default_factory=dict)
+    #: The variables, by the arguments that stand for their handles.
+    handles: dict[Tensor, Handle] = field(default_factory=dict)
+    #: What runs once, in the first iteration of a loop, and not again: it is the same in each.
+    once: set[Operation] = field(default_factory=set)
     #: The devices that were asked for.
     asked: set[DeviceSpec] = field(default_factory=set)
 
@@ -46,13 +61,20 @@ class Body:
 
     @property
     def used(self) -> set[DeviceSpec]:
-        """The devices on which something is computed."""
-        found = {device for operation, device in self.devices.items() if _computes(operation)}
-        return found.union(*(body.used for body in self.inner.values()))
+        """The devices on which something is computed, in a loop in each iteration."""
+        found = {
+            device for operation, device in self.devices.items() if _computes(operation) and operation not in self.once
+        }
+        return found.union(*(body.touched for body in self.inner.values()))
+
+    @property
+    def touched(self) -> set[DeviceSpec]:
+        """The devices on which something is computed, if only once."""
+        return self.used.union(self.devices[operation] for operation in self.once)
 
     @property
     def all(self) -> list[DeviceSpec]:
-        """The devices that have a piece of its tape: all that something is computed on, and its home."""
+        """The devices that have a piece of its tape: all that something is computed on each time, and its home."""
         return sorted(self.used | {self.home}, key=str)
 
 
@@ -100,10 +122,10 @@ def place_bodies(
             continue
         if position in places:
             handles = [
-                chosen[ref.node] if program.spec(ref).dtype is resource else None
+                Handle(chosen[ref.node], variable_at(program, ref)) if program.spec(ref).dtype is resource else None
                 for ref in _given(node.definition, node.inputs)
             ]
-            body = placing.body(node.definition, node.origin.device, chosen[position], handles, position not in fixed)
+            body = placing.body(node.origin, node.origin.device, chosen[position], handles, position not in fixed)
             chosen[position] = placing.settle(node.origin, body, placing.bodies.of)
         else:
             placing.note_closed(node.definition, chosen[position])
@@ -113,6 +135,17 @@ def place_bodies(
 def _entry(definition: TapeRead | TapeWrite) -> str:
     """The operation whose result the entry is."""
     return definition.entry.rpartition(":")[0]
+
+
+def _once(operation: Operation, handles: Handles) -> set[Operation]:
+    """What of a branch or a loop need not run in each iteration.
+
+    In one that carries a tape all of it does: each device that has a piece of that must have a part in all iterations.
+    """
+    definition = operation.definition
+    if not isinstance(definition, While) or any(map(is_tape, operation.inputs[: definition.count])):
+        return set()
+    return unchanging_operations(definition, [None if handle is None else handle.variable for handle in handles])
 
 
 def _tape_of(operation: Operation) -> str:
@@ -150,9 +183,9 @@ class _Placing:
 
     def settle(self, operation: Operation, body: Body, into: dict[Operation, Body]) -> DeviceSpec:
         """Note a body if it spans devices; returns where the operation is."""
-        used = body.used or {body.home}
-        if len(used) == 1:
-            (device,) = used
+        touched = body.touched or {body.home}
+        if len(touched) == 1:
+            (device,) = touched
             self.bodies.tapes.pop(_tape_of(operation), None)  # it may have spanned some with another home
             self.note_closed(operation.definition, device)
             return device
@@ -160,35 +193,42 @@ class _Placing:
         self.bodies.tapes[_tape_of(operation)] = [str(device) for device in body.all]
         return body.home
 
-    def body(
-        self, definition: OpDef, request: str, home: DeviceSpec, handles: Sequence[DeviceSpec | None], free: bool
-    ) -> Body:
+    def body(self, operation: Operation, request: str, home: DeviceSpec, handles: Handles, free: bool) -> Body:
         """The body of a branch or a loop; if it is `free`, its home is the one device that is asked for inside, if it is one."""
-        found = self._placed(definition, Body(home, request), handles)
+        once = _once(operation, handles)
+        found = self._placed(operation.definition, Body(home, request, once=once), handles)
         if free and len(found.asked) == 1:
             (asked,) = found.asked
             if asked != home:
-                found = self._placed(definition, Body(asked, request), handles)
+                found = self._placed(operation.definition, Body(asked, request, once=once), handles)
         return found
 
-    def _placed(self, definition: OpDef, body: Body, handles: Sequence[DeviceSpec | None]) -> Body:
+    def _placed(self, definition: OpDef, body: Body, handles: Handles) -> Body:
         for function in functions_of(definition):
             self._note_inputs(function, body.home)
-            for tensor, device in zip(function.inputs, handles, strict=True):
-                if device is not None:
-                    body.handles[tensor] = device
+            for tensor, handle in zip(function.inputs, handles, strict=True):
+                if handle is not None:
+                    body.handles[tensor] = handle
             for operation in function.operations:
                 body.devices[operation] = self._named[operation.name] = self._device(operation, body)
             self._note_uses(function, body)
         return body
 
     def _note_uses(self, function: Function, body: Body) -> None:
-        """A tape keeps what is given to a function where that is used first: it is there anyway, as is its gradient, likely."""
+        """A tape keeps what is given to a function where that is used first: it is there anyway, as is its gradient, likely.
+
+        What is computed once is given to all iterations too. The device that did so may have no part in them.
+        """
         given = {tensor for tensor in function.inputs if tensor.dtype is not variant}
+        for operation in function.operations:
+            if operation in body.once:
+                given.update(operation.outputs)
+                self._named[operation.name] = body.home
         for operation in reversed(function.operations):
             if _computes(operation):
+                place = self._named[operation.name] if operation in body.once else body.devices[operation]
                 for tensor in given.intersection(operation.inputs):
-                    self._named[tensor.op.name] = body.devices[operation]
+                    self._named[tensor.op.name] = place
 
     def _device(self, operation: Operation, body: Body) -> DeviceSpec:
         asked = self._asked(operation, body)
@@ -222,14 +262,18 @@ class _Placing:
 
     @staticmethod
     def _handle(tensor: Tensor, body: Body) -> DeviceSpec:
-        return body.handles.get(tensor) or body.device(tensor.op)
+        return body.handles[tensor].device if tensor in body.handles else body.device(tensor.op)
 
     def _functional(self, operation: Operation, body: Body, asked: DeviceSpec | None) -> DeviceSpec:
         """Where a branch or a loop in a function goes; it may span devices itself."""
         definition = operation.definition
         given = _given(definition, operation.inputs)
-        handles = [self._handle(tensor, body) if tensor.dtype is resource else None for tensor in given]
-        variables = {device for device in handles if device is not None}
+        known = {tensor: handle.variable for tensor, handle in body.handles.items()}
+        handles = [
+            Handle(self._handle(tensor, body), variable_of(tensor, known)) if tensor.dtype is resource else None
+            for tensor in given
+        ]
+        variables = {handle.device for handle in handles if handle is not None}
         spans = asks(definition) or takes_tape(operation) or len(variables) > 1 or (asked and variables - {asked})
         if not spans:
             wanted = variables or ({asked} if asked is not None else set())
@@ -238,7 +282,7 @@ class _Placing:
             self.note_closed(definition, device)
             return device
         request = _within(body.request, operation.device)
-        found = self.body(definition, request, asked or body.home, handles, asked is None)
+        found = self.body(operation, request, asked or body.home, handles, asked is None)
         body.asked |= found.asked | ({asked} if asked is not None else set())
         return self.settle(operation, found, body.inner)
 

@@ -13,6 +13,7 @@ from ..graph.record import record
 from .fused import Fused, Part
 from .hoist import hoisted_names
 from .optimize import passes
+from .parts import DevicePart, all_instructions
 from .placement import Placement
 from .plan import Buffer, Plan, Run, StepPlan
 from .report import EXAMPLES, Report
@@ -114,6 +115,7 @@ def _once(step: StepPlan) -> list[str]:
         if isinstance(run.definition, While)
         for name in hoisted_names(run.definition, run.input_specs)
     ]
+    names += [name for plan in step.plans for name in _once_in_parts(plan)]
     if not names:
         return []
     count = f"{len(names):,} operation{'s' if len(names) > 1 else ''}"
@@ -121,6 +123,13 @@ def _once(step: StepPlan) -> list[str]:
         f"  hoist, {count}: Loops compute once what is the same in each iteration.",
         *(f"    {name}" for name in names[:EXAMPLES]),
     ]
+
+
+def _once_in_parts(plan: Plan) -> list[str]:
+    """The same of the loops that span devices, also of those inside of others."""
+    parts = [i.definition for i in all_instructions(plan.instructions) if isinstance(i, Run)]
+    plans = [once for part in parts if isinstance(part, DevicePart) for once in part.once]
+    return [each.name for once in plans for each in once.instructions if isinstance(each, Run)]
 
 
 def _kinds(before: StepPlan, after: StepPlan) -> list[str]:

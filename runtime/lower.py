@@ -86,12 +86,14 @@ def lower(
     kept: int | None = None,
     look: Callable[[Draft], None] | None = None,
     again: bool = False,
+    lasting: frozenset[int] = frozenset(),
 ) -> Plan:
     """The plan of one device.
 
     `sends_by_reference`: what is sent is read by another device until the step ends (else sending copies it at once).
     `shared`: of a plan inside another one, the feeds whose memory the fetches may lie in; they may also share memory.
-    The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too.
+    The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too, or
+    lie in the memory of the feeds in `lasting`.
     `look`: sees the draft before its buffers are chosen. `again`: it runs any number of times in a step.
     """
     draft = _Drafting(program, part, backend, sends_by_reference and not again, again).draft
@@ -99,7 +101,7 @@ def lower(
     if look is not None:
         look(draft)
     arena_bytes = assign_buffers(draft)
-    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept)), arena_bytes)
+    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept, lasting)), arena_bytes)
 
 
 class _Drafting:
@@ -233,13 +235,16 @@ def _with_frees(draft: Draft) -> list[Instruction]:
     return result
 
 
-def _fetches(draft: Draft, shared: frozenset[int] | None, kept: int | None) -> list[Instruction]:
+def _fetches(
+    draft: Draft, shared: frozenset[int] | None, kept: int | None, lasting: frozenset[int]
+) -> list[Instruction]:
     """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
     made = {slot for i in draft.instructions if isinstance(i, Run) for slot in i.made}
     tapes = {
         slot for i in draft.instructions if isinstance(i, Run) and i.definition.type == "TapeRead" for slot in i.outputs
     }
     own = {slot for slot in made if draft.slots[slot].kind == "result"} - tapes
+    made |= {i.slot for i in draft.instructions if isinstance(i, TakeFeed) and i.index in lasting}
     if shared is not None:
         own |= {i.slot for i in draft.instructions if isinstance(i, Load)}
         own |= {i.slot for i in draft.instructions if isinstance(i, TakeFeed) and i.index in shared}

@@ -11,6 +11,8 @@ from .plan import Instruction, Plan, Run
 
 #: How many iterations a device may be ahead of one that it never hears from in an iteration.
 AHEAD = 10
+#: What the plans are called that run once.
+_ONCE = ("before the first condition", "in the first iteration")
 
 
 class DevicePart(OpDef):
@@ -30,6 +32,11 @@ class DevicePart(OpDef):
         """What it runs, and what that is called."""
         raise NotImplementedError
 
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        """Those of its plans that run once, however many iterations there are."""
+        return ()
+
     def access_of(self, index: int) -> str:
         return self.accesses[index]
 
@@ -40,6 +47,8 @@ class DevicePart(OpDef):
         """Its plans, for people."""
         found = []
         for name, plan in self.plans:
+            if not plan.instructions:
+                continue
             found.append(f"{name}:")
             found += [
                 f"  {line}" for each in plan.instructions for line in str(each).replace("\n      ", "\n  ").split("\n")
@@ -77,10 +86,18 @@ class WhilePart(DevicePart):
     variables in `following`, and then `entries` of the tape; `results` are those that the part gives in the end. `waits`:
     edges on which devices say that they have done an iteration, at most AHEAD iterations late; `tells`: the edge and the
     device to say so to.
+
+    `before` runs first of all, and `first` in the first iteration before `body`: they give what is the same in all
+    iterations, which are the feeds `given`. `starts`: edges to the devices that have a part in `first` and no other, on
+    which they are told whether there is an iteration.
     """
 
     condition: Plan
     body: Plan
+    before: Plan
+    first: Plan
+    given: tuple[tuple[int, ...], tuple[int, ...]]
+    starts: tuple[tuple[int, str], ...]
     feeds: tuple[int, ...]
     count: int
     following: tuple[int, ...]
@@ -95,7 +112,38 @@ class WhilePart(DevicePart):
 
     @property
     def plans(self) -> tuple[tuple[str, Plan], ...]:
-        return ("condition", self.condition), ("body", self.body)
+        return *zip(_ONCE, self.once, strict=True), ("condition", self.condition), ("body", self.body)
+
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        return self.before, self.first
+
+
+@record
+class OncePart(DevicePart):
+    """The part of a device that has nothing to do in a While but what is the same in all iterations.
+
+    It runs `before`, and `first` when it is told, on the edge `start` from a device, that there is an iteration. It gives
+    nothing: what it computes is for the other parts. `feeds`: for each input, which feed of the plans it is, of `count` of them.
+    """
+
+    before: Plan
+    first: Plan
+    start: tuple[int, str] | None
+    feeds: tuple[int, ...]
+    count: int
+    accesses: tuple[str, ...]
+    specs: tuple[Spec, ...] = ()
+    records: bool = False
+    type = "OncePart"
+
+    @property
+    def plans(self) -> tuple[tuple[str, Plan], ...]:
+        return tuple(zip(_ONCE, self.once, strict=True))
+
+    @property
+    def once(self) -> tuple[Plan, ...]:
+        return self.before, self.first
 
 
 def all_instructions(instructions: Sequence[Instruction]) -> Iterator[Instruction]:

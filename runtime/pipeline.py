@@ -15,6 +15,7 @@ from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
 from .fuse import fuse
+from .inside import Making
 from .lower import lower
 from .optimize import optimize
 from .order import order
@@ -26,7 +27,6 @@ from .plan import StepPlan
 from .program import Program, on_devices
 from .prune import prune
 from .report import Report
-from .spanning import Making
 from .specialize import specialize
 from .spread import spread
 from .tapes import record

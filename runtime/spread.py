@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from .bodies import Bodies
 from .distribution import Distribution, PartNode
+from .inside import Making
 from .program import Node, Program
-from .spanning import Making, parts
+from .spanning import parts
 
 
 def spread(program: Program, order: Sequence[int], bodies: Bodies, making: Making) -> tuple[Program, list[int]]:

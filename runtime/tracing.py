@@ -135,7 +135,7 @@ class TracedPlan:
 
 
 class _NotingChannel:
-    """A channel that notes how long sending and waiting took."""
+    """A channel that notes how long sending and waiting took, but for what the parts of a loop only signal to each other."""
 
     def __init__(
         self,
@@ -144,8 +144,16 @@ class _NotingChannel:
         noting: Callable[[Instruction, Callable[..., Any]], Callable[..., Any]],
     ) -> None:
         edges = {i.edge: i for i in all_instructions(plan.plan.instructions) if isinstance(i, (Send, Receive))}
-        self.send = lambda edge, *rest: noting(edges[edge], channel.send)(edge, *rest)
-        self.receive = lambda edge: noting(edges[edge], channel.receive)(edge)
+        self._edges, self._channel, self._noting = edges, channel, noting
+
+    def send(self, edge: int, *rest: Any) -> None:
+        self._noted(edge, self._channel.send)(edge, *rest)
+
+    def receive(self, edge: int) -> Any:
+        return self._noted(edge, self._channel.receive)(edge)
+
+    def _noted(self, edge: int, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self._noting(self._edges[edge], function) if edge in self._edges else function
 
 
 def _outputs(instruction: Instruction, result: Any) -> list[NodeOutput]:

@@ -35,7 +35,7 @@ def _branches(node: Node, definition: If, used: set[int]) -> tuple[Node, dict[in
     outputs = [index for index in range(len(definition.then.outputs)) if index in used]
     functions = [_of(function, outputs) for function in (definition.then, definition.orelse)]
     saves = definition.saves or ()
-    wanted = {index for function in functions for index in _inputs_of(function, function.outputs, saves)}
+    wanted = {index for function in functions for index in inputs_of(function, function.outputs, saves)}
     kept = [index for index in range(len(functions[0].inputs)) if index in wanted]
     then, orelse = (_taking(function, kept) for function in functions)
     inputs = (node.inputs[0], *(node.inputs[1 + index] for index in kept))
@@ -45,10 +45,10 @@ def _branches(node: Node, definition: If, used: set[int]) -> tuple[Node, dict[in
 def _loop(node: Node, definition: While, used: set[int]) -> tuple[Node, dict[int, int]]:
     condition, body, count = definition.condition, definition.body, definition.count
     saves = definition.saves or ()
-    wanted = _inputs_of(condition, condition.outputs, ()) | {index for index in used if index < count}
+    wanted = inputs_of(condition, condition.outputs, ()) | {index for index in used if index < count}
     while True:
         outputs = [index for index in range(count) if index in wanted]
-        more = wanted | _inputs_of(body, [body.outputs[index] for index in outputs], saves)
+        more = wanted | inputs_of(body, [body.outputs[index] for index in outputs], saves)
         if more == wanted:
             break
         wanted = more
@@ -65,7 +65,7 @@ def _taking(function: Function, inputs: Sequence[int]) -> Function:
     return Function(function.graph, [function.inputs[index] for index in inputs], function.outputs)
 
 
-def _inputs_of(function: Function, outputs: Sequence[Tensor], saves: Iterable[str]) -> set[int]:
+def inputs_of(function: Function, outputs: Sequence[Tensor], saves: Iterable[str]) -> set[int]:
     """Which inputs of a function some of its outputs, and what is saved, need."""
     entries = [function.tensor(entry) for entry in heads(tuple(saves)) if function.owns(entry)]
     places = {tensor: index for index, tensor in enumerate(function.inputs)}

@@ -25,7 +25,9 @@ class Step(NamedTuple):
 
 
 @st.composite
-def recipes(draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "write"), longest: int = 3) -> Any:
+def recipes(
+    draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "write", "weight"), longest: int = 3
+) -> Any:
     """Rows of steps, some of which hold rows of steps; the last one always does."""
     left = [4]  # so many branches and loops at most
 
@@ -43,16 +45,21 @@ def recipes(draw: st.DrawFn, kinds: Sequence[str] = (*KINDS, "random", "read", "
 
 
 class Building:
-    """Builds a recipe in a new graph: `feeds`, `variables` and the `values` of all steps."""
+    """Builds a recipe in a new graph: `feeds`, `variables` and the `values` of all steps.
+
+    The last two variables are `weights`, which nothing writes, and reads of them wait for nothing.
+    """
 
     def __init__(self, recipe: Sequence[Step], devices: Sequence[str] = ("/cpu:0", "/cpu:1", "/cpu:2")) -> None:
         wf.reset_default_graph()
         self.devices = devices
         self.feeds = [wf.placeholder(wf.float32, [3, 3]) for _ in FED]
-        self.variables = []
-        for number in (1, 2):
+        self.variables: list[Any] = []
+        for number in (1, 2, 1, 2):
             with self.on(number):
-                self.variables.append(wf.Variable(np.full((3, 3), 0.25 * number, np.float32)))
+                start = np.full((3, 3), 0.25 * number + 0.1 * len(self.variables), np.float32)
+                self.variables.append(wf.Variable(start))
+        self.weights = self.variables[2:]
         self.values = self.row([wf.identity(feed) for feed in self.feeds], recipe)
 
     def on(self, device: int) -> Any:
@@ -64,7 +71,8 @@ class Building:
         values = list(values)
         for step in recipe:
             a, b = values[-1 - step.first % len(values)], values[-1 - step.second % len(values)]
-            with self.on(step.device), wf.control_dependencies([values[-1]]):
+            controls = [] if step.kind == "weight" else [values[-1]]
+            with self.on(step.device), wf.control_dependencies(controls):
                 values.append(self.step(step, a, b))
         return values
 
@@ -73,6 +81,9 @@ class Building:
         match step.kind:
             case "random":
                 return a + wf.random_uniform([3, 3], seed=step.second)
+            case "weight":
+                weight = self.weights[step.second % 2]
+                return (wf.tanh(weight) if step.first % 2 else weight) * a
             case "read":
                 return variable.read_value() - a
             case "write":
@@ -91,7 +102,8 @@ class Building:
 
         def goes_on(i: Any, x: Any, y: Any) -> Any:
             return wf.logical_and(
-                i < 1 + step.first, self.row([x, y], [s for s in test if s.kind in KINDS])[-1][0, 1] < 100.0
+                i < 1 + step.first,
+                self.row([x, y], [s for s in test if s.kind in (*KINDS, "weight")])[-1][0, 1] < 100.0,
             )
 
         def once(i: Any, x: Any, y: Any) -> Any:

@@ -174,7 +174,7 @@ def test_a_loop_that_was_not_measured_is_estimated_by_what_is_in_it() -> None:
 
 
 def test_variables_that_costs_have_put_apart_are_used_by_one_loop() -> None:
-    """It spans their devices, which nothing asked for."""
+    """It has parts where they are, or takes from there what is the same in each iteration; nothing asked for that."""
     weights = [wf.Variable(np.full((8, 8), 0.1 * n, np.float32), name=f"v{n}") for n in range(3)]
     x = wf.placeholder_with_default(np.ones((8, 8), np.float32), [8, 8])
     first = [wf.reduce_sum(wf.tanh(wf.matmul(x, weight))) for weight in weights]
@@ -191,7 +191,7 @@ def test_variables_that_costs_have_put_apart_are_used_by_one_loop() -> None:
         session.run(wf.global_variables_initializer())
         where = places(session, weights, weights)
         assert len({*where}) == 3
-        assert kinds(session, y) == {f"CPU:{n}": ["WhilePart"] for n in range(3)}
+        assert ["WhilePart"] in kinds(session, y).values()
         found = [session.run(fetches) for _ in range(2)]
         assert where == places(session, fetches, weights)
     with wf.Session(config=config("", 1)) as session:

@@ -84,7 +84,7 @@ def test_random_programs_have_the_bits_of_one_device(recipe: Any, seed: int | No
 
 
 @settings(bounded, max_examples=12)
-@given(nested.recipes([*nested.KINDS, "random", "read"]), st.booleans(), st.booleans(), st.integers(0, 1000))
+@given(nested.recipes([*nested.KINDS, "random", "read", "weight"]), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_gradients_of_random_programs_have_the_bits_of_one_device(
     recipe: Any, colocate: bool, twice: bool, seed: int
 ) -> None:
@@ -284,7 +284,7 @@ def test_parts_travel_as_data() -> None:
 
 
 #: The places in a loop's part as data: its plans, what its feeds and the variables that follow are, how many feeds there are.
-PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ACCESSES, SPECS = 1, 2, 3, 4, 5, 7, 8
+PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ONCE, ACCESSES, SPECS = 1, 2, 3, 4, 5, 6, 8, 9
 
 
 @pytest.mark.parametrize(
@@ -299,6 +299,11 @@ PLANS, NUMBERS, COUNT, ENTRIES, TELLS, ACCESSES, SPECS = 1, 2, 3, 4, 5, 7, 8
         (COUNT, 1 << 40),
         (ENTRIES, ["one"]),
         (TELLS, [-1, "x"]),
+        (ONCE, [[], [], []]),
+        (ONCE, [[], [2], []]),
+        (ONCE, [[], [1 << 40], []]),
+        (ONCE, [[5], [4], []]),
+        (ONCE, [[], [4], [[0]]]),
         (ACCESSES, ["", "", "", "call"]),
         (ACCESSES, [""]),
         (SPECS, []),

@@ -11,7 +11,7 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
 from ..fused import Fused
-from ..parts import IfPart, WhilePart
+from ..parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
@@ -19,7 +19,7 @@ from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
 from .row_blocks import RowWriter
-from .spanning import branch_part, loop_part
+from .spanning import branch_part, loop_part, once_part
 
 CPU = NumpyBackend()
 
@@ -37,6 +37,7 @@ kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
 kernel_of(IfPart)(lambda definition, *_: branch_part(CPU, definition))
 kernel_of(WhilePart)(lambda definition, *_: loop_part(CPU, definition))
+kernel_of(OncePart)(lambda definition, *_: once_part(CPU, definition))
 kernel_of(Masked)(masked)
 kernel_of(Select, SelectV2)(choice)
 kernel_of(Pow)(power)

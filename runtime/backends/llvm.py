@@ -18,7 +18,7 @@ from ...graph.ops.looping import While
 from ...graph.ops.training import shares_memory
 from ...graph.parallel import for_blocks
 from ..fused import Fused
-from ..parts import IfPart, WhilePart
+from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
 from .cpu import CPU
@@ -30,7 +30,7 @@ from .layouts import layouts, place
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
-from .spanning import branch_part, loop_part
+from .spanning import branch_part, loop_part, once_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
 _STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
@@ -58,6 +58,8 @@ class LlvmBackend:
             return branch_part(self, definition)
         elif isinstance(definition, WhilePart):
             return loop_part(self, definition)
+        elif isinstance(definition, OncePart):
+            return once_part(self, definition)
         elif definition.access == "write":
             kernel = _update(definition, inputs)
         return kernel or CPU.kernel(definition, inputs, outputs)

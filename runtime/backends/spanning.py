@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
 
 from ...graph.state import OpState
@@ -10,12 +12,14 @@ from ...graph.tape import Tape
 from ..compile import CompiledPlan, Frame
 from ..failures import StepFailure
 from ..interrupt import Stopper, current_stopper
-from ..parts import AHEAD, IfPart, WhilePart
+from ..parts import AHEAD, IfPart, OncePart, WhilePart
 from ..writer import apart, fresh
 from .kernels import Backend, Kernel
 
 Send = Callable[..., None]
 Receive = Callable[[int], Any]
+#: Runs a plan in a frame: takes what is fed, `send` and `receive`.
+Call = Callable[[Sequence[Any], Send, Receive], tuple[Any, ...]]
 
 
 def branch_part(backend: Backend, definition: IfPart) -> Kernel:
@@ -25,13 +29,13 @@ def branch_part(backend: Backend, definition: IfPart) -> Kernel:
         then, orelse = (
             CompiledPlan(plan, backend, state.session, arrays=True) for plan in (definition.then, definition.orelse)
         )
-        count = max(definition.feeds, default=-1) + 1
+        places = max(definition.feeds, default=-1) + 1
 
         def run(send: Send, receive: Receive, pred: Any, *arguments: Any) -> Any:
             taken = _holds(pred, state)
             plan = then if taken else orelse
             with _Running(plan) as (frame,):
-                values = _call(plan, frame, _placed(definition.feeds, count, arguments), send, receive)
+                values = _call(plan, frame, _placed(definition.feeds, places, arguments), send, receive)
             if not definition.records:
                 return values
             entries = definition.entries[0 if taken else 1]
@@ -46,27 +50,28 @@ def branch_part(backend: Backend, definition: IfPart) -> Kernel:
 
 def loop_part(backend: Backend, definition: WhilePart) -> Kernel:
     """The kernel of a device's part of a While."""
-    feeds, following, count = definition.feeds, definition.following, definition.count
+    feeds, following = definition.feeds, definition.following
 
     def bind(state: OpState) -> Callable[..., Any]:
-        test = CompiledPlan(definition.condition, backend, state.session, arrays=True)
-        body = CompiledPlan(definition.body, backend, state.session, arrays=True)
+        plans = [
+            CompiledPlan(plan, backend, state.session, arrays=True)
+            for plan in (definition.before, definition.first, definition.condition, definition.body)
+        ]
 
         def run(send: Send, receive: Receive, *arguments: Any) -> Any:
-            values = _placed(feeds, count, arguments)
+            values = _placed(feeds, definition.count, arguments)
             columns: list[list[Any]] = [[] for _ in definition.entries]
             if columns:  # a tape keeps them longer than the step has them
                 for number in following:
                     values[number] = fresh(values[number])
             done = 0
-            with _Running(test, body) as (test_frame, body_frame):
-                while _holds(_call(test, test_frame, values, send, receive)[0], state):
-                    results = _call(body, body_frame, values, send, receive)
-                    for number, value in zip(following, results, strict=False):
-                        values[number] = value
+            with _Running(*plans) as frames:
+                *others, body = (partial(_call, *pair) for pair in zip(plans, frames, strict=True))
+                for done in _iterations(definition, others, values, state, send, receive):
+                    results = body(values, send, receive)
+                    _give(values, following, results)
                     for column, value in zip(columns, results[len(following) :], strict=True):
                         column.append(value)
-                    done += 1
                     if definition.tells is not None:
                         send(*definition.tells, None, True)
                     if done > AHEAD:
@@ -78,6 +83,45 @@ def loop_part(backend: Backend, definition: WhilePart) -> Kernel:
             if definition.records:
                 given.append(Tape(dict(zip(definition.entries, columns, strict=True)), done))
             return given
+
+        return run
+
+    return Kernel(_unbound, bind=bind, meets=True)
+
+
+def _iterations(
+    definition: WhilePart, calls: Sequence[Call], values: list[Any], state: OpState, send: Send, receive: Receive
+) -> Iterator[int]:
+    """The numbers of a loop's iterations, from 1, each when it is known that there is one, and what it needs is there."""
+    before, first, test = calls
+    _give(values, definition.given[0], before(values, send, receive))
+    for number in count(1):
+        predicate = test(values, send, receive)[0]
+        if number == 1:
+            for edge, device in definition.starts:
+                send(edge, device, predicate, True)
+        if not _holds(predicate, state):
+            return
+        if number == 1:
+            _give(values, definition.given[1], first(values, send, receive))
+        yield number
+
+
+def once_part(backend: Backend, definition: OncePart) -> Kernel:
+    """The kernel of a part that only does what is the same in each iteration."""
+
+    def bind(state: OpState) -> Callable[..., Any]:
+        plans = [
+            CompiledPlan(plan, backend, state.session, arrays=True) for plan in (definition.before, definition.first)
+        ]
+        before, first = plans
+
+        def run(send: Send, receive: Receive, *arguments: Any) -> None:
+            values = _placed(definition.feeds, definition.count, arguments)
+            with _Running(*plans) as (before_frame, first_frame):
+                _call(before, before_frame, values, send, receive)
+                if definition.start is not None and _holds(receive(definition.start[0]), state):
+                    _call(first, first_frame, values, send, receive)
 
         return run
 
@@ -121,12 +165,17 @@ def _holds(predicate: Any, state: OpState) -> bool:
         raise StepFailure(state.name, error) from error
 
 
-def _placed(feeds: Sequence[int], count: int, arguments: Sequence[Any]) -> list[Any]:
+def _placed(feeds: Sequence[int], places: int, arguments: Sequence[Any]) -> list[Any]:
     """What is fed, in its places."""
-    values: list[Any] = [None] * count
+    values: list[Any] = [None] * places
     for number, value in zip(feeds, arguments, strict=True):
         values[number] = value
     return values
+
+
+def _give(values: list[Any], feeds: Sequence[int], given: Sequence[Any]) -> None:
+    for number, value in zip(feeds, given, strict=False):
+        values[number] = value
 
 
 def _await(edges: Sequence[int], times: int, receive: Receive) -> None:
