@@ -38,7 +38,7 @@ def config(placer: str = "cost", devices: int = 3, costs: dict[str, float] | Non
 
 def values(given: wf.ConfigProto, fetches: Any, feeds: Any = None) -> list[Any]:
     """What a new session gives, in two runs."""
-    limit = wf.RunOptions(timeout_in_ms=60_000)
+    limit = wf.RunOptions(timeout_in_ms=30_000)
     with wf.Session(config=given) as session:
         session.run(wf.global_variables_initializer())
         return [value for _ in range(2) for value in session.run(fetches, feeds, options=limit)]
