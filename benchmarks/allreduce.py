@@ -155,6 +155,7 @@ def plot(rows: list[dict[str, Any]], file: str) -> None:
             above = [(row[name]["most"] - row[name]["median"]) * 1e3 for row in mine]
             axes.errorbar([row["workers"] for row in mine], times, [below, above], label=name, capsize=3)
         axes.set(title=f"{size:g} MB", xlabel="workers", ylabel="ms a step", ylim=(0, None))
+        axes.set_xticks([row["workers"] for row in mine])
         axes.legend()
     figure.savefig(file)
 

@@ -75,6 +75,7 @@ def _line(base: float, worker: float) -> str:
 def plot(rows: list[dict[str, Any]], libraries: Sequence[str], path: str) -> None:
     """How much longer each peer takes than weft."""
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     peers = [each for each in libraries if each != "weft"]
     figure, axes = pyplot.subplots(figsize=(9, 0.5 * len(rows) + 2))
@@ -82,11 +83,15 @@ def plot(rows: list[dict[str, Any]], libraries: Sequence[str], path: str) -> Non
     for index, peer in enumerate(peers):
         ratios = [row[peer]["median"] / row["weft"]["median"] if peer in row else 1.0 for row in rows]
         axes.barh([place + index * height for place in range(len(rows))], ratios, height, label=NAMES[peer])
-    axes.set_yticks(range(len(rows)), [row["workload"] for row in rows])
+    middle = (len(peers) - 1) * height / 2
+    axes.set_yticks([place + middle for place in range(len(rows))], [row["workload"] for row in rows])
     axes.invert_yaxis()
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("time / weft's")
+    axes.set_xlabel("times as long as weft")
     axes.legend()
     figure.tight_layout()
     figure.savefig(path)

@@ -164,7 +164,7 @@ def plot(path: str, rows: list[tuple[str, dict[str, Any]]]) -> None:
     axes.axhline(1.0, color="black", linewidth=0.8)
     axes.set_xticks(range(len(rows)), [name for name, _ in rows], rotation=30, ha="right")
     axes.set_ylabel("a step, all on one device = 1")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     figure.tight_layout()
     figure.savefig(path)
 

@@ -198,12 +198,26 @@ def plot(found: dict[str, list[dict[str, Any]]], file: str) -> None:
     figure = Figure(figsize=(4 * len(found), 4), layout="constrained")
     for axes, (table, rows) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
         if table == "sizes":
-            axes.semilogx([row["operations"] for row in rows], [row["step"] / row["operations"] * 1e6 for row in rows])
+            each = [row["step"] / row["operations"] * 1e6 for row in rows]
+            axes.semilogx([row["operations"] for row in rows], each, marker="o")
             axes.set(xlabel="operations", ylabel="µs an operation", ylim=(0, None))
-        else:
-            axes.bar([row["workload"] for row in rows], [row["ratio"] for row in rows])
-            axes.set(ylabel="time, doubled batch" if table == "batches" else "speed, second thread")
-            axes.tick_params(axis="x", rotation=30)
+            continue
+        axes.bar([row["workload"] for row in rows], [row["ratio"] for row in rows], 0.6, label="weft")
+        best = [row.get("machine", 2.0) for row in rows]
+        axes.plot(
+            range(len(rows)),
+            best,
+            "_",
+            color="black",
+            markersize=24,
+            label="twice" if table == "batches" else "two processes",
+        )
+        axes.axhline(1.0, color="black", linewidth=0.8)
+        axes.set(
+            ylabel="time for twice the rows, once = 1" if table == "batches" else "speed with two threads, one = 1"
+        )
+        axes.set_xticks(range(len(rows)), [row["workload"] for row in rows], rotation=30, ha="right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     figure.savefig(file)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from ..graph.devices import DeviceSpec, within
@@ -16,7 +17,7 @@ from ..graph.ops.constant import Const
 from ..graph.ops.looping import While
 from ..graph.ops.sizes import Rank, Shape, Size
 from ..graph.ops.tapes import EmptyTape, TapeLength, TapeRead, TapeSum, TapeWrite
-from .openness import asks, is_functional, is_tape, takes_tape
+from .openness import asks, is_functional, is_tape, is_tape_ref, takes_tape
 from .program import Program
 from .unchanging import unchanging_operations, variable_at, variable_of
 
@@ -100,14 +101,20 @@ class Bodies:
 
 
 def place_bodies(
-    program: Program, places: Collection[int], fixed: Collection[int], chosen: list[DeviceSpec], choose: Choose
+    program: Program,
+    places: Collection[int],
+    fixed: Collection[int],
+    chosen: list[DeviceSpec],
+    choose: Choose,
+    named: Mapping[str, DeviceSpec] = MappingProxyType({}),
 ) -> Bodies:
     """The bodies of the nodes in `places` that span devices. What turns out to be on one device only is put there.
 
     `fixed`: those that have a device of their own in `chosen`; the others go where all that they do is asked for, if that
-    is one device. What reads or writes a tape goes where the entry is.
+    is one device. What reads or writes a tape goes where the entry is. `named`: where operations are that the program
+    does not have any more.
     """
-    placing = _Placing(program, chosen, choose)
+    placing = _Placing(program, chosen, choose, named)
     for position, node in enumerate(program.nodes):
         if isinstance(node.definition, (TapeRead, TapeWrite)):
             chosen[position] = placing.bodies.named.get(_entry(node.definition), chosen[position])
@@ -118,7 +125,9 @@ def place_bodies(
                 Handle(chosen[ref.node], variable_at(program, ref)) if program.spec(ref).dtype is resource else None
                 for ref in _given(node.definition, node.inputs)
             ]
-            body = placing.body(node.origin, node.origin.device, chosen[position], handles, position not in fixed)
+            once = _once(node.definition, handles, [is_tape_ref(program, ref) for ref in node.inputs])
+            free = position not in fixed
+            body = placing.body(node.definition, once, node.origin.device, chosen[position], handles, free)
             chosen[position] = placing.settle(node.origin, body, placing.bodies.of)
         else:
             placing.note_closed(node.definition, chosen[position])
@@ -130,13 +139,12 @@ def _entry(definition: TapeRead | TapeWrite) -> str:
     return definition.entry.rpartition(":")[0]
 
 
-def _once(operation: Operation, handles: Handles) -> set[Operation]:
-    """What of a branch or a loop need not run in each iteration.
+def _once(definition: OpDef, handles: Handles, tapes: Sequence[bool]) -> set[Operation]:
+    """What of a branch or a loop need not run in each iteration. `tapes`: which inputs are tapes.
 
     In one that carries a tape all of it does: each device that has a piece of that must have a part in all iterations.
     """
-    definition = operation.definition
-    if not isinstance(definition, While) or any(map(is_tape, operation.inputs[: definition.count])):
+    if not isinstance(definition, While) or any(tapes[: definition.count]):
         return set()
     return unchanging_operations(definition, [None if handle is None else handle.variable for handle in handles])
 
@@ -153,9 +161,12 @@ def _given(definition: OpDef, inputs: Sequence[_T]) -> Sequence[_T]:
 class _Placing:
     """Walks through functions, and the functions in them."""
 
-    def __init__(self, program: Program, chosen: Sequence[DeviceSpec], choose: Choose) -> None:
+    def __init__(
+        self, program: Program, chosen: Sequence[DeviceSpec], choose: Choose, named: Mapping[str, DeviceSpec]
+    ) -> None:
         self._choose = choose
-        self.bodies = Bodies(named={node.name: at for node, at in zip(program.nodes, chosen, strict=True)})
+        here = {node.name: at for node, at in zip(program.nodes, chosen, strict=True)}
+        self.bodies = Bodies(named={**named, **here})
         self._named = self.bodies.named
 
     def note_closed(self, definition: OpDef, device: DeviceSpec) -> None:
@@ -183,14 +194,15 @@ class _Placing:
         self.bodies.tapes[_tape_of(operation)] = [str(device) for device in body.all]
         return body.home
 
-    def body(self, operation: Operation, request: str, home: DeviceSpec, handles: Handles, free: bool) -> Body:
+    def body(
+        self, definition: OpDef, once: set[Operation], request: str, home: DeviceSpec, handles: Handles, free: bool
+    ) -> Body:
         """The body of a branch or a loop; if it is `free`, its home is the one device that is asked for inside, if it is one."""
-        once = _once(operation, handles)
-        found = self._placed(operation.definition, Body(home, request, once=once), handles)
+        found = self._placed(definition, Body(home, request, once=once), handles)
         if free and len(found.asked) == 1:
             (asked,) = found.asked
             if asked != home:
-                found = self._placed(operation.definition, Body(asked, request, once=once), handles)
+                found = self._placed(definition, Body(asked, request, once=once), handles)
         return found
 
     def _placed(self, definition: OpDef, body: Body, handles: Handles) -> Body:
@@ -272,7 +284,8 @@ class _Placing:
             self.note_closed(definition, device)
             return device
         request = _within(body.request, operation.device)
-        found = self.body(operation, request, asked or body.home, handles, asked is None)
+        once = _once(definition, handles, [is_tape(tensor) for tensor in operation.inputs])
+        found = self.body(definition, once, request, asked or body.home, handles, asked is None)
         body.asked |= found.asked | ({asked} if asked is not None else set())
         return self.settle(operation, found, body.inner)
 

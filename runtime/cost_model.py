@@ -13,16 +13,20 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..graph import errors, shapes
 from ..graph.devices import DeviceSpec
-from ..graph.function import functions_of
+from ..graph.function import Argument, Function, functions_of
 from ..graph.opdef import OpDef, Spec
+from ..graph.ops.constant import Const
+from ..graph.ops.looping import While
 
-VERSION = 1
-#: What an unknown dimension counts as.
-UNKNOWN_DIM = 64
+VERSION = 2
+#: What an unknown dimension counts as, and how often a loop that was not measured runs.
+UNKNOWN_DIM, UNKNOWN_TIMES = 64, 10
 #: What estimates begin with where nothing was measured: seconds a kernel, a byte, a multiplication or addition.
 KERNEL_SECONDS, BYTE_SECONDS, FLOP_SECONDS = 2e-6, 2e-10, 5e-11
 #: How much of an operation's text is kept in its key.
 LONGEST = 160
+#: From this on what two devices cost each other is in doubt: how far measurements lie apart, and processors that others had.
+DISTURBED = 0.25
 
 
 class Cost(NamedTuple):
@@ -39,7 +43,8 @@ class Link:
     """Between two devices. `joint`: by how much a step is longer for running on both.
 
     `light`, `heavy`: how many times as long a short kernel, and a long one, takes on one while the other computes too:
-    1 for devices that share nothing, 2 for those that share all.
+    1 for devices that share nothing, 2 for those that share all. `spread`: the middle half of the ratios behind `heavy` lies
+    within so much of it, or if none was calm, all tries. `others`: on how many processors others computed meanwhile.
     """
 
     latency: float
@@ -47,6 +52,19 @@ class Link:
     joint: float
     light: float
     heavy: float
+    spread: float = 0.0
+    others: float = 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether `light` and `heavy` were measured on a calm machine."""
+        return self.spread <= DISTURBED and self.others <= DISTURBED
+
+    @property
+    def doubt(self) -> str:
+        """How sure that is, for people."""
+        found = f"within {self.spread:.0%}, others computed on {self.others:.1f} processors meanwhile"
+        return f"{'' if self.sure else 'unsure: '}{found}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +96,15 @@ def key_of(name: str, definition: OpDef, inputs: Sequence[Spec]) -> str:
     """What operations of the same cost have in common: definition, dtypes and shapes. Branches and loops go by their name."""
     text = repr(definition)
     if functions_of(definition) or " at 0x" in text:
-        text = f"{definition.type}<{name}>"
+        text = whole_key(definition.type, name)
     elif len(text) > LONGEST:
         text = f"{definition.type}#{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     return " ".join([text, *(f"{spec.dtype.name}{shapes.text(spec.dims)}" for spec in inputs)])
+
+
+def whole_key(kind: str, name: str) -> str:
+    """What a branch or a loop goes by, whatever its inputs are."""
+    return f"{kind}<{name}>"
 
 
 def size_of(spec: Spec) -> int:
@@ -133,9 +156,27 @@ class CostModel:
     ) -> tuple[float, bool]:
         """How long an operation takes, and whether that was measured."""
         found = self.costs.get(key_of(name, definition, inputs))
+        functions = functions_of(definition)
+        if found is None and functions:  # as it was measured in parts, for inputs of any shapes
+            found = self.costs.get(whole_key(definition.type, name))
         if found is not None:
             return found.seconds, True
+        if functions:
+            inside = [self._inside(function) for function in functions]
+            return (UNKNOWN_TIMES * sum(inside) if isinstance(definition, While) else max(inside)), False
         return self._estimate(definition, work_of(definition, inputs, outputs)), False
+
+    def _inside(self, function: Function) -> float:
+        """What the operations of a function take, by the shapes that the graph knows."""
+        total = 0.0
+        for operation in function.operations:
+            if not isinstance(operation.definition, (Argument, Const)):
+                inputs, outputs = (
+                    [Spec(tensor.dtype, tensor.dims) for tensor in tensors]
+                    for tensors in (operation.inputs, operation.outputs)
+                )
+                total += self.seconds(operation.name, operation.definition, inputs, outputs)[0]
+        return total
 
     def _estimate(self, definition: OpDef, work: tuple[int, int]) -> float:
         least, byte, flop, rates = self._rates
@@ -232,7 +273,7 @@ class CostModel:
             lines.append(
                 f"{pair.replace('|', ' to ')}: {link.latency * 1e6:.0f} us and {link.byte_seconds * 1e9:.3f} ns a byte, "
                 f"{link.joint * 1e6:.0f} us more for a step on both; computing at once, short kernels take "
-                f"{link.light:.2f}x, long ones {link.heavy:.2f}x"
+                f"{link.light:.2f}x, long ones {link.heavy:.2f}x ({link.doubt})"
             )
         for device, client in sorted(self.clients.items()):
             lines.append(

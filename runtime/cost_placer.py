@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..graph import errors
 from ..graph.collections import GraphKeys
 from ..graph.devices import DeviceSpec
+from ..graph.dtypes import resource
 from ..graph.function import functions_of
 from ..graph.ir import Graph, Operation, Tensor
 from ..graph.opdef import OpDef
@@ -16,19 +19,24 @@ from ..graph.ops.constant import Const
 from ..graph.ops.identity import NoOp
 from ..graph.ops.random import Random
 from ..graph.ops.variables import VarHandleOp
-from .cost_model import CostModel, MeasuredStep, size_of
+from .bodies import Bodies, place_bodies
+from .cost_model import CostModel, MeasuredStep, pair_of, size_of
 from .engine import Engine
+from .openness import is_functional, is_tape_ref, open_nodes
 from .optimize import optimize
 from .order import order
-from .place import left_open, place, units
+from .place import chooser, left_open, place_all, requested, units
 from .place_by_cost import place_by_cost
 from .placement import Placement
 from .program import Feed, Node, Program, Ref, on_devices, variable_key
 from .prune import prune, unfed_placeholders
-from .simulate import Machine, Work
+from .simulate import Machine, Work, simulate
 from .specialize import specialize
 from .tapes import record
 from .waits import part_waits
+
+#: Why a branch or a loop that spans devices is at home where it is.
+SPANS = "it may span devices, by what is asked for inside, and is at home where it is without costs"
 
 
 class _Step(NamedTuple):
@@ -60,32 +68,37 @@ class CostPlacer:
         self._viewed = -1
         self._lock = threading.RLock()
 
-    def open(self, program: Program) -> Program:
-        """The program with what the device of each node must match, instead of a device. Raises as `place`."""
-        engine = self._engine
-        place(program, engine.devices, engine.default_device, self._soft, engine.local)
-        return on_devices(program, left_open(program, engine.devices, self._soft, engine.local))
+    def open(self, program: Program) -> tuple[Program, Bodies]:
+        """The program with what the device of each node must match, instead of a device. Raises as `place_all`.
 
-    def place(self, program: Program, positions: Sequence[int]) -> tuple[Program, Placement]:
-        """The ordered program with a device at each node, and why."""
+        What may span devices has the one that it is at home on without costs, as what is in it was asked for by the program.
+        """
+        engine, spanning = self._engine, open_nodes(program)
+        devices, bodies = place_all(program, engine.devices, engine.default_device, self._soft, engine.local)
+        specs = left_open(program, engine.devices, self._soft, engine.local, spanning)
+        return on_devices(program, [devices[at] if at in spanning else spec for at, spec in enumerate(specs)]), bodies
+
+    def place(self, program: Program, positions: Sequence[int], bodies: Bodies) -> tuple[Program, Placement, Bodies]:
+        """The ordered program with a device at each node, and why; and what is in branches and loops that span devices."""
         with self._lock:
             lasting = [_lasting(program, position, node) for position, node in enumerate(program.nodes)]
             if self._viewed != self._graph.version and any(key and key not in self._kept for key in lasting):
                 self._viewed = self._graph.version
                 self._view()
-            return self._placed(program, positions, lasting, "the first step that needed it")
+            return self._placed(program, positions, lasting, "the first step that needed it", bodies)
 
     def _view(self) -> None:
         """Decide what lasts by the steps in view."""
         for name, step in self._steps():
             try:
                 program = prune(step.fetches, step.targets, tuple(step.feeds))
-                program = optimize(self.open(specialize(program, tuple(step.feeds.values()))))
+                program, bodies = self.open(specialize(program, tuple(step.feeds.values())))
+                program = optimize(program)
             except errors.InvalidArgumentError:
                 continue  # a step that cannot run decides nothing; who runs it hears why
             program = part_waits(record(program))
             lasting = [_lasting(program, position, node) for position, node in enumerate(program.nodes)]
-            self._placed(program, order(program), lasting, name)
+            self._placed(program, order(program), lasting, name, bodies)
 
     def _steps(self) -> list[tuple[str, _Step]]:
         measured = sorted(self._model.steps, key=lambda step: (-step.seconds, step.fetches, step.targets))
@@ -127,22 +140,59 @@ class CostPlacer:
         return _Step(tuple(tensor for tensor in fetches if tensor not in feeds), targets, feeds)
 
     def _placed(
-        self, program: Program, positions: Sequence[int], lasting: Sequence[str], step: str
-    ) -> tuple[Program, Placement]:
-        roots = units(program)
-        allowed, reasons = self._allowed(program, roots, lasting)
+        self, program: Program, positions: Sequence[int], lasting: Sequence[str], step: str, bodies: Bodies
+    ) -> tuple[Program, Placement, Bodies]:
+        spanning = self._spanning(program)
+        roots = units(program, spanning)
+        allowed, reasons = self._allowed(program, roots, lasting, spanning)
         work, measured = _work(program, positions, self._model)
         choice = place_by_cost(work, roots, allowed, self._machine)
+        chosen = [self._devices[home] for home in choice.homes]
+        if spanning:
+            bodies = self._bodies(program, roots, spanning, chosen, bodies)
+            homes = [self._devices.index(device) for device in chosen]
+            choice = replace(choice, homes=homes, outcome=simulate(work, homes, self._machine))
         for position, key in enumerate(lasting):
             if key:
                 self._kept.setdefault(key, (choice.homes[position], step))
-        placed = on_devices(program, [self._devices[home] for home in choice.homes])
+        placed = on_devices(program, chosen)
         names = [str(device) for device in self._devices]
-        placement = Placement(placed, names, work, self._machine, choice, tuple(roots), reasons, measured)
-        return placed, placement
+        doubts = self._doubts()
+        placement = Placement(placed, names, work, self._machine, choice, tuple(roots), reasons, measured, doubts)
+        return placed, placement, bodies
+
+    def _spanning(self, program: Program) -> set[int]:
+        """The branches and loops that may span devices: as asked for inside, or for what they use lasts on several."""
+        found = open_nodes(program)
+        functional = [position for position, node in enumerate(program.nodes) if is_functional(node.definition)]
+        for position in functional:
+            refs = [ref for ref in program.nodes[position].inputs if program.spec(ref).dtype is resource]
+            keys = [f"variable {variable_key(program, ref)}" for ref in refs]
+            if len({self._kept[key][0] for key in keys if key in self._kept}) > 1:
+                found.add(position)
+        if found:  # what goes back over the tape of one of them goes where the tape is
+            found.update(at for at in functional if any(is_tape_ref(program, ref) for ref in program.nodes[at].inputs))
+        return found
+
+    def _bodies(
+        self, program: Program, roots: Sequence[int], spanning: set[int], chosen: list[DeviceSpec], bodies: Bodies
+    ) -> Bodies:
+        """What is in those that span devices, whose variables are where costs have put them; moves what is in one place."""
+        engine = self._engine
+        choose = chooser(engine.devices, engine.default_device, self._soft, engine.local)
+        fixed = {at for at in spanning if roots.count(roots[at]) > 1 or requested(program.nodes[at])}
+        return place_bodies(program, spanning, fixed, chosen, choose, bodies.named)
+
+    def _doubts(self) -> tuple[str, ...]:
+        """What of the model was measured while others computed."""
+        pairs = itertools.combinations(self._devices, 2)
+        links = [(a, b, self._model.links.get(pair_of(a, b))) for a, b in pairs]
+        return tuple(
+            [f"what {a} and {b} cost each other is {link.doubt}" for a, b, link in links if link and not link.sure]
+        )
 
     def _allowed(
-        self, program: Program, roots: Sequence[int], lasting: Sequence[str]
+        self, program: Program, roots: Sequence[int], lasting: Sequence[str], spanning: set[int]
     ) -> tuple[dict[int, tuple[int, ...]], dict[int, str]]:
         """For each unit the devices it may be on, the preferred first, and where these are fewer than all the reason."""
         numbers = tuple(range(len(self._devices)))
@@ -153,13 +203,15 @@ class CostPlacer:
                 fits = tuple(number for number in allowed[unit] if wanted.matches(self._devices[number]))
                 if fits and len(fits) < len(allowed[unit]):
                     allowed[unit] = fits
-                    reasons[unit] = f"{wanted} was requested"
+                    reasons[unit] = SPANS if position in spanning else f"{wanted} was requested"
         for position, node in enumerate(program.nodes):
             unit, key = roots[position], lasting[position]
             kept = self._kept.get(key) if key else None
-            if kept is not None and kept[0] not in allowed[unit]:
+            if kept is not None and position in spanning and not requested(node):
+                allowed[unit] = (kept[0],)
+            elif kept is not None and kept[0] not in allowed[unit]:
                 raise self._apart(node, key, kept, allowed[unit], reasons.get(unit, ""))
-            if kept is not None and len(allowed[unit]) > 1:
+            elif kept is not None and len(allowed[unit]) > 1:
                 allowed[unit] = (kept[0],)
                 reasons[unit] = f"{key} is there since {kept[1]} was placed, and stays"
             elif len(allowed[unit]) > 1 and not _may_move(node.definition):

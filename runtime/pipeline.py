@@ -39,12 +39,15 @@ Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
 class Placer(Protocol):
     """Places what no request says the device of."""
 
-    def open(self, program: Program) -> Program:
-        """The program with what each node's device must match. Raises InvalidArgumentError where none does."""
+    def open(self, program: Program) -> tuple[Program, Bodies]:
+        """The program with what each node's device must match, and what is in branches and loops that span devices.
+
+        Raises InvalidArgumentError where no device matches.
+        """
         ...
 
-    def place(self, program: Program, positions: Sequence[int]) -> tuple[Program, Placement]:
-        """The program, in its order, with a device at each node, and why."""
+    def place(self, program: Program, positions: Sequence[int], bodies: Bodies) -> tuple[Program, Placement, Bodies]:
+        """The program, in its order, with a device at each node, and why; and what is then in those that span devices."""
         ...
 
 
@@ -97,10 +100,11 @@ def partition_graphs(
     gather: Gather | None = None, placer: Placer | None = None,
 ) -> list[Any]:  # fmt: skip
     """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
-    program = record(optimize(_placed(program, feed_dims, engine, soft, placer)[0]))
+    program, bodies = _placed(program, feed_dims, engine, soft, placer)
+    program = record(optimize(program))
     positions = order(program, schedule_seed)
     if placer is not None:
-        program, _ = placer.place(program, positions)
+        program, _, _ = placer.place(program, positions, bodies)
     return graph_defs(program, partition(program, positions))
 
 
@@ -108,8 +112,8 @@ def _placed(
     program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, placer: Placer | None = None
 ) -> tuple[Program, Bodies]:
     program = specialize(program, feed_dims)
-    if placer is not None:  # which keeps each branch and loop on one device
-        return placer.open(program), Bodies()
+    if placer is not None:
+        return placer.open(program)
     devices, bodies = place_all(program, engine.devices, engine.default_device, soft, engine.local)
     return on_devices(program, devices), bodies
 
@@ -125,7 +129,7 @@ def _lowered(
     program, placement = part_waits(record(program)), None
     positions = order(program, schedule_seed)
     if placer is not None:
-        program, placement = placer.place(program, positions)
+        program, placement, bodies = placer.place(program, positions, bodies)
     if gather is not None:
         program, positions = gather(program, positions)
     making = Making(engine.backend, itertools.count(), schedule_seed)

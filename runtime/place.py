@@ -10,7 +10,7 @@ from ..graph.devices import DeviceSpec
 from ..graph.dtypes import resource, variant
 from ..graph.ir import Operation
 from ..graph.ops.sizes import Rank, Shape, Size
-from .bodies import Bodies, place_bodies
+from .bodies import Bodies, Choose, place_bodies
 from .openness import is_tape_ref, open_nodes
 from .program import Node, Program, Ref, variable_key
 
@@ -35,7 +35,7 @@ def place_all(
     chosen: list[DeviceSpec] = []
     found: dict[int | str, DeviceSpec] = {}  # by group, and for a node alone by what it requests
     for position, node in enumerate(program.nodes):
-        alone, request = groups.alone(position), _requested(node)
+        alone, request = groups.alone(position), requested(node)
         if alone and not request and isinstance(node.definition, (Shape, Size, Rank)):
             chosen.append(chosen[node.inputs[0].node])  # a question about a value is asked where the value is
             continue
@@ -45,25 +45,35 @@ def place_all(
         chosen.append(found[key])
     bodies = Bodies()
     if spanning:
-        fixed = {at for at in spanning if not groups.alone(at) or _requested(program.nodes[at])}
-
-        def choose(operation: Operation, request: str) -> DeviceSpec:
-            node = Node(operation.name, operation.definition, (), (), (), operation)
-            return _found(DeviceSpec.from_string(request), node, devices, default, soft, local)
-
-        bodies = place_bodies(program, spanning, fixed, chosen, choose)
+        fixed = {at for at in spanning if not groups.alone(at) or requested(program.nodes[at])}
+        bodies = place_bodies(program, spanning, fixed, chosen, chooser(devices, default, soft, local))
     if len(set(chosen)) > 1:
         _follow_users(program, groups, chosen)
     return tuple(chosen), bodies
 
 
-def left_open(program: Program, devices: Sequence[DeviceSpec], soft: bool, local: bool) -> tuple[DeviceSpec, ...]:
-    """What each node's device must match: what it and all that must share its device request. `place` refuses first."""
-    groups = _Groups(program, set())
+def chooser(devices: Sequence[DeviceSpec], default: DeviceSpec, soft: bool, local: bool) -> Choose:
+    """Finds the device for what an operation inside of a branch or a loop requests."""
+
+    def choose(operation: Operation, request: str) -> DeviceSpec:
+        node = Node(operation.name, operation.definition, (), (), (), operation)
+        return _found(DeviceSpec.from_string(request), node, devices, default, soft, local)
+
+    return choose
+
+
+def left_open(
+    program: Program, devices: Sequence[DeviceSpec], soft: bool, local: bool, spanning: set[int]
+) -> tuple[DeviceSpec, ...]:
+    """What each node's device must match: what it and all that must share its device request. `place` refuses first.
+
+    `spanning`: the branches and loops that may span devices.
+    """
+    groups = _Groups(program, spanning)
     found: dict[int | str, DeviceSpec] = {}
     specs: list[DeviceSpec] = []
     for position, node in enumerate(program.nodes):
-        key = _requested(node) if groups.alone(position) else groups.root(position)
+        key = requested(node) if groups.alone(position) else groups.root(position)
         if key not in found:
             wanted, _ = _merged_request(program, groups.of(position), soft)
             tried = attempts(wanted, soft, local)
@@ -72,9 +82,9 @@ def left_open(program: Program, devices: Sequence[DeviceSpec], soft: bool, local
     return tuple(specs)
 
 
-def units(program: Program) -> list[int]:
-    """For each node the first of those that share its device."""
-    groups = _Groups(program, set())
+def units(program: Program, spanning: set[int]) -> list[int]:
+    """For each node the first of those that share its device. `spanning`: the branches and loops that may span devices."""
+    groups = _Groups(program, spanning)
     return [groups.root(position) for position in range(len(program.nodes))]
 
 
@@ -89,12 +99,13 @@ def _follow_users(program: Program, groups: _Groups, chosen: list[DeviceSpec]) -
             users.setdefault(ref.node, set()).add(chosen[position])
     for position, devices in users.items():
         node = program.nodes[position]
-        movable = not node.inputs and len(node.specs) == 1 and not node.definition.stateful and not _requested(node)
+        movable = not node.inputs and len(node.specs) == 1 and not node.definition.stateful and not requested(node)
         if movable and len(devices) == 1 and groups.alone(position):
             chosen[position] = devices.pop()
 
 
-def _requested(node: Node) -> str:
+def requested(node: Node) -> str:
+    """The device that the program asked for, or ""."""
     return node.origin.device if node.origin is not None else ""
 
 
@@ -211,9 +222,9 @@ def _merged_request(program: Program, members: list[int], soft: bool) -> tuple[D
     owners = [m for m in members if program.nodes[m].specs and program.nodes[m].specs[0].dtype.name == "resource"]
     for member in dict.fromkeys(owners + members):
         node = program.nodes[member]
-        if not _requested(node):
+        if not requested(node):
             continue
-        request = DeviceSpec.from_string(_requested(node))
+        request = DeviceSpec.from_string(requested(node))
         try:
             wanted = wanted.merge(request)
         except ValueError as conflict:
@@ -229,7 +240,7 @@ def _cannot_colocate(
     program: Program, members: list[int], node: Node, other: Node, conflict: ValueError
 ) -> errors.InvalidArgumentError:
     group = "".join(
-        f"\n  {program.nodes[m].name} ({program.nodes[m].definition.type}) {_requested(program.nodes[m]) or 'anywhere'}"
+        f"\n  {program.nodes[m].name} ({program.nodes[m].definition.type}) {requested(program.nodes[m]) or 'anywhere'}"
         for m in members[:20]
     )
     return errors.InvalidArgumentError(

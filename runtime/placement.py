@@ -25,6 +25,8 @@ class Placement:
     units: tuple[int, ...]
     reasons: dict[int, str]
     measured: Sequence[bool]
+    #: What the prediction rests on that was measured while others computed.
+    doubts: Sequence[str] = ()
 
     @property
     def seconds(self) -> float:
@@ -82,6 +84,7 @@ class Placement:
         lines.append(
             f"  costs of {known:,} of {len(self.work.order):,} operations were measured, the others are estimates"
         )
+        lines += [f"  {doubt}" for doubt in self.doubts]
         for position in sorted(self.work.order, key=lambda each: (-self.work.seconds[each], each))[:NAMED]:
             guess = "" if self.measured[position] else " (estimated)"
             lines.append(f"    {_ms(self.work.seconds[position])}{guess}  {self.why(self._name(position))}")

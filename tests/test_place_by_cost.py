@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -328,7 +329,7 @@ def test_what_is_measured_is_saved_and_read_again_and_printed(tmp_path: Path) ->
     assert {*merged.costs} == {*found.costs, "x"}
 
 
-GOOD = {"weft_cost_model": 1, "between": 0.0, "costs": {}, "links": {}, "clients": {}, "steps": []}
+GOOD = {"weft_cost_model": 2, "between": 0.0, "costs": {}, "links": {}, "clients": {}, "steps": []}
 
 
 @pytest.mark.parametrize(
@@ -337,13 +338,14 @@ GOOD = {"weft_cost_model": 1, "between": 0.0, "costs": {}, "links": {}, "clients
         "",
         "[]",
         "{",
-        '{"weft_cost_model": 1}',
-        json.dumps(GOOD | {"weft_cost_model": 2}),
+        '{"weft_cost_model": 2}',
+        json.dumps(GOOD | {"weft_cost_model": 1}),
         json.dumps(GOOD | {"between": -1}),
         json.dumps(GOOD | {"between": float("nan")}),
         json.dumps(GOOD | {"costs": {"x": [1.0, 1]}}),
         json.dumps(GOOD | {"costs": {"x": [1.0, 1, 1.5, 0]}}),
-        json.dumps(GOOD | {"links": {"one": dict.fromkeys(("latency", "byte_seconds", "joint", "light", "heavy"), 1)}}),
+        json.dumps(GOOD | {"links": {"one": asdict(APART)}}),
+        json.dumps(GOOD | {"links": {"/cpu:0|/cpu:1": {**asdict(APART), "others": "none"}}}),
         json.dumps(GOOD | {"clients": {"x": {}}}),
         json.dumps(GOOD | {"steps": [{"fetches": [1], "targets": [], "feeds": [], "seconds": 1}]}),
     ],
