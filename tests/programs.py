@@ -150,7 +150,8 @@ class Builder:
         with wf.control_dependencies(self.before_write[variable] if self.ordered else []):
             if kind == "scatter":
                 rows = wf.IndexedSlices(value[:2], wf.constant([3, 0]))
-                written = variable.scatter_update(rows).op.control_inputs[0]
+                after = variable.scatter_update(rows).op.control_inputs  # what the read of the result waits for
+                (written,) = [operation for operation in after if operation.type == "ResourceScatterUpdate"]
             else:
                 change = value if kind == "assign" else wf.tanh(value)
                 written = getattr(variable, kind)(change, read_value=False)
