@@ -27,6 +27,9 @@ from .transport import Connection
 
 #: How long a task looks for what its session and its peers send, after a step and while one waits, before it sleeps.
 SPIN_SECONDS = 1e-3
+#: How long a task whose connection from another one has ended waits for the session to know why. The other's death, and the
+#: session's end, it knows at once.
+GRACE_SECONDS = 1.0
 #: How many characters an operation may tell the session at once.
 MOST_REPORTED = 1 << 20
 
@@ -50,6 +53,7 @@ class Client:
         self._incoming: list[Connection] = []
         self._arena = Arena(Limits())  #: what this task sends to all others, where they share memory
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._dialing = threading.Lock()
         self._threads = DeviceThreads(f"weft {task} step")
         self._reading: Reading[Run] = Reading(self, SPIN_SECONDS)
@@ -61,6 +65,7 @@ class Client:
 
     def close(self) -> None:
         """Give up all steps and close all connections."""
+        self._closed.set()
         with self._lock:
             steps = list(self._steps.values())
             connections = [*self._peers.values(), *self._incoming, *([self.session] if self.session else [])]
@@ -103,8 +108,8 @@ class Client:
     def serve_peer(self, connection: Connection) -> None:
         """Take what another task sends for steps, until it ends. Raises OpError.
 
-        The task does not read on this connection, and a step may wait for ever for what was on its way: when what came is no
-        good, the session is over.
+        The other task does not read on this connection, and a step may wait for ever for what was on its way: when what came is
+        no good, or the connection ends and nothing else does, the session is over.
         """
         with self._lock:
             self._incoming.append(connection)
@@ -112,6 +117,10 @@ class Client:
             self._serve(connection)
         except errors.DataLossError as error:
             self.end(Failure(errors.UNAVAILABLE, f"what a task sent to it was lost: {error.message}"))
+            raise
+        except errors.UnavailableError as error:
+            if not self._closed.wait(GRACE_SECONDS):
+                self.end(Failure(errors.UNAVAILABLE, f"what a task sent to it ended: {error.message}"))
             raise
 
     def _serve(self, connection: Connection) -> None:

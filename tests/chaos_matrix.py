@@ -1,5 +1,6 @@
 """The fault matrix: trainings on servers that are disturbed in every way, and what became of them.
 
+\b
     make chaos                                                # all of it, a table at the end
     make chaos ARGS='--only "kill worker,replayed" --mode between-graph --transport tcp'
 

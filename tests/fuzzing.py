@@ -1,5 +1,6 @@
 """Every parser of what comes from outside, fed with many changed inputs: on all processors, in pieces, with progress.
 
+\b
     make fuzz FUZZ=10000                       # so many inputs for each kind of what is parsed
     make fuzz FUZZ=10000 ARGS="--only plans"
 

@@ -20,7 +20,7 @@ BY_NAME = {fault.name: fault for fault in FAULTS}
     ("mode", "fault"),
     [
         ("in-graph", "kill ps"),
-        ("in-graph", "dropped"),
+        ("in-graph", "truncated"),
         ("between-graph", "kill driver"),
         ("between-graph", "kill worker"),
         ("between-graph", "corrupted tensor"),

@@ -152,6 +152,21 @@ def test_a_session_hears_that_what_one_task_sent_to_another_was_lost() -> None:
                 waits()
 
 
+def test_a_session_hears_that_the_connection_between_two_tasks_has_ended() -> None:
+    """Both live, and the step waits without a deadline."""
+    with workers(A, B) as made, session(made) as engine:
+        handle = engine.load(StepPlan(HOP.plans[1:], 1))
+        waits = in_background(engine.run, handle, [], None)
+        (client,) = made[1]._clients
+        with closing(connect(made[1].addresses["tcp"], SECRET, name=A)) as connection:
+            hello = json.dumps({"client": client, "role": "peer"})
+            connection.send(Message(Kind.HELLO, 0, 0, meta=hello.encode()))
+        with pytest.raises(
+            errors.UnavailableError, match=f"Task {B} has ended this session: .*it closed the connection"
+        ):
+            waits()
+
+
 # tasks that misbehave
 
 
