@@ -10,6 +10,7 @@ import programs
 import weft as wf
 from hypothesis import strategies as st
 
+A, B, C = "/cpu:0", "/cpu:1", "/cpu:2"
 KINDS = ["add", "mul", "matmul", "exp", "transpose", "total", "max", "halves", "softmax", "relu", "gate"]
 FED = programs.FED[:, :3, :3].copy()
 
@@ -121,3 +122,16 @@ def _halves(a: wf.Tensor, b: wf.Tensor) -> wf.Tensor:
 
 
 SMALL = {"halves": _halves}
+
+
+def three_devices(count: Any = 5) -> list[wf.Tensor]:
+    """A loop over three devices: the counter and the predicate on the first, a state that passes through all."""
+    x = wf.constant(np.linspace(-1, 1, 4, dtype=np.float32))
+
+    def body(i: Any, a: Any) -> Any:
+        with wf.device(B):
+            b = wf.sin(a) * 1.5 + x
+        with wf.device(C):
+            return i + 1, b - wf.cast(i, wf.float32)
+
+    return list(wf.while_loop(lambda i, a: i < count, body, [0, x]))

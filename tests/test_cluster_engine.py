@@ -5,8 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -136,31 +136,29 @@ def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
             np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
 
 
+@contextmanager
+def waits_for_a_peer() -> Iterator[tuple[Connection, Callable[[], Any]]]:
+    """A session of which one task waits for the other without a deadline: a connection as the other one, and the step's end."""
+    with workers(A, B) as made, session(made) as engine:
+        waits = in_background(engine.run, engine.load(StepPlan(HOP.plans[1:], 1)), [], None)
+        (client,) = made[1]._clients
+        connection = connect(made[1].addresses["tcp"], SECRET, name=A)
+        connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps({"client": client, "role": "peer"}).encode()))
+        yield connection, waits
+
+
 def test_a_session_hears_that_what_one_task_sent_to_another_was_lost() -> None:
     """The step waits for it without a deadline, and nothing else would tell that it never comes."""
-    with workers(A, B) as made, session(made) as engine:
-        handle = engine.load(StepPlan(HOP.plans[1:], 1))
-        waits = in_background(engine.run, handle, [], None)
-        (client,) = made[1]._clients
-        with closing(connect(made[1].addresses["tcp"], SECRET, name=A)) as connection:
-            hello = json.dumps({"client": client, "role": "peer"})
-            connection.send(Message(Kind.HELLO, 0, 0, meta=hello.encode()))
-            connection.send(Message(Kind.STEP, 0, 1))
-            with pytest.raises(
-                errors.UnavailableError, match=f"Task {B} has ended this session: what a task sent to it"
-            ):
-                waits()
+    with waits_for_a_peer() as (connection, waits), closing(connection):
+        connection.send(Message(Kind.STEP, 0, 1))
+        with pytest.raises(errors.UnavailableError, match=f"Task {B} has ended this session: what a task sent to it"):
+            waits()
 
 
 def test_a_session_hears_that_the_connection_between_two_tasks_has_ended() -> None:
     """Both live, and the step waits without a deadline."""
-    with workers(A, B) as made, session(made) as engine:
-        handle = engine.load(StepPlan(HOP.plans[1:], 1))
-        waits = in_background(engine.run, handle, [], None)
-        (client,) = made[1]._clients
-        with closing(connect(made[1].addresses["tcp"], SECRET, name=A)) as connection:
-            hello = json.dumps({"client": client, "role": "peer"})
-            connection.send(Message(Kind.HELLO, 0, 0, meta=hello.encode()))
+    with waits_for_a_peer() as (connection, waits):
+        connection.close()
         with pytest.raises(
             errors.UnavailableError, match=f"Task {B} has ended this session: .*it closed the connection"
         ):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
+from nested import B, C, three_devices
 from programs import same_bits
 from weft.graph.opdef import Spec
 from weft.runtime.cost_model import Client, Cost, Link, pair_of, whole_key
 from weft.runtime.plan import Run
 
-A, B, C = "/cpu:0", "/cpu:1", "/cpu:2"
 DEVICES = [wf.DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(3)]
 FREE = Link(1e-6, 0.0, 0.0, 1.0, 1.0)
 bounded = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -81,18 +81,6 @@ def test_gradients_of_random_programs_have_the_bits_of_one_device(recipe: Any, c
         colocate_gradients_with_ops=colocate, unconnected_gradients="zero",
     )  # fmt: skip
     check([wf.convert_to_tensor(each) for each in found], built.feed_dict())
-
-
-def three_devices() -> list[wf.Tensor]:
-    x = wf.constant(np.linspace(-1, 1, 4, dtype=np.float32))
-
-    def body(i: Any, a: Any) -> Any:
-        with wf.device(B):
-            b = wf.sin(a) * 1.5 + x
-        with wf.device(C):
-            return i + 1, b - wf.cast(i, wf.float32)
-
-    return list(wf.while_loop(lambda i, a: i < 5, body, [0, x]))
 
 
 def pinned_variables() -> list[wf.Tensor]:

@@ -11,6 +11,7 @@ import pytest
 import weft as wf
 from endpoints import in_background
 from hypothesis import HealthCheck, given, settings, strategies as st
+from nested import A, B, C, three_devices
 from programs import same_bits
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph import errors
@@ -18,7 +19,6 @@ from weft.runtime.parts import AHEAD, WhilePart, all_instructions
 from weft.runtime.plan import Run, Send, StepPlan
 from weft.runtime.rendezvous import Rendezvous
 
-A, B, C = "/cpu:0", "/cpu:1", "/cpu:2"
 bounded = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -56,19 +56,6 @@ def kinds(fetches: Any) -> dict[str, list[str]]:
         ]
         for each in plan(fetches).plans
     }
-
-
-def three_devices(count: Any = 5) -> list[wf.Tensor]:
-    """A loop over three devices: the counter and the predicate on the first, a state that passes through all."""
-    x = wf.constant(np.linspace(-1, 1, 4, dtype=np.float32))
-
-    def body(i: Any, a: Any) -> Any:
-        with wf.device(B):
-            b = wf.sin(a) * 1.5 + x
-        with wf.device(C):
-            return i + 1, b - wf.cast(i, wf.float32)
-
-    return list(wf.while_loop(lambda i, a: i < count, body, [0, x]))
 
 
 # values

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import weft as wf
 from clustered import SERVE, local_cluster, programs
 from endpoints import in_background
+from nested import A, B, C
 from programs import same_bits
 from tasks import TASKS, session_of_tasks
 from weft.cluster.plan_wire import decode_plan, encode_plan
@@ -20,7 +20,6 @@ from weft.runtime.parts import DevicePart, OncePart, WhilePart, all_instructions
 from weft.runtime.plan import Run
 from weft.runtime.rendezvous import Rendezvous
 
-A, B, C = "/cpu:0", "/cpu:1", "/cpu:2"
 LIMIT = wf.RunOptions(timeout_in_ms=60_000)
 
 
@@ -289,16 +288,21 @@ def test_a_loop_that_waits_for_another_step_to_write_ends(inside: bool) -> None:
 def test_a_loop_that_waits_for_other_steps_in_each_iteration_sees_what_they_wrote() -> None:
     v, given = variable(B, 0.0), wf.placeholder(wf.float32, [])
     with wf.device(C):
-        queue = wf.FIFOQueue(5, wf.float32, [[]])
-    y = times(3, lambda a: a + queue.dequeue() * v)
-    write, feed = v.assign(given), queue.enqueue(1.0)
+        queue, done = (wf.FIFOQueue(5, wf.float32, [[]]) for _ in range(2))
+
+    def body(a: Any) -> Any:
+        value = a + queue.dequeue() * v
+        with wf.control_dependencies([done.enqueue(value)]):
+            return wf.identity(value)
+
+    y = times(3, body)
+    write, feed, taken = v.assign(given), queue.enqueue(1.0), done.dequeue()
     with session() as made:
         waiting = in_background(lambda: made.run(y, options=LIMIT))
         for number in (1.0, 10.0, 100.0):
             made.run(write, {given: number})
             made.run(feed)
-            while made.run(queue.size()):  # until it is in the next iteration, which may have read already
-                time.sleep(0.001)
+            made.run(taken)  # it has read; the next iteration may read before the next write, too
         assert waiting() in [1.0 + a + b + c for a in (0.0, 1.0) for b in (1.0, 10.0) for c in (10.0, 100.0)]
 
 
