@@ -147,11 +147,12 @@ class Builder:
 
     def _write(self, kind: str, variable: wf.Variable, value: wf.Tensor) -> wf.Tensor:
         """A write, and what it wrote as the step's value (so that something may follow from it)."""
-        with wf.control_dependencies(self.before_write[variable] if self.ordered else []):
+        before = self.before_write[variable] if self.ordered else []
+        with wf.control_dependencies(before):
             if kind == "scatter":
                 rows = wf.IndexedSlices(value[:2], wf.constant([3, 0]))
                 after = variable.scatter_update(rows).op.control_inputs  # what the read of the result waits for
-                (written,) = [operation for operation in after if operation.type == "ResourceScatterUpdate"]
+                (written,) = [op for op in after if op.type == "ResourceScatterUpdate" and op not in before]
             else:
                 change = value if kind == "assign" else wf.tanh(value)
                 written = getattr(variable, kind)(change, read_value=False)
