@@ -287,7 +287,7 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._last_words(task)}"
             if step.loads:
                 text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
@@ -337,7 +337,10 @@ class ClusterEngine:
             self._links.cut(task)
         signs = {task: self._links.signs(task, self._poke(task, Kind.PING, step)) for task, step in self._expected()}
         for task in self._heartbeat.beat(seconds, signs):
-            self._lose(task, self._silence(task))
+            what = (
+                f"has not answered for {self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
+            )
+            self._lose(task, what + self._last_words(task))
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -363,14 +366,10 @@ class ClusterEngine:
             first = expected(self._running.values())
         return [(task, number) for task, number in first.items() if task not in self._lost]
 
-    def _silence(self, task: str) -> str:
-        """What to say of a task that has fallen silent."""
+    def _last_words(self, task: str) -> str:
+        """What a task said last about a step in flight, to be added to what is said of it."""
         step, last = self._heard.get(task, (0, ""))
-        doing = f"; when last heard of, it {last}" if last and step in self._running else ""
-        return (
-            f"has not answered for {self._heartbeat.limit:g} s: "
-            f"its process may be stopped, or its host unreachable{doing}"
-        )
+        return f"; when last heard of, it {last}" if last and step in self._running else ""
 
     # the end
 
