@@ -245,7 +245,9 @@ class Client:
             self._tell(connection, step.number, failure_of(error))
 
     def _tell(self, connection: Connection, step: int, failure: Failure) -> None:
-        """Tell the session why there is no result, unless it is the session that is gone."""
+        """Tell the session why there is no result, unless it is the session that is gone, or hears that this task is."""
+        if self._closed.is_set():
+            return  # what a step says that was given up for this is no reason
         try:
             connection.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
         except (errors.UnavailableError, errors.CancelledError):
