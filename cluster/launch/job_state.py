@@ -20,7 +20,7 @@ class Policy:
     #: How long the first failure is waited after; each further one twice as long, up to the longest.
     first_delay: float = 1.0
     longest_delay: float = 60.0
-    #: What fails so soon after a failure, fails because of it: it is started again, and counts for nothing.
+    #: What fails so soon after another's failure, fails because of it: it is started again, and counts for nothing.
     derived_within: float = 10.0
     #: How long tasks that serve others (`ps`) may take to end by themselves when all others have.
     serving_grace: float = 10.0
@@ -136,6 +136,7 @@ class JobState:
         self._due: dict[str, float] = {}  #: when tasks that wait are to start
         self._not_before = 0.0  #: for tasks without a place
         self._last_failure = -float("inf")
+        self._failed: set[str] = set()  #: whose failures belong to the latest one that counts
         self._over: Finish | None = None
         self._serving_until: float | None = None
         self._finished = False
@@ -197,7 +198,7 @@ class JobState:
         if code == 0 or self._serving_until is not None:  # the latter: all that was to be done has been done
             return self._check_all_done(now)
         what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        if now - self._last_failure <= self._policy.derived_within:
+        if not self._counts(task, now):
             delay = self._delay()
         elif self.failures >= self._policy.max_failures:
             return self._end(Finish(128 - code if code < 0 else code, task, what))
@@ -216,7 +217,7 @@ class JobState:
         self.status[task] = Status.PLACING
         self._not_before = now
         found: list[Instruction] = []
-        if now - self._last_failure > self._policy.derived_within or was is Status.PLACING:
+        if self._counts(task, now) or was is Status.PLACING:
             budget = self._policy.max_preemptions if preempted else self._policy.max_failures
             if (self.preemptions if preempted else self.failures) >= budget:
                 return self._end(Finish(1, task, reason))
@@ -225,6 +226,12 @@ class JobState:
             self._not_before = now + (0.0 if preempted else self._delay())
             found.append(Mending(task, reason, self._not_before - now))
         return [*found, *self._stop_running(), Place(task)]
+
+    def _counts(self, task: str, now: float) -> bool:
+        """Whether a failure is one of its own: not soon after another, or the task's second since that."""
+        counts = now - self._last_failure > self._policy.derived_within or task in self._failed
+        self._failed = {task} if counts else {task, *self._failed}
+        return counts
 
     def _stop_running(self) -> list[Instruction]:
         """Stop all programs; those that have finished stay so."""
