@@ -21,7 +21,7 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_matmul
+from . import llvm_conv, llvm_conv_filters, llvm_matmul
 from .convolutions import convolved, is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -49,7 +49,11 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or llvm_conv.conv_kernel(definition, inputs)
+        kernel = (
+            llvm_matmul.product_kernel(definition, inputs, outputs)
+            or llvm_conv.conv_kernel(definition, inputs)
+            or llvm_conv_filters.filter_kernel(definition, inputs)
+        )
         if isinstance(definition, Fused):
             if is_convolution(definition):
                 return convolved(CPU, definition, inputs, llvm_conv.forward)

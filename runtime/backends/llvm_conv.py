@@ -145,7 +145,7 @@ def _convolution(
         return None
     segments = [
         Segment(number, first, last, start, end)
-        for number, first, last in conv_kernels.order_of_rows(rows)
+        for number, first, last in conv_kernels.order_of_rows(rows, 0, rows.out)
         for start, end in pieces(run, DEPTH)
     ]
     if len(segments) > MOST_TERMS:
