@@ -21,7 +21,7 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_conv_filters, llvm_matmul
+from . import llvm_conv, llvm_conv_filters, llvm_matmul, llvm_pooling
 from .convolutions import convolved, is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -53,6 +53,7 @@ class LlvmBackend:
             llvm_matmul.product_kernel(definition, inputs, outputs)
             or llvm_conv.conv_kernel(definition, inputs)
             or llvm_conv_filters.filter_kernel(definition, inputs)
+            or llvm_pooling.pooling_kernel(definition, inputs)
         )
         if isinstance(definition, Fused):
             if is_convolution(definition):
@@ -92,9 +93,10 @@ class LlvmBackend:
         )
         products, more = llvm_matmul.note(runs)
         convolutions, untried = llvm_conv.note(runs)
+        pools = llvm_pooling.note(runs)
         if untried:
             more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
-        texts = {*regions, *updates, *products, *convolutions}
+        texts = {*regions, *updates, *products, *convolutions, *pools}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
         parts = [
             f"{len(found)} {what}{'s' * (len(found) > 1)}"
@@ -103,6 +105,7 @@ class LlvmBackend:
                 (updates, "update"),
                 (products, "product"),
                 (convolutions, "convolution"),
+                (pools, "pooling gradient"),
             )
             if found
         ]

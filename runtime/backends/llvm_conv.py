@@ -19,6 +19,7 @@ from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
 from ..fused import Fused
 from ..plan import Run
+from . import llvm_conv_filters
 from .convolutions import is_convolution
 from .kernels import Kernel
 from .llvm_code import compiler
@@ -92,6 +93,12 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
     """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
     texts, left = [], 0
     for run in runs:
+        gradient = llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs[0])
+        if gradient:
+            untried, text = llvm_conv_filters.seen(gradient)
+            texts += [text] if text else []
+            left += untried
+            continue
         key = _key_of(run)
         found = _tried.get(key) if key else None
         if found is not None:

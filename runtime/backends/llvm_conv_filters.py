@@ -91,7 +91,7 @@ def key_of(definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> Any:
 
 
 def seen(key: Any) -> tuple[bool, str | None]:
-    """Whether such a gradient needs to be tried yet, and the text of what is compiled for it."""
+    """Whether such a gradient has yet to be tried, and the text of what is compiled for it."""
     if key in _tried:
         found = _tried[key]
         return False, None if found is None else found[0].written()
