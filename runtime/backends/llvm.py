@@ -21,8 +21,8 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_conv_filters, llvm_matmul, llvm_pooling
-from .convolutions import convolved, is_convolution
+from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pooling
+from .convolutions import is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
 from .formulas import KINDS, Recorder, Step
@@ -57,7 +57,7 @@ class LlvmBackend:
         )
         if isinstance(definition, Fused):
             if is_convolution(definition):
-                return convolved(CPU, definition, inputs, llvm_conv.forward)
+                return llvm_conv_regions.region_kernel(definition, inputs)
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
             return branching(self, definition, inputs)

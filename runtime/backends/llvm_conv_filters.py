@@ -18,8 +18,9 @@ from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
 from .kernels import Kernel
 from .llvm_code import compiler
-from .llvm_filters import Block, FilterGradient, Form, Part
-from .llvm_matmul import LONG, nanoseconds, same_bits
+from .llvm_filter_gradient import Block, FilterGradient, Form, Part
+from .llvm_filters import written
+from .llvm_matmul import LONG, draws, nanoseconds, same_bits
 from .llvm_micro import tile
 
 #: A table with more numbers would be a long text.
@@ -80,13 +81,13 @@ def _run(gradient: FilterGradient, native: Any, x: Array, dy: Array, result: Arr
     return not refused
 
 
-def key_of(definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> Any:
+def key_of(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Any:
     """What an operation is known by here, if it is such a gradient of known shapes."""
     if not isinstance(definition, Conv2DBackpropFilter):
         return None
-    if not all(shapes.is_full(spec.dims) for spec in (inputs[0], inputs[2], output)):
+    if not all(shapes.is_full(spec.dims) for spec in (inputs[0], inputs[2], *outputs)):
         return None
-    images, filters = (tuple([dim or 0 for dim in spec.dims or ()]) for spec in (inputs[0], output))
+    images, filters = (tuple([dim or 0 for dim in spec.dims or ()]) for spec in (inputs[0], outputs[0]))
     return inputs[0].dtype.np.name, images, filters[3], *definition.layout.axes(images, filters)
 
 
@@ -94,7 +95,7 @@ def seen(key: Any) -> tuple[bool, str | None]:
     """Whether such a gradient has yet to be tried, and the text of what is compiled for it."""
     if key in _tried:
         found = _tried[key]
-        return False, None if found is None else found[0].written()
+        return False, None if found is None else written(found[0])
     return _gradient(*key) is not None, None
 
 
@@ -115,6 +116,8 @@ def _gradient(kind: str, images: tuple[int, ...], outputs: int, rows: Axis, cols
     known, run = tile(), cols.kernel * images[3]
     work = images[0] * rows.out * cols.out * outputs * rows.kernel * run
     if known is None or cols.dilation != 1 or not 0 < work <= TRIED:
+        return None
+    if outputs == 1 or run == 1 or images[0] * rows.out * cols.out == 1:  # BLAS has another kernel for a vector
         return None
     if min(rows.before, rows.after, cols.before, cols.after) < 0:
         return None
@@ -186,14 +189,14 @@ def _terms(windows: int) -> tuple[int, int]:
 
 def _found(gradient: FilterGradient) -> tuple[FilterGradient, Any] | None:
     """The function, if it gives the bits of the plain kernel: for random numbers, and where sums are -0 or 0."""
-    random, kind = np.random.default_rng(0), np.dtype(gradient.kind)
+    kind = np.dtype(gradient.kind)
     axes, dims = (gradient.rows, gradient.cols), [array.dims for array in gradient.arrays()[:2]]
     tiny = [np.full(each, sign * np.finfo(kind).tiny, kind) for each, sign in zip(dims, (1, -1), strict=True)]
     lost = conv_kernels.filter_gradient(tiny[0], tiny[1], *axes)
     gradient = gradient._replace(negative=bool(np.signbit(lost).any()))
-    native = compiler().function(gradient.written(), library=gradient.library())
+    native = compiler().function(written(gradient), library=gradient.library())
     out = np.empty(gradient.filters, kind)
-    for x, dy in ([random.standard_normal(each, kind) for each in dims], tiny):
+    for x, dy in (tiny, *draws(dims, kind, out.size)):
         if not _run(gradient, native, x, dy, out):
             raise AssertionError("a gradient by the filters refuses its own arrays")
         if not same_bits(out, conv_kernels.filter_gradient(x, dy, *axes)):

@@ -23,20 +23,12 @@ from .llvm_frame import Array, address_of, closing, opening, pointer
 from .llvm_micro import tile
 from .llvm_packing import element
 from .llvm_steps import TYPES, Text, in_memory
+from .llvm_tails import for_channels, for_windows, is_whole
 
 #: With fewer channels than this vectors are mostly empty.
 LEAST_CHANNELS = 8
 #: Fewer numbers are done before other threads could begin; a block has at least so many.
 LEAST = 1 << 15
-
-
-class Stretch(NamedTuple):
-    """Windows along an axis that hold as many places, of those from `begin` to below `end` inside the window."""
-
-    first: int
-    last: int
-    begin: int
-    end: int
 
 
 class PoolGradient(NamedTuple):
@@ -62,29 +54,9 @@ class PoolGradient(NamedTuple):
             Array(self.kind, self.images, True),
         ]
 
-    def is_whole(self) -> bool:
-        """Whether each place of the images is in a window."""
-        return all(
-            axis.stride == axis.kernel and axis.out * axis.kernel >= axis.before + axis.size
-            for axis in (self.rows, self.cols)
-        )
-
     def written(self) -> str:
         """The text."""
         return _Writing(self).written()
-
-
-def stretches(axis: Axis) -> list[Stretch]:
-    """The windows along an axis, those together that the padding leaves as much of."""
-    found: list[Stretch] = []
-    for window in range(axis.out):
-        start = window * axis.stride - axis.before
-        begin, end = max(0, -start), min(axis.kernel, axis.size - start)
-        if found and found[-1][2:] == (begin, end):
-            found[-1] = found[-1]._replace(last=window + 1)
-        else:
-            found.append(Stretch(window, window + 1, begin, end))
-    return found
 
 
 class _Writing:
@@ -116,60 +88,37 @@ class _Writing:
         size, pooled = height * width * channels, pool.rows.out * pool.cols.out * channels
         source, target = self._at(x, image, size), self._at(dx, image, size)
         maxima, given = self._at(y, image, pooled), self._at(dy, image, pooled)
-        if not pool.is_whole():
+        if not is_whole((pool.rows, pool.cols)):
             count = size * TYPES[pool.kind][2]
             text.intrinsic(
                 "llvm.memset.p0.i64", "void", [("ptr", target), ("i8", "0"), ("i64", str(count)), ("i1", "false")]
             )
-        for down in stretches(pool.rows):
-            for across in stretches(pool.cols):
 
-                def window(line: str, column: str, down: Stretch = down, across: Stretch = across) -> None:
-                    number = text.let(f"add i64 {text.let(f'mul i64 {line}, {pool.cols.out}')}, {column}")
-                    top, left = (
-                        text.let(f"sub i64 {text.let(f'mul i64 {at}, {axis.stride}')}, {axis.before}")
-                        for at, axis in ((line, pool.rows), (column, pool.cols))
-                    )
-                    corner = text.let(f"add i64 {text.let(f'mul i64 {top}, {width}')}, {left}")
-                    from_, to = self._at(source, corner, channels), self._at(target, corner, channels)
-                    self._window(down, across, from_, to, self._at(maxima, number, channels),
-                                 self._at(given, number, channels))  # fmt: skip
+        def window(places: Sequence[int], corner: str, number: str) -> None:
+            starts = [self._at(start, at) for start, at in
+                      ((source, corner), (target, corner), (maxima, number), (given, number))]  # fmt: skip
+            for_channels(text, channels, pool.lanes, lambda at, mask: self._window(places, *starts, at, mask))
 
-                def line_of(line: str, across: Stretch = across, window: Callable[..., None] = window) -> None:
-                    text.loop(str(across.first), str(across.last), 1, lambda column: window(line, column))
+        for_windows(text, (pool.rows, pool.cols), channels, window)
 
-                text.loop(str(down.first), str(down.last), 1, line_of)
-
-    def _window(self, down: Stretch, across: Stretch, source: str, target: str, maxima: str, given: str) -> None:
-        """One window, some channels at a time: the first place that is the maximum gets the gradient, all others 0."""
+    def _window(
+        self, places: Sequence[int], source: str, target: str, maxima: str, given: str, at: str, mask: str
+    ) -> None:
+        """Some channels of a window: the first place that is the maximum gets the gradient, all others 0."""
         text, pool = self.text, self.pool
-        kind, lanes, channels = pool.kind, pool.lanes, pool.images[3]
-        vector, truths = in_memory(kind, lanes), f"<{lanes} x i1>"
-        places = [
-            (i * pool.images[2] + j) * channels
-            for i in range(down.begin, down.end)
-            for j in range(across.begin, across.end)
-        ]
-
-        def some(at: str, mask: str) -> None:
-            maximum, gradient = (text.load(self._at(start, at), kind, lanes, mask) for start in (maxima, given))
-            free = f"<{', '.join(['i1 true'] * lanes)}>"
-            for number, place in enumerate(places):
-                offset = text.let(f"add i64 {at}, {place}")
-                value = text.load(self._at(source, offset), kind, lanes, mask)
-                here = text.let(f"fcmp oeq {vector} {value}, {maximum}")
-                taken = text.let(f"and {truths} {here}, {free}")
-                kept = text.let(f"select {truths} {taken}, {vector} {gradient}, {vector} zeroinitializer")
-                text.store(kept, self._at(target, offset), kind, lanes, mask)
-                if number + 1 < len(places):
-                    others = text.let(f"xor {truths} {here}, <{', '.join(['i1 true'] * lanes)}>")
-                    free = text.let(f"and {truths} {free}, {others}")
-
-        full = channels - channels % lanes
-        if full:
-            text.loop("0", str(full), lanes, lambda at: some(at, ""))
-        if full < channels:
-            some(str(full), f"<{', '.join(f'i1 {int(n < channels - full)}' for n in range(lanes))}>")
+        kind, lanes = pool.kind, pool.lanes
+        vector, truths, all_ = in_memory(kind, lanes), f"<{lanes} x i1>", f"<{', '.join(['i1 true'] * lanes)}>"
+        maximum, gradient = (text.load(self._at(start, at), kind, lanes, mask) for start in (maxima, given))
+        free = all_
+        for number, place in enumerate(places):
+            offset = text.let(f"add i64 {at}, {place}")
+            value = text.load(self._at(source, offset), kind, lanes, mask)
+            here = text.let(f"fcmp oeq {vector} {value}, {maximum}")
+            taken = text.let(f"and {truths} {here}, {free}")
+            kept = text.let(f"select {truths} {taken}, {vector} {gradient}, {vector} zeroinitializer")
+            text.store(kept, self._at(target, offset), kind, lanes, mask)
+            if number + 1 < len(places):
+                free = text.let(f"and {truths} {free}, {text.let(f'xor {truths} {here}, {all_}')}")
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or what begins there, each of some size."""
