@@ -27,13 +27,16 @@ def axes_of(images: Shape, filters: Shape, stride: int = 1, padding: str = "SAME
     return Layout((1, stride, stride, 1), padding, (), (1, down, 1, 1)).axes(images, filters)
 
 
-def arrays_of(images: Shape, outputs: int, axes: tuple[Axis, Axis], kind: Any = np.float32) -> list[Any]:
+def arrays_of(images: Shape, outputs: int, axes: tuple[Axis, Axis], kind: Any = np.float32) -> tuple[Any, Any]:
     random = np.random.default_rng(0)
     shapes = images, (images[0], axes[0].out, axes[1].out, outputs)
-    return [random.standard_normal(shape).astype(kind) for shape in shapes]
+    x, dy = (random.standard_normal(shape).astype(kind) for shape in shapes)
+    return x, dy
 
 
-def made(images: Shape, outputs: int, axes: tuple[Axis, Axis], arrays: Any, known: Tile | None = None) -> Any:
+def made(
+    images: Shape, outputs: int, axes: tuple[Axis, Axis], arrays: tuple[Any, Any], known: Tile | None = None
+) -> Any:
     """What the compiled function makes, whether it has NumPy's bits or not."""
     gradient = llvm_conv_filters._gradient(arrays[0].dtype.name, images, outputs, *axes)
     assert gradient is not None
@@ -58,7 +61,8 @@ def test_sums_of_whole_numbers_are_numpys_for_any_geometry(
         height, width = max(height, (kernel[0] - 1) * down + 1), max(width, kernel[1])
     shape, filters = (images, height, width, channels), (*kernel, channels, outputs)
     axes = axes_of(shape, filters, stride, padding, down)
-    arrays = [np.rint(4 * array) for array in arrays_of(shape, outputs, axes, np.float64 if double else np.float32)]
+    x, dy = arrays_of(shape, outputs, axes, np.float64 if double else np.float32)
+    arrays = np.rint(4 * x), np.rint(4 * dy)
     assume(kernel[1] * channels > 1 and arrays[1].size > outputs)  # vectors are BLAS's
     np.testing.assert_array_equal(made(shape, outputs, axes, arrays), conv_kernels.filter_gradient(*arrays, *axes))
 
@@ -81,7 +85,7 @@ def test_blocks_of_images_and_of_lines_are_summed_as_numpy_does(blocks: str, mon
         assert len(groups) > 1
         assert any(lines != slice(0, axes[0].out) for group in groups for _, lines in group) is (blocks == "some lines")
         arrays = arrays_of(shape, filters[3], axes)
-        whole = [np.rint(4 * array) for array in arrays]
+        whole = np.rint(4 * arrays[0]), np.rint(4 * arrays[1])
         np.testing.assert_array_equal(made(shape, filters[3], axes, whole), conv_kernels.filter_gradient(*whole, *axes))
         found = llvm_conv_filters.filter_gradient(*arrays, *axes)
         same(found, conv_kernels.filter_gradient(*arrays, *axes))

@@ -95,8 +95,12 @@ class _Writing:
             )
 
         def window(places: Sequence[int], corner: str, number: str) -> None:
-            starts = [self._at(start, at) for start, at in
-                      ((source, corner), (target, corner), (maxima, number), (given, number))]  # fmt: skip
+            starts = (
+                self._at(source, corner),
+                self._at(target, corner),
+                self._at(maxima, number),
+                self._at(given, number),
+            )
             for_channels(text, channels, pool.lanes, lambda at, mask: self._window(places, *starts, at, mask))
 
         for_windows(text, (pool.rows, pool.cols), channels, window)

@@ -59,7 +59,7 @@ def is_whole(axes: Sequence[Axis]) -> bool:
 
 #: What is done with a window: the places inside it, each as how far it is from the corner; where the corner is in the
 #: images; and where the window's own number is among those of all windows.
-Window = Callable[[Sequence[int], str, str], None]
+Window = Callable[[Sequence[int], str, str], object]
 
 
 def for_windows(text: Text, axes: tuple[Axis, Axis], channels: int, window: Window) -> None:
@@ -88,11 +88,15 @@ def for_windows(text: Text, axes: tuple[Axis, Axis], channels: int, window: Wind
             text.loop(str(down.first), str(down.last), 1, line_of)
 
 
-def for_channels(text: Text, channels: int, lanes: int, body: Callable[[str, str], None]) -> None:
+def for_channels(text: Text, channels: int, lanes: int, body: Callable[[str, str], object]) -> None:
     """A function of where a vector of channels begins, and the mask of those that there are, for all of them."""
     full = channels - channels % lanes
     if full:
-        text.loop("0", str(full), lanes, lambda at: body(at, ""))
+
+        def vector(at: str) -> None:
+            body(at, "")
+
+        text.loop("0", str(full), lanes, vector)
     if full < channels:
         body(str(full), f"<{', '.join(f'i1 {int(n < channels - full)}' for n in range(lanes))}>")
 
