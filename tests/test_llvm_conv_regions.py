@@ -7,7 +7,7 @@ import pytest
 import weft as wf
 from hypothesis import assume, given, settings, strategies as st
 from machine_code import LLVM, both, same
-from test_fuse_convolutions import net
+from test_fuse_convolutions import drawn, net
 from weft.graph.parallel import limit_threads, threads
 from weft.runtime import fuse_convolutions
 
@@ -46,22 +46,14 @@ FORMS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(FORMS, st.integers(0, 1000))
 def test_any_region_has_the_bits_of_numpys(form: dict[str, Any], seed: int) -> None:
     side, kernel, dilation = form["side"], form["kernel"], form["dilation"]
     assume(form["padding"] == "SAME" or side >= 2 + (kernel - 1) * dilation + form["stride"])
-    random = np.random.default_rng(seed)
-    shapes = [
-        (form["images"], side, side, form["channels"]),
-        (kernel, kernel, form["channels"], form["outputs"]),
-        (form["outputs"],),
-    ]
-    values = [random.normal(size=shape).astype(form["dtype"]) for shape in shapes]
-    if form["whole numbers"]:  # equal maxima, and zeros of both signs
-        values = [np.trunc(value) for value in values]
+    values = drawn(form, seed)
     if form["odd"]:
-        values[0][random.random(shapes[0]) < 0.02] = form["odd"]
+        values[0][np.random.default_rng(seed).random(values[0].shape) < 0.02] = form["odd"]
     before = threads()
     with wf.Graph().as_default(), pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
         patch.setattr(fuse_convolutions, "LEAST", 1)
