@@ -245,7 +245,12 @@ class Client:
             self._tell(connection, step.number, failure_of(error))
 
     def _tell(self, connection: Connection, step: int, failure: Failure) -> None:
-        """Tell the session why there is no result, unless it is the session that is gone."""
+        """Tell the session why there is no result, unless it is the session that is gone.
+
+        A step that is given up because this is closed tells nothing: that the connection ends is its cause.
+        """
+        if self._closed.is_set():
+            return
         try:
             connection.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
         except (errors.UnavailableError, errors.CancelledError):
