@@ -63,7 +63,8 @@ class Finish:
 class StepState:
     """Waits for every task of a step; the first failure that is not derived from another is the root cause.
 
-    A failure aborts the tasks that still run, and the step is over only when each of them has answered or is lost.
+    A failure aborts the tasks that still run, and the step is over only when each of them has answered or is lost. A task
+    that is lost when it has done its part is a failure, too: what it sent to the others may never come.
     """
 
     def __init__(self, tasks: Iterable[str]) -> None:
@@ -78,7 +79,7 @@ class StepState:
         self.finished = False
 
     def handle(self, event: Event) -> list[Abort | Finish]:
-        """What to do about an event. Events of tasks that have answered already mean nothing."""
+        """What to do about an event. A second answer of a task means nothing."""
         if self.finished:
             return []
         match event:
@@ -89,6 +90,8 @@ class StepState:
                 self._failed(task, failure, culprit=task)
             case Lost(task, failure) if task in self.running:
                 self._failed(task, failure, culprit="")
+            case Lost(task, failure) if task in self.values:
+                self._blame(failure, "")
             case GivenUp(failure):
                 self._blame(failure, "")
         return self._abort() + self._finish()
