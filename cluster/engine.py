@@ -44,7 +44,8 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail`: what is known of what a task
+    that is gone wrote last. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -60,10 +61,12 @@ class ClusterEngine:
         peers: Mapping[str, Mapping[str, str]] | None = None,
         default_task: str = "",
         epoch: int = 0,
+        log_tail: Callable[[str], str] = lambda task: "",
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
         self._hosts = hosts
+        self._log_tail = log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
@@ -218,8 +221,15 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        step.raise_failure()
+        self._raise_failure(step)
         return step.state
+
+    def _raise_failure(self, step: SessionStep) -> None:
+        """Raises what ended a step, unless it ended well; if that is a task's end, with what it wrote last."""
+        assert step.over is not None
+        with self._lock:
+            gone = [task for task, failure in self._lost.items() if failure is step.over.failure]
+        step.raise_failure("".join(self._log_tail(task) for task in gone))
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph import errors
@@ -60,14 +60,14 @@ class SessionStep:
     def needs_attention(self) -> bool:
         return self.over is not None or self.to_abort is not None
 
-    def raise_failure(self) -> None:
-        """Raises what ended the step, when it is over, unless it ended well."""
+    def raise_failure(self, more: str = "") -> None:
+        """Raises what ended the step, when it is over, unless it ended well. `more`: to be told with it."""
         assert self.over is not None
         failure = self.over.failure
         if failure is not None:
             if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and self.state.reports:
                 failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}")
-            raise failure.error(self.over.task)
+            raise replace(failure, message=failure.message + more).error(self.over.task)
 
 
 def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:
