@@ -120,16 +120,16 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def begin(self, used: set[str]) -> None:
         self.step = StepState(used)
         self.open = set(used)  # who has not answered, by our own account
-        self.replied: set[str] = set()
+        self.done: set[str] = set()
         self.failures: list[Failure] = []  # what could be to blame, in order
         self.aborts = 0
         self.finishes: list[Finish] = []
 
     def feed(self, event: Replied | Failed | Lost | GivenUp) -> None:
-        may_count = self.open | self.replied if isinstance(event, Lost) else self.open
+        may_count = self.open | self.done if isinstance(event, Lost) else self.open
         counted = not self.finishes and (isinstance(event, GivenUp) or event.task in may_count)
         if isinstance(event, Replied):
-            self.replied |= {event.task} & self.open
+            self.done |= {event.task} & self.open
         elif counted:
             self.failures.append(event.failure)
         if not isinstance(event, GivenUp) and not self.finishes:
