@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import socket
 import sys
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..graph import errors
@@ -76,6 +77,10 @@ class Server:
         self._closed = False
         attend(name, self._worker.visitors)
         _alive.add(self)
+        if self._speaks == "flight":
+            # As a finalizer, Arrow ends its server at exit and waits for its clients, which may wait for this process's goodbye:
+            # it must be said before. (Of finalizers the last made is the first called.)
+            weakref.finalize(self, _end, weakref.ref(self))
         if start:
             self.start()
 
@@ -193,10 +198,13 @@ def _check_reachable(what: str, ip: str, addresses: Iterable[str]) -> None:
             raise ValueError(f"{text}. Name its address in the network instead.")
 
 
-def _at_exit() -> None:
+def _end(server: Callable[[], Server | None]) -> None:
     """A program that ends with an error may be started again: only one that ends well says so to the others."""
+    if (found := server()) is not None:
+        found._close(say_so=not hasattr(sys, "last_value"))
+
+
+@atexit.register
+def _at_exit() -> None:
     for server in list(_alive):
-        server._close(say_so=not hasattr(sys, "last_value"))
-
-
-atexit.register(_at_exit)
+        _end(weakref.ref(server))

@@ -96,6 +96,26 @@ def test_a_task_that_dies_is_named_at_once_and_the_one_in_its_place_serves() -> 
                 new.run(v)
 
 
+def test_programs_that_use_each_other_can_end_together() -> None:
+    """Each has open what the other's Flight server waits for when it ends."""
+    cluster = cluster_of(worker=2)
+    with programs({VARIABLE: "flight"}) as start:
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        session = wf.Session(server.target)
+        print("in", flush=True)
+        sys.stdin.readline()
+        """
+        both = [start(text, cluster, "worker", index) for index in range(2)]
+        for each in both:
+            each.says("in")
+        for each in both:
+            assert each.process.stdin is not None
+            each.process.stdin.write("\n")
+            each.process.stdin.flush()
+        assert [each.end(timeout=20)[0] for each in both] == [0, 0]
+
+
 @pytest.mark.parametrize(("speaks", "asked"), [("weft", "flight"), ("flight", "weft")])
 def test_a_session_of_the_other_protocol_hears_so_at_once(speaks: str, asked: str) -> None:
     with programs(), wf.Graph().as_default():
