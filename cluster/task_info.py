@@ -16,6 +16,8 @@ from .transport import Location, choose
 
 #: The most digits that the index of a task has.
 _DIGITS = 9
+#: The transports, each of which goes wherever those before it do.
+_WAYS = ("inproc", "shm", "tcp", "flight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,16 @@ class TaskInfo:
         return cls(name, socket.gethostname(), os.getpid(), Location.here(), addresses, jobs, log=log_file())
 
     def address_from(self, place: Location, transport: str = "auto") -> str:
-        """Where to reach it from a place: by a transport, or by the fastest that goes there."""
+        """Where to reach it from a place: by a transport, or by the fastest that goes there and that it listens on.
+
+        Raises UnavailableError where there is none.
+        """
         if transport != "auto":
             return self.addresses[transport]
-        chosen = choose(place, self.location)
-        return self.addresses["shm" if chosen == "inproc" and "inproc" not in self.addresses else chosen]
+        for each in _WAYS[_WAYS.index(choose(place, self.location)) :]:
+            if each in self.addresses:
+                return self.addresses[each]
+        raise errors.UnavailableError(None, None, f"{self} listens nowhere that can be reached from here")
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
