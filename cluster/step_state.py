@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .protocol import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(NamedTuple):
     """A task has done its part; these are its fetches, and what it noted of the step if it was told to."""
 
     task: str
@@ -64,10 +63,12 @@ class StepState:
     """Waits for every task of a step; the first failure that is not derived from another is the root cause.
 
     A failure aborts the tasks that still run, and the step is over only when each of them has answered or is lost.
+    `ends`: the tasks whose parts are over when that of a task is, which they need not say.
     """
 
-    def __init__(self, tasks: Iterable[str]) -> None:
+    def __init__(self, tasks: Iterable[str], ends: Mapping[str, Iterable[str]] | None = None) -> None:
         self.running = set(tasks)
+        self._ends = ends or {}
         self.values: dict[str, Sequence[Any]] = {}
         self.noted: dict[str, bytes] = {}
         #: What the tasks said that only followed the others, by task: where each was when the step failed.
@@ -84,6 +85,7 @@ class StepState:
         match event:
             case Replied(task, values, noted) if task in self.running:
                 self.running.discard(task)
+                self.running.difference_update(self._ends.get(task, ()))
                 self.values[task], self.noted[task] = values, noted
             case Failed(task, failure) if task in self.running:
                 self._failed(task, failure, culprit=task)
