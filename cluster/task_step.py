@@ -119,12 +119,14 @@ class TaskStep:
         return self._rendezvous.receive(edge)
 
     def begin(self, done: int | None) -> bool:
-        """Its plan is to run; whether it may, for the step may have been given up before.
+        """Its plan is to run; whether it may, for the step may have been given up before. It runs once.
 
         `done`: the number that goes on to the plans that it begins on other tasks, if the session has not begun them.
         """
-        self.begun, self._done = not self._aborted, done
-        return self.begun
+        if self._aborted or self.begun:
+            return False
+        self.begun, self._done = True, done
+        return True
 
     def ends_silently(self) -> bool:
         """Its plan has come to its end, which the session hears from another task; whether it was not asked already."""

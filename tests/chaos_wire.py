@@ -15,7 +15,7 @@ from weft.cluster.protocol import Kind
 from weft.cluster.sockets import StreamConnection
 
 #: Messages of steps, which are counted; the disturbance strikes at this one of those that the task sends once it was asked for.
-_STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR}
+_STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR, Kind.BEGIN}
 _STRIKES_AT = 3
 DELAY_SECONDS = 3.0
 
