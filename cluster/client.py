@@ -144,7 +144,7 @@ class Client:
             case Kind.ABORT:
                 self._abort(connection, message)
             case Kind.PING:
-                self._answer(connection, message.step)
+                self._answer(connection, message)
             case Kind.UNLOAD:
                 self._unload(message.edge)
             case _:
@@ -153,6 +153,8 @@ class Client:
 
     def _take_from_peer(self, message: Message) -> Run | None:
         begins = message.kind == Kind.BEGIN
+        if message.kind == Kind.MARK:
+            return None
         if not begins and message.kind != Kind.TENSOR:
             raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
         done, number, meta = _begin_head(message.meta) if begins else (0, 0, message.meta)
@@ -214,10 +216,16 @@ class Client:
         with self._lock:
             self._plans.pop(number, None)
 
-    def _answer(self, connection: Connection, number: int) -> None:
-        """Say what a step is doing. When not even that can be sent at once, what is being sent is sign enough."""
-        step = self._steps.get(number)
-        connection.poke(Message(Kind.PONG, 0, number, meta=step.where().encode() if step else b""))
+    def _answer(self, connection: Connection, asked: Message) -> None:
+        """Say what a step is doing. When not even that can be sent at once, what is being sent is sign enough.
+
+        Of a step that takes long the message before may be lost that somebody waits for: those who take the next one notice.
+        """
+        step = self._steps.get(asked.step)
+        connection.poke(Message(Kind.PONG, 0, asked.step, meta=step.where().encode() if step else b""))
+        for peer in list(self._peers.values()) if asked.edge else ():
+            with suppress(errors.OpError):  # it is gone, which both sides notice as it is
+                peer.poke(Message(Kind.MARK, 0, asked.step))
 
     # steps
 
@@ -283,10 +291,14 @@ class Client:
             self._tell(step.number, failure_of(error))
 
     def _tell(self, step: int, failure: Failure) -> None:
-        """Tell the session why there is no result, unless it is the session that is gone."""
+        """Tell the session why there is no result, unless it is the session that is gone.
+
+        A step that is given up because this is closed tells nothing: that the connection ends is its cause.
+        """
+        if self._closed.is_set() or self.session is None:
+            return
         with suppress(errors.UnavailableError, errors.CancelledError):
-            if self.session is not None:
-                self.session.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
+            self.session.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
 
     def _peer(self, task: str) -> Connection:
         """The connection over which this task sends to another one. Raises OpError."""

@@ -26,7 +26,7 @@ from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
 from .protocol import Failure, Kind
-from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages
+from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .trace_wire import decode_stats
@@ -73,6 +73,7 @@ class ClusterEngine:
         self._done = 0
         self._closed = False
         self._heartbeat = Heartbeat(heartbeat)
+        self._newest = 0  #: the last step in flight at the last beat
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
@@ -331,10 +332,18 @@ class ClusterEngine:
 
     def _beat(self, seconds: float) -> None:
         """Look after the tasks that something is expected of, and let them forget plans."""
-        for task in self._stuck():
+        with self._lock:
+            late = stuck(self._running.values(), time.monotonic() - GRACE_SECONDS)
+            first, old = expected(self._running.values(), self._newest), self._newest
+            self._newest = max(self._running, default=0)
+        for task in late:
             self.lose(task, f"it has not taken a message for more than {GRACE_SECONDS:g} s")
             self._links.cut(task)
-        signs = {task: self._links.signs(task, self._poke(task, Kind.PING, step)) for task, step in self._expected()}
+        signs = {
+            task: self._links.signs(task, self._poke(task, Kind.PING, number, edge=number <= old))
+            for task, number in first.items()
+            if task not in self._lost
+        }
         for task in self._heartbeat.beat(seconds, signs):
             self._lose(task, self._silence(task))
             self._links.cut(task)
@@ -348,19 +357,6 @@ class ClusterEngine:
             return self._links.poke(task, Message(kind, 0, step, edge))
         except errors.OpError:  # it is gone, which its own thread reports
             return True
-
-    def _stuck(self) -> set[str]:
-        """Tasks that do not even take what they are sent, long after the deadline of the step it is for."""
-        before = time.monotonic() - GRACE_SECONDS
-        with self._lock:
-            late = [step for step in self._running.values() if step.deadline is not None and step.deadline < before]
-            return {step.sending for step in late if step.since < before} - {""}
-
-    def _expected(self) -> list[tuple[str, int]]:
-        """Each task that a step waits for, and the first such step."""
-        with self._lock:
-            first = expected(self._running.values())
-        return [(task, number) for task, number in first.items() if task not in self._lost]
 
     def _silence(self, task: str) -> str:
         """What to say of a task that has fallen silent."""

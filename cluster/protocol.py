@@ -28,14 +28,15 @@ class Kind(IntEnum):
     FAILED = 7  #: the answer to STEP or LOAD: a Failure
     TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal; of several: parcels.py
     ABORT = 9  #: session to task: give a step of plan `edge` up; meta: ABORT_HEAD
-    PING = 10  #: session to task: are you there, and what is `step` doing?
+    PING = 10  #: session to task: are you there, and what is `step` doing? `edge` 1: it takes long, MARK for your peers
     PONG = 11  #: the answer to PING, as text
     UNLOAD = 12  #: session to task: plan `edge` will not be run any more
     REPORT = 13  #: task to session: text for whoever looks on
     ENDED = 14  #: task to session: it is over, for this Failure
     LEAVING = 15  #: a program to a task that it has used: it ends as it should
     TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
-    BEGIN = 17  #: as TENSOR, and the plan that waits for it begins; before what stands in that one's meta: BEGIN_HEAD
+    MARK = 17  #: task to task: nothing; its number on the connection tells whether the message before it was lost
+    BEGIN = 18  #: as TENSOR, and the plan that waits for it begins; before what stands in that one's meta: BEGIN_HEAD
 
 
 #: Steps up to the first number are over on all tasks: what was sent for them is not needed any more. The second is 0 for a step

@@ -64,7 +64,7 @@ class Loaded:
         """The fetched values of a step, in their order."""
         results: list[Any] = [None] * self.fetches
         for part in self.parts:
-            for index, value in zip(part.fetches, state.values.get(part.task, ()), strict=True):
+            for index, value in zip(part.fetches, state.values[part.task], strict=True):
                 results[index] = value
         return results
 
@@ -105,11 +105,14 @@ class SessionStep:
             raise failure.error(self.over.task)
 
 
-def expected(steps: Iterable[SessionStep]) -> dict[str, int]:
-    """Each task that one of these steps waits for, and the first such step."""
+def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:
+    """Each task that one of these steps waits for, and the first such step.
+
+    Steps up to the number `old` have taken a while: they may wait for what a task has sent that has done its part.
+    """
     first: dict[str, int] = {}
     for step in steps:
-        for task in step.state.running:
+        for task in (*step.state.running, *(step.state.values if step.number <= old else ())):
             first.setdefault(task, step.number)
     return first
 
@@ -123,6 +126,12 @@ def load_messages(handle: Loaded, step: StepPlan) -> Callable[[int, int], Messag
         return Message(Kind.LOAD, 0, number, part.number, b"%b\n%b" % (part.relay.encode(), data), arrays)
 
     return message
+
+
+def stuck(steps: Iterable[SessionStep], before: float) -> set[str]:
+    """Tasks that do not even take what they are sent since then, though the deadline of the step it is for was then, too."""
+    late = [step for step in steps if step.deadline is not None and step.deadline < before]
+    return {step.sending for step in late if step.since < before} - {""}
 
 
 def step_messages(

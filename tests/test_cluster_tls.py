@@ -9,6 +9,8 @@ import pytest
 import ray
 from certificates import Authority
 
+pytestmark = pytest.mark.ray_nodes
+
 PROGRAM = """
 import sys
 import weft as wf

@@ -125,8 +125,9 @@ class JobState:
 
     A program that fails is started again where it was, so that its address stays; the programs of the others go on, and
     find it again as their sessions are made to (`MonitoredTrainingSession`). A place that is lost changes an address that
-    all programs know: all are stopped, and started again when there is a new place. Tasks that serve others do not decide
-    when the job is over: it is when all others have finished.
+    all programs know: all are stopped, and started again when there is a new place. A host that is lost with several places
+    counts once, and so does an attempt to find new ones, however many it was for. Tasks that serve others do not decide when
+    the job is over: it is when all others have finished.
     """
 
     def __init__(self, tasks: Iterable[str], serving: Iterable[str], policy: Policy) -> None:
@@ -135,6 +136,7 @@ class JobState:
         self._serving, self._policy = frozenset(serving), policy
         self._due: dict[str, float] = {}  #: when tasks that wait are to start
         self._not_before = 0.0  #: for tasks without a place
+        self._asked = dict.fromkeys(self.status, 0)  #: how much had been counted when their places were last asked for
         self._last_failure = -float("inf")
         self._over: Finish | None = None
         self._serving_until: float | None = None
@@ -213,10 +215,11 @@ class JobState:
         if was is Status.DONE or self._over is not None or self._serving_until is not None:
             self.status[task] = Status.DONE
             return self._check_all_done(now)
+        counts = self._counts(task, was, now)
         self.status[task] = Status.PLACING
-        self._not_before = now
+        self._not_before = max(self._not_before, now)
         found: list[Instruction] = []
-        if now - self._last_failure > self._policy.derived_within or was is Status.PLACING:
+        if counts:
             budget = self._policy.max_preemptions if preempted else self._policy.max_failures
             if (self.preemptions if preempted else self.failures) >= budget:
                 return self._end(Finish(1, task, reason))
@@ -224,7 +227,18 @@ class JobState:
             self._last_failure = now
             self._not_before = now + (0.0 if preempted else self._delay())
             found.append(Mending(task, reason, self._not_before - now))
+        self._asked[task] = self._counted
         return [*found, *self._stop_running(), Place(task)]
+
+    def _counts(self, task: str, was: Status, now: float) -> bool:
+        """Whether the loss of its place is another failure."""
+        if was is Status.PLACING:
+            return self._asked[task] == self._counted  # else others that were asked for with it have been lost, too
+        return was is not Status.STOPPING and now - self._last_failure > self._policy.derived_within
+
+    @property
+    def _counted(self) -> int:
+        return self.failures + self.preemptions
 
     def _stop_running(self) -> list[Instruction]:
         """Stop all programs; those that have finished stay so."""
