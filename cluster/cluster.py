@@ -18,6 +18,7 @@ from .ray_cluster import End, RayTasks
 from .recovery_state import Budget
 from .target import ENGINES, SCHEME
 from .task_info import TaskInfo, addresses_from
+from .task_logs import last_words
 from .transport import Location
 
 
@@ -94,13 +95,15 @@ class Cluster:
             info, ended = self._members.info, self._members.ended
             hosts = {name: f"{each.host} (process {each.pid})" for name, each in info.items()}
             for name, reason in ended.copy().items():
-                raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
+                raise errors.UnavailableError(
+                    None, None, f"Task {name} on {hosts[name]} is gone: {reason}{last_words(info[name])}"
+                )
             threads = config.intra_op_parallelism_threads or kernel_threads()
             infos, transport = info.values(), self._transport
             engine = ClusterEngine(
                 addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
                 peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
-                epoch=self._members.epoch,
+                epoch=self._members.epoch, last_words=lambda task: last_words(self._members.info[task]),
             )  # fmt: skip
             with self._lock:
                 self._engines.add(engine)

@@ -44,7 +44,8 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's; `last_words(task)`: what to add to the error
+    that says that it is gone. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -60,10 +61,11 @@ class ClusterEngine:
         peers: Mapping[str, Mapping[str, str]] | None = None,
         default_task: str = "",
         epoch: int = 0,
+        last_words: Callable[[str], str] = lambda task: "",
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
-        self._hosts = hosts
+        self._hosts, self._last_words = hosts, last_words
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
@@ -122,7 +124,7 @@ class ClusterEngine:
 
     def lose(self, task: str, reason: str) -> None:
         """A task is gone: its steps fail, now and from now on."""
-        self._lose(task, f"is gone: {reason}")
+        self._lose(task, f"is gone: {reason}{self._last_words(task)}")
 
     def _lose(self, task: str, what: str, code: int = errors.UNAVAILABLE) -> None:
         with self._lock:
@@ -287,7 +289,7 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._last_words(task)}"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
             if step.loads:
                 text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
@@ -337,10 +339,8 @@ class ClusterEngine:
             self._links.cut(task)
         signs = {task: self._links.signs(task, self._poke(task, Kind.PING, step)) for task, step in self._expected()}
         for task in self._heartbeat.beat(seconds, signs):
-            what = (
-                f"has not answered for {self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
-            )
-            self._lose(task, what + self._last_words(task))
+            silent = f"{self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
+            self._lose(task, f"has not answered for {silent}{self._said_last(task)}")
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -366,7 +366,7 @@ class ClusterEngine:
             first = expected(self._running.values())
         return [(task, number) for task, number in first.items() if task not in self._lost]
 
-    def _last_words(self, task: str) -> str:
+    def _said_last(self, task: str) -> str:
         """What a task said last about a step in flight, to be added to what is said of it."""
         step, last = self._heard.get(task, (0, ""))
         return f"; when last heard of, it {last}" if last and step in self._running else ""

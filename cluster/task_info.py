@@ -23,6 +23,7 @@ class TaskInfo:
 
     `jobs`: the cluster that it was told of, as far as it knows it: each job's addresses by index. `serves`: whether its
     program does nothing but wait for others (`Server.join`). `left`: the tasks whose programs have told it that they end.
+    `log`: the file on its host that it writes errors to, where who starts it is told: of tasks on Ray.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TaskInfo:
     jobs: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     serves: bool = False
     left: tuple[str, ...] = ()
+    log: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}, process {self.pid}"

@@ -87,6 +87,20 @@ def test_a_worker_is_killed_in_a_step(cluster: Cluster) -> None:
         wf.Session(cluster.target)
 
 
+def test_the_error_of_a_worker_that_crashes_ends_with_the_last_of_its_log(cluster: Cluster) -> None:
+    fed, value = slow(WORKER1)
+    with wf.Session(cluster.target) as session:
+        running = in_background(session.run, value, {fed: NUMBERS})
+        time.sleep(1)
+        send(signal.SIGSEGV, cluster, "/job:worker/replica:0/task:1")
+        with within(5), pytest.raises(wf.errors.UnavailableError) as caught:
+            running()
+    assert re.match(
+        r"Task /job:worker/replica:0/task:1 on .* is gone: .*; the last in its log, /.*:\n  ", caught.value.message
+    )
+    assert "\n  Fatal Python error: Segmentation fault\n" in caught.value.message
+
+
 def test_the_ps_is_killed_while_the_workers_wait_or_compute(cluster: Cluster) -> None:
     with wf.device(PS):
         v = wf.Variable(1.0)
@@ -172,7 +186,7 @@ def test_a_worker_that_hangs_is_noticed_without_any_deadline(
     assert message.startswith("Task /job:worker/replica:0/task:0 on ")
     silent = r"\) has not answered for 2 s: its process may be stopped, or its host unreachable"
     assert re.search(
-        rf"{silent}; when last heard of, it was computing 'Sin\w*' \(in step <weft plan \d+>:\d+ > ", message
+        rf"{silent}; when last heard of, it was computing '[^']+' \(in step <weft plan \d+>:\d+ > ", message
     )
 
 
