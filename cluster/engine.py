@@ -43,8 +43,8 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail`: what is known of what a task
-    that is gone wrote last. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail(task)`: what a task that is gone
+    wrote last, to be added to the error that says so. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -64,8 +64,7 @@ class ClusterEngine:
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
-        self._hosts = hosts
-        self._log_tail = log_tail
+        self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
@@ -219,15 +218,8 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        self._raise_failure(step)
+        step.raise_failure(self._lost.copy(), self._log_tail)
         return step.state
-
-    def _raise_failure(self, step: SessionStep) -> None:
-        """Raises what ended a step, unless it ended well; if that is a task's end, with what it wrote last."""
-        assert step.over is not None
-        with self._lock:
-            gone = [task for task, failure in self._lost.items() if failure is step.over.failure]
-        step.raise_failure("".join(self._log_tail(task) for task in gone))
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
         try:
@@ -297,7 +289,7 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
             if step.loads:
                 text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
@@ -355,7 +347,8 @@ class ClusterEngine:
             if task not in self._lost
         }
         for task in self._heartbeat.beat(seconds, signs):
-            self._lose(task, self._silence(task))
+            silent = f"{self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
+            self._lose(task, f"has not answered for {silent}{self._said_last(task)}")
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -368,14 +361,10 @@ class ClusterEngine:
         except errors.OpError:  # it is gone, which its own thread reports
             return True
 
-    def _silence(self, task: str) -> str:
-        """What to say of a task that has fallen silent."""
+    def _said_last(self, task: str) -> str:
+        """What a task said last about a step in flight, to be added to what is said of it."""
         step, last = self._heard.get(task, (0, ""))
-        doing = f"; when last heard of, it {last}" if last and step in self._running else ""
-        return (
-            f"has not answered for {self._heartbeat.limit:g} s: "
-            f"its process may be stopped, or its host unreachable{doing}"
-        )
+        return f"; when last heard of, it {last}" if last and step in self._running else ""
 
     # the end
 

@@ -95,14 +95,15 @@ class SessionStep:
         (part,) = (part for part in self.handle.parts if part.task == task)
         return Message(Kind.ABORT, 0, self.number, part.number, ABORT_HEAD.pack(time.monotonic() - self.began))
 
-    def raise_failure(self, more: str = "") -> None:
-        """Raises what ended the step, when it is over, unless it ended well. `more`: to be told with it."""
+    def raise_failure(self, lost: Mapping[str, Failure], log_tail: Callable[[str], str]) -> None:
+        """Raises what ended the step, when it is over, unless it ended well; if that is the end of a task, with its log's."""
         assert self.over is not None
         failure = self.over.failure
         if failure is not None:
             if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and self.state.reports:
                 failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}")
-            raise replace(failure, message=failure.message + more).error(self.over.task)
+            tails = [log_tail(task) for task, end in lost.items() if end is failure]
+            raise replace(failure, message="".join([failure.message, *tails])).error(self.over.task)
 
 
 def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:

@@ -95,6 +95,7 @@ class TaskStep:
         #: Its place in a row of steps, if it is part of one.
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
+        self._thread = 0  #: that runs the plan
         self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
         self._parcels: dict[str, list[tuple[int, Array | None]]] = {}  #: by device, what waits to be sent
         self.begun = False  #: whether its plan has been told to run
@@ -141,7 +142,7 @@ class TaskStep:
             self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
-        _running.step = self
+        self._begin()
         try:
             values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
@@ -168,16 +169,20 @@ class TaskStep:
         """As `run`, and what ran when."""
         self._plan = plan
         traced = TracedPlan(plan.compiled)
-        _running.step = self
+        self._begin()
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
             self._ran()
         return values, traced.stats()
 
+    def _begin(self) -> None:
+        """The plan begins, in this thread."""
+        _running.step, self._thread = self, threading.get_ident()
+
     def _ran(self) -> None:
         """The plan has ended: nothing here keeps shared memory any longer."""
-        _running.step = None
+        _running.step, self._thread = None, 0
         self._kept.clear()
         self._parcels.clear()
 
@@ -277,7 +282,9 @@ class TaskStep:
         names = self._plan.edges
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
         told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
-        return f"had waited {', '.join(told)}" if told else "was computing"
+        if told:
+            return f"had waited {', '.join(told)}"
+        return f"was computing {self._plan.compiled.whereabouts(self._thread)}".rstrip()
 
 
 def _place(task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:
