@@ -43,7 +43,7 @@ demo: $(EXAMPLES) ## Train on handwritten digits: in one process, then on Ray, w
 	"$(VENV)/bin/python" examples/train_digits.py --demo
 
 test: $(DEV) ## Run the tests (ARGS="-k name" chooses)
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n 2 $(ARGS)
 
 fuzz: $(DEV) ## Feed every parser with changed bytes, FUZZ=10000 of each kind (ARGS="--only plans")
 	PYTHONPATH=tests $(RUN) fuzzing --each $(FUZZ) $(ARGS)

@@ -94,19 +94,23 @@ class Cluster:
             info, ended = self._members.info, self._members.ended
             hosts = {name: f"{each.host} (process {each.pid})" for name, each in info.items()}
             for name, reason in ended.copy().items():
-                raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
+                what = f"Task {name} on {hosts[name]} is gone: {reason}{self._log_tail(name)}"
+                raise errors.UnavailableError(None, None, what)
             threads = config.intra_op_parallelism_threads or kernel_threads()
             infos, transport = info.values(), self._transport
             engine = ClusterEngine(
                 addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
                 peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
-                epoch=self._members.epoch,
+                epoch=self._members.epoch, log_tail=self._log_tail,
             )  # fmt: skip
             with self._lock:
                 self._engines.add(engine)
             for name, reason in ended.copy().items():  # while it was made
                 engine.lose(name, reason)
             return engine
+
+    def _log_tail(self, task: str) -> str:
+        return "" if self._closing.is_set() else self._tasks.log_tail(self._members.info[task])
 
     def _watch(self) -> None:
         """Tell the sessions when Ray says that a task has ended."""

@@ -20,14 +20,13 @@ from ..graph.devices import DeviceSpec
 from ..graph.state import to_stderr
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
-from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from ..runtime.plan import StepPlan
 from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
-from .plan_wire import encode_plan
 from .protocol import Failure, Kind
-from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, step_messages
+from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .trace_wire import decode_stats
@@ -44,7 +43,8 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations without a request go; `epoch`: the cluster's. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail(task)`: what a task that is gone
+    wrote last, to be added to the error that says so. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -60,10 +60,11 @@ class ClusterEngine:
         peers: Mapping[str, Mapping[str, str]] | None = None,
         default_task: str = "",
         epoch: int = 0,
+        log_tail: Callable[[str], str] = lambda task: "",
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
-        self._hosts = hosts
+        self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
@@ -74,6 +75,7 @@ class ClusterEngine:
         self._done = 0
         self._closed = False
         self._heartbeat = Heartbeat(heartbeat)
+        self._newest = 0  #: the last step in flight at the last beat
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
@@ -157,20 +159,9 @@ class ClusterEngine:
 
     def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         """Send each task its plan, and wait until all have it ready. Raises OpError."""
-        parts = []
-        for plan in step.plans:  # a task has one device, and so one plan
-            feeds = tuple(i.index for i in plan.instructions if isinstance(i, TakeFeed))
-            fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
-            task = str(DeviceSpec.from_string(plan.device).task_only())
-            parts.append(TaskPlan(task, next(self._numbers), feeds, fetches))
-        loaded = Loaded(tuple(parts), step.fetches)
-        weakref.finalize(loaded, self._forgotten.extend, parts).atexit = False
-
-        def message(number: int, index: int) -> Message:
-            data, arrays = encode_plan(step.plans[index])
-            return Message(Kind.LOAD, 0, number, parts[index].number, data, arrays)
-
-        self.end(self._begin(loaded, message, timeout, loads=True))
+        loaded = Loaded.of(step, self._numbers)
+        weakref.finalize(loaded, self._forgotten.extend, loaded.parts).atexit = False
+        self.end(self._begin(loaded, load_messages(loaded, step), timeout, loaded.tasks, loads=True))
         return loaded
 
     # steps
@@ -190,20 +181,30 @@ class ClusterEngine:
         self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind = Kind.STEP, before: Row = None
     ) -> SessionStep:
         """Begin a step, alone or on each task after the one that `before` names. Raises OpError, TypeError."""
-        return self._begin(handle, step_messages(handle, feeds, kind, self._done, before), timeout)
+        alone, traced = before is None, kind == Kind.TRACE
+        message = step_messages(handle, feeds, kind, self._done, before)
+        to = handle.heads if alone and not traced else handle.tasks
+        return self._begin(handle, message, timeout, to, None if traced else handle.ends)
 
     def _begin(
-        self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
+        self,
+        handle: Loaded,
+        message: Callable[[int, int], Message],
+        timeout: float | None,
+        to: Mapping[int, str],
+        ends: Mapping[str, Sequence[str]] | None = None,
+        loads: bool = False,
     ) -> SessionStep:
-        """Begin a step with `message(step, part)` to the task of each part."""
-        tasks = [part.task for part in handle.parts]
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """Begin a step with `message(step, part)` to these tasks, by part. `ends`: see StepState."""
+        tasks, now = handle.tasks.values(), time.monotonic()
+        deadline = None if timeout is None else now + timeout
         with self._lock:
             self._check_usable(tasks)
             number = next(self._steps)
-            step = self._running[number] = SessionStep(number, StepState(tasks), timeout, deadline, loads)
+            state = StepState(tasks, ends)
+            step = self._running[number] = SessionStep(number, handle, state, timeout, now, deadline, loads)
         try:
-            self._send_step(step, tasks, partial(message, number))
+            self._send_step(step, to, partial(message, number))
         except BaseException as error:  # Ctrl-C, or feeds that cannot be sent: the tasks must not go on
             self._interrupted(step, error)
             raise
@@ -212,18 +213,18 @@ class ClusterEngine:
     def end(self, step: SessionStep) -> StepState:
         """Wait until a step is over everywhere. Raises what ended it."""
         try:
-            self._await_step(step.number, step)
+            self._await_step(step)
         except BaseException as error:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        step.raise_failure()
+        step.raise_failure(self._lost.copy(), self._log_tail)
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
         try:
             self.give_up([step], f"the session was interrupted by {type(error).__name__}")
-            self._await_step(step.number, step)
+            self._await_step(step)
         finally:
             self._retire(step.number, step)
 
@@ -242,16 +243,17 @@ class ClusterEngine:
                 if task in self._lost:
                     raise self._lost[task].error()
 
-    def _send_step(self, step: SessionStep, tasks: Sequence[str], message: Callable[[int], Message]) -> None:
-        sent = 0
+    def _send_step(self, step: SessionStep, to: Mapping[int, str], message: Callable[[int], Message]) -> None:
+        left = dict(to)
         try:
-            for index, task in enumerate(tasks):
-                self._send(step, task, message(index))
-                sent += 1
+            for part, task in to.items():
+                self._send(step, task, message(part))
+                del left[part]
         finally:
-            with self._lock:
-                for task in tasks[sent:]:
-                    self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
+            if left:
+                with self._lock:
+                    for task in left.values():
+                        self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
 
     def _send(self, step: SessionStep, task: str, message: Message) -> None:
         """Send a task something for a step; when that cannot be done, the task is lost."""
@@ -265,7 +267,7 @@ class ClusterEngine:
         finally:
             step.sending = ""
 
-    def _await_step(self, number: int, step: SessionStep) -> None:
+    def _await_step(self, step: SessionStep) -> None:
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)
@@ -277,7 +279,7 @@ class ClusterEngine:
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None
             if abort:
-                self._abort(number, step, abort)
+                self._abort(step, abort)
 
     def _out_of_time(self, step: SessionStep) -> None:
         """With the lock held."""
@@ -287,16 +289,16 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._last_words(task)}"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
             if step.loads:
                 text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
 
-    def _abort(self, number: int, step: SessionStep, abort: Abort) -> None:
+    def _abort(self, step: SessionStep, abort: Abort) -> None:
         if not step.loads:
             step.grace = time.monotonic() + GRACE_SECONDS  # a step of a row may have failed long before anybody looks
         for task in () if step.loads else abort.tasks:
-            self._send(step, task, Message(Kind.ABORT, 0, number, meta=abort.failure.encode()))
+            self._send(step, task, step.abort_message(task))
 
     def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""
@@ -332,15 +334,21 @@ class ClusterEngine:
 
     def _beat(self, seconds: float) -> None:
         """Look after the tasks that something is expected of, and let them forget plans."""
-        for task in self._stuck():
+        with self._lock:
+            late = stuck(self._running.values(), time.monotonic() - GRACE_SECONDS)
+            first, old = expected(self._running.values(), self._newest), self._newest
+            self._newest = max(self._running, default=0)
+        for task in late:
             self.lose(task, f"it has not taken a message for more than {GRACE_SECONDS:g} s")
             self._links.cut(task)
-        signs = {task: self._links.signs(task, self._poke(task, Kind.PING, step)) for task, step in self._expected()}
+        signs = {
+            task: self._links.signs(task, self._poke(task, Kind.PING, number, edge=number <= old))
+            for task, number in first.items()
+            if task not in self._lost
+        }
         for task in self._heartbeat.beat(seconds, signs):
-            what = (
-                f"has not answered for {self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
-            )
-            self._lose(task, what + self._last_words(task))
+            silent = f"{self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
+            self._lose(task, f"has not answered for {silent}{self._said_last(task)}")
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -353,20 +361,7 @@ class ClusterEngine:
         except errors.OpError:  # it is gone, which its own thread reports
             return True
 
-    def _stuck(self) -> set[str]:
-        """Tasks that do not even take what they are sent, long after the deadline of the step it is for."""
-        before = time.monotonic() - GRACE_SECONDS
-        with self._lock:
-            late = [step for step in self._running.values() if step.deadline is not None and step.deadline < before]
-            return {step.sending for step in late if step.since < before} - {""}
-
-    def _expected(self) -> list[tuple[str, int]]:
-        """Each task that a step waits for, and the first such step."""
-        with self._lock:
-            first = expected(self._running.values())
-        return [(task, number) for task, number in first.items() if task not in self._lost]
-
-    def _last_words(self, task: str) -> str:
+    def _said_last(self, task: str) -> str:
         """What a task said last about a step in flight, to be added to what is said of it."""
         step, last = self._heard.get(task, (0, ""))
         return f"; when last heard of, it {last}" if last and step in self._running else ""

@@ -13,8 +13,13 @@ import ray
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
 from .actor import TaskActor
+from .log_tail import tail
 from .ray_group import RayGroup, said
 from .task_info import TaskInfo
+from .transport import Location
+
+#: How long a host may take to read what a task on it wrote last.
+_READING_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,19 @@ class RayTasks:
     def value_of(self, reference: Any) -> Any:
         """What a call that has not failed has given."""
         return ray.get(reference, timeout=1)
+
+    def log_tail(self, info: TaskInfo) -> str:
+        """What a task wrote last before it ended, as far as its host can still read that to us, and where there is more."""
+        if not info.log:
+            return ""
+        try:
+            if info.location.node == Location.here().node:
+                lines = tail(info.log)
+            else:
+                lines = ray.get(self._group.beside(tail, info.name, info.log), timeout=_READING_SECONDS)
+        except ray.exceptions.RayError as error:
+            return f"\nIts log, {info.log} on {info.host}, cannot be read now: {said(error)}"
+        return f"\nThe last it wrote ({info.log} on {info.host}):\n{lines}" if lines else ""
 
     @property
     def no_room(self) -> str:

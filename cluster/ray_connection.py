@@ -64,7 +64,10 @@ def _connect(address: str | None, tasks: int) -> None:
             ray.init(address=address, **quiet)
         else:  # Ray starts a process for each CPU ahead of time: that is one a task
             resources, memory = {TASK_RESOURCE: _MANY}, 100 << 20
-            ray.init(num_cpus=tasks, resources=resources, object_store_memory=memory, include_dashboard=False, **quiet)
+            ray.init(
+                num_cpus=tasks, resources=resources, object_store_memory=memory, include_dashboard=False,
+                _system_config={"worker_niceness": 0}, **quiet,  # Ray's 15 would be behind all else that runs here
+            )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         ray.shutdown()
         where = f"at '{address}' can be used" if address else "could be started on this machine"

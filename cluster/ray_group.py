@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -45,13 +45,19 @@ class RayGroup:
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=4,
-            scheduling_strategy=PlacementGroupSchedulingStrategy(
-                self._group, placement_group_bundle_index=self._numbers[task]
-            ),
+            scheduling_strategy=self._place(task),
             **(options or {}),
         )
         self._actors[task] = actor = made.remote(*arguments)
         return actor
+
+    def beside(self, function: Callable[..., Any], task: str, *arguments: Any) -> Any:
+        """Begin a call on the node of a task, whether or not the task lives; Ray's reference to the result."""
+        made = ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=self._place(task))
+        return made.remote(*arguments)
+
+    def _place(self, task: str) -> PlacementGroupSchedulingStrategy:
+        return PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=self._numbers[task])
 
     def close(self) -> None:
         """End the actors, give the placement group back, and stop Ray if it was started for this. Idempotent."""

@@ -15,6 +15,8 @@ from .transport import Location, choose
 
 #: The most digits that the index of a task has.
 _DIGITS = 9
+#: The transports, each of which goes wherever those before it do.
+_WAYS = ("inproc", "shm", "tcp", "flight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class TaskInfo:
 
     `jobs`: the cluster that it was told of, as far as it knows it: each job's addresses by index. `serves`: whether its
     program does nothing but wait for others (`Server.join`). `left`: the tasks whose programs have told it that they end.
+    `log`: the file on its host that it writes errors to, where who starts it is told: of tasks on Ray.
     """
 
     name: str
@@ -33,6 +36,7 @@ class TaskInfo:
     jobs: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     serves: bool = False
     left: tuple[str, ...] = ()
+    log: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} on {self.host}, process {self.pid}"
@@ -43,11 +47,16 @@ class TaskInfo:
         return cls(name, socket.gethostname(), os.getpid(), Location.here(), addresses, jobs)
 
     def address_from(self, place: Location, transport: str = "auto") -> str:
-        """Where to reach it from a place: by a transport, or by the fastest that goes there."""
+        """Where to reach it from a place: by a transport, or by the fastest that goes there and that it listens on.
+
+        Raises UnavailableError where there is none.
+        """
         if transport != "auto":
             return self.addresses[transport]
-        chosen = choose(place, self.location)
-        return self.addresses["shm" if chosen == "inproc" and "inproc" not in self.addresses else chosen]
+        for each in _WAYS[_WAYS.index(choose(place, self.location)) :]:
+            if each in self.addresses:
+                return self.addresses[each]
+        raise errors.UnavailableError(None, None, f"{self} listens nowhere that can be reached from here")
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()

@@ -27,7 +27,8 @@ port=$((20000 + SLURM_JOB_ID % 10000))
 # All names are read: a pipe that ends after the first may end scontrol by SIGPIPE, and this script with it.
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes%%$'\n'*}
-export RAY_gcs_rpc_server_reconnect_timeout_s=10 # so long nodes look for the head when the job is over; Ray's own is a minute
+export RAY_gcs_rpc_server_reconnect_timeout_s=${RAY_gcs_rpc_server_reconnect_timeout_s:-10} # so long nodes look for the head when the job is over; Ray's own is a minute
+export RAY_worker_niceness=0 # Ray would run the tasks at nice 15, behind all else on their node
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300 # seconds; nodes with a slow shared disk take long to start Ray
 # The command's own exit code is kept: Ray's launcher, a driver of the cluster that it stops, may end with another. The first
 # node, where the command runs, is the one that runs this script.

@@ -4,14 +4,18 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import weft
+from xdist.scheduler import LoadFileScheduling
+
+TESTS = Path(__file__).parent
 
 # The checkout is the package: without this, pytest would load it a second time, under the checkout folder's name, or as
 # `__init__` where that is no name for a module.
-_folder = Path(__file__).parents[1].name
+_folder = TESTS.parent.name
 sys.modules.setdefault(_folder if _folder.isidentifier() else "__init__", weft)
 
 from weft.graph import context  # noqa: E402
@@ -36,7 +40,26 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start Ray in this process come last: it never quite goes, and others count threads and files."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is not None)
+    items.sort(key=lambda item: 2 if item.get_closest_marker("ray") else not item.get_closest_marker("ray_nodes"))
+
+
+class OneRay(LoadFileScheduling):
+    """How processes share the tests (`-n 2`): a file at a time, and one of them begins with all files that start Ray.
+
+    Two Rays on a machine would find each other. That one process mostly waits, while the other computes.
+    """
+
+    _with_ray = frozenset(f"tests/{each.name}" for each in TESTS.glob("test_*.py") if "mark.ray" in each.read_text())
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "ray" if file in self._with_ray else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneRay:
+    config.option.loadscopereorder = False  # the files with Ray stay first
+    return OneRay(config, log)
 
 
 @pytest.fixture(autouse=True)

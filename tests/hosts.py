@@ -10,13 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 RAY = ["-P", "-m", "ray.scripts.scripts"]
 PORT = 6379
+RAY_HERE = {
+    # A node counts as lost after three questions without an answer, which takes seconds; Ray's own five take half a minute.
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    # Ray would run its workers at nice 15, and what else runs on this machine would make a job that takes 6 s take a minute.
+    "RAY_worker_niceness": "0",
+}
 
 
 def reason_against() -> str:
@@ -43,7 +53,7 @@ class Hosts:
         self.names = [f"weft-{mark}-{number}" for number in range(count)]
         self._links = [f"wf{mark}{number}" for number in range(count)]
         #: Of what runs on the hosts, more than this process has.
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} | RAY_HERE
         bridge = f"wf{mark}b"
         _ip("link", "add", bridge, "type", "bridge")
         stack.callback(_ip, "link", "del", bridge)
@@ -76,16 +86,20 @@ class Hosts:
 
     def start_ray(self, cpus: Sequence[int] = ()) -> None:
         """Start a Ray node on each host, with room for so many tasks: one, where nothing else is said."""
-        common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]
+        room = dict(zip(self.names, cpus, strict=True)) if cpus else dict.fromkeys(self.names, 1)
         head = [f"--port={PORT}", "--head", "--include-dashboard=false", f"--temp-dir={self.folder}"]
-        for number, address in enumerate(self.addresses):
-            where = [f"--address={self.ray}"] if number else head
-            room = f"--num-cpus={cpus[number] if cpus else 1}"
-            with self.running(
-                number, [*RAY, "start", *where, f"--node-ip-address={address}", room, *common]
-            ) as process:
-                output, _ = process.communicate(timeout=60)
-            assert process.returncode == 0, output
+        self._start_node(0, room, head)
+        with ThreadPoolExecutor() as pool:  # the others at once: each mostly waits
+            list(
+                pool.map(lambda number: self._start_node(number, room, [f"--address={self.ray}"]), range(1, len(room)))
+            )
+
+    def _start_node(self, number: int, room: Mapping[str, int], where: list[str]) -> None:
+        common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]
+        here = [f"--node-ip-address={self.addresses[number]}", f"--num-cpus={room[self.names[number]]}"]
+        with self.running(number, [*RAY, "start", *where, *here, *common]) as process:
+            output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, output
 
     @contextmanager
     def running(self, number: int, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:

@@ -121,6 +121,29 @@ def test_the_end_of_a_worker_is_the_end_of_its_steps() -> None:
             engine.load(HOP)
 
 
+def test_what_a_worker_that_ends_gives_up_is_no_cause_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps are over before its connections are: the session must hear of the end, not of steps that were cancelled."""
+    with workers(A, B) as made, session(made) as engine:
+        (client,) = made[1]._clients.values()
+        ran, run, close = threading.Event(), client.run, client._reading.close
+
+        def runs(*step: Any) -> None:
+            run(*step)
+            ran.set()
+
+        def closes() -> None:
+            assert ran.wait(5), "the step is given up first"
+            close()
+
+        monkeypatch.setattr(client, "run", runs)
+        monkeypatch.setattr(client._reading, "close", closes)
+        running = in_background(engine.run, engine.load(StepPlan(HOP.plans[1:], 1)), [], None)
+        soon(lambda: any(step._rendezvous.waits() for step in client._steps.values()))
+        made[1].close()
+        with pytest.raises(errors.UnavailableError, match=f"Task {B} is gone: it closed the connection"):
+            running()
+
+
 def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
     with workers(A) as made:
         for hello in (b'{"client": "nobody", "role": "/job:x"}', b"{}", b"[", b'{"client": 1, "role": "session"}'):

@@ -17,6 +17,7 @@ import signals
 import weft as wf
 from endpoints import in_background, running_threads
 from weft.cluster import Cluster, transport
+from weft.cluster.transport import Location
 
 PS, WORKER0, WORKER1 = (f"/job:{task}" for task in ("ps/task:0", "worker/task:0", "worker/task:1"))
 
@@ -195,6 +196,24 @@ def test_a_port_of_ones_own(ray_stays: None) -> None:
         port = free.getsockname()[1]
     with wf.cluster.start({"worker": [f"localhost:{port}"]}) as cluster:
         assert cluster.tasks[0].addresses["tcp"] == f"tcp://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("where", ["here", "on another host"])
+def test_a_crash_tells_what_the_task_wrote_last(where: str, ray_stays: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if where != "here":
+        monkeypatch.setattr(Location, "here", lambda: Location("another", "process"))
+    with wf.cluster.start({"worker": 2}) as cluster, wf.Session(cluster.target) as session:
+        fed, value = slow(WORKER1)
+        session.run(value, {fed: np.ones(2)})
+        running = in_background(lambda: session.run(value, {fed: np.ones(1_000_000)}))
+        time.sleep(0.3)
+        send(signal.SIGSEGV, cluster, "/job:worker/replica:0/task:1")
+        with pytest.raises(wf.errors.UnavailableError) as caught:
+            running()
+    lines = str(caught.value).splitlines()
+    assert re.match(r"Task /job:worker/replica:0/task:1 on \S+ \(process \d+\) is gone: ", lines[0])
+    assert re.fullmatch(r"The last it wrote \(/\S+\.err on \S+\):", lines[1])
+    assert "  Fatal Python error: Segmentation fault" in lines
 
 
 def test_another_ray_than_the_one_in_use(ray_stays: None) -> None:

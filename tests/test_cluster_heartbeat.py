@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ import pytest
 import weft as wf
 from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
 from weft.cluster import client
+from weft.cluster.client import Client
 from weft.cluster.heartbeat import Heartbeat, Signs
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
+from weft.cluster.session_step import Loaded, SessionStep, expected
+from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
 from weft.cluster.transport import Connection
 from weft.graph import errors
@@ -30,6 +34,16 @@ def leaves_nothing() -> Iterator[None]:
 
 
 # the logic
+
+
+def test_a_step_that_takes_long_waits_for_what_those_have_sent_that_did_their_part() -> None:
+    nothing = Loaded((), 0, {}, {}, {})
+    steps = [SessionStep(number, nothing, StepState("ab"), None, 0.0, None) for number in (4, 5)]
+    for step in steps:
+        step.state.handle(Replied("a", []))
+    assert expected(steps, 3) == {"b": 4}
+    assert expected(steps, 4) == {"a": 4, "b": 4}
+    assert expected(steps[1:], 5) == {"a": 5, "b": 5}
 
 
 def beats(heartbeat: Heartbeat, *signs: Signs | None, seconds: float = 1.0) -> list[list[str]]:
@@ -101,7 +115,7 @@ def test_a_task_that_takes_long_but_answers_is_waited_for() -> None:
     waiting = threading.Event()
 
     def script(connection: Connection, message: Message) -> None:
-        if not loads(connection, message):
+        if not loads(connection, message) and message.kind == Kind.STEP:  # and not UNLOAD
             timer = threading.Timer(3, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
             timer.start()
             waiting.set()
@@ -145,6 +159,40 @@ def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypat
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
             engine.run(lonely, [], 3)
+
+
+@contextmanager
+def loses_the_last_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Client, Callable[[], Any]]]:
+    """A step without a deadline, of which the one message between its tasks is lost: its sender, and the step's end."""
+    with workers(A, B) as made, session(made, heartbeat=0.8) as engine:
+        hop = engine.load(HOP)
+        engine.run(hop, [X], None)
+        (sender,) = made[0]._clients.values()
+        link: Any = sender._peers[B]
+        transmit = link._transmit
+
+        def lose(pieces: Any) -> None:
+            monkeypatch.setattr(link, "_transmit", transmit)
+            link._frames_sent += 1
+
+        monkeypatch.setattr(link, "_transmit", lose)
+        yield sender, lambda: engine.run(hop, [X], None)
+
+
+def test_a_session_hears_that_the_last_message_of_a_step_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No later one tells of it, and its sender has done its part: but it is asked when the step takes long."""
+    with loses_the_last_message(monkeypatch) as (_, run):
+        lost = f"Task {B} has ended this session: what a task sent to it was lost: {A}: expected its message"
+        with pytest.raises(errors.UnavailableError, match=lost):
+            run()
+
+
+def test_a_task_that_falls_silent_when_it_has_done_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sent last may be lost with its host."""
+    with loses_the_last_message(monkeypatch) as (sender, run):
+        monkeypatch.setattr(sender, "_answer", lambda *_: None)
+        with pytest.raises(errors.UnavailableError, match=rf"Task {A} has not answered for 0\.8 s"):
+            run()
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])

@@ -11,6 +11,8 @@ import ray
 from certificates import Authority
 from weft.cluster import ray_connection
 
+pytestmark = pytest.mark.ray_nodes
+
 PROGRAM = """
 import sys
 import weft as wf

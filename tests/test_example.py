@@ -38,6 +38,7 @@ def test_three_devices_in_one_process_give_the_bits_of_one(options: Options, loc
     assert same(run_devices(options).weights, local.weights)
 
 
+@pytest.mark.ray
 def test_a_ray_cluster_gives_the_bits_of_one_process(options: Options, local: Result) -> None:
     cluster = run_cluster(options)
     assert same(cluster.weights, local.weights)

@@ -92,21 +92,26 @@ FORMS = st.fixed_dictionaries(
 )
 
 
+def drawn(form: dict[str, Any], seed: int) -> list[Any]:
+    """Images, filters and a bias of a draw."""
+    random = np.random.default_rng(seed)
+    shapes = [
+        (form["images"], form["side"], form["side"], form["channels"]),
+        (form["kernel"], form["kernel"], form["channels"], form["outputs"]),
+        (form["outputs"],),
+    ]
+    values = [random.normal(size=shape).astype(form["dtype"]) for shape in shapes]
+    # Whole numbers: equal maxima, and zeros of both signs.
+    return [np.trunc(value) for value in values] if form["whole numbers"] else values
+
+
 @bounded
 @given(FORMS, st.integers(0, 1000))
 def test_any_region_has_the_bits_of_its_operations(form: dict[str, Any], seed: int) -> None:
     side, kernel, dilation = form["side"], form["kernel"], form["dilation"]
     if form["padding"] == "VALID" and side < 2 + (kernel - 1) * dilation + form["stride"]:
         return
-    random = np.random.default_rng(seed)
-    shapes = [
-        (form["images"], side, side, form["channels"]),
-        (kernel, kernel, form["channels"], form["outputs"]),
-        (form["outputs"],),
-    ]
-    values = [random.normal(size=shape).astype(form["dtype"]) for shape in shapes]
-    if form["whole numbers"]:  # equal maxima, and zeros of both signs
-        values = [np.trunc(value) for value in values]
+    values = drawn(form, seed)
     with wf.Graph().as_default(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv_kernels, "BLOCK_BYTES", form["block bytes"])
         limit_threads(form["threads"])

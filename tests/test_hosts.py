@@ -11,7 +11,7 @@ from hosts import Hosts, hosts, reason_against
 
 PROGRAM = str(Path(__file__).with_name("hosts_program.py"))
 
-pytestmark = pytest.mark.skipif(bool(reason_against()), reason=reason_against())
+pytestmark = [pytest.mark.ray_nodes, pytest.mark.skipif(bool(reason_against()), reason=reason_against())]
 
 
 @pytest.fixture

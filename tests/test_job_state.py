@@ -137,6 +137,30 @@ def test_a_lost_place_stops_all_programs_and_starts_them_again_when_there_is_ano
     assert state.handle(Tick(201.0)) == [Start(W0), Start(W1), Start(PS)]
 
 
+def test_a_host_that_is_lost_with_all_tasks_counts_once_and_once_more_for_the_attempt_to_start_them_there() -> None:
+    """Ray tells of one at once, of the others when it knows that the node is gone; until then it finds places there."""
+    state = running(Policy(max_failures=2, derived_within=10.0))
+    assert state.handle(PlaceLost(PS, "no connection", False, 200.0))[0] == Mending(PS, "no connection", 1.0)
+    assert state.handle(PlaceLost(W1, "no connection", False, 200.1)) == [Place(W1)]
+    assert state.handle(PlaceLost(W0, "its node died", False, 217.0)) == [Place(W0)]
+    assert state.handle(PlaceLost(PS, "its node died", False, 217.0)) == [Mending(PS, "its node died", 2.0), Place(PS)]
+    assert state.handle(PlaceLost(W1, "its node died", False, 217.0)) == [Place(W1)]
+    for task in TASKS:
+        assert state.handle(Placed(task, 218.0)) == []
+    assert set(state.handle(Tick(219.0))) == {Start(task) for task in TASKS}
+    assert state.failures == 2
+
+
+def test_a_loss_that_does_not_count_does_not_shorten_the_wait() -> None:
+    state = running(Policy(first_delay=5.0))
+    state.handle(PlaceLost(PS, "gone", False, 200.0))
+    state.handle(PlaceLost(W0, "gone", False, 200.1))
+    state.handle(Exited(W1, -15, 200.2))
+    state.handle(Placed(W0, 200.3))
+    assert state.handle(Placed(PS, 200.4)) == []
+    assert state.due == 205.0
+
+
 def test_those_that_have_finished_are_not_started_again_when_a_place_is_lost() -> None:
     state = running(Policy(first_delay=0.0))
     state.handle(Exited(W1, 0, 150.0))

@@ -21,6 +21,8 @@ def test_tf_config_names_the_cluster_and_the_task() -> None:
     variables = environment(Task("worker", 1), ADDRESSES, bytes(range(32)))
     assert json.loads(variables["TF_CONFIG"]) == {"cluster": ADDRESSES, "task": {"type": "worker", "index": 1}}
     assert bytes.fromhex(variables["WEFT_CLUSTER_SECRET"]) == bytes(range(32))
+    assert variables["WEFT_PROTOCOL"] == "weft"
+    assert environment(Task("ps", 0), ADDRESSES, bytes(32), "flight")["WEFT_PROTOCOL"] == "flight"
 
 
 def test_a_program_gets_the_flags_that_it_speaks_of() -> None:

@@ -14,6 +14,8 @@ import weft as wf
 from hosts import hosts, reason_against
 from launching import eventually, programs, weft
 
+pytestmark = pytest.mark.ray_nodes
+
 
 def undisturbed(workers: int, steps: int) -> dict[str, bytes]:
     """The values of all variables after a training in this process."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from tree import ROOT
 
+pytestmark = pytest.mark.ray_nodes
+
 
 def run(program: str, *arguments: str) -> str:
     """What a program prints."""

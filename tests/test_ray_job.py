@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.ray_nodes
+
 RAY = ["-m", "ray.scripts.scripts"]
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

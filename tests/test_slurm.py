@@ -12,6 +12,8 @@ import pytest
 from hosts import Hosts, hosts, reason_against
 from tree import ROOT
 
+pytestmark = pytest.mark.ray_nodes
+
 SCRIPT = ROOT / "deploy" / "slurm.sh"
 
 #: Slurm's part: a process on each node. Each node has process numbers of its own, so that `ray stop` ends its own Ray alone,
@@ -64,7 +66,7 @@ def batch(on: Hosts, folder: Path, *command: str) -> "subprocess.CompletedProces
     environment = dict(os.environ) | {
         "VENV": str(folder), "HOME": str(folder), "RAY_TMPDIR": on.folder, "PATH": f"{folder}/bin:{os.environ['PATH']}",
         "SLURM_JOB_ID": str(secrets.randbelow(10000)), "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_CPUS_PER_TASK": "2", "RAY_gcs_rpc_server_reconnect_timeout_s": "2",
     }  # fmt: skip
     for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
         environment.pop(name, None)

@@ -125,8 +125,9 @@ class JobState:
 
     A program that fails is started again where it was, so that its address stays; the programs of the others go on, and
     find it again as their sessions are made to (`MonitoredTrainingSession`). A place that is lost changes an address that
-    all programs know: all are stopped, and started again when there is a new place. Tasks that serve others do not decide
-    when the job is over: it is when all others have finished.
+    all programs know: all are stopped, and started again when there is a new place. A host that is lost with several places
+    counts once, and so does an attempt to find new ones, however many it was for. Tasks that serve others do not decide when
+    the job is over: it is when all others have finished.
     """
 
     def __init__(self, tasks: Iterable[str], serving: Iterable[str], policy: Policy) -> None:
@@ -135,6 +136,7 @@ class JobState:
         self._serving, self._policy = frozenset(serving), policy
         self._due: dict[str, float] = {}  #: when tasks that wait are to start
         self._not_before = 0.0  #: for tasks without a place
+        self._asked = dict.fromkeys(self.status, 0)  #: how much had been counted when their places were last asked for
         self._last_failure = -float("inf")
         self._failed: set[str] = set()  #: whose failures belong to the latest one that counts
         self._over: Finish | None = None
@@ -198,7 +200,7 @@ class JobState:
         if code == 0 or self._serving_until is not None:  # the latter: all that was to be done has been done
             return self._check_all_done(now)
         what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        if not self._counts(task, now):
+        if not self._failed_alone(task, now):
             delay = self._delay()
         elif self.failures >= self._policy.max_failures:
             return self._end(Finish(128 - code if code < 0 else code, task, what))
@@ -214,10 +216,11 @@ class JobState:
         if was is Status.DONE or self._over is not None or self._serving_until is not None:
             self.status[task] = Status.DONE
             return self._check_all_done(now)
+        counts = self._lost_alone(task, was, now)
         self.status[task] = Status.PLACING
-        self._not_before = now
+        self._not_before = max(self._not_before, now)
         found: list[Instruction] = []
-        if self._counts(task, now) or was is Status.PLACING:
+        if counts:
             budget = self._policy.max_preemptions if preempted else self._policy.max_failures
             if (self.preemptions if preempted else self.failures) >= budget:
                 return self._end(Finish(1, task, reason))
@@ -225,13 +228,24 @@ class JobState:
             self._last_failure = now
             self._not_before = now + (0.0 if preempted else self._delay())
             found.append(Mending(task, reason, self._not_before - now))
+        self._asked[task] = self._counted
         return [*found, *self._stop_running(), Place(task)]
 
-    def _counts(self, task: str, now: float) -> bool:
-        """Whether a failure is one of its own: not soon after another, or the task's second since that."""
-        counts = now - self._last_failure > self._policy.derived_within or task in self._failed
-        self._failed = {task} if counts else {task, *self._failed}
-        return counts
+    def _failed_alone(self, task: str, now: float) -> bool:
+        """Whether the failure of a program counts: not soon after another's, or it is the task's second since that."""
+        alone = now - self._last_failure > self._policy.derived_within or task in self._failed
+        self._failed = {task} if alone else {task, *self._failed}
+        return alone
+
+    def _lost_alone(self, task: str, was: Status, now: float) -> bool:
+        """Whether the loss of a place counts."""
+        if was is Status.PLACING:
+            return self._asked[task] == self._counted  # else others that were asked for with it have been lost, too
+        return was is not Status.STOPPING and now - self._last_failure > self._policy.derived_within
+
+    @property
+    def _counted(self) -> int:
+        return self.failures + self.preemptions
 
     def _stop_running(self) -> list[Instruction]:
         """Stop all programs; those that have finished stay so."""

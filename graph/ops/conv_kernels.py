@@ -98,29 +98,34 @@ def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis, out: Array | No
     if not dy.size or not result.size:
         result.fill(0)
         return result
-    windows = _Windows(x, rows, cols, outputs)
-    blocks = windows.blocks()
-    groups = pieces(len(blocks), -(-len(blocks) // max(2, min(GROUPS, GROUP_BYTES // result.nbytes))))
+    windows, groups = _Windows(x, rows, cols, outputs), grouped_blocks(x, rows, cols, outputs)
     shape = (windows.parts, result.size // outputs // windows.parts, outputs)
     CALL.clear()
     totals = [result.reshape(shape), *(CALL.take(shape, x.dtype) for _ in groups[1:])]
 
     def run(index: int, thread: int) -> None:
-        for number in range(*groups[index]):
+        for number, (images, lines) in enumerate(groups[index]):
             BLOCK.clear()
-            images, lines = blocks[number]
             given = dy[images, lines]
             if windows.turns(given):
                 given = _copied(given.transpose(1, 0, 2, 3))
             rows_given = given.reshape(-1, outputs)
             room = BLOCK.take((TERMS, *shape[1:]), x.dtype)
             for part, met, matrix in windows.matrices(images, lines):
-                add_turned(matrix, rows_given[met], totals[index][part], room, number > groups[index][0])
+                add_turned(matrix, rows_given[met], totals[index][part], room, number > 0)
 
     for_blocks(run, len(groups))
     for total in totals[1:]:
         np.add(totals[0], total, totals[0])
     return result
+
+
+def grouped_blocks(x: Array, rows: Axis, cols: Axis, outputs: int) -> list[list[tuple[slice, slice]]]:
+    """The blocks of the filters' gradient: those of each group, whose parts are added one after the other to one sum."""
+    blocks = _Windows(x, rows, cols, outputs).blocks()
+    size = rows.kernel * cols.kernel * x.shape[3] * outputs * x.itemsize
+    groups = pieces(len(blocks), -(-len(blocks) // max(2, min(GROUPS, GROUP_BYTES // size))))
+    return [blocks[start:end] for start, end in groups]
 
 
 def input_gradient(
@@ -146,12 +151,12 @@ def as_forward(channels: int, outputs: int, rows: Axis, cols: Axis) -> tuple[Axi
     return turned if fits else None
 
 
-def order_of_rows(rows: Axis) -> list[tuple[int, int, int]]:
-    """The rows of the windows in the order in which their products are added, for whole images, where they are apart.
+def order_of_rows(rows: Axis, begin: int, end: int) -> list[tuple[int, int, int]]:
+    """The rows of the windows in the order in which their products are added, for some lines, where they are apart.
 
     Of each its number, the first line of the outputs where it meets the images, and the one after the last.
     """
-    return [part[:3] for _, _, parts in _phases(rows, 0, rows.out) for part in parts]
+    return [part[:3] for _, _, parts in _phases(rows, begin, end) for part in parts]
 
 
 def _turned(axis: Axis) -> Axis:

@@ -21,8 +21,8 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_matmul
-from .convolutions import convolved, is_convolution
+from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pooling
+from .convolutions import is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
 from .formulas import KINDS, Recorder, Step
@@ -49,10 +49,15 @@ class LlvmBackend:
     device_type = "CPU"
 
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
-        kernel = llvm_matmul.product_kernel(definition, inputs, outputs) or llvm_conv.conv_kernel(definition, inputs)
+        kernel = (
+            llvm_matmul.product_kernel(definition, inputs, outputs)
+            or llvm_conv.conv_kernel(definition, inputs)
+            or llvm_conv_filters.filter_kernel(definition, inputs)
+            or llvm_pooling.pooling_kernel(definition, inputs)
+        )
         if isinstance(definition, Fused):
             if is_convolution(definition):
-                return convolved(CPU, definition, inputs, llvm_conv.forward)
+                return llvm_conv_regions.region_kernel(definition, inputs)
             kernel = _region(definition, inputs)
         elif isinstance(definition, If):
             return branching(self, definition, inputs)
@@ -88,9 +93,10 @@ class LlvmBackend:
         )
         products, more = llvm_matmul.note(runs)
         convolutions, untried = llvm_conv.note(runs)
+        pools = llvm_pooling.note(runs)
         if untried:
             more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
-        texts = {*regions, *updates, *products, *convolutions}
+        texts = {*regions, *updates, *products, *convolutions, *pools}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
         parts = [
             f"{len(found)} {what}{'s' * (len(found) > 1)}"
@@ -99,6 +105,7 @@ class LlvmBackend:
                 (updates, "update"),
                 (products, "product"),
                 (convolutions, "convolution"),
+                (pools, "pooling gradient"),
             )
             if found
         ]

@@ -19,12 +19,15 @@ from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
 from ..fused import Fused
 from ..plan import Run
+from . import llvm_conv_filters
 from .convolutions import is_convolution
 from .kernels import Kernel
 from .llvm_code import compiler
+from .llvm_conv_tails import tail_of
 from .llvm_convolutions import Convolution, Segment
-from .llvm_matmul import BLOCK as LEAST_TIME, LONG, nanoseconds, same_bits
+from .llvm_matmul import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
 from .llvm_micro import tile
+from .llvm_tails import Tail
 
 #: Images are cut into so many blocks, at most, which threads share.
 BLOCKS = 8
@@ -64,11 +67,15 @@ def forward(
     finish: Callable[[Array, Array], object] = np.positive, after: Callable[[slice], object] | None = None,
 ) -> Array:  # fmt: skip
     """As that of `conv_kernels`."""
-    found = _tried_for(x, w, rows, cols) if x.dtype == w.dtype else None
+
+    def plain(x: Array, w: Array) -> list[Array]:
+        return [conv_kernels.forward(x, w, rows, cols)]
+
+    found = tried((x.dtype.name, x.shape, w.shape, rows, cols, None), plain) if x.dtype == w.dtype else None
     if found is None:
         return conv_kernels.forward(x, w, rows, cols, out, finish, after)
     convolution, native = found
-    result = np.empty(convolution.arrays()[2].dims, x.dtype) if out is None else out
+    result = np.empty(convolution.outputs, x.dtype) if out is None else out
     refused: list[int] = []
 
     def run(index: int, thread: int) -> None:
@@ -92,6 +99,12 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
     """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
     texts, left = [], 0
     for run in runs:
+        gradient = llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs)
+        if gradient:
+            untried, text = llvm_conv_filters.seen(gradient)
+            texts += [text] if text else []
+            left += untried
+            continue
         key = _key_of(run)
         found = _tried.get(key) if key else None
         if found is not None:
@@ -103,73 +116,87 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
 
 def _key_of(run: Run) -> Any:
     """What an instruction is known by here, if it is a convolution of known shapes."""
-    definition, specs = run.definition, list(run.input_specs)
+    definition, specs, tail = run.definition, list(run.input_specs), None
     if isinstance(definition, Fused) and is_convolution(definition):
+        tail = tail_of(definition, run.input_specs)
         first = definition.parts[0]
-        definition, specs = first.definition, [specs[number] for number in first.inputs]
-    if not isinstance(definition, (Conv2D, Conv2DBackpropInput)) or not all(
-        shapes.is_full(spec.dims) for spec in specs
-    ):
+        output, definition, specs = first.spec, first.definition, [specs[number] for number in first.inputs]
+    elif isinstance(definition, (Conv2D, Conv2DBackpropInput)):
+        output = run.output_specs[0]
+    else:
         return None
-    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, run.output_specs[0])]
+    if not all(shapes.is_full(spec.dims) for spec in (*specs, output)):
+        return None
+    dims = [tuple([dim or 0 for dim in spec.dims or ()]) for spec in (*specs, output)]
     if isinstance(definition, Conv2D):
-        return specs[0].dtype.np.name, dims[0], dims[1], *definition.layout.axes(dims[0], dims[1])
-    if not shapes.is_full(run.output_specs[0].dims):
-        return None
+        return specs[0].dtype.np.name, dims[0], dims[1], *definition.layout.axes(dims[0], dims[1]), tail
+    assert isinstance(definition, Conv2DBackpropInput)
     _, filters, given, images = dims
     turned = conv_kernels.as_forward(filters[2], filters[3], *definition.layout.axes(images, filters))
-    return turned and (specs[1].dtype.np.name, given, (*filters[:2], filters[3], filters[2]), *turned)
+    return turned and (specs[1].dtype.np.name, given, (*filters[:2], filters[3], filters[2]), *turned, None)
 
 
-def _tried_for(x: Array, w: Array, rows: Axis, cols: Axis) -> tuple[Convolution, Any] | None:
-    """What is compiled for such a convolution, if it has the bits of the plain one: tried once, for arrays of that size."""
-    key = x.dtype.name, x.shape, w.shape, rows, cols
+def tried(key: Any, plain: Callable[..., Any]) -> tuple[Convolution, Any] | None:
+    """What is compiled for such a convolution, if it has the bits of the plain one: tried once, for arrays of that size.
+
+    `plain`: makes of the arrays that are given the arrays that are made.
+    """
     if key in _tried:
         return _tried[key]
     with _trying:
         if key not in _tried:
-            convolution = _convolution(x.dtype.name, x.shape, w.shape, rows, cols)
-            _tried[key] = None if convolution is None else _found(convolution)
+            convolution = _convolution(*key)
+            _tried[key] = None if convolution is None else _found(convolution, plain)
         return _tried[key]
 
 
 def _convolution(
-    kind: str, images: tuple[int, ...], filters: tuple[int, ...], rows: Axis, cols: Axis
+    kind: str, images: tuple[int, ...], filters: tuple[int, ...], rows: Axis, cols: Axis, tail: Tail | None = None
 ) -> Convolution | None:
-    """What could be compiled: windows whose rows are multiplied one by one, each a run of numbers in the images."""
+    """What could be compiled: windows whose rows are runs of numbers in the images."""
     known, run = tile(), cols.kernel * images[3]
     work = images[0] * rows.out * cols.out * filters[3] * rows.kernel * run
-    if known is None or cols.dilation != 1 or run < conv_kernels.SHORT or not 0 < work <= TRIED:
+    if known is None or cols.dilation != 1 or not 0 < work <= TRIED:
         return None
     if min(rows.before, rows.after, cols.before, cols.after) < 0:
         return None
-    segments = [
-        Segment(number, first, last, start, end)
-        for number, first, last in conv_kernels.order_of_rows(rows)
-        for start, end in pieces(run, DEPTH)
-    ]
-    if len(segments) > MOST_TERMS:
+    if filters[3] == 1 or images[0] * rows.out * cols.out == 1:  # BLAS has another kernel for a vector
+        return None
+    short = run < conv_kernels.SHORT
+    if short:
+        segments = [Segment(0, 0, rows.out, 0, rows.kernel * run)]
+    else:
+        segments = [
+            Segment(number, first, last, start, end)
+            for number, first, last in conv_kernels.order_of_rows(rows, 0, rows.out)
+            for start, end in pieces(run, DEPTH)
+        ]
+    if len(segments) > MOST_TERMS or (short and rows.kernel * run > DEPTH):
         return None
     time = nanoseconds(work, known.lanes(kind))
-    blocks = int(max(1, min(BLOCKS, images[0], time // LEAST_TIME)))
-    block = -(-images[0] // blocks)
-    return Convolution(kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG)
+    blocks = int(max(1, min(BLOCKS, time // LEAST_TIME)))
+    block = -(-images[0] // (1 << (blocks - 1).bit_length()))  # as many for each of two or four threads
+    return Convolution(
+        kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG, short, tail
+    )  # fmt: skip
 
 
-def _found(convolution: Convolution) -> tuple[Convolution, Any] | None:
+def _found(convolution: Convolution, plain: Callable[..., Any]) -> tuple[Convolution, Any] | None:
     """The function, if it gives the bits of the plain kernel: for random numbers, and where sums are -0 or 0."""
-    random = np.random.default_rng(0)
     kind, axes = np.dtype(convolution.kind), (convolution.rows, convolution.cols)
-    dims = convolution.images, convolution.filters
+    dims = [array.dims for array in convolution.arrays() if not array.written]
     tiny = [np.zeros(each, kind) for each in dims]
     tiny[0][..., -1], tiny[1][..., -1, :] = np.finfo(kind).tiny, -np.finfo(kind).tiny
+    if len(tiny) > 2:
+        tiny[2][::2] = -0.0
     lost = conv_kernels.forward(tiny[0], tiny[1], *axes)
-    convolution = convolution._replace(negative=bool(np.signbit(lost).all()))
+    convolution = convolution._replace(negative=bool(np.signbit(lost).any()))
     native = compiler().function(convolution.written(), library=convolution.library())
-    room, out = np.empty(convolution.room_bytes() + 1, np.uint8), np.empty(convolution.arrays()[2].dims, kind)
-    for given in ([random.standard_normal(each, kind) for each in dims], tiny):
+    room = np.empty(convolution.room_bytes() + 1, np.uint8)
+    made = [np.empty(array.dims, kind) for array in convolution.arrays() if array.written]
+    for given in (tiny, *draws(dims, kind, made[-1].size)):
         for index in range(-(-convolution.images[0] // convolution.block)):
-            native(*given, out, index, room.ctypes.data)
-        if not same_bits(out, conv_kernels.forward(given[0], given[1], *axes)):
+            native(*given, *made, index, room.ctypes.data)
+        if not all(same_bits(one, other) for one, other in zip(made, plain(*given), strict=True)):
             return None
     return convolution, native

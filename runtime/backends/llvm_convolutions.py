@@ -13,10 +13,14 @@ from .llvm_frame import Array, address_of, closing, opening, pointer
 from .llvm_micro import Micro, Tile
 from .llvm_packing import copied, element
 from .llvm_steps import TYPES, Text
+from .llvm_tails import Tail, TailWriting
 
 
 class Segment(NamedTuple):
-    """One term of the sums: which row of the windows, for which lines of the outputs, and which of the row's numbers."""
+    """One term of the sums: which row of the windows, for which lines of the outputs, and which of the row's numbers.
+
+    Where rows of windows are short a term is all of a window, and `end` counts its numbers.
+    """
 
     row: int
     first: int
@@ -29,6 +33,7 @@ class Convolution(NamedTuple):
     """What is to be written: images [N, H, W, C] and filters [kh, kw, C, O] to [N, rows.out, cols.out, O].
 
     `segments`: the terms in the order in which they are added. `negative`: an empty sum is -0. `block`: how many images.
+    `short`: a term is all of a window, its rows one after the other. `tail`: what follows the convolution.
     """
 
     kind: str
@@ -41,6 +46,8 @@ class Convolution(NamedTuple):
     negative: bool
     block: int
     release: bool
+    short: bool = False
+    tail: Tail | None = None
 
     @property
     def lanes(self) -> int:
@@ -62,13 +69,19 @@ class Convolution(NamedTuple):
         """How many numbers a line has with its padding."""
         return (self.cols.before + self.cols.size + self.cols.after) * self.images[3]
 
+    @property
+    def above(self) -> int:
+        """How many lines of padding windows meet above the image."""
+        return self.rows.before if self.short else 0
+
     def is_padded(self) -> bool:
-        """Whether lines get padding, for which each image is copied."""
-        return self.cols.before + self.cols.after > 0
+        """Whether lines get padding, or images get lines of it, for which each image is copied."""
+        return self.cols.before + self.cols.after + self.above + (self.rows.after if self.short else 0) > 0
 
     def room_bytes(self) -> int:
         """How much memory a thread needs to work in."""
-        return self.rows.size * self.line * TYPES[self.kind][2] if self.is_padded() else 0
+        lines = self.above + self.rows.size + (self.rows.after if self.short else 0)
+        return lines * self.line * TYPES[self.kind][2] if self.is_padded() else 0
 
     def begins(self) -> bool:
         """Whether the first term gives each of the outputs a value, so that none has to be zero before."""
@@ -79,10 +92,10 @@ class Convolution(NamedTuple):
         """The micro-kernel of tiles that are one window short, or of the last panel, which has less channels."""
         columns = self.filters[3] % self.width if last else self.width
         vectors = -(-columns // self.lanes)
-        valid = columns - (vectors - 1) * self.lanes
-        return Micro(
-            self.kind, self.lanes, self.heights[0] - short, vectors, valid, self.cols.stride * self.images[3], 1
-        )
+        valid, run = columns - (vectors - 1) * self.lanes, self.cols.kernel * self.images[3]
+        runs = (run, self.rows.dilation * self.line - run + 1) if self.short else (0, 0)
+        row = self.cols.stride * self.images[3]
+        return Micro(self.kind, self.lanes, self.heights[0] - short, vectors, valid, row, 1, *runs)
 
     def library(self) -> dict[str, str]:
         """The functions that it calls, which others call as well: their texts by name."""
@@ -93,14 +106,20 @@ class Convolution(NamedTuple):
         micros = [self.micro(short, last) for short in shorts for last in lasts]
         return {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)])
 
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The shape of the outputs."""
+        return (self.images[0], self.rows.out, self.cols.out, self.filters[3])
+
     def arrays(self) -> list[Array]:
-        """What the function is given."""
-        outputs = (self.images[0], self.rows.out, self.cols.out, self.filters[3])
-        return [
-            Array(self.kind, self.images, False),
-            Array(self.kind, self.filters, False),
-            Array(self.kind, outputs, True),
-        ]
+        """What the function is given: images, filters, a bias if there is one; outputs, and those pooled, if they are."""
+        given, made = [self.images, self.filters], [self.outputs]
+        if self.tail is not None and self.tail.bias:
+            given.append(self.filters[3:])
+        if self.tail is not None and self.tail.pool is not None:
+            rows, cols = self.tail.pool
+            made.append((self.images[0], rows.out, cols.out, self.filters[3]))
+        return [Array(self.kind, dims, False) for dims in given] + [Array(self.kind, dims, True) for dims in made]
 
     def written(self) -> str:
         """The text."""
@@ -113,11 +132,17 @@ class _Writing:
     def __init__(self, convolution: Convolution) -> None:
         self.convolution, self.text = convolution, Text()
         self.size = TYPES[convolution.kind][2]
+        self.bias = self.pooled = ""
 
     def written(self) -> str:
         text, convolution = self.text, self.convolution
-        x, w, y = opening(text, convolution.arrays())
-        place = text.let(f"load ptr, ptr {text.let('getelementptr i8, ptr %args, i64 32')}, align 8")
+        arrays = convolution.arrays()
+        x, w, *others = opening(text, arrays)
+        result = next(number for number, array in enumerate(arrays) if array.written)
+        y = others[result - 2]
+        self.bias, self.pooled = others[0], others[-1]
+        room_at = text.let(f"getelementptr i8, ptr %args, i64 {8 * (len(arrays) + 1)}")
+        place = text.let(f"load ptr, ptr {room_at}, align 8")
         index, room = (
             text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})") for value in ("%last", place)
         )
@@ -133,7 +158,7 @@ class _Writing:
         text.loop(low, high, 1, lambda image: self._image(image, x, w, y, room))
         if state:
             text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
-        closing(text, 2)
+        closing(text, result)
         return "\n".join(
             [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
         )
@@ -153,7 +178,7 @@ class _Writing:
             name = copied(convolution.kind, convolution.lanes)[0]
             text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
             length = cols.size * channels
-            inside = self._at(room, str(cols.before * channels))
+            inside = self._at(room, str(convolution.above * convolution.line + cols.before * channels))
             text.put(
                 f"call void @{name}(ptr {source}, ptr {inside}, i64 {rows.size}, i64 {length}, i64 {length}, "
                 f"i64 {convolution.line})"
@@ -167,6 +192,11 @@ class _Writing:
             text.loop("0", str(full), 1, lambda panel: self._panel(panel, source, w, target, False))
         if rest:
             self._panel(str(full), source, w, target, True)
+        tail = convolution.tail
+        if tail is not None:
+            pooled = self._at(self.pooled, image, tail.pool[0].out * tail.pool[1].out * outputs) if tail.pool else ""
+            dims = rows.out, cols.out, outputs
+            TailWriting(text, tail, convolution.kind, convolution.lanes, dims).image(target, pooled, self.bias)
 
     def _panel(self, panel: str, source: str, w: str, target: str, last: bool) -> None:
         """Some channels of an image's outputs: term after term."""
@@ -177,7 +207,7 @@ class _Writing:
         for number, segment in enumerate(convolution.segments):
             first = number == 0 and convolution.begins()
             filters = self._at(self._at(w, str((segment.row * run + segment.start) * outputs)), column)
-            shift = segment.row * rows.dilation - rows.before
+            shift = segment.row * rows.dilation - rows.before + convolution.above
 
             def line_of(line: str, segment: Segment = segment, filters: str = filters, shift: int = shift,
                         first: bool = first) -> None:  # fmt: skip
@@ -199,7 +229,7 @@ class _Writing:
             window = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
             micro = convolution.micro(short, last)
             places = self._at(begin, window, micro.row), filters, self._at(result, window, outputs)
-            micro.call(text, *places, outputs, str(count), outputs, str(int(first)), zero)
+            micro.call(text, *places, outputs, str(count), outputs, str(int(first)), zero, str(micro.run))
 
         if high:
             text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))

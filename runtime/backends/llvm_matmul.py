@@ -32,6 +32,8 @@ _SPEED = 3.4
 LONG, BLOCK = 40_000.0, 100_000.0
 #: Sums that are shorter are never cut, as far as is known; and so many places are looked at to find where longer ones are.
 _SHORT, _PLACES = 128, 64
+#: So many numbers, at least, that come out the same are taken for a proof.
+_RESULTS = 1 << 10
 
 Form = Callable[..., Any]
 
@@ -166,6 +168,15 @@ def _found(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> 
 def same_bits(one: Any, other: Any) -> bool:
     """Whether two arrays of floats have the same bits."""
     return bool(np.array_equal(*[array.view(f"u{array.itemsize}") for array in (one, other)]))
+
+
+def draws(dims: Sequence[tuple[int, ...]], kind: Any, results: int) -> list[list[Any]]:
+    """Random arrays to try a kernel with that has so many results: several times where these are few.
+
+    One number alone may be right by chance.
+    """
+    random = np.random.default_rng(0)
+    return [[random.standard_normal(each, kind) for each in dims] for _ in range(max(1, _RESULTS // max(1, results)))]
 
 
 def _random(sides: Sides, arrays: tuple[Array, ...]) -> list[Any]:

@@ -52,7 +52,8 @@ def tile() -> Tile | None:
 class Micro(NamedTuple):
     """A micro-kernel: for tiles of so many rows and vectors, the last of which has `valid` numbers.
 
-    `row`, `step`: how far apart the numbers of the first matrix lie from row to row, and from one product to the next.
+    `row`, `step`: how far apart the numbers of the first matrix lie from row to row, and from one product to the next. With
+    `run`, each so many products end a run of them, and from there to the next it is `jump` numbers.
     """
 
     kind: str
@@ -62,6 +63,8 @@ class Micro(NamedTuple):
     valid: int
     row: int
     step: int
+    run: int = 0
+    jump: int = 0
 
     @property
     def name(self) -> str:
@@ -69,17 +72,19 @@ class Micro(NamedTuple):
         return f"micro_{self.kind}_{'_'.join(str(number) for number in self[1:])}"
 
     def call(
-        self, text: Text, a: str, b: str, c: str, line: int, count: str, step: int, first: str, start: str
-    ) -> None:
+        self, text: Text, a: str, b: str, c: str, line: int, count: str, step: int, first: str, start: str,
+        left: str = "0",
+    ) -> None:  # fmt: skip
         """The line that calls it: `count` products of a and b make a tile of c.
 
         `line`, `step`: how far apart rows of c and of b lie. `first`: the sums begin at `start`, else they are added to c.
+        `left`: how many products there are in the first run.
         """
         number = TYPES[self.kind][0]
-        text.declared.add(f"declare void @{self.name}(ptr, ptr, ptr, i64, i64, i64, i1, {number})")
+        text.declared.add(f"declare void @{self.name}(ptr, ptr, ptr, i64, i64, i64, i1, {number}, i64)")
         text.put(
             f"call void @{self.name}(ptr {a}, ptr {b}, ptr {c}, i64 {line}, i64 {count}, i64 {step}, "
-            f"i1 {first}, {number} {start})"
+            f"i1 {first}, {number} {start}, i64 {left})"
         )
 
     def written(self) -> str:
@@ -103,7 +108,7 @@ class _Writing:
         text = self.text
         text.lines.append(
             f"define void @{self.micro.name}(ptr %a, ptr %b, ptr %c, i64 %line, i64 %count, i64 %step, i1 %first, "
-            f"{self.number} %start) #0 {{"
+            f"{self.number} %start, i64 %left) #0 {{"
         )
         text.begin("entry")
         self._ask()
@@ -135,7 +140,8 @@ class _Writing:
         """The loop: a number of each row times the vectors of the second matrix, added to the sums."""
         text, micro = self.text, self.micro
         text.begin("head")
-        for name, kind, first in (("at", "i64", "0"), ("x", "ptr", "%a"), ("y", "ptr", "%b")):
+        counted = [("at", "i64", "0"), ("x", "ptr", "%a"), ("y", "ptr", "%b"), ("run", "i64", "%left")]
+        for name, kind, first in counted if micro.run else counted[:3]:
             text.put(f"%{name} = phi {kind} [ {first}, %entry ], [ %{name}.next, %head ]")
         for sums, following in zip(self.sums, self.next, strict=True):
             for one, other in zip(sums, following, strict=True):
@@ -149,11 +155,21 @@ class _Writing:
             for one, other, vector in zip(self.sums[row], self.next[row], vectors, strict=True):
                 taken = ", ".join(f"{self.vector} {value}" for value in (factor, vector, one))
                 text.put(f"{other} = call {self.vector} @{fma}({taken})")
-        text.put(f"%x.next = getelementptr {self.number}, ptr %x, i64 {micro.step}")
+        text.put(f"%x.next = getelementptr {self.number}, ptr %x, i64 {self._move()}")
         text.put(f"%y.next = getelementptr {self.number}, ptr %y, i64 %step")
         text.put("%at.next = add i64 %at, 1")
         going = text.let("icmp ult i64 %at.next, %count")
         text.put(f"br i1 {going}, label %head, label %end")
+
+    def _move(self) -> str:
+        """How far it is to the next number of a row."""
+        text, micro = self.text, self.micro
+        if not micro.run:
+            return str(micro.step)
+        fewer = text.let("sub i64 %run, 1")
+        ends = text.let(f"icmp eq i64 {fewer}, 0")
+        text.put(f"%run.next = select i1 {ends}, i64 {micro.run}, i64 {fewer}")
+        return text.let(f"select i1 {ends}, i64 {micro.jump}, i64 {micro.step}")
 
     def _vector(self, start: str, number: int) -> str:
         micro = self.micro
