@@ -468,7 +468,7 @@ def _of(module: str) -> _typing.Any:
 
 
 _targets.register_server(lambda: _of("cluster.server").Server)
-for _scheme in ("weft", "grpc"):
+for _scheme in ("weft", "flight", "grpc"):
     _targets.register_engine(
         _scheme,
         lambda *request: _of("cluster.target").engine(*request),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ray
 
+from .log_tail import log_file
 from .task_info import TaskInfo
 from .worker import Worker
 
@@ -21,13 +24,17 @@ class TaskActor:
         self._worker = Worker(self._name, secret, here, port, transports=transports, start=False)
         self._worker.epoch = epoch
         self._worker.start()
-        return self._worker.info
+        return self._info()
 
     def begin_epoch(self, epoch: int) -> TaskInfo:
         """End the sessions of earlier epochs, and let in those of this one."""
         assert self._worker is not None
         self._worker.begin_epoch(epoch)
-        return self._worker.info
+        return self._info()
+
+    def _info(self) -> TaskInfo:
+        assert self._worker is not None
+        return replace(self._worker.info, log=log_file())
 
     def reset(self, containers: list[str]) -> None:
         """Forget what is in containers, and end all sessions."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -18,14 +18,15 @@ from ..runtime.turns import Turn
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan
-from .protocol import STEP_HEAD, Failure, Kind
+from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
 from .reading import Reading
+from .relays import Relay
 from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import encode_stats
 from .transport import Connection
 
-#: How long a task looks for what its session and its peers send, after a step and while one waits, before it sleeps.
+#: How long a task looks for the next step, after one, before it sleeps.
 SPIN_SECONDS = 1e-3
 #: How long a task whose connection from another one has ended waits for the session to know why. The other's death, and the
 #: session's end, it knows at once.
@@ -134,15 +135,14 @@ class Client:
     def take(self, connection: Connection, message: Message) -> Run | None:
         """Take a message, of the session or of a peer; returns what is to be run for it, if anything is."""
         if connection is not self.session:
-            self._take_from_peer(message)
-            return None
+            return self._take_from_peer(message)
         match message.kind:
             case Kind.STEP | Kind.TRACE:
-                return Run(self, connection, message, *self._begun(message))
+                return self._begun(message)
             case Kind.LOAD:
                 self._load(connection, message)
             case Kind.ABORT:
-                self._step(message.step).abort()
+                self._abort(connection, message)
             case Kind.PING:
                 self._answer(connection, message)
             case Kind.UNLOAD:
@@ -151,16 +151,29 @@ class Client:
                 raise errors.DataLossError(None, None, f"a session does not send messages of kind {message.kind}")
         return None
 
-    def _take_from_peer(self, message: Message) -> None:
+    def _take_from_peer(self, message: Message) -> Run | None:
+        begins = message.kind == Kind.BEGIN
         if message.kind == Kind.MARK:
-            return
-        if message.kind != Kind.TENSOR:
+            return None
+        if not begins and message.kind != Kind.TENSOR:
             raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
-        values = decode_edges(message.meta, message.tensors) if message.meta else None
-        if message.step > self._done:  # else the step was given up, and nobody waits for this
-            step = self._step(message.step)
-            for edge, value in values or [(message.edge, message.tensors[0] if message.tensors else None)]:
-                step.put(edge, value)
+        done, number, meta = _begin_head(message.meta) if begins else (0, 0, message.meta)
+        values = decode_edges(meta, message.tensors) if meta else [(message.edge, next(iter(message.tensors), None))]
+        if message.step <= self._done:  # the step was given up, and nobody waits for this
+            return None
+        if done > self._done:
+            self._forget_steps(done)
+        step = self._step(message.step)
+        for edge, value in values:
+            step.put(edge, value)
+        return self._relayed(step, number, done, values) if begins else None
+
+    def _relayed(self, step: TaskStep, number: int, done: int, values: Sequence[tuple[int, Any]]) -> Run | None:
+        """Begin a plan that has waited for one of these values. Raises DataLossError for one that has not."""
+        plan = self._plans.get(number)
+        if plan is not None and all(edge != plan.relay.begun for edge, _ in values):
+            raise errors.DataLossError(None, None, f"plan {number} does not begin with what came")
+        return Run(self, step, number, plan) if step.begin(done) else None
 
     def start(self, function: Callable[[], None]) -> None:
         self._threads.submit(function)
@@ -168,7 +181,7 @@ class Client:
     def refuse(self, job: Run, error: RuntimeError) -> None:
         """There are no more threads to be had."""
         job.step.fail()
-        self._tell(job.connection, job.step.number, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
+        self._tell(job.step.number, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _step(self, number: int) -> TaskStep:
         """The step of that number; what another task sends for it may come before it begins here."""
@@ -185,13 +198,14 @@ class Client:
         try:
             self._threads.submit(self._make_ready, connection, message, constants)
         except RuntimeError as error:  # there are no more threads to be had
-            self._tell(connection, message.step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
+            self._tell(message.step, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
+        relay, _, data = message.meta.partition(b"\n")
         try:
-            plan = LoadedPlan(decode_plan(message.meta, constants), self.task, self._state)
+            plan = LoadedPlan(decode_plan(data, constants), self.task, self._state, Relay.decode(relay))
         except Exception as error:  # whatever it is, the session must hear of it
-            self._tell(connection, message.step, Failure.of(error, derived=False))
+            self._tell(message.step, Failure.of(error, derived=False))
             return
         with self._lock:
             if message.edge in self._plans:  # the session has not lost its interest
@@ -215,16 +229,34 @@ class Client:
 
     # steps
 
-    def _begun(self, message: Message) -> tuple[TaskStep, LoadedPlan | None]:
-        """The step that a message begins, and its plan."""
+    def _begun(self, message: Message) -> Run | None:
+        """What begins with a message of the session."""
         done, before = STEP_HEAD.unpack(message.meta)
         if done > self._done:
             self._forget_steps(done)
-        step = self._step(message.step)
+        step, traced = self._step(message.step), message.kind == Kind.TRACE
         if before:
             earlier = self._steps.get(before) if before < step.number else None  # one that is forgotten is over
             step.turn = Turn(earlier.turn if earlier else None)
-        return step, self._plans.get(message.edge)
+        run = Run(self, step, message.edge, self._plans.get(message.edge), message.tensors, traced)
+        return run if step.begin(None if before or traced else done) else None
+
+    def _abort(self, connection: Connection, message: Message) -> None:
+        """Give a step up, and answer for a plan that will not."""
+        step = self._step(message.step)
+        if not step.abort():
+            return
+        if step.begun:
+            answer = Message(Kind.RESULT, 0, step.number)
+        else:
+            (seconds,) = ABORT_HEAD.unpack(message.meta)
+            plan = self._plans.get(message.edge)
+            told = f"{self.task} {step.where() if plan is None else plan.waits(seconds)}"
+            answer = Message(Kind.FAILED, 0, step.number, meta=Failure(errors.CANCELLED, told, derived=True).encode())
+        try:
+            self._threads.submit(connection.send, answer)  # which may have to wait for the session to take it
+        except RuntimeError:  # there are no more threads to be had
+            connection.poke(answer)
 
     def _forget_steps(self, done: int) -> None:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
@@ -232,37 +264,41 @@ class Client:
             self._done = done
             for number in [number for number in self._steps if number <= done]:
                 del self._steps[number]
-            connections = [*self._peers.values(), *([self.session] if self.session else [])]
-        for connection in connections:
+            peers = list(self._peers.values())
+        for connection in peers:
             connection.release(done)
+        if self.session is not None:
+            self.session.release(done)
 
-    def run(self, connection: Connection, message: Message, step: TaskStep, plan: LoadedPlan | None) -> None:
-        """Run a plan for a step, and tell the session what came of it."""
+    def run(self, job: Run) -> None:
+        """Run a plan for a step, and tell the session what came of it, unless another task's result says so, too."""
+        step, plan = job.step, job.plan
+        assert self.session is not None
         try:
             if plan is None:
-                raise errors.NotFoundError(None, None, f"{self.task} has no plan {message.edge}")
-            if message.kind == Kind.STEP:
-                values, noted = step.run(plan, message.tensors), b""
-            else:
-                values, stats = step.trace(plan, message.tensors)
+                raise errors.NotFoundError(None, None, f"{self.task} has no plan {job.number}")
+            if job.traced:
+                values, stats = step.trace(plan, job.feeds)
                 noted = encode_stats(stats)
+            else:
+                values, noted = step.run(plan, job.feeds), b""
+                if plan.relay.silent and step.ends_silently():
+                    return
             arrays = [np.asarray(value) for value in values]
-            connection.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
+            self.session.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
         except Exception as error:  # whatever it is, the session must hear of it
             step.fail()
-            self._tell(connection, step.number, failure_of(error))
+            self._tell(step.number, failure_of(error))
 
-    def _tell(self, connection: Connection, step: int, failure: Failure) -> None:
+    def _tell(self, step: int, failure: Failure) -> None:
         """Tell the session why there is no result, unless it is the session that is gone.
 
         A step that is given up because this is closed tells nothing: that the connection ends is its cause.
         """
-        if self._closed.is_set():
+        if self._closed.is_set() or self.session is None:
             return
-        try:
-            connection.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
-        except (errors.UnavailableError, errors.CancelledError):
-            return
+        with suppress(errors.UnavailableError, errors.CancelledError):
+            self.session.send(Message(Kind.FAILED, 0, step, meta=failure.encode()))
 
     def _peer(self, task: str) -> Connection:
         """The connection over which this task sends to another one. Raises OpError."""
@@ -275,15 +311,24 @@ class Client:
         return connection
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen, making one would take five times as long
 class Run:
-    """A plan that a session has told a task to run."""
+    """A plan that a task has been told to run, by its number: by a session, or with a value of another task."""
 
     client: Client
-    connection: Connection
-    message: Message
     step: TaskStep
+    number: int
     plan: LoadedPlan | None
+    feeds: Sequence[Any] = ()
+    traced: bool = False
 
     def __call__(self) -> None:
-        self.client.run(self.connection, self.message, self.step, self.plan)
+        self.client.run(self)
+
+
+def _begin_head(meta: bytes) -> tuple[int, int, bytes]:
+    """Its numbers, and what stands after it. Raises DataLossError."""
+    if len(meta) < BEGIN_HEAD.size:
+        raise errors.DataLossError(None, None, f"expected what begins, got {len(meta)} bytes")
+    done, number = BEGIN_HEAD.unpack_from(meta)
+    return done, number, meta[BEGIN_HEAD.size :]

@@ -94,7 +94,8 @@ class Cluster:
             info, ended = self._members.info, self._members.ended
             hosts = {name: f"{each.host} (process {each.pid})" for name, each in info.items()}
             for name, reason in ended.copy().items():
-                raise errors.UnavailableError(None, None, f"Task {name} on {hosts[name]} is gone: {reason}")
+                what = f"Task {name} on {hosts[name]} is gone: {reason}{self._log_tail(name)}"
+                raise errors.UnavailableError(None, None, what)
             threads = config.intra_op_parallelism_threads or kernel_threads()
             infos, transport = info.values(), self._transport
             engine = ClusterEngine(

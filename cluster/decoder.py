@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,21 @@ from .message import (
 )
 
 _CAPACITY = 64 * 1024
+#: What stands where a frame has no inline tensors.
+_NOTHING = memoryview(b"")
+#: Descriptors of at most so many bytes are remembered, and so many of them: most steps of a plan send the same ones.
+_REMEMBERED_BYTES, _REMEMBERED = 1024, 256
+
+
+class _Described(NamedTuple):
+    """What a descriptor says of a tensor, all of it checked that can be without the memory that it is in."""
+
+    code: int
+    dims: tuple[int, ...]
+    elements: int
+    nbytes: int
+    #: The segment and the offset of what is in a slot.
+    slot: tuple[int, int] | None
 
 
 class Segments(Protocol):
@@ -67,7 +82,8 @@ class Decoder:
         self._sums = (0, 0, 0)  # its checksum, that of what stands before the tensors, and whether it covers these
         self._tensors: list[Array] = []
         self.number = 0  #: which of its connection's frames that is
-        self._strings: list[tuple[int, tuple[int, ...], int]] = []  # tensors to be unpacked: index, shape, elements
+        self._strings: list[tuple[int, _Described]] = []  # tensors to be unpacked, by index
+        self._known: dict[tuple[int, bytes], list[_Described]] = {}  # by number and bytes of the descriptors
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
@@ -119,7 +135,7 @@ class Decoder:
     def _front(self) -> None:
         """Read one header and, if all of it has come, what stands between it and the inline tensors."""
         header = HEADER.unpack_from(self._buffer, self._start)
-        _, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline, expected, self.number = header
+        _, expected, self.number, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline = header
         self._check(header)
         if flags & SEGMENT_FLAG:
             assert self._segments is not None  # _check saw to it
@@ -133,22 +149,23 @@ class Decoder:
             return
         at = self._start + HEADER.size
         self._fields = kind, epoch, step, edge, bytes(self._buffer[at : at + meta])
-        body = self._descriptors(at + meta, at + meta + descriptors, count, inline)
-        self._sums = expected, checksum(self._buffer[self._start : self._start + size], ()), flags & CHECKED_FLAG
+        described = self._descriptors(at + meta, at + meta + descriptors, count) if count else []
+        body = self._make(described, inline) if described or inline else _NOTHING
+        self._sums = expected, checksum(self._buffer[self._start : self._start + size]), flags & CHECKED_FLAG
         self._start += size
         self._wanted = HEADER.size
         self._body, self._have = body, 0
 
     def _check(self, header: tuple[Any, ...]) -> None:
         """Raises DataLossError unless a header is sane and within the limits."""
-        magic, version, kind, flags, epoch, _, _, count, meta, descriptors, inline, *sums = header
+        magic, expected, number, version, kind, flags, epoch, _, _, count, meta, descriptors, inline = header
         limits = self._limits
         if magic != MAGIC:
             raise _malformed(f"expected a frame that begins with {MAGIC!r}, got {magic!r}")
         if version != VERSION:
             raise _malformed(f"expected wire version {VERSION}, got {version}: both sides must run the same weft")
         if flags == SEGMENT_FLAG and self._segments is not None:
-            if kind or epoch or count or meta or descriptors or inline or any(sums):
+            if kind or epoch or count or meta or descriptors or inline or expected or number:
                 raise _malformed("expected only a number and a size in the announcement of a segment")
             return
         if flags & ~CHECKED_FLAG:
@@ -161,26 +178,26 @@ class Decoder:
         if not count * DESCRIPTOR.size <= descriptors <= count * (DESCRIPTOR.size + 8 * limits.max_ndim):
             raise _malformed(f"expected descriptors of {count} tensors, got {descriptors} bytes of them")
 
-    def _descriptors(self, at: int, end: int, count: int, inline: int) -> memoryview:
-        """Make the tensors that stand in shared memory, and room for the inline ones, which is returned."""
-        tensors: list[Any] = []
-        rooms: list[tuple[int, int, tuple[int, ...], int, int]] = []  # index, code, shape, elements, bytes
-        total = 0
-        for index in range(count):
+    def _descriptors(self, at: int, end: int, count: int) -> list[_Described]:
+        """What the descriptors of a frame say. Raises DataLossError."""
+        key = count, bytes(self._buffer[at:end]) if end - at <= _REMEMBERED_BYTES else b""
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        found = []
+        for _ in range(count):
             code, ndim, place, segment, offset, nbytes = self._descriptor(at, end)
             dims = SHAPES[ndim].unpack_from(self._buffer, at + DESCRIPTOR.size)
             at += DESCRIPTOR.size + 8 * ndim
-            elements = self._elements(code, dims, nbytes)
-            if place == INLINE:
-                rooms.append((index, code, dims, elements, nbytes))
-                total += nbytes + padding(nbytes)
-                tensors.append(None)
-            else:
-                tensors.append(self._in_slot(code, dims, segment, offset, nbytes))
-        if at != end or total != inline:
-            got = f"{end - at} bytes left over, and {total} bytes of tensors"
-            raise _malformed(f"expected descriptors of {inline} bytes inline, got {got}")
-        return self._inline(tensors, rooms, inline)
+            slot = (segment, offset) if place == SLOT else None
+            found.append(_Described(code, dims, self._elements(code, dims, nbytes), nbytes, slot))
+        if at != end:
+            raise _malformed(f"expected descriptors of {count} tensors, got {end - at} bytes left over")
+        if key[1]:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = found
+        return found
 
     def _descriptor(self, at: int, end: int) -> tuple[Any, ...]:
         if at + DESCRIPTOR.size > end:
@@ -208,58 +225,61 @@ class Decoder:
             raise _malformed(f"expected {least} bytes for {NUMPY_TYPES[code]} of shape {list(dims)}, got {nbytes}")
         return elements
 
-    def _in_slot(self, code: int, dims: tuple[int, ...], segment: int, offset: int, nbytes: int) -> Array:
+    def _make(self, described: list[_Described], inline: int) -> memoryview:
+        """Make the tensors that stand in shared memory, and room for the inline ones, which is returned."""
+        tensors: list[Any] = []
+        total = sum([each.nbytes + padding(each.nbytes) for each in described if each.slot is None])
+        if total != inline:
+            raise _malformed(f"expected descriptors of {inline} bytes inline, got {total} bytes of tensors")
+        memory, offset = self._memory(inline), 0
+        for index, each in enumerate(described):
+            if each.slot is not None:
+                tensors.append(self._in_slot(each, *each.slot))
+                continue
+            if not each.nbytes:
+                tensors.append(_empty(each.dims, each.code))
+            elif each.code == STRING:
+                tensors.append(np.ndarray(each.nbytes, np.uint8, memory, offset))
+                self._strings.append((index, each))
+            else:
+                tensors.append(np.ndarray(each.dims, NUMPY_TYPES[each.code], memory, offset))
+            offset += each.nbytes + padding(each.nbytes)
+        self._tensors = tensors
+        return memoryview(memory).cast("B")
+
+    def _memory(self, size: int) -> Any:
+        try:
+            return self._allocate(size) if size else b""
+        except MemoryError as error:
+            what = f"no memory for a message of {size} bytes: {error}"
+            raise errors.ResourceExhaustedError(None, None, what) from None
+
+    def _in_slot(self, tensor: _Described, segment: int, offset: int) -> Array:
         memory = None if self._segments is None else self._segments.get(segment)
         if memory is None:
             raise _malformed(f"expected a segment that was announced, got {segment}")
+        code, nbytes = tensor.code, tensor.nbytes
         if code == STRING or not nbytes or nbytes > self._limits.max_slot:
             raise _malformed(f"expected a tensor of 1 to {self._limits.max_slot} bytes in a slot, got {nbytes}")
         if offset % ALIGNMENT or offset + nbytes > memory.size:
             raise _malformed(f"expected a slot within {memory.size} bytes, got {nbytes} at {offset}")
-        return _array(dims, code, memory, offset)
+        return np.ndarray(tensor.dims, NUMPY_TYPES[code], memory, offset)
 
-    def _inline(
-        self, tensors: list[Any], rooms: list[tuple[int, int, tuple[int, ...], int, int]], size: int
-    ) -> memoryview:
-        try:
-            memory = self._allocate(size) if size else b""
-        except MemoryError as error:
-            what = f"no memory for a message of {size} bytes: {error}"
-            raise errors.ResourceExhaustedError(None, None, what) from None
-        offset = 0
-        for index, code, dims, elements, nbytes in rooms:
-            if not nbytes:
-                tensors[index] = _empty(dims, code)
-            elif code == STRING:
-                tensors[index] = np.ndarray(nbytes, np.uint8, memory, offset)
-                self._strings.append((index, dims, elements))
-            else:
-                tensors[index] = _array(dims, code, memory, offset)
-            offset += nbytes + padding(nbytes)
-        self._tensors = tensors
-        return memoryview(memory).cast("B")
-
-    def _check_sum(self) -> None:
+    def _finished(self) -> Message:
         expected, found, covers_tensors = self._sums
         if covers_tensors and self._body:
             found = zlib.crc32(self._body, found)
         if found != expected:
             raise _malformed(f"expected the checksum {expected:#x}, got {found:#x}: it was changed on its way")
-
-    def _finished(self) -> Message:
-        self._check_sum()
         tensors, self._tensors, self._body = self._tensors, [], None
-        for index, dims, elements in self._strings:
-            tensors[index] = unpack_strings(tensors[index], dims, elements)
-        self._strings.clear()
+        if self._strings:
+            for index, each in self._strings:
+                tensors[index] = unpack_strings(tensors[index], each.dims, each.elements)
+            self._strings.clear()
         for tensor in tensors:
             tensor.setflags(write=False)
         kind, epoch, step, edge, meta = self._fields
         return Message(kind, epoch, step, edge, meta, tuple(tensors))
-
-
-def _array(dims: tuple[int, ...], code: int, memory: Any, offset: int) -> Array:
-    return np.ndarray(dims, NUMPY_TYPES[code], memory, offset)
 
 
 def _empty(dims: tuple[int, ...], code: int) -> Array:

@@ -20,14 +20,13 @@ from ..graph.devices import DeviceSpec
 from ..graph.state import to_stderr
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend
-from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from ..runtime.plan import StepPlan
 from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links
 from .message import Message
-from .plan_wire import encode_plan
 from .protocol import Failure, Kind
-from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, step_messages, stuck
+from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .trace_wire import decode_stats
@@ -44,8 +43,8 @@ class ClusterEngine:
     `addresses`: where each task listens, by its name `/job:…/replica:0/task:…`; `hosts`: what to call the place it is at in
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
-    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail`: what is known of what a task
-    that is gone wrote last. Raises OpError when a task cannot be reached.
+    `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail(task)`: what a task that is gone
+    wrote last, to be added to the error that says so. Raises OpError when a task cannot be reached.
     """
 
     local = False
@@ -65,8 +64,7 @@ class ClusterEngine:
     ) -> None:
         self.devices = tuple(_device(task) for task in sorted(addresses))
         self.default_device = _device(default_task) if default_task else _default(self.devices)
-        self._hosts = hosts
-        self._log_tail = log_tail
+        self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
         self._lock = threading.Condition()
@@ -161,20 +159,9 @@ class ClusterEngine:
 
     def load(self, step: StepPlan, timeout: float | None = None) -> Loaded:
         """Send each task its plan, and wait until all have it ready. Raises OpError."""
-        parts = []
-        for plan in step.plans:  # a task has one device, and so one plan
-            feeds = tuple(i.index for i in plan.instructions if isinstance(i, TakeFeed))
-            fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
-            task = str(DeviceSpec.from_string(plan.device).task_only())
-            parts.append(TaskPlan(task, next(self._numbers), feeds, fetches))
-        loaded = Loaded(tuple(parts), step.fetches)
-        weakref.finalize(loaded, self._forgotten.extend, parts).atexit = False
-
-        def message(number: int, index: int) -> Message:
-            data, arrays = encode_plan(step.plans[index])
-            return Message(Kind.LOAD, 0, number, parts[index].number, data, arrays)
-
-        self.end(self._begin(loaded, message, timeout, loads=True))
+        loaded = Loaded.of(step, self._numbers)
+        weakref.finalize(loaded, self._forgotten.extend, loaded.parts).atexit = False
+        self.end(self._begin(loaded, load_messages(loaded, step), timeout, loaded.tasks, loads=True))
         return loaded
 
     # steps
@@ -194,20 +181,30 @@ class ClusterEngine:
         self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind = Kind.STEP, before: Row = None
     ) -> SessionStep:
         """Begin a step, alone or on each task after the one that `before` names. Raises OpError, TypeError."""
-        return self._begin(handle, step_messages(handle, feeds, kind, self._done, before), timeout)
+        alone, traced = before is None, kind == Kind.TRACE
+        message = step_messages(handle, feeds, kind, self._done, before)
+        to = handle.heads if alone and not traced else handle.tasks
+        return self._begin(handle, message, timeout, to, None if traced else handle.ends)
 
     def _begin(
-        self, handle: Loaded, message: Callable[[int, int], Message], timeout: float | None, loads: bool = False
+        self,
+        handle: Loaded,
+        message: Callable[[int, int], Message],
+        timeout: float | None,
+        to: Mapping[int, str],
+        ends: Mapping[str, Sequence[str]] | None = None,
+        loads: bool = False,
     ) -> SessionStep:
-        """Begin a step with `message(step, part)` to the task of each part."""
-        tasks = [part.task for part in handle.parts]
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """Begin a step with `message(step, part)` to these tasks, by part. `ends`: see StepState."""
+        tasks, now = handle.tasks.values(), time.monotonic()
+        deadline = None if timeout is None else now + timeout
         with self._lock:
             self._check_usable(tasks)
             number = next(self._steps)
-            step = self._running[number] = SessionStep(number, StepState(tasks), timeout, deadline, loads)
+            state = StepState(tasks, ends)
+            step = self._running[number] = SessionStep(number, handle, state, timeout, now, deadline, loads)
         try:
-            self._send_step(step, tasks, partial(message, number))
+            self._send_step(step, to, partial(message, number))
         except BaseException as error:  # Ctrl-C, or feeds that cannot be sent: the tasks must not go on
             self._interrupted(step, error)
             raise
@@ -216,25 +213,18 @@ class ClusterEngine:
     def end(self, step: SessionStep) -> StepState:
         """Wait until a step is over everywhere. Raises what ended it."""
         try:
-            self._await_step(step.number, step)
+            self._await_step(step)
         except BaseException as error:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        self._raise_failure(step)
+        step.raise_failure(self._lost.copy(), self._log_tail)
         return step.state
-
-    def _raise_failure(self, step: SessionStep) -> None:
-        """Raises what ended a step, unless it ended well; if that is a task's end, with what it wrote last."""
-        assert step.over is not None
-        with self._lock:
-            gone = [task for task, failure in self._lost.items() if failure is step.over.failure]
-        step.raise_failure("".join(self._log_tail(task) for task in gone))
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
         try:
             self.give_up([step], f"the session was interrupted by {type(error).__name__}")
-            self._await_step(step.number, step)
+            self._await_step(step)
         finally:
             self._retire(step.number, step)
 
@@ -253,16 +243,17 @@ class ClusterEngine:
                 if task in self._lost:
                     raise self._lost[task].error()
 
-    def _send_step(self, step: SessionStep, tasks: Sequence[str], message: Callable[[int], Message]) -> None:
-        sent = 0
+    def _send_step(self, step: SessionStep, to: Mapping[int, str], message: Callable[[int], Message]) -> None:
+        left = dict(to)
         try:
-            for index, task in enumerate(tasks):
-                self._send(step, task, message(index))
-                sent += 1
+            for part, task in to.items():
+                self._send(step, task, message(part))
+                del left[part]
         finally:
-            with self._lock:
-                for task in tasks[sent:]:
-                    self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
+            if left:
+                with self._lock:
+                    for task in left.values():
+                        self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
 
     def _send(self, step: SessionStep, task: str, message: Message) -> None:
         """Send a task something for a step; when that cannot be done, the task is lost."""
@@ -276,7 +267,7 @@ class ClusterEngine:
         finally:
             step.sending = ""
 
-    def _await_step(self, number: int, step: SessionStep) -> None:
+    def _await_step(self, step: SessionStep) -> None:
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)
@@ -288,7 +279,7 @@ class ClusterEngine:
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None
             if abort:
-                self._abort(number, step, abort)
+                self._abort(step, abort)
 
     def _out_of_time(self, step: SessionStep) -> None:
         """With the lock held."""
@@ -298,16 +289,16 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
             if step.loads:
                 text = f"{task} had not made its plan ready"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
 
-    def _abort(self, number: int, step: SessionStep, abort: Abort) -> None:
+    def _abort(self, step: SessionStep, abort: Abort) -> None:
         if not step.loads:
             step.grace = time.monotonic() + GRACE_SECONDS  # a step of a row may have failed long before anybody looks
         for task in () if step.loads else abort.tasks:
-            self._send(step, task, Message(Kind.ABORT, 0, number, meta=abort.failure.encode()))
+            self._send(step, task, step.abort_message(task))
 
     def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""
@@ -356,7 +347,8 @@ class ClusterEngine:
             if task not in self._lost
         }
         for task in self._heartbeat.beat(seconds, signs):
-            self._lose(task, self._silence(task))
+            silent = f"{self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
+            self._lose(task, f"has not answered for {silent}{self._said_last(task)}")
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -369,14 +361,10 @@ class ClusterEngine:
         except errors.OpError:  # it is gone, which its own thread reports
             return True
 
-    def _silence(self, task: str) -> str:
-        """What to say of a task that has fallen silent."""
+    def _said_last(self, task: str) -> str:
+        """What a task said last about a step in flight, to be added to what is said of it."""
         step, last = self._heard.get(task, (0, ""))
-        doing = f"; when last heard of, it {last}" if last and step in self._running else ""
-        return (
-            f"has not answered for {self._heartbeat.limit:g} s: "
-            f"its process may be stopped, or its host unreachable{doing}"
-        )
+        return f"; when last heard of, it {last}" if last and step in self._running else ""
 
     # the end
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from ..graph import errors
-from . import tls
+from . import tcp, tls
 from .listener import SocketListener, prove
 from .message import Limits
 from .sockets import StreamConnection
@@ -40,6 +40,8 @@ class FlightListener(SocketListener):
 
     def __init__(self, host: str, port: int, secret: bytes, limits: Limits) -> None:
         certificate, key, authority = _contents()
+        tcp.bound(host, port).close()  # gRPC does not say why it cannot
+        host = f"[{host}]" if ":" in host else host
         behind = f"\0weft-{secrets.token_hex(12)}"
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -92,20 +94,23 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> FlightLis
     Raises ValueError for the address of all of them, UnavailableError when the port is taken, FailedPreconditionError
     without certificates: what gRPC takes from a stranger before anybody knows who he is has no limit.
     """
-    if host in ("", "*", "0.0.0.0", "::"):
-        raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
-    return FlightListener(f"[{host}]" if ":" in host else host, port, secret, limits)
+    return FlightListener(host, port, secret, limits)
 
 
 def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> FlightConnection:
     """A connection to the listener at `host:port`. Raises as `connect` in cluster/transport.py does."""
     deadline = time.monotonic() + timeout
     certificate, key, authority = _contents()
+    if not (_knock(place, peer, deadline) or _knock(place, peer, deadline)):  # once it may have been just about to end
+        text = f"{peer} at flight://{place} does not trust this side's certificate, {tls.CERTIFICATE}"
+        raise errors.UnauthenticatedError(None, None, text)
+    left = max(1e-3, deadline - time.monotonic())
     client = flight.FlightClient(
-        f"grpc+tls://{place}", tls_root_certs=authority, cert_chain=certificate, private_key=key
-    )
+        f"grpc+tls://{place}", tls_root_certs=authority, cert_chain=certificate, private_key=key,
+        generic_options=[("grpc.min_reconnect_backoff_ms", 1 + int(1000 * left))],  # and how long it tries to connect
+    )  # fmt: skip
     try:
-        client.wait_for_available(timeout=max(1, round(timeout)))
+        client.wait_for_available(timeout=1 + int(left))
         writer, reader = client.do_exchange(flight.FlightDescriptor.for_command(b"weft"))
     except (pa.ArrowException, OSError) as error:
         client.close()
@@ -121,13 +126,25 @@ def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str
         raise
 
 
+def _knock(place: str, peer: str, deadline: float) -> bool:
+    """Whether who listens there, speaks Flight, and is trusted, trusts this side, too. Raises as `connect` does.
+
+    gRPC itself tries again and again where it gets no connection, and does not tell the reasons apart.
+    """
+    sock, host = tcp.reached("flight", place, max(1e-3, deadline - time.monotonic()), peer)
+    with sock, tls.client(sock, host, peer, deadline, tls.GRPC) as secured:
+        try:
+            secured.settimeout(max(1e-3, deadline - time.monotonic()))
+            return bool(secured.recv(1))  # a server of gRPC has the first word
+        except TimeoutError:
+            text = f"{peer} did not answer in time at flight://{place}"
+            raise errors.DeadlineExceededError(None, None, text) from None
+        except OSError:
+            return False
+
+
 def _contents() -> tuple[bytes, ...]:
-    if not tls.wanted():
-        text = (
-            f"the transport 'flight' needs TLS: set {tls.USE}=1, and {tls.CERTIFICATE}, {tls.KEY} and {tls.AUTHORITY}"
-        )
-        raise errors.FailedPreconditionError(None, None, text)
-    return tuple(Path(name).read_bytes() for name in tls.files())
+    return tuple(Path(name).read_bytes() for name in tls.needed("Flight"))
 
 
 def _start(function: Callable[..., None], *arguments: Any) -> threading.Thread:

@@ -8,7 +8,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import numpy as np
 
@@ -73,7 +72,7 @@ class InprocConnection:
         self._send(message, wait=True)
 
     def send_once(self, message: Message) -> None:
-        self._send(replace(message, tensors=[np.array(each, order="C") for each in message.tensors]), wait=True)
+        self._send(message._replace(tensors=[np.array(each, order="C") for each in message.tensors]), wait=True)
 
     def poke(self, message: Message) -> bool:
         return self._send(message, wait=False)

@@ -16,8 +16,6 @@ from .protocol import Kind
 from .reading import Reading
 from .transport import Connection, connect
 
-#: How long a session looks for an answer before it sleeps: the processor is better left to the tasks, if there are no others.
-SPIN_SECONDS = 100e-6
 #: How long a task may take to answer a session that introduces itself.
 HELLO_SECONDS = 30.0
 
@@ -51,7 +49,7 @@ class Links:
         self._connections: dict[str, Connection] = {}
         self._threads: list[threading.Thread] = []
         self._ended = threading.Event()
-        self._reading: Reading[Never] = Reading(_Answers(self), SPIN_SECONDS)
+        self._reading: Reading[Never] = Reading(_Answers(self))
         self.wait, self.wake = self._reading.wait, self._reading.wake
 
     def open(self, task: str, address: str, secret: bytes, introduction: dict[str, Any]) -> None:

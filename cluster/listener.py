@@ -20,6 +20,7 @@ from .sockets import StreamConnection
 _LOG = logging.getLogger("weft.cluster")
 #: How many clients may be proving themselves at once; the one that has taken longest makes room for another.
 _MOST_CANDIDATES = 128
+_CLOSED = "it closed the connection, as it does when secrets, certificates or protocols differ"
 
 
 class Candidate:
@@ -201,9 +202,8 @@ def prove(sock: socket.socket, secret: bytes, name: str, peer: str, deadline: fl
         what = f"{peer} did not prove itself in time"
         raise errors.DeadlineExceededError(None, None, what) from None
     except (errors.UnauthenticatedError, OSError) as error:
-        raise errors.UnauthenticatedError(
-            None, None, f"{peer} and this side do not trust each other: {error}"
-        ) from None
+        why = _CLOSED if isinstance(error, ConnectionError) else error
+        raise errors.UnauthenticatedError(None, None, f"{peer} and this side do not trust each other: {why}") from None
 
 
 def _read(sock: socket.socket, wanted: int, deadline: float) -> bytes:
@@ -212,8 +212,6 @@ def _read(sock: socket.socket, wanted: int, deadline: float) -> bytes:
         sock.settimeout(max(1e-3, deadline - time.monotonic()))
         received = sock.recv(wanted - len(got))
         if not received:
-            raise errors.UnauthenticatedError(
-                None, None, "it closed the connection, as it does when secrets (or certificates) differ"
-            )
+            raise errors.UnauthenticatedError(None, None, _CLOSED)
         got += received
     return got

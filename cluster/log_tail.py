@@ -20,7 +20,7 @@ def log_file() -> str:
 
 
 def tail(path: str) -> str:
-    """The last lines of a file on this host; "" when there are none."""
+    """The last lines of a log on this host, each indented; "" when there are none."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -29,4 +29,4 @@ def tail(path: str) -> str:
     except OSError:
         return ""
     lines = [line.rstrip()[:WIDTH] for line in text.splitlines() if line.strip() and not line.startswith(_MARKS)]
-    return "\n".join(lines[-LINES:])
+    return "\n".join(f"  {line}" for line in lines[-LINES:])

@@ -15,7 +15,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,12 +26,12 @@ Array = np.ndarray[Any, Any]
 Buffer = bytes | bytearray | memoryview | Array
 
 MAGIC = b"WEFT"
-VERSION = 2
+VERSION = 3
 ALIGNMENT = 64
-#: magic, version, kind, flags, epoch, step, edge, tensors, bytes of meta, of descriptors, of inline tensors; checksum, number
-HEADER = struct.Struct("<4sHHIIQIIQQQII")
-#: How much of the header the checksum covers, where it stands, and where the number does.
-SUMMED, NUMBERED = 56, 60
+#: magic, checksum, number; version, kind, flags, epoch, step, edge, tensors, bytes of meta, of descriptors, of inline tensors
+HEADER = struct.Struct("<4sIIHHIIQIIQQQ")
+#: Where the checksum stands, and the number; and from where on it is one of all that follows.
+SUM, NUMBERED, SUMMED = 4, 8, 12
 _SUM = struct.Struct("<I")
 #: Frames are counted up to here, and then from 0 again.
 FRAMES = 1 << 32
@@ -58,8 +58,7 @@ _check_all = os.environ.get(CHECKSUMS_VARIABLE, "") == "all"
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Message:
+class Message(NamedTuple):
     """What travels: `kind` says what it means, (`epoch`, `step`, `edge`) where it belongs; `meta` is opaque here."""
 
     kind: int
@@ -108,9 +107,29 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
 
     Raises TypeError for arrays that are no tensors, InvalidArgumentError for what exceeds the limits or the header's fields.
     """
+    meta, count = message.meta, len(message.tensors)
+    described, bodies, inline = _described(message, limits, store) if count else (b"", [], 0)
+    if len(meta) > limits.max_meta or count > limits.max_tensors or inline > limits.max_inline:
+        _check_size("bytes of meta", len(meta), limits.max_meta)
+        _check_size("tensors", count, limits.max_tensors)
+        _check_size("bytes of inline tensors", inline, limits.max_inline)
+    flags = CHECKED_FLAG if inline < _ALONE or _check_all else 0
+    head, pad = _header(message, flags, len(described), inline), _PADDING[padding(len(meta) + len(described))]
+    if inline < _ALONE:
+        frame = bytearray(b"".join((head, meta, described, pad, *bodies)))
+        _SUM.pack_into(frame, SUM, checksum(frame))
+        return [frame]
+    front = bytearray(b"".join((head, meta, described, pad)))
+    _SUM.pack_into(front, SUM, checksum(front, bodies if flags else ()))
+    return _joined(front, bodies)
+
+
+def _described(message: Message, limits: Limits, store: Store | None) -> tuple[bytes, list[Any], int]:
+    """The descriptors of a message's tensors, those that travel inline, and how many bytes these are."""
     descriptors: list[bytes] = []
-    bodies: list[Buffer] = []
+    bodies: list[Any] = []
     inline = 0
+    most = limits.max_slot if store else limits.max_inline
     for tensor in message.tensors:
         array = tensor if type(tensor) is np.ndarray else np.asarray(tensor)
         code, dims = CODES.get(array.dtype), array.shape
@@ -118,31 +137,24 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
             raise TypeError(f"an array of {array.dtype} is no tensor and cannot be sent")
         if code == STRING:
             array = pack_strings(array)
-        nbytes = array.nbytes
-        _check_size("dimensions", len(dims), limits.max_ndim)
-        _check_size("bytes in one tensor", nbytes, limits.max_slot if store else limits.max_inline)
+        nbytes, ndim = array.nbytes, len(dims)
+        if ndim > limits.max_ndim or nbytes > most:
+            _check_size("dimensions", ndim, limits.max_ndim)
+            _check_size("bytes in one tensor", nbytes, most)
         place = store(array, message.step) if store and nbytes and code != STRING else None
         if place is None:
-            descriptors.append(DESCRIPTOR.pack(code, len(dims), INLINE, 0, 0, nbytes))
-            bodies += (_contents(array), _PADDING[padding(nbytes)])
-            inline += nbytes + padding(nbytes)
+            descriptors += DESCRIPTOR.pack(code, ndim, INLINE, 0, 0, nbytes), SHAPES[ndim].pack(*dims)
+            pad = padding(nbytes)
+            bodies += _contents(array), _PADDING[pad]
+            inline += nbytes + pad
         else:
-            descriptors.append(DESCRIPTOR.pack(code, len(dims), SLOT, *place, nbytes))
-        descriptors.append(SHAPES[len(dims)].pack(*dims))
-    described = sum(map(len, descriptors))
-    _check_size("bytes of meta", len(message.meta), limits.max_meta)
-    _check_size("tensors", len(message.tensors), limits.max_tensors)
-    _check_size("bytes of inline tensors", inline, limits.max_inline)
-    flags = CHECKED_FLAG if inline < _ALONE or _check_all else 0
-    front = bytearray(_header(message, flags, described, inline))
-    front += b"".join([message.meta, *descriptors, _PADDING[padding(len(message.meta) + described)]])
-    _SUM.pack_into(front, SUMMED, checksum(front, bodies if flags else ()))
-    return _joined(front, bodies)
+            descriptors += DESCRIPTOR.pack(code, ndim, SLOT, *place, nbytes), SHAPES[ndim].pack(*dims)
+    return b"".join(descriptors), bodies, inline
 
 
-def checksum(front: Any, bodies: Iterable[Any]) -> int:
-    """Of what stands before the inline tensors, but for the checksum and the number; and of those."""
-    result = zlib.crc32(front[HEADER.size :], zlib.crc32(front[:SUMMED]))
+def checksum(front: Any, bodies: Iterable[Any] = ()) -> int:
+    """Of what stands before the inline tensors, but for the checksum itself and the number; and of those."""
+    result = zlib.crc32(memoryview(front)[SUMMED:])
     for body in bodies:
         result = zlib.crc32(body, result)
     return result
@@ -155,7 +167,7 @@ def number_frame(pieces: Sequence[Any], number: int) -> None:
 
 def encode_segment(number: int, size: int) -> bytes:
     """The frame that announces a segment of shared memory."""
-    return HEADER.pack(MAGIC, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0, 0, 0)
+    return HEADER.pack(MAGIC, 0, 0, VERSION, 0, SEGMENT_FLAG, 0, size, number, 0, 0, 0, 0)
 
 
 def _contents(array: Array) -> Buffer:
@@ -167,7 +179,7 @@ def _header(message: Message, flags: int, described: int, inline: int) -> bytes:
     kind, epoch, step, edge = message.kind, message.epoch, message.step, message.edge
     sizes = len(message.tensors), len(message.meta), described, inline
     try:
-        return HEADER.pack(MAGIC, VERSION, kind, flags, epoch, step, edge, *sizes, 0, 0)
+        return HEADER.pack(MAGIC, 0, 0, VERSION, kind, flags, epoch, step, edge, *sizes)
     except struct.error as error:
         what = f"a message of kind {kind}, epoch {epoch}, step {step}, edge {edge} cannot be sent: {error}"
         raise errors.InvalidArgumentError(None, None, what) from None

@@ -17,15 +17,17 @@ class Kind(IntEnum):
 
     HELLO = 1  #: first on a connection: {"role", ...}, see cluster/worker.py
     READY = 2  #: the answer to HELLO; what a task tells of itself, where that was asked
-    LOAD = 3  #: session to task: a plan, under the number `edge`; tensors are its arrays; `step` is a number of its own
+    #: Session to task: a Relay, a line break and a plan, under the number `edge`; tensors are its arrays; `step` is a number
+    #: of its own.
+    LOAD = 3
     LOADED = 4  #: the answer to LOAD, with the same numbers
     STEP = (
         5  #: session to task: run plan `edge` as `step`; meta: STEP_HEAD; tensors are the feeds, as the plan takes them
     )
-    RESULT = 6  #: the answer to STEP: the fetches of the task, in the plan's order
+    RESULT = 6  #: the answer to STEP, unless another task gives it too: the fetches of the task, in the plan's order
     FAILED = 7  #: the answer to STEP or LOAD: a Failure
     TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal; of several: parcels.py
-    ABORT = 9  #: session to task: give a step up, for this Failure
+    ABORT = 9  #: session to task: give a step of plan `edge` up; meta: ABORT_HEAD
     PING = 10  #: session to task: are you there, and what is `step` doing? `edge` 1: it takes long, MARK for your peers
     PONG = 11  #: the answer to PING, as text
     UNLOAD = 12  #: session to task: plan `edge` will not be run any more
@@ -34,11 +36,16 @@ class Kind(IntEnum):
     LEAVING = 15  #: a program to a task that it has used: it ends as it should
     TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
     MARK = 17  #: task to task: nothing; its number on the connection tells whether the message before it was lost
+    BEGIN = 18  #: as TENSOR, and the plan that waits for it begins; before what stands in that one's meta: BEGIN_HEAD
 
 
 #: Steps up to the first number are over on all tasks: what was sent for them is not needed any more. The second is 0 for a step
 #: that stands alone; of a row, the last step before it that has a part on this task, and begins first; or else itself.
 STEP_HEAD = struct.Struct("<QQ")
+#: As the first number of STEP_HEAD; and the plan's number on the task that it is sent to.
+BEGIN_HEAD = struct.Struct("<QQ")
+#: How many seconds ago the session began the step.
+ABORT_HEAD = struct.Struct("<d")
 _CODES = frozenset({*range(errors.CANCELLED, errors.DATA_LOSS + 1), errors.UNAUTHENTICATED})
 
 

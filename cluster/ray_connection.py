@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from ..graph import errors
+from . import tls
 
 #: How long to try a Ray address before saying that nobody answers there.
 ANSWER_SECONDS = 5.0
@@ -98,7 +99,7 @@ def _check_answers(address: str) -> None:
     try:
         with socket.create_connection(_split(address), timeout=ANSWER_SECONDS) as connection:
             # Ray speaks gRPC, whose servers begin, unless TLS does: with a frame that says so (HTTP/2's SETTINGS).
-            if os.environ.get("RAY_USE_TLS", "0") != "1" and connection.recv(9)[3:4] != b"\4":
+            if not tls.wanted() and connection.recv(9)[3:4] != b"\4":
                 raise OSError("something else listens there")
     except OSError as error:
         hint = "Start one with `ray start --head`, or leave the address out."

@@ -22,6 +22,8 @@ Job = TypeVar("Job", bound=Callable[[], None])
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 #: What the second descriptor of a poll stands for.
 _FOREVER = -1.0
+#: How many seconds to look for what is waited for: somebody computes it, and has more use for the processor.
+_WAIT_SPIN = 100e-6
 
 
 class Reader(Protocol[Job]):
@@ -50,10 +52,10 @@ class Reading(Generic[Job]):
     `wait` reads in the thread that calls it, for a wake-up of another one takes longer than the message itself. What comes
     while nobody waits wakes a thread in `stand_by`, which also does the first job it finds. For this, the connections are
     in one epoll, and that, while the turn to read is free (`Watch`), in another one, on which those sleep who stand by.
-    `spin`: how many seconds to look for what comes before going to sleep.
+    `spin`: how many seconds to look for what comes after a job, before going to sleep.
     """
 
-    def __init__(self, reader: Reader[Job], spin: float) -> None:
+    def __init__(self, reader: Reader[Job], spin: float = 0.0) -> None:
         self._reader = reader
         self._connections: dict[int, Connection] = {}
         self._added: list[Connection] = []
@@ -63,7 +65,7 @@ class Reading(Generic[Job]):
         self._came.register(self._ended, select.EPOLLIN)
         self._came.register(self._ready.fileno(), _ONCE)
         self._watch = Watch(self._arm)
-        self._spin, self._pause = Spin(self._ready, spin), Spin(self._ready, spin)
+        self._spin, self._pause = Spin(self._ready, _WAIT_SPIN), Spin(self._ready, spin)
         self._polling = 0  #: the thread that waits for something to come
         self._lock = threading.RLock()  # the garbage collector may close a session amid anything
         self._standing = self._idle = 0  #: threads in `stand_by`, and those of them that sleep

@@ -25,13 +25,13 @@ _NAMED = 5
 _NOT_ASKED = "no answer yet"
 
 
-def ask(address: str, secret: bytes, task: str, timeout: float, asker: str = "", serves: bool = False) -> TaskInfo:
-    """What the task at `host:port` tells of itself. `asker`, `serves`: what it is told of the task that asks.
+def ask(where: str, secret: bytes, task: str, timeout: float, asker: str = "", serves: bool = False) -> TaskInfo:
+    """What the task at `tcp://host:port`, or `flight://`, tells of itself. `asker`, `serves`: what it is told of who asks.
 
     Raises OpError.
     """
     said = {"role": "ask", "task": asker, "serves": serves}
-    connection, told = greet(f"tcp://{address}", secret, task, asker or "a session to be", said, timeout)
+    connection, told = greet(where, secret, task, asker or "a session to be", said, timeout)
     connection.close()
     return TaskInfo.decode(told)
 
@@ -39,14 +39,22 @@ def ask(address: str, secret: bytes, task: str, timeout: float, asker: str = "",
 class RollCall:
     """Asks tasks, by name and `host:port`, until all have answered. Use once: `RollCall(...).answers()`.
 
+    `transport`: "tcp" or "flight", which all of them speak.
     `patience`: for how many seconds in all, from `since` on. What only time can heal is tried again: a task that is not
     there yet, or does not answer. Everything else is raised. One that does not answer and has told another that it ends
     (`left`, or what the others tell) is not waited for: it may have been the chief of a job that is over.
     """
 
     def __init__(
-        self, addresses: Mapping[str, str], secret: bytes, patience: float, since: float, left: Iterable[str] = ()
+        self,
+        transport: str,
+        addresses: Mapping[str, str],
+        secret: bytes,
+        patience: float,
+        since: float,
+        left: Iterable[str] = (),
     ) -> None:
+        self._transport = transport
         self._addresses = addresses
         self._secret = secret
         self._patience = patience
@@ -113,15 +121,16 @@ class RollCall:
     def _ask_one(self, task: str) -> None:
         """Note what a task answers, or why it does not."""
         address = self._addresses[task]
+        where = f"{self._transport}://{address}"
         left = max(0.05, self._deadline - time.monotonic())
         try:
-            info = ask(address, self._secret, task, min(left, HANDSHAKE_TIMEOUT))
+            info = ask(where, self._secret, task, min(left, HANDSHAKE_TIMEOUT))
             if task != address and info.name != task:
                 text = f"At {address} answers {info.name}, not {task}: the cluster specs of the tasks differ"
                 raise errors.InvalidArgumentError(None, None, text)
         except (errors.UnavailableError, errors.DeadlineExceededError) as error:
             with self._changed:
-                self._reasons[task] = error.message.removeprefix(f"{task} cannot be reached at tcp://{address}: ")
+                self._reasons[task] = error.message.removeprefix(f"{task} cannot be reached at {where}: ")
                 self._changed.notify_all()
         except Exception as error:  # time will not heal it
             with self._changed:

@@ -96,6 +96,8 @@ class Arena:
 
     def release(self, step: int) -> None:
         """Take back the slots of all steps up to this one."""
+        if not self._taken:
+            return  # most steps send little
         with self._lock:
             for old in [taken for taken in self._taken if taken <= step]:
                 for slot in self._taken.pop(old):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import socket
 import sys
-from collections.abc import Iterable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..graph import errors
@@ -14,13 +15,12 @@ from ..runtime.config import ConfigProto
 from ..runtime.threads import limit_kernel_threads
 from .attendance import GRACE_SECONDS
 from .roll_call import ask
+from .schemes import TRANSPORTS, network, protocol as speaks
 from .secret import cluster_secret, host_of, is_local
-from .target import SCHEME, task_name, tasks_of
+from .target import task_name, tasks_of
 from .visits import attend, leave
 from .worker import Worker
 
-#: "grpc" is what programs of TensorFlow say; there is one protocol here.
-_PROTOCOLS = ("weft", "grpc")
 #: How long a task may take to say whether it may still come.
 _ASK_SECONDS = 2.0
 #: The servers that are not closed: a program need not keep them.
@@ -36,12 +36,17 @@ class Server:
     counts. It listens on the task's address from now on, and lets sessions in from `start()` on; port 0 is any free one, which
     `target` then has.
 
+    `protocol`: "weft"; or "flight" where only gRPC passes: all that leaves the process goes through Arrow Flight, with the
+    certificates of `RAY_USE_TLS` (docs/security.md). "grpc", as programs of TensorFlow say, and None are the one of them
+    that `WEFT_PROTOCOL` names, else "weft". All tasks of a cluster, and sessions by their target, speak the same.
+
     Every connection must prove that it knows the cluster's secret: `WEFT_CLUSTER_SECRET_FILE` names a file with it, or
     `WEFT_CLUSTER_SECRET` holds it; without both, tasks of one machine share one that is kept in the user's cache folder.
 
     Source: `tf.train.Server`. Raises TypeError for what is no cluster, ValueError for a task that is not named or has no
     address, errors.InternalError for one that is not in the cluster, errors.NotFoundError for another protocol,
-    errors.UnavailableError where it cannot listen, errors.FailedPreconditionError without a secret.
+    errors.UnavailableError where it cannot listen, errors.FailedPreconditionError without a secret, or certificates that it
+    needs.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Server:
         start: bool = True,
     ) -> None:
         self._def = _server_def(server_or_cluster_def, job_name, task_index, protocol, config)
+        self._speaks = speaks(self._def.protocol)
         job, index = self._def.job_name, self._def.task_index
         jobs = {each.name: each.tasks for each in self._def.cluster.job}
         address = jobs[job][index]
@@ -63,14 +69,18 @@ class Server:
         _check_reachable(f"{name} at {address}", host, tasks_of(jobs).values())
         self._others = {task: where for task, where in tasks_of(jobs).items() if task != name}
         self._worker = Worker(
-            name, self._secret, host, port, jobs, self._others, transports=("tcp", "shm", "inproc"), start=False
+            name, self._secret, host, port, jobs, self._others, transports=TRANSPORTS[self._speaks], start=False
         )
-        port = int(self._worker.addresses["tcp"].rpartition(":")[2])
+        port = int(self._worker.addresses[network(self._speaks)].rpartition(":")[2])
         self._address = jobs[job][index] = f"{address.rpartition(':')[0]}:{port}"
         self._started = False
         self._closed = False
         attend(name, self._worker.visitors)
         _alive.add(self)
+        if self._speaks == "flight":
+            # As a finalizer, Arrow ends its server at exit and waits for its clients, which may wait for this process's goodbye:
+            # it must be said before. (Of finalizers the last made is the first called.)
+            weakref.finalize(self, _end, weakref.ref(self))
         if start:
             self.start()
 
@@ -87,7 +97,7 @@ class Server:
     @property
     def target(self) -> str:
         """The target of sessions on the cluster whose operations go to this task where they request no other."""
-        return f"{SCHEME}://{self._address}"
+        return f"{self._speaks}://{self._address}"
 
     def start(self) -> None:
         """Let sessions in. Idempotent. Raises RuntimeError when closed."""
@@ -115,7 +125,8 @@ class Server:
     def _serves(self, task: str) -> bool:
         if task not in self._others:  # it knows this one, and this one does not know it
             raise errors.UnavailableError(None, None, f"{task} is not in this task's cluster spec")
-        return ask(self._others[task], self._secret, task, _ASK_SECONDS, self._worker.name, serves=True).serves
+        where = f"{network(self._speaks)}://{self._others[task]}"
+        return ask(where, self._secret, task, _ASK_SECONDS, self._worker.name, serves=True).serves
 
     def close(self) -> None:
         """End the sessions that use this task, stop listening, and let the other tasks know. Idempotent."""
@@ -148,8 +159,7 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
         ) from None
     if config is not None and not isinstance(config, ConfigProto):
         raise TypeError(f"config must be a wf.ConfigProto, but got {type(config).__name__}")
-    if protocol not in (None, *_PROTOCOLS):
-        raise errors.NotFoundError(None, None, f"There is no protocol '{protocol}'; known: {', '.join(_PROTOCOLS)}")
+    known = speaks(protocol)
     job = _only(spec.jobs, "job_name") if job is None else job
     if job not in spec.jobs:
         raise errors.InternalError(
@@ -158,7 +168,7 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
     index = _only(spec.task_indices(job), "task_index") if index is None else index
     if index not in spec.task_indices(job):
         raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'")
-    return ServerDef(spec.as_cluster_def(), job, index, protocol or _PROTOCOLS[0], config)
+    return ServerDef(spec.as_cluster_def(), job, index, protocol or known, config)
 
 
 def _only(choices: list[Any], what: str) -> Any:
@@ -188,10 +198,13 @@ def _check_reachable(what: str, ip: str, addresses: Iterable[str]) -> None:
             raise ValueError(f"{text}. Name its address in the network instead.")
 
 
-def _at_exit() -> None:
+def _end(server: Callable[[], Server | None]) -> None:
     """A program that ends with an error may be started again: only one that ends well says so to the others."""
+    if (found := server()) is not None:
+        found._close(say_so=not hasattr(sys, "last_value"))
+
+
+@atexit.register
+def _at_exit() -> None:
     for server in list(_alive):
-        server._close(say_so=not hasattr(sys, "last_value"))
-
-
-atexit.register(_at_exit)
+        _end(weakref.ref(server))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..graph import errors
+from ..graph.devices import DeviceSpec
+from ..runtime.plan import Fetch, StepPlan, TakeFeed
 from .message import Message
-from .protocol import STEP_HEAD, Failure, Kind
+from .plan_wire import encode_plan
+from .protocol import ABORT_HEAD, STEP_HEAD, Failure, Kind
+from .relays import Relay, endings, relays
 from .step_state import Abort, Finish, StepState
 
 #: Of a row of steps, the last one that each task got; None for a step that stands alone.
@@ -17,12 +22,13 @@ Row = Mapping[str, int] | None
 
 @dataclass(frozen=True, slots=True)
 class TaskPlan:
-    """A task's part of a step: the plan's number there, the feeds it takes, the fetches it returns."""
+    """A task's part of a step: the plan's number there, the feeds it takes, the fetches it returns, how it begins and ends."""
 
     task: str
     number: int
     feeds: tuple[int, ...]
     fetches: tuple[int, ...]
+    relay: Relay
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -31,6 +37,28 @@ class Loaded:
 
     parts: tuple[TaskPlan, ...]
     fetches: int
+    #: The tasks whose parts are over when that of a task is.
+    ends: Mapping[str, Sequence[str]]
+    #: The tasks of all parts, by index; and of those that are begun by the session where a step stands alone.
+    tasks: Mapping[int, str]
+    heads: Mapping[int, str]
+
+    @staticmethod
+    def of(step: StepPlan, numbers: Iterator[int]) -> Loaded:
+        """A step whose plans have the next of these numbers."""
+        plans = step.plans  # a task has one device, and so one plan
+        tasks = {index: str(DeviceSpec.from_string(plan.device).task_only()) for index, plan in enumerate(plans)}
+        known = [next(numbers) for _ in plans]
+        parts = []
+        for index, relay in enumerate(relays(plans, known)):
+            feeds = tuple(i.index for i in plans[index].instructions if isinstance(i, TakeFeed))
+            fetches = tuple(i.index for i in plans[index].instructions if isinstance(i, Fetch))
+            parts.append(TaskPlan(tasks[index], known[index], feeds, fetches, relay))
+        ends: dict[str, list[str]] = {}
+        for part, last in endings(plans).items():
+            ends.setdefault(tasks[last], []).append(tasks[part])
+        heads = {index: task for index, task in tasks.items() if parts[index].relay.begun is None}
+        return Loaded(tuple(parts), step.fetches, ends, tasks, heads)
 
     def results(self, state: StepState) -> list[Any]:
         """The fetched values of a step, in their order."""
@@ -46,8 +74,10 @@ class SessionStep:
     """A step in flight: its state machine, and what that has asked for and nobody has done yet."""
 
     number: int
+    handle: Loaded
     state: StepState
     timeout: float | None
+    began: float
     deadline: float | None
     loads: bool = False  #: whether it only makes plans ready: tasks are not waited for that do so too late
     to_abort: Abort | None = None
@@ -60,14 +90,20 @@ class SessionStep:
     def needs_attention(self) -> bool:
         return self.over is not None or self.to_abort is not None
 
-    def raise_failure(self, more: str = "") -> None:
-        """Raises what ended the step, when it is over, unless it ended well. `more`: to be told with it."""
+    def abort_message(self, task: str) -> Message:
+        """What tells a task to give it up."""
+        (part,) = (part for part in self.handle.parts if part.task == task)
+        return Message(Kind.ABORT, 0, self.number, part.number, ABORT_HEAD.pack(time.monotonic() - self.began))
+
+    def raise_failure(self, lost: Mapping[str, Failure], log_tail: Callable[[str], str]) -> None:
+        """Raises what ended the step, when it is over, unless it ended well; if that is the end of a task, with its log's."""
         assert self.over is not None
         failure = self.over.failure
         if failure is not None:
             if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and self.state.reports:
                 failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}")
-            raise replace(failure, message=failure.message + more).error(self.over.task)
+            tails = [log_tail(task) for task, end in lost.items() if end is failure]
+            raise replace(failure, message="".join([failure.message, *tails])).error(self.over.task)
 
 
 def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:
@@ -80,6 +116,17 @@ def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:
         for task in (*step.state.running, *(step.state.values if step.number <= old else ())):
             first.setdefault(task, step.number)
     return first
+
+
+def load_messages(handle: Loaded, step: StepPlan) -> Callable[[int, int], Message]:
+    """What makes the message that brings a plan, of the step's number and the index of the part."""
+
+    def message(number: int, index: int) -> Message:
+        data, arrays = encode_plan(step.plans[index])
+        part = handle.parts[index]
+        return Message(Kind.LOAD, 0, number, part.number, b"%b\n%b" % (part.relay.encode(), data), arrays)
+
+    return message
 
 
 def stuck(steps: Iterable[SessionStep], before: float) -> set[str]:

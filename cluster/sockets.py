@@ -84,17 +84,17 @@ class StreamConnection:
             return message
 
     def come(self) -> Iterator[Message]:
-        taken_in = False
-        while True:
-            with self._receiving:
+        with self._receiving:
+            self._check_open()
+            message = self._next() if self._decoder.amid else None
+            while message is None and self._fill(_DONT_WAIT):
                 message = self._next()
-                if message is None and not taken_in:
-                    taken_in = True
-                    while self._fill(_DONT_WAIT) and (message := self._next()) is None and self._decoder.large:
-                        pass
-            if message is None:
-                return
+                if not self._decoder.large:
+                    break
+        while message is not None:
             yield message
+            with self._receiving:
+                message = self._next() if self._decoder.amid else None
 
     def fileno(self) -> int:
         return self._sock.fileno()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .protocol import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Replied:
+class Replied(NamedTuple):
     """A task has done its part; these are its fetches, and what it noted of the step if it was told to."""
 
     task: str
@@ -65,10 +64,12 @@ class StepState:
 
     A failure aborts the tasks that still run, and the step is over only when each of them has answered or is lost. A task
     that is lost when it has done its part is a failure, too: what it sent to the others may never come.
+    `ends`: the tasks whose parts are over when that of a task is, which they need not say.
     """
 
-    def __init__(self, tasks: Iterable[str]) -> None:
+    def __init__(self, tasks: Iterable[str], ends: Mapping[str, Iterable[str]] | None = None) -> None:
         self.running = set(tasks)
+        self._ends = ends or {}
         self.values: dict[str, Sequence[Any]] = {}
         self.noted: dict[str, bytes] = {}
         #: What the tasks said that only followed the others, by task: where each was when the step failed.
@@ -86,6 +87,9 @@ class StepState:
             case Replied(task, values, noted) if task in self.running:
                 self.running.discard(task)
                 self.values[task], self.noted[task] = values, noted
+                for other in self._ends.get(task, ()):
+                    self.running.discard(other)
+                    self.values.setdefault(other, ())
             case Failed(task, failure) if task in self.running:
                 self._failed(task, failure, culprit=task)
             case Lost(task, failure) if task in self.running:

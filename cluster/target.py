@@ -16,6 +16,7 @@ from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
 from .links import greet
 from .roll_call import RollCall, ask
+from .schemes import network
 from .secret import cluster_secret, same_place
 from .task_info import TaskInfo, addresses_from
 from .transport import Location
@@ -57,21 +58,22 @@ _made: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
 
 
 def engine(target: str, config: Any) -> ClusterEngine:
-    """The engine of a session with this target: `weft://host:port` of a task (or `grpc://`, as TF writes it).
+    """The engine of a session with this target: `weft://host:port` of a task, or `flight://` where servers speak that.
 
+    `grpc://`, as TF writes it, is what the environment says of the two (cluster/schemes.py).
     Waits until all tasks are there that the session uses: those of the task's cluster that `config.device_filters` leaves,
     but for those that have told others that they end.
     Raises NotFoundError for what is no target, DeadlineExceededError that names who did not come, UnauthenticatedError
-    where secrets differ, InvalidArgumentError where the tasks were told different clusters.
+    where secrets differ, FailedPreconditionError where protocols do, InvalidArgumentError where the tasks were told different
+    clusters.
     """
     name = target.partition("://")[2]
     if name in ENGINES:
         return ENGINES[name].engine(config)
     since, patience = time.monotonic(), _patience(config)
-    address = address_of(target)
-    secret = cluster_secret([address])
+    secret = cluster_secret([address_of(target)])
     while True:
-        home, infos = _roll_call(address, secret, patience, since, config.device_filters)
+        home, infos = _roll_call(target, secret, patience, since, config.device_filters)
         try:
             return _connect(home, infos, secret, config)
         except errors.UnavailableError:  # it was there a moment ago: perhaps it begins anew
@@ -86,10 +88,9 @@ def reset(target: str, containers: Sequence[str], config: Any) -> None:
     if started is not None:
         started.reset([str(container) for container in containers])
         return
-    address = address_of(target)
-    secret = cluster_secret([address])
+    secret = cluster_secret([address_of(target)])
     filters = config.device_filters if config is not None else ()
-    _, infos = _roll_call(address, secret, _patience(config), time.monotonic(), filters)
+    _, infos = _roll_call(target, secret, _patience(config), time.monotonic(), filters)
     said = {"role": "reset", "containers": [str(container) for container in containers]}
     for info in infos.values():
         connection, _ = greet(info.address_from(Location.here()), secret, info.name, "Session.reset", said)
@@ -110,15 +111,15 @@ def finished(target: str) -> bool:
     """
     if target.partition("://")[2] in ENGINES:
         return False
-    address = address_of(target)
+    address, transport = address_of(target), transport_of(target)
     secret, here = cluster_secret([address]), Location.here().process
     try:
-        home = ask(address, secret, address, _ASK_SECONDS)
+        home = ask(f"{transport}://{address}", secret, address, _ASK_SECONDS)
         infos = {home.name: home}
         left = set(home.left)
         for task, where in tasks_of(home.jobs).items():
             if task not in left | infos.keys():
-                infos[task] = ask(where, secret, task, _ASK_SECONDS)
+                infos[task] = ask(f"{transport}://{where}", secret, task, _ASK_SECONDS)
                 left.update(infos[task].left)
     except errors.OpError:
         return False
@@ -139,6 +140,11 @@ def address_of(target: str) -> str:
     return address
 
 
+def transport_of(target: str) -> str:
+    """What the servers of a target speak. Raises NotFoundError for what there is not."""
+    return network(target.partition("://")[0])
+
+
 def task_name(job: str, index: int) -> str:
     """The name of a task, as devices have it."""
     return f"/job:{job}/replica:0/task:{index}"
@@ -150,20 +156,21 @@ def tasks_of(jobs: Mapping[str, Mapping[int, str]]) -> dict[str, str]:
 
 
 def _roll_call(
-    address: str, secret: bytes, patience: float, since: float, filters: Iterable[str]
+    target: str, secret: bytes, patience: float, since: float, filters: Iterable[str]
 ) -> tuple[str, dict[str, TaskInfo]]:
-    """The name of the task at an address, and what it and each other task tells that a session on it uses.
+    """The name of the task at a target, and what it and each other task tells that a session on it uses.
 
     A task whose program has ended as it should is not there, and nobody waits for it.
     """
-    (home,) = RollCall({address: address}, secret, patience, since).answers().values()
+    address, transport = address_of(target), transport_of(target)
+    (home,) = RollCall(transport, {address: address}, secret, patience, since).answers().values()
     wanted = [DeviceSpec.from_string(each).task_only() for each in filters]
     others = {
         task: where
         for task, where in tasks_of(home.jobs).items()
         if task != home.name and (not wanted or any(each.matches(DeviceSpec.from_string(task)) for each in wanted))
     }
-    infos = {home.name: home, **RollCall(others, secret, patience, since, home.left).answers()}
+    infos = {home.name: home, **RollCall(transport, others, secret, patience, since, home.left).answers()}
     for info in infos.values():
         _check_same(home, info)
     return home.name, infos

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..graph import errors
-from .log_tail import log_file
 from .protocol import decode_json
 from .transport import Location, choose
 
 #: The most digits that the index of a task has.
 _DIGITS = 9
+#: The transports, each of which goes wherever those before it do.
+_WAYS = ("inproc", "shm", "tcp", "flight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class TaskInfo:
 
     `jobs`: the cluster that it was told of, as far as it knows it: each job's addresses by index. `serves`: whether its
     program does nothing but wait for others (`Server.join`). `left`: the tasks whose programs have told it that they end.
-    `log`: the file on its host that it writes errors to, "" where that is no file.
+    `log`: the file on its host that it writes errors to, where who starts it is told: of tasks on Ray.
     """
 
     name: str
@@ -43,14 +44,19 @@ class TaskInfo:
     @classmethod
     def here(cls, name: str, addresses: Mapping[str, str], jobs: Mapping[str, Mapping[int, str]]) -> TaskInfo:
         """Of a task in this process."""
-        return cls(name, socket.gethostname(), os.getpid(), Location.here(), addresses, jobs, log=log_file())
+        return cls(name, socket.gethostname(), os.getpid(), Location.here(), addresses, jobs)
 
     def address_from(self, place: Location, transport: str = "auto") -> str:
-        """Where to reach it from a place: by a transport, or by the fastest that goes there."""
+        """Where to reach it from a place: by a transport, or by the fastest that goes there and that it listens on.
+
+        Raises UnavailableError where there is none.
+        """
         if transport != "auto":
             return self.addresses[transport]
-        chosen = choose(place, self.location)
-        return self.addresses["shm" if chosen == "inproc" and "inproc" not in self.addresses else chosen]
+        for each in _WAYS[_WAYS.index(choose(place, self.location)) :]:
+            if each in self.addresses:
+                return self.addresses[each]
+        raise errors.UnavailableError(None, None, f"{self} listens nowhere that can be reached from here")
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -68,10 +74,9 @@ class TaskInfo:
                 "jobs": jobs,
                 "serves": bool(serves),
                 "left": list(left),
-                "log": str(log),
             } if is_texts(addresses):
                 location, ended = Location(node, process), tuple(str(task) for task in left)
-                return cls(name, host, pid, location, addresses, _jobs(jobs), serves, ended, log)
+                return cls(name, host, pid, location, addresses, _jobs(jobs), serves, ended)
         raise errors.DataLossError(None, None, f"expected what a task tells of itself, got {data[:100]!r}")
 
 

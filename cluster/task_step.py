@@ -24,8 +24,9 @@ from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
 from .message import SLOT_FROM, Array, Message
 from .parcels import MOST_BYTES, encode_edges, together
-from .protocol import Failure, Kind
+from .protocol import BEGIN_HEAD, Failure, Kind
 from .reading import Reading
+from .relays import Relay
 from .transport import Connection
 
 #: The step that each thread runs.
@@ -39,7 +40,7 @@ class LoadedPlan:
     two share. Raises what is wrong with the plan.
     """
 
-    def __init__(self, plan: Plan, task: str, state: State) -> None:
+    def __init__(self, plan: Plan, task: str, state: State, relay: Relay) -> None:
         instructions = plan.instructions
         sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
         results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
@@ -49,6 +50,7 @@ class LoadedPlan:
             if slot in sent and buffer.nbytes >= SLOT_FROM
         })  # fmt: skip
         self.run = self.compiled.run
+        self.relay = relay
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
         self.sent = {i.edge: i.slot for i in instructions if isinstance(i, Send) and i.slot is not None}
@@ -66,6 +68,13 @@ class LoadedPlan:
             if isinstance(i, Run) and isinstance(i.definition, OncePart) and i.definition.start is not None:
                 edge, device = i.definition.start
                 self.edges[edge] = f"the condition of '{i.name}' of {task_of(device)}"
+
+    def waits(self, seconds: float) -> str:
+        """What a step does here that another task has not begun, in words."""
+        begun = self.relay.begun
+        return (
+            "had not begun" if begun is None else f"had waited for {self.edges.get(begun, begun)} for {seconds:.1f} s"
+        )
 
 
 class Aborted(Exception):
@@ -86,8 +95,13 @@ class TaskStep:
         #: Its place in a row of steps, if it is part of one.
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
+        self._thread = 0  #: that runs the plan
         self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
         self._parcels: dict[str, list[tuple[int, Array | None]]] = {}  #: by device, what waits to be sent
+        self.begun = False  #: whether its plan has been told to run
+        self._done: int | None = None  #: where its values begin plans of other tasks: see BEGIN_HEAD
+        self._ended = self._aborted = False
+        self._lock = threading.Lock()  # for the two
         self._stopper = Stopper()
         self._rendezvous = Rendezvous(ending=self._stopper.ending)
 
@@ -105,6 +119,22 @@ class TaskStep:
                 self._reading.wait(partial(self._rendezvous.is_over, edge))
         return self._rendezvous.receive(edge)
 
+    def begin(self, done: int | None) -> bool:
+        """Its plan is to run; whether it may, for the step may have been given up before. It runs once.
+
+        `done`: the number that goes on to the plans that it begins on other tasks, if the session has not begun them.
+        """
+        if self._aborted or self.begun:
+            return False
+        self.begun, self._done = True, done
+        return True
+
+    def ends_silently(self) -> bool:
+        """Its plan has come to its end, which the session hears from another task; whether it was not asked already."""
+        with self._lock:
+            self._ended = True
+            return not self._aborted
+
     def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
         """The plan's fetches, when its turn has come. Raises what ended it."""
         turn = self.turn
@@ -112,7 +142,7 @@ class TaskStep:
             self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
-        _running.step = self
+        self._begin()
         try:
             values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
@@ -139,16 +169,20 @@ class TaskStep:
         """As `run`, and what ran when."""
         self._plan = plan
         traced = TracedPlan(plan.compiled)
-        _running.step = self
+        self._begin()
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
             self._ran()
         return values, traced.stats()
 
+    def _begin(self) -> None:
+        """The plan begins, in this thread."""
+        _running.step, self._thread = self, threading.get_ident()
+
     def _ran(self) -> None:
         """The plan has ended: nothing here keeps shared memory any longer."""
-        _running.step = None
+        _running.step, self._thread = None, 0
         self._kept.clear()
         self._parcels.clear()
 
@@ -173,8 +207,7 @@ class TaskStep:
         if waits or device in self._parcels:
             self._add(connection, edge, device, value, waits)
         else:
-            tensors = () if value is None else (value,)
-            connection.send(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
+            connection.send(self._message(((edge, value),)))
 
     def _add(self, connection: Connection, edge: int, device: str, value: Array | None, waits: bool) -> None:
         """Put a value with those that go to the same device, and send them all, unless they wait for more."""
@@ -186,10 +219,16 @@ class TaskStep:
             self._send_parcel(device)
 
     def _send_parcel(self, device: str) -> None:
-        parcel = self._parcels.pop(device)
-        tensors = [value for _, value in parcel if value is not None]
-        message = Message(Kind.TENSOR, 0, self.number, meta=encode_edges(parcel), tensors=tensors)
-        self._dial(task_of(device)).send(message)
+        self._dial(task_of(device)).send(self._message(self._parcels.pop(device)))
+
+    def _message(self, values: Sequence[tuple[int, Array | None]]) -> Message:
+        """What brings values to another task, and begins the plan there that waits for one of them."""
+        kind, (edge, _), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
+        if self._done is not None and self._plan is not None and (begins := self._plan.relay.begins):
+            for each, _ in values:
+                if each in begins:
+                    kind, meta = Kind.BEGIN, BEGIN_HEAD.pack(self._done, begins[each]) + meta
+        return Message(kind, 0, self.number, edge, meta, [value for _, value in values if value is not None])
 
     def _kept_back(self, connection: Connection, edge: int, value: Array) -> tuple[Array, bool]:
         """A value in memory that the plan does not use again, and whether there is such memory."""
@@ -221,14 +260,20 @@ class TaskStep:
             self._kept[slot] = place
         return cast(Array, self._kept[slot])
 
-    def abort(self) -> None:
-        """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends."""
+    def abort(self) -> bool:
+        """Nobody waits for this step any longer: its plan ends where it waits, in a loop, or when it next sends.
+
+        Whether the plan says nothing of it to the session: it has not begun, or has ended silently.
+        """
+        with self._lock:
+            self._aborted, mute = True, self._ended or not self.begun
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
         self._reading.wake()
         self._stopper.stop(aborted)
         if self.turn is not None:
             self.turn.wake()
+        return mute
 
     def where(self) -> str:
         """What it is doing, in words."""
@@ -237,7 +282,9 @@ class TaskStep:
         names = self._plan.edges
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
         told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
-        return f"had waited {', '.join(told)}" if told else "was computing"
+        if told:
+            return f"had waited {', '.join(told)}"
+        return f"was computing {self._plan.compiled.whereabouts(self._thread)}".rstrip()
 
 
 def _place(task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:

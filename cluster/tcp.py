@@ -28,46 +28,57 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketLis
     where TLS is asked for (`cluster/tls.py`) and cannot be had.
     """
     encrypted = tls.server_side(HANDSHAKE_TIMEOUT)
-    if host in ("", "*", "0.0.0.0", "::"):
-        raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        sock = socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        what = os.strerror(error.errno) if error.errno else str(error)  # its own text says the address again
-        raise errors.UnavailableError(None, None, f"cannot listen on {host}:{port}: {what}") from None
+    sock = bound(host, port)
 
     def admitted(accepted: socket.socket) -> socket.socket:
         _tune(accepted)
         return encrypted(accepted)
 
     port = sock.getsockname()[1]
-    address = f"tcp://[{host}]:{port}" if family == socket.AF_INET6 else f"tcp://{host}:{port}"
+    address = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
     return SocketListener(sock, address, secret, lambda client, name: TcpConnection(client, name, limits), admitted)
 
 
 def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> TcpConnection:
     """A connection to the listener at `host:port`. Raises as `connect` in cluster/transport.py does."""
     deadline = time.monotonic() + timeout
-    host, colon, port = place.rpartition(":")
-    if not (host and colon and port.isdecimal()):
-        raise ValueError(f"the address of a TCP listener is tcp://host:port, not tcp://{place}")
-    try:
-        sock = socket.create_connection((host.strip("[]"), int(port)), timeout)
-    except TimeoutError:
-        raise errors.DeadlineExceededError(None, None, f"{peer} did not answer in time at tcp://{place}") from None
-    except OSError as error:
-        what = f"{peer} cannot be reached at tcp://{place}: {error.strerror or error}"
-        raise errors.UnavailableError(None, None, what) from None
+    sock, host = reached("tcp", place, timeout, peer)
     try:
         _tune(sock)
         if tls.wanted():
-            sock = tls.encrypted_client(sock, host.strip("[]"), peer, deadline)
+            sock = tls.encrypted_client(sock, host, peer, deadline)
         prove(sock, secret, name, peer, deadline)
         return TcpConnection(sock, peer, limits)
     except BaseException:
         sock.close()
         raise
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens on one address. Raises ValueError for that of all addresses, UnavailableError."""
+    if host in ("", "*", "0.0.0.0", "::"):
+        raise ValueError(f"a listener is bound to one address that its peers can reach, not to {host!r}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        what = os.strerror(error.errno) if error.errno else str(error)  # its own text says the address again
+        raise errors.UnavailableError(None, None, f"cannot listen on {host}:{port}: {what}") from None
+
+
+def reached(scheme: str, place: str, timeout: float, peer: str) -> tuple[socket.socket, str]:
+    """A socket that is connected to `host:port`, and the host. Raises as `connect` in cluster/transport.py does."""
+    host, colon, port = place.rpartition(":")
+    if not (host and colon and port.isdecimal()):
+        raise ValueError(f"the address of a listener is {scheme}://host:port, not {scheme}://{place}")
+    host = host.strip("[]")
+    try:
+        return socket.create_connection((host, int(port)), timeout), host
+    except TimeoutError:
+        raise errors.DeadlineExceededError(None, None, f"{peer} did not answer in time at {scheme}://{place}") from None
+    except OSError as error:
+        what = f"{peer} cannot be reached at {scheme}://{place}: {error.strerror or error}"
+        raise errors.UnavailableError(None, None, what) from None
 
 
 def _tune(sock: socket.socket) -> None:

@@ -20,6 +20,9 @@ from typing import Any
 from ..graph import errors
 
 USE, CERTIFICATE, KEY, AUTHORITY = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
+#: What a connection carries inside of TLS, by the name with which the two sides agree on it: weft's frames, or gRPC for Flight.
+FRAMES, GRPC = "weft", "h2"
+_PROTOCOLS = {FRAMES: "weft", GRPC: "flight"}
 _CHUNK = 256 * 1024
 _NONE = memoryview(b"")
 
@@ -34,6 +37,14 @@ def encrypted_client(sock: socket.socket, host: str, peer: str, deadline: float)
 
     Raises UnauthenticatedError where the server's certificate is not trusted or is not for `host`, DeadlineExceededError.
     """
+    return _plain(client(sock, host, peer, deadline, FRAMES))
+
+
+def client(sock: socket.socket, host: str, peer: str, deadline: float, carried: str) -> ssl.SSLSocket:
+    """A connected socket, secured, to a server that takes what is to be carried, which it belongs to then.
+
+    Raises as `encrypted_client` does, and FailedPreconditionError where the server takes something else.
+    """
     sock.settimeout(max(1e-3, deadline - time.monotonic()))
     try:
         secured = _context(False, *files()).wrap_socket(sock, server_hostname=host)
@@ -42,7 +53,13 @@ def encrypted_client(sock: socket.socket, host: str, peer: str, deadline: float)
     except OSError as error:  # an ssl.SSLError is one
         text = f"{peer} at {host} does not answer with TLS that is trusted here: {_reason(error)}"
         raise errors.UnauthenticatedError(None, None, text) from None
-    return _plain(secured)
+    if (spoken := secured.selected_alpn_protocol()) != carried:
+        secured.close()
+        known = _PROTOCOLS.get(spoken or "")
+        theirs = f"the protocol '{known}'" if known else "another protocol"
+        text = f"{peer} speaks {theirs}, and this side '{_PROTOCOLS[carried]}': all of a cluster speak the same"
+        raise errors.FailedPreconditionError(None, None, text)
+    return secured
 
 
 def server_side(timeout: float) -> Callable[[socket.socket], socket.socket]:
@@ -61,6 +78,14 @@ def server_side(timeout: float) -> Callable[[socket.socket], socket.socket]:
     return encrypted
 
 
+def needed(by: str) -> tuple[str, ...]:
+    """The files, as `files` has them, for what is not to be had without. Raises FailedPreconditionError."""
+    if not wanted():
+        text = f"{by} needs TLS: set {USE}=1, and {CERTIFICATE}, {KEY} and {AUTHORITY} to the names of files"
+        raise errors.FailedPreconditionError(None, None, text)
+    return files()
+
+
 def files() -> tuple[str, ...]:
     """The files that the variables name: the certificate, its key, the authority's. Raises FailedPreconditionError."""
     found = tuple(os.environ.get(name, "") for name in (CERTIFICATE, KEY, AUTHORITY))
@@ -77,6 +102,7 @@ def _context(serves: bool, certificate: str, key: str, authority: str) -> ssl.SS
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols([FRAMES] if serves else [FRAMES, GRPC])
     try:
         context.load_verify_locations(authority)
         context.load_cert_chain(certificate, key)
@@ -87,6 +113,8 @@ def _context(serves: bool, certificate: str, key: str, authority: str) -> ssl.SS
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionError):
+        return "it ended the connection, as one without TLS does"
     return getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
 
 

@@ -62,6 +62,7 @@ class Worker:
         self._ending: set[Client] = set()  #: sessions that have ended, and may still run something
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
+        self._served: set[Connection] = set()
         try:
             for transport in transports:
                 self._listeners.append(listen(transport, secret, host, port))
@@ -92,6 +93,10 @@ class Worker:
             listener.close()
         for client in self._sessions():
             client.close()
+        with self._lock:
+            served = list(self._served)
+        for connection in served:  # of other programs, too, which end theirs when they end themselves
+            connection.close()
 
     def reset(self, containers: Sequence[str]) -> None:
         """Forget what is in these containers, and end all sessions: their plans know the variables of before, and their
@@ -131,6 +136,10 @@ class Worker:
 
     def _serve(self, connection: Connection) -> None:
         """Read one connection to its end."""
+        with self._lock:
+            self._served.add(connection)
+        if self.ended.is_set():
+            connection.close()
         try:
             self._serve_role(connection, decode_json(_hello(connection.recv(timeout=30))))
         except (errors.UnavailableError, errors.CancelledError):
@@ -140,6 +149,8 @@ class Worker:
                 _log.warning("%s closes the connection to %s: %r", self.name, connection.peer, error)
         finally:
             connection.close()
+            with self._lock:
+                self._served.discard(connection)
 
     def _serve_role(self, connection: Connection, said: Any) -> None:
         match said:

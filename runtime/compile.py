@@ -14,6 +14,7 @@ from .frames import Frames
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Fetch, Instruction, Plan
 from .quiet import quietly
+from .whereabouts import whereabouts
 from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
@@ -87,6 +88,10 @@ class CompiledPlan:
     def with_kernels(self, change: Change) -> Frame:
         """The plan's function over new buffers, with other kernels. It is compiled for this."""
         return self._written(change, False, {})[1]()
+
+    def whereabouts(self, thread: int) -> str:
+        """Which operation a thread runs now that runs the plan, and its calls; "" where it is not in the plan's function."""
+        return whereabouts(thread, self._lines)
 
     def failure(self, error: Exception) -> Exception:
         """What to raise for an exception out of the plan's function: StepFailure, where it was a kernel's."""

@@ -255,7 +255,7 @@ class CostModel:
             raise errors.DataLossError(None, None, f"{fspath(path)} is no cost model: {damage}") from None
         try:
             return _read(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as damage:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as damage:
             text = f"{fspath(path)} is no cost model, or is damaged: {damage}"
             raise errors.DataLossError(None, None, text) from None
 
@@ -308,7 +308,7 @@ def _mean(kind: type[_Value], values: Sequence[_Value]) -> _Value:
 
 
 def _read(data: Any) -> CostModel:
-    """Raises KeyError, TypeError, ValueError, AttributeError for what does not fit."""
+    """Raises KeyError, TypeError, ValueError, OverflowError, AttributeError for what does not fit."""
     if data["weft_cost_model"] != VERSION:
         raise ValueError(f"it is of version {data['weft_cost_model']}, and this weft reads version {VERSION}")
     costs = {}

@@ -85,7 +85,7 @@ class Job:
         return "it was never disturbed" if strikes and not (self.folder / "struck").exists() else ""
 
     def environment(self) -> dict[str, str]:
-        return {"WEFT_CLUSTER_SECRET": self.mark}
+        return {"WEFT_CLUSTER_SECRET": self.mark} | (self.hosts.environment if self.hosts else {})
 
     def start(self, task: str) -> None:
         there = ["ip", "netns", "exec", self.hosts.names[self.host_of(task)]] if self.hosts else []

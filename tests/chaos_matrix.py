@@ -6,8 +6,8 @@
 
 Each cell starts a job of a ps, two workers and, where one graph drives them, a driver, as processes of their own. It
 disturbs the job once, at the sixth step, and starts again what died. The job must end with the bits of an undisturbed one, or
-with one clear error, in time, and nothing of it may be left. Tensors go through shared memory, or over TCP between hosts
-(network namespaces); through Flight, and where a node of Ray is killed, the tasks are on Ray.
+with one clear error, in time, and nothing of it may be left. Tensors go through shared memory, or over TCP or through Flight
+between hosts (network namespaces). Where a node of Ray is killed, and for one driver through Flight, the tasks are on Ray.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import click
 import weft as wf
+from certificates import Authority
 from chaos_jobs import FAULTS, TRANSPORTS, Fault, Job, fill
 from chaos_left import shared_memory
 from hosts import hosts, reason_against
@@ -65,8 +66,12 @@ def disk(folder: Path, fault: Fault) -> Iterator[None]:
 
 def made(stack: ExitStack, mode: str, transport: str, fault: Fault, folder: Path) -> Job:
     """The job of a cell, with the hosts that it needs."""
-    if not (fault.on_ray or transport == "flight"):
-        return Job(mode, fault, folder, stack.enter_context(hosts(3)) if transport == "tcp" else None)
+    if not (fault.on_ray or (transport == "flight" and mode != "between-graph")):
+        on = stack.enter_context(hosts(3)) if transport != "shm" else None
+        if on and transport == "flight":
+            on.environment |= Authority(folder, "authority").certificate("node", *on.addresses)
+            on.environment |= {"WEFT_PROTOCOL": "flight"}
+        return Job(mode, fault, folder, on)
     from chaos_ray import LaunchJob, RayJob, ray_hosts
 
     kind = LaunchJob if mode == "between-graph" else RayJob
@@ -148,9 +153,9 @@ def matrix(cells: Iterable[Cell], quiet: bool = False) -> Iterator[tuple[Cell, s
         yield cell, judge(outcome, undisturbed(cell[0])), outcome
 
 
-def exists(mode: str, transport: str, fault: Fault) -> bool:
-    """Whether there is such a cell: servers at known addresses, as between-graph programs are, do not use Flight."""
-    return transport in fault.transports and (mode, transport) != ("between-graph", "flight")
+def exists(transport: str, fault: Fault) -> bool:
+    """Whether there is such a cell."""
+    return transport in fault.transports
 
 
 def chosen(names: str, all_of: Iterable[Any]) -> list[Any]:
@@ -172,7 +177,7 @@ def main(only: str, mode: str, transport: str) -> None:
     cells = [
         (each, over, fault)
         for each in chosen(mode, MODES) for over in chosen(transport, TRANSPORTS) for fault in chosen(only, FAULTS)
-        if exists(each, over, fault)
+        if exists(over, fault)
     ]  # fmt: skip
     print("| graph | transport | disturbed by | ends with | seconds | started again |\n|---|---|---|---|---|---|")
     wrong = 0

@@ -132,6 +132,7 @@ class LaunchJob(RayJob):
         weft = ["-P", "-c", "from weft.cluster.launch.command import main; main()"]
         told = json.dumps({"mode": self.mode, "job": "launched", "index": 0} | self.disturbance(task))
         sizes = ["--ps=1", "--workers=2", "--max-restarts=9"]
+        sizes += ["--protocol=flight"] if self.transport == "flight" else []
         return [self.ray.python, *weft, "launch", f"--address={self.ray.ray}", *sizes, chaos_program.__file__, told]
 
     def told(self, task: str) -> str:

@@ -15,7 +15,7 @@ from weft.cluster.protocol import Kind
 from weft.cluster.sockets import StreamConnection
 
 #: Messages of steps, which are counted; the disturbance strikes at this one of those that the task sends once it was asked for.
-_STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR}
+_STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR, Kind.BEGIN}
 _STRIKES_AT = 3
 DELAY_SECONDS = 3.0
 
@@ -38,7 +38,7 @@ def _truncated(link: StreamConnection, pieces: Pieces, transmit: Transmit, earli
 
 
 def _corrupted_head(link: StreamConnection, pieces: Pieces, transmit: Transmit, earlier: Pieces) -> None:
-    transmit(link, [_flipped(pieces[0], 16), *pieces[1:]])  # a bit of the step's number
+    transmit(link, [_flipped(pieces[0], 24), *pieces[1:]])  # a bit of the step's number
 
 
 def _corrupted_tensor(link: StreamConnection, pieces: Pieces, transmit: Transmit, earlier: Pieces) -> None:
@@ -97,7 +97,7 @@ def _striking(strike: Callable[..., None], folder: Path) -> Transmit:
 
     def striking(link: StreamConnection, pieces: Pieces) -> None:
         nonlocal counted
-        kind = HEADER.unpack_from(pieces[0])[2]
+        kind = HEADER.unpack_from(pieces[0])[4]
         earlier = kept.get(link)
         if kind in _STEPS:
             counted += (folder / "at").exists()

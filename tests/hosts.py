@@ -90,7 +90,9 @@ class Hosts:
         head = [f"--port={PORT}", "--head", "--include-dashboard=false", f"--temp-dir={self.folder}"]
         self._start_node(0, room, head)
         with ThreadPoolExecutor() as pool:  # the others at once: each mostly waits
-            list(pool.map(lambda number: self._start_node(number, room, [f"--address={self.ray}"]), range(1, len(room))))
+            list(
+                pool.map(lambda number: self._start_node(number, room, [f"--address={self.ray}"]), range(1, len(room)))
+            )
 
     def _start_node(self, number: int, room: Mapping[str, int], where: list[str]) -> None:
         common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]

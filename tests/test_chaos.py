@@ -32,6 +32,13 @@ def test_a_disturbed_training_ends_with_the_bits_of_an_undisturbed_one(mode: str
 
 
 @pytest.mark.skipif(bool(reason_against()), reason=reason_against())
+@pytest.mark.parametrize("fault", ["kill ps", "kill worker"])
+def test_so_does_one_of_servers_on_three_hosts_that_speak_flight(fault: str) -> None:
+    ((_, verdict, _),) = chaos.matrix([("between-graph", "flight", BY_NAME[fault])], quiet=True)
+    assert verdict == "same bits"
+
+
+@pytest.mark.skipif(bool(reason_against()), reason=reason_against())
 def test_a_full_disk_is_one_clear_error_and_leaves_a_whole_checkpoint() -> None:
     ((_, verdict, _),) = chaos.matrix([("in-graph", "shm", BY_NAME["disk full"])], quiet=True)
     assert verdict.startswith("driver0: ResourceExhaustedError: Cannot write ")
@@ -71,10 +78,11 @@ def test_what_a_job_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert f"@{name}" not in chaos_left.listeners()
 
 
-def test_every_graph_is_disturbed_over_every_transport_but_for_what_is_not_there() -> None:
-    cells = {(mode, over) for mode in chaos.MODES for over in TRANSPORTS if chaos.exists(mode, over, FAULTS[0])}
-    assert len(cells) == 8
-    assert ("between-graph", "flight") not in cells
+def test_every_graph_is_disturbed_over_every_transport_and_cables_are_cut_between_hosts() -> None:
+    cells = {(mode, over, fault.name) for mode in chaos.MODES for over in TRANSPORTS for fault in FAULTS
+             if chaos.exists(over, fault)}  # fmt: skip
+    assert len(cells) == 9 * len(FAULTS) - 3
+    assert {over for _, over, fault in cells if fault == "cut link"} == {"tcp", "flight"}
 
 
 def test_parsers_get_the_same_time_and_no_more_inputs_than_they_are_to() -> None:

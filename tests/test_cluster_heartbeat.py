@@ -15,7 +15,7 @@ from weft.cluster.client import Client
 from weft.cluster.heartbeat import Heartbeat, Signs
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
-from weft.cluster.session_step import SessionStep, expected
+from weft.cluster.session_step import Loaded, SessionStep, expected
 from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
 from weft.cluster.transport import Connection
@@ -37,7 +37,8 @@ def leaves_nothing() -> Iterator[None]:
 
 
 def test_a_step_that_takes_long_waits_for_what_those_have_sent_that_did_their_part() -> None:
-    steps = [SessionStep(number, StepState("ab"), None, None) for number in (4, 5)]
+    nothing = Loaded((), 0, {}, {}, {})
+    steps = [SessionStep(number, nothing, StepState("ab"), None, 0.0, None) for number in (4, 5)]
     for step in steps:
         step.state.handle(Replied("a", []))
     assert expected(steps, 3) == {"b": 4}

@@ -1,5 +1,7 @@
 """Sessions over tasks in this process: what they print, and which plans they load and drop."""
 
+import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +75,24 @@ def test_a_stderr_that_is_closed_harms_nothing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.stderr", Closed())
     with session_of_tasks() as (on_tasks, _):
         assert on_tasks.run(wf.Print(wf.constant(2.0), [])) == 2
+
+
+def test_a_kernel_that_does_not_end_is_named_with_its_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task cannot end it, and so cannot answer; what it said last tells where it is."""
+    over = threading.Event()
+    monkeypatch.setattr(client.Client, "report", lambda client, text: over.wait(30))
+    with wf.device(B):
+        y = wf.Print(wf.constant(1.0), [], name="held")
+    with session_of_tasks() as (on_tasks, _):
+        try:
+            with pytest.raises(wf.errors.DeadlineExceededError) as caught:
+                on_tasks.run(y, options=wf.RunOptions(timeout_in_ms=300))
+        finally:
+            over.set()
+    where = r"it was computing 'held' \(in step <weft plan 0>:\d+ > .*compute ops/report\.py:\d+ > .*wait \S*threading\.py:\d+\)"
+    assert re.search(
+        f"{B} was still busy 2 s after it was told to stop; when last heard of, {where}", caught.value.message
+    )
 
 
 # plans

@@ -1,6 +1,7 @@
 """A cluster on a Ray that uses TLS: weft's own connections do, too, over TCP or through Flight, and the bits are the same."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 from certificates import Authority
+from weft.cluster import ray_connection
 
 pytestmark = pytest.mark.ray_nodes
 
@@ -37,3 +39,11 @@ def test_training_over_encrypted_connections_has_the_same_bits(transport: str, s
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert done.stdout.strip().splitlines()[-1:] == [says], done.stderr
+
+
+@pytest.mark.parametrize("yes", ["1", "true", "True"])
+def test_a_ray_with_tls_need_not_speak_first(yes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes all of these for a yes."""
+    monkeypatch.setenv("RAY_USE_TLS", yes)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ray_connection._check_answers(f"127.0.0.1:{listener.getsockname()[1]}")

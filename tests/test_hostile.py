@@ -14,6 +14,7 @@ from hostile import as_json, changed, changed_json, fuzzed, harmless, survives
 from hypothesis import given, strategies as st
 from test_cases import COMPUTED, build
 from weft.cluster import auth
+from weft.cluster.parcels import decode_edges, encode_edges
 from weft.cluster.plan_wire import decode_plan
 from weft.cluster.protocol import Failure, decode_json
 from weft.cluster.secret import FILE_VARIABLE, cluster_secret
@@ -65,6 +66,13 @@ def test_what_is_told_is_understood_or_refused(name: str, data: st.DataObject) -
     decode, whole = DECODERS[name]
     came = data.draw(changed([as_json(whole)]) | changed_json([whole]).map(as_json))
     survives(lambda: decode(came), REFUSED, MIB)
+
+
+@fuzzed(150)
+@given(data=changed([encode_edges([(0, 1), (7, None), (1 << 40, 2)])]), tensors=st.integers(0, 3))
+def test_edges_of_values_that_came_together(data: bytes, tensors: int) -> None:
+    found = survives(lambda: decode_edges(data, range(tensors)), REFUSED, MIB)
+    assert found is None or [value for _, value in found if value is not None] == [*range(tensors)]
 
 
 @fuzzed(150)

@@ -115,6 +115,18 @@ def test_what_fails_right_after_a_failure_counts_for_nothing_and_is_started_agai
     assert state.handle(Tick(206.0)) == [Start(PS), Start(W0)]
 
 
+def test_what_fails_again_fails_for_a_reason_of_its_own() -> None:
+    """Else a program that fails at its start would be started again and again before anything counts."""
+    state = running(Policy(max_failures=1, derived_within=10.0, first_delay=1.0))
+    state.handle(Exited(W0, 1, 200.0))
+    state.handle(Exited(W1, 1, 200.1))
+    assert state.failures == 1
+    assert state.handle(Tick(201.1)) == [Start(W0), Start(W1)]
+    assert state.handle(Exited(W1, 1, 203.0)) == [Stop(PS), Stop(W0)]
+    state.handle(Exited(W0, -15, 203.1))
+    assert state.handle(Exited(PS, -15, 203.1)) == [Finish(1, W1, "ended with status 1")]
+
+
 def test_a_lost_place_stops_all_programs_and_starts_them_again_when_there_is_another() -> None:
     state = running(Policy(first_delay=1.0))
     found = state.handle(PlaceLost(W0, "its node died", False, 200.0))

@@ -7,7 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+import ray
+from certificates import Authority
 from launching import eventually, programs, weft
+from weft.cluster import tls
 
 SUM = """
 import os, signal, sys, time
@@ -51,6 +54,27 @@ def test_a_worker_that_is_killed_is_started_again_and_the_job_succeeds(mark: str
     for worker in ("worker 0", "worker 1"):
         assert f"[{worker}] the sum is 21.0" in output
     assert "the job has finished" in output
+    assert not programs(mark)
+
+
+def test_servers_speak_flight_with_certificates_and_nothing_starts_without(
+    mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sum.py").write_text(SUM.replace('print("the', 'print(server.target.partition(":")[0], "the'))
+    monkeypatch.delenv(tls.USE, raising=False)
+    with weft(mark, tmp_path, "--protocol", "flight", "sum.py") as process:
+        output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output.startswith(f"Error: Flight needs TLS: set {tls.USE}=1, and ")) == (1, True), (
+        output
+    )
+    here = ray.util.get_node_ip_address()
+    for name, value in Authority(tmp_path, "authority").certificate("node", "127.0.0.1", here).items():
+        monkeypatch.setenv(name, value)
+    with weft(mark, tmp_path, "--protocol", "flight", "--ps", "1", "--workers", "2", "sum.py") as process:
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    for worker in ("worker 0", "worker 1"):
+        assert f"[{worker}] flight the sum is 21.0" in output
     assert not programs(mark)
 
 

@@ -1,6 +1,10 @@
 """What `weft launch` tells a program: TF_CONFIG, the secret, and the flags that programs of TensorFlow 1 read."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from weft.cluster.launch.program import Task, arguments, environment
@@ -17,6 +21,8 @@ def test_tf_config_names_the_cluster_and_the_task() -> None:
     variables = environment(Task("worker", 1), ADDRESSES, bytes(range(32)))
     assert json.loads(variables["TF_CONFIG"]) == {"cluster": ADDRESSES, "task": {"type": "worker", "index": 1}}
     assert bytes.fromhex(variables["WEFT_CLUSTER_SECRET"]) == bytes(range(32))
+    assert variables["WEFT_PROTOCOL"] == "weft"
+    assert environment(Task("ps", 0), ADDRESSES, bytes(32), "flight")["WEFT_PROTOCOL"] == "flight"
 
 
 def test_a_program_gets_the_flags_that_it_speaks_of() -> None:
@@ -41,3 +47,24 @@ def test_a_placeholder_for_nothing_is_an_error_that_says_what_there_is() -> None
         ValueError, match=r"\{chief_hosts\} stands for nothing; known are \{job_name\}, .*\{worker_hosts\}"
     ):
         arguments(["{chief_hosts}"], "", Task("ps", 0), ADDRESSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "def f():\n    raise ValueError('my own')\nf()\n",
+            ['  File "program.py", line 3, in <module>', "ValueError: my own"],
+        ),
+        ("def f(:\n", ['  File "program.py", line 1', "SyntaxError: invalid syntax"]),
+    ],
+)
+def test_a_program_that_fails_shows_its_own_calls_alone(text: str, shown: list[str], tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(text)
+    command = [sys.executable, "-P", "-m", "weft.cluster.launch.child", str(os.getpid()), "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert (lines[0] if len(lines) < 5 else lines[1], lines[-1]) == (shown[0], shown[1])
+    assert "runpy" not in done.stderr
+    assert "child.py" not in done.stderr

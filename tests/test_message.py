@@ -49,6 +49,8 @@ def header(**fields: Any) -> bytes:
     """A header with some fields changed."""
     names = (
         "magic",
+        "sum",
+        "number",
         "version",
         "kind",
         "flags",
@@ -59,8 +61,6 @@ def header(**fields: Any) -> bytes:
         "meta",
         "descriptors",
         "inline",
-        "sum",
-        "number",
     )
     values = dict.fromkeys(names, 0) | {"magic": message.MAGIC, "version": message.VERSION} | fields
     return HEADER.pack(*(values[name] for name in names))
@@ -69,10 +69,10 @@ def header(**fields: Any) -> bytes:
 def sealed(data: bytes | bytearray) -> bytes:
     """A frame of up to two tensors with the checksum that it should have."""
     fields = list(HEADER.unpack_from(data))
-    front = HEADER.size + fields[8] + fields[9]
+    front = HEADER.size + fields[10] + fields[11]
     front += message.padding(front)
-    bodies = [data[front:]] if fields[3] & message.CHECKED_FLAG else []
-    fields[11] = message.checksum(HEADER.pack(*fields) + data[HEADER.size : front], bodies)
+    bodies = [data[front:]] if fields[5] & message.CHECKED_FLAG else []
+    fields[1] = message.checksum(HEADER.pack(*fields) + data[HEADER.size : front], bodies)
     return HEADER.pack(*fields) + bytes(data[HEADER.size :])
 
 
@@ -132,7 +132,7 @@ def test_large_arrays_are_written_from_where_they_are() -> None:
 
 def test_a_changed_byte_is_noticed() -> None:
     data = frame(Message(1, 2, 3, 4, b"meta", [np.ones(3, np.uint8), np.ones(2)]))
-    for at in {*range(len(data))} - {*range(message.NUMBERED, HEADER.size)}:
+    for at in {*range(len(data))} - {*range(message.NUMBERED, message.SUMMED)}:
         changed = bytearray(data)
         changed[at] ^= 16
         with contextlib.suppress(errors.DataLossError, errors.ResourceExhaustedError):
@@ -186,7 +186,7 @@ def test_what_exceeds_the_limits_is_not_sent(sent: Message, what: str) -> None:
     ("data", "what"),
     [
         (header(magic=b"HTTP"), "begins with b'WEFT', got b'HTTP'"),
-        (header(version=9), "wire version 2, got 9"),
+        (header(version=9), "wire version 3, got 9"),
         (header(flags=4), "no flags but 0x2, got 0x4"),
         (header(flags=1, step=99), "no flags but 0x2, got 0x1"),
         (header(sum=7), "expected the checksum 0x7, got 0x[0-9a-f]{8}: it was changed"),

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, A, B, nothing_left_soon, workers
 from test_cluster_sessions import session_on
 from weft.cluster import parcels, segments
-from weft.cluster.client import Client
+from weft.cluster.client import Client, Run as Job
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.parcels import decode_edges, encode_edges, together
@@ -75,9 +75,9 @@ def taken(monkeypatch: pytest.MonkeyPatch, scheme: str) -> Iterator[tuple[wf.Ses
     found: list[tuple[str, int]] = []
     take = Client._take_from_peer
 
-    def noted(self: Client, message: Message) -> None:
+    def noted(self: Client, message: Message) -> Job | None:
         found.append((self.task, len(message.tensors)))
-        take(self, message)
+        return take(self, message)
 
     monkeypatch.setattr(Client, "_take_from_peer", noted)
     with workers(A, B) as made:

@@ -342,6 +342,7 @@ GOOD = {"weft_cost_model": 2, "between": 0.0, "costs": {}, "links": {}, "clients
         json.dumps(GOOD | {"weft_cost_model": 1}),
         json.dumps(GOOD | {"between": -1}),
         json.dumps(GOOD | {"between": float("nan")}),
+        json.dumps(GOOD | {"between": 10**400}),
         json.dumps(GOOD | {"costs": {"x": [1.0, 1]}}),
         json.dumps(GOOD | {"costs": {"x": [1.0, 1, 1.5, 0]}}),
         json.dumps(GOOD | {"links": {"one": asdict(APART)}}),

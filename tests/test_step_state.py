@@ -82,6 +82,21 @@ def test_the_cause_before_the_session_gave_up_stays() -> None:
     assert step.handle(Failed("b", waited("b"))) == [Finish(NAN, "a")]
 
 
+def test_a_task_may_be_over_when_another_one_is() -> None:
+    step = StepState(["a", "b", "c"], {"b": ["a"]})
+    assert step.handle(Replied("b", [2])) == []
+    assert step.handle(Replied("c", [])) == [Finish(None, "")]
+    assert step.values == {"a": (), "b": [2], "c": []}
+
+
+def test_a_task_that_is_over_with_another_one_may_fail_before_and_be_lost_after() -> None:
+    step = StepState(["a", "b", "c"], {"b": ["a"]})
+    assert step.handle(Failed("a", NAN)) == [Abort(("b", "c"), NAN)]
+    step = StepState(["a", "b", "c"], {"b": ["a"]})
+    step.handle(Replied("b", []))
+    assert step.handle(Lost("a", GONE)) == [Abort(("c",), GONE)]
+
+
 def test_what_a_lost_task_has_sent_may_never_come_though_it_has_done_its_part() -> None:
     step = StepState(["a", "b"])
     step.handle(Replied("b", []))
@@ -120,16 +135,16 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def begin(self, used: set[str]) -> None:
         self.step = StepState(used)
         self.open = set(used)  # who has not answered, by our own account
-        self.replied: set[str] = set()
+        self.done: set[str] = set()
         self.failures: list[Failure] = []  # what could be to blame, in order
         self.aborts = 0
         self.finishes: list[Finish] = []
 
     def feed(self, event: Replied | Failed | Lost | GivenUp) -> None:
-        may_count = self.open | self.replied if isinstance(event, Lost) else self.open
+        may_count = self.open | self.done if isinstance(event, Lost) else self.open
         counted = not self.finishes and (isinstance(event, GivenUp) or event.task in may_count)
         if isinstance(event, Replied):
-            self.replied |= {event.task} & self.open
+            self.done |= {event.task} & self.open
         elif counted:
             self.failures.append(event.failure)
         if not isinstance(event, GivenUp) and not self.finishes:

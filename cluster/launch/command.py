@@ -7,6 +7,7 @@ import sys
 import click
 
 from ...graph import errors
+from ..schemes import TRANSPORTS, VARIABLE
 from .job_state import Policy
 from .program import Task
 
@@ -43,6 +44,8 @@ def _others(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> l
               help="Failures that are mended; one more ends the job.")  # fmt: skip
 @click.option("--max-preemptions", default=_DEFAULTS.max_preemptions, show_default=True, type=click.IntRange(0),
               help="Times that Ray may take a host away.")  # fmt: skip
+@click.option("--protocol", default="weft", show_default=True, envvar=VARIABLE, type=click.Choice(list(TRANSPORTS)),
+              help="What the servers speak.")  # fmt: skip
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds that Ray may take to find room.")
 @click.argument("program")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -54,14 +57,15 @@ def launch(
     upload: str | None,
     max_restarts: int,
     max_preemptions: int,
+    protocol: str,
     timeout: float,
     program: str,
     arguments: tuple[str, ...],
 ) -> None:
     """Run PROGRAM once for each task of a cluster, placed by Ray, and end with the job's exit code.
 
-    Each finds the cluster in TF_CONFIG, and its secret in WEFT_CLUSTER_SECRET. Programs that define the flags --job_name,
-    --task_index, --ps_hosts, --worker_hosts get them as well; or say where they go, as in
+    Each finds the cluster in TF_CONFIG, its secret in WEFT_CLUSTER_SECRET, and its protocol in WEFT_PROTOCOL. Programs that
+    define the flags --job_name, --task_index, --ps_hosts, --worker_hosts get them as well; or say where they go, as in
     `weft launch train.py --me={job_name}:{task_index}`. The job is over when all tasks but the ps have finished. A task that
     fails is started again, with its address; MonitoredTrainingSession then goes on from the last checkpoint.
     """
@@ -69,7 +73,8 @@ def launch(
     if all(task.job == "ps" for task in tasks):
         raise click.UsageError("A job needs a task that is no ps: it is over when these have finished.")
     try:
-        sys.exit(_run(program, arguments, tasks, address, upload, Policy(max_restarts, max_preemptions), timeout))
+        policy = Policy(max_restarts, max_preemptions)
+        sys.exit(_run(program, arguments, tasks, address, upload, policy, timeout, protocol))
     except (errors.OpError, OSError, ValueError) as error:
         raise click.ClickException(getattr(error, "message", None) or str(error)) from None
 
@@ -82,11 +87,12 @@ def _run(
     upload: str | None,
     policy: Policy,
     timeout: float,
+    protocol: str,
 ) -> int:
     try:  # Ray is loaded when it is needed: --help is quick, and an installation without it says what is missing
         from .board import Board
         from .launcher import Job, launch
     except ModuleNotFoundError as error:
         raise ValueError(f'{error}: `pip install "weft[cluster]"`') from None
-    job = Job(program, arguments, tuple(tasks), policy, address, upload, timeout)
+    job = Job(program, arguments, tuple(tasks), policy, address, upload, timeout, protocol)
     return launch(job, Board(tasks))

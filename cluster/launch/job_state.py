@@ -20,7 +20,7 @@ class Policy:
     #: How long the first failure is waited after; each further one twice as long, up to the longest.
     first_delay: float = 1.0
     longest_delay: float = 60.0
-    #: What fails so soon after a failure, fails because of it: it is started again, and counts for nothing.
+    #: What fails so soon after another's failure, fails because of it: it is started again, and counts for nothing.
     derived_within: float = 10.0
     #: How long tasks that serve others (`ps`) may take to end by themselves when all others have.
     serving_grace: float = 10.0
@@ -138,6 +138,7 @@ class JobState:
         self._not_before = 0.0  #: for tasks without a place
         self._asked = dict.fromkeys(self.status, 0)  #: how much had been counted when their places were last asked for
         self._last_failure = -float("inf")
+        self._failed: set[str] = set()  #: whose failures belong to the latest one that counts
         self._over: Finish | None = None
         self._serving_until: float | None = None
         self._finished = False
@@ -199,7 +200,7 @@ class JobState:
         if code == 0 or self._serving_until is not None:  # the latter: all that was to be done has been done
             return self._check_all_done(now)
         what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
-        if now - self._last_failure <= self._policy.derived_within:
+        if not self._failed_alone(task, now):
             delay = self._delay()
         elif self.failures >= self._policy.max_failures:
             return self._end(Finish(128 - code if code < 0 else code, task, what))
@@ -215,7 +216,7 @@ class JobState:
         if was is Status.DONE or self._over is not None or self._serving_until is not None:
             self.status[task] = Status.DONE
             return self._check_all_done(now)
-        counts = self._counts(task, was, now)
+        counts = self._lost_alone(task, was, now)
         self.status[task] = Status.PLACING
         self._not_before = max(self._not_before, now)
         found: list[Instruction] = []
@@ -230,8 +231,14 @@ class JobState:
         self._asked[task] = self._counted
         return [*found, *self._stop_running(), Place(task)]
 
-    def _counts(self, task: str, was: Status, now: float) -> bool:
-        """Whether the loss of its place is another failure."""
+    def _failed_alone(self, task: str, now: float) -> bool:
+        """Whether the failure of a program counts: not soon after another's, or it is the task's second since that."""
+        alone = now - self._last_failure > self._policy.derived_within or task in self._failed
+        self._failed = {task} if alone else {task, *self._failed}
+        return alone
+
+    def _lost_alone(self, task: str, was: Status, now: float) -> bool:
+        """Whether the loss of a place counts."""
         if was is Status.PLACING:
             return self._asked[task] == self._counted  # else others that were asked for with it have been lost, too
         return was is not Status.STOPPING and now - self._last_failure > self._policy.derived_within

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from .. import tls
 from ..auth import SECRET_SIZE
 from ..ray_group import RayGroup, said
 from .board import Board
@@ -45,7 +46,7 @@ class Job:
 
     `address`: of a Ray cluster, by default what RAY_ADDRESS names, else one that is started on this machine. `upload`: a folder
     that Ray brings to each task, in which the program lies; without it the program's path must be good on every host.
-    `timeout`: how many seconds Ray may take to find room for the tasks.
+    `timeout`: how many seconds Ray may take to find room for the tasks. `protocol`: what the servers of the programs speak.
     """
 
     program: str
@@ -55,6 +56,7 @@ class Job:
     address: str | None = None
     upload: str | None = None
     timeout: float = 60.0
+    protocol: str = "weft"
 
     @property
     def text(self) -> str:
@@ -63,8 +65,13 @@ class Job:
 
 
 def launch(job: Job, board: Board) -> int:
-    """Run a job to its end; its exit code. Raises OpError when Ray cannot be reached or has no room, OSError, ValueError."""
+    """Run a job to its end; its exit code.
+
+    Raises OpError when Ray cannot be reached or has no room, or for want of certificates, OSError, ValueError.
+    """
     text = job.text
+    if job.protocol == "flight":  # each server would say so, again and again
+        tls.needed("Flight")
     for task in job.tasks:  # what is wrong with the arguments is said before anything is started
         arguments(job.arguments, text, task, {each.job: [] for each in job.tasks})
     group = RayGroup(dict.fromkeys(map(str, job.tasks), ""), job.address, job.timeout)
@@ -127,7 +134,7 @@ class _Launcher:
         me, addresses = self._tasks[task], self._addresses()
         folder = None if self._job.upload else str(Path.cwd())
         given = arguments(self._job.arguments, self._text, me, addresses)
-        variables = environment(me, addresses, self._secret)
+        variables = environment(me, addresses, self._secret, self._job.protocol)
         self._board.say(f"{task} starts on {self._where[task].host}, {self._where[task].address}")
         self._call(task, self._actors[task].start.remote(self._job.program, given, variables, folder))
 

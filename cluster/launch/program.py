@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..schemes import VARIABLE as PROTOCOL
 from ..secret import VARIABLE
 
 #: What the flags end in that tell the addresses of a job.
@@ -29,14 +30,14 @@ class Task:
 Addresses = Mapping[str, Sequence[str]]
 
 
-def environment(task: Task, addresses: Addresses, secret: bytes) -> dict[str, str]:
+def environment(task: Task, addresses: Addresses, secret: bytes, protocol: str = "weft") -> dict[str, str]:
     """The variables that a program finds its cluster in.
 
-    TF_CONFIG as TensorFlow has it; the secret that weft's servers ask for; output line by line.
+    TF_CONFIG as TensorFlow has it; the secret that weft's servers ask for, and what they speak; output line by line.
     """
     cluster = {job: list(hosts) for job, hosts in addresses.items()}
     config = {"cluster": cluster, "task": {"type": task.job, "index": task.index}}
-    return {"TF_CONFIG": json.dumps(config), VARIABLE: secret.hex(), "PYTHONUNBUFFERED": "1"}
+    return {"TF_CONFIG": json.dumps(config), VARIABLE: secret.hex(), PROTOCOL: protocol, "PYTHONUNBUFFERED": "1"}
 
 
 def arguments(given: Sequence[str], text: str, task: Task, addresses: Addresses) -> list[str]:
