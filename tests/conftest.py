@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: 2 if item.get_closest_marker("ray") else not item.get_closest_marker("ray_nodes"))
 
 
-class OneRay(LoadFileScheduling):
+class OneRay(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist tells no types
     """How processes share the tests (`-n 2`): a file at a time, and one of them begins with all files that start Ray.
 
     Two Rays on a machine would find each other. That one process mostly waits, while the other computes.
