@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,10 +88,9 @@ class Hosts:
         room = dict(zip(self.names, cpus, strict=True)) if cpus else dict.fromkeys(self.names, 1)
         head = [f"--port={PORT}", "--head", "--include-dashboard=false", f"--temp-dir={self.folder}"]
         self._start_node(0, room, head)
-        with ThreadPoolExecutor() as pool:  # the others at once: each mostly waits
-            list(
-                pool.map(lambda number: self._start_node(number, room, [f"--address={self.ray}"]), range(1, len(room)))
-            )
+        # One after the other: at the same time they would choose the same names for sockets in the folder that they share.
+        for number in range(1, len(room)):
+            self._start_node(number, room, [f"--address={self.ray}"])
 
     def _start_node(self, number: int, room: Mapping[str, int], where: list[str]) -> None:
         common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]
