@@ -26,6 +26,8 @@ from .visitors import Visitors
 _log = logging.getLogger("weft.cluster")
 #: How long a listener rests when the system gives it no more descriptors: who connects waits on, and would at once again.
 _PAUSE = 0.1
+#: What a session may ask for its kernels.
+_MOST_THREADS = 4096
 #: How long a new session waits for what ended ones still run here: they must not write into what it restores.
 _ENDING_SECONDS = 10.0
 
@@ -156,7 +158,7 @@ class Worker:
         match said:
             case {
                 "role": "session", "client": str(name), "threads": int(threads), "epoch": int(epoch), "peers": peers
-            } if is_texts(peers):  # fmt: skip
+            } if is_texts(peers) and 0 <= threads <= _MOST_THREADS:  # fmt: skip
                 if epoch != self.epoch:
                     text = f"a session of epoch {epoch} came to a task of epoch {self.epoch}"
                     raise errors.AbortedError(None, None, text)

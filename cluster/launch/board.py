@@ -21,7 +21,7 @@ _WORDS = {
     Status.WAITING: "waiting",
     Status.RUNNING: "running",
     Status.STOPPING: "stopping",
-    Status.DONE: "finished",
+    Status.DONE: "ended",
 }
 
 
