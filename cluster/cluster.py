@@ -20,6 +20,9 @@ from .target import ENGINES, SCHEME
 from .task_info import TaskInfo, addresses_from
 from .transport import Location
 
+#: What to do about a task that is gone.
+_MEND = "`Cluster.recover()` starts anew what has died, as MonitoredTrainingSession does by itself."
+
 
 class Cluster:
     """The tasks of a ClusterSpec, each a process started by Ray. Use as a context manager, or call `close`.
@@ -94,15 +97,19 @@ class Cluster:
             info, ended = self._members.info, self._members.ended
             hosts = {name: f"{each.host} (process {each.pid})" for name, each in info.items()}
             for name, reason in ended.copy().items():
-                what = f"Task {name} on {hosts[name]} is gone: {reason}{self._log_tail(name)}"
+                what = f"Task {name} on {hosts[name]} is gone: {reason.rstrip('.')}. {_MEND}{self._log_tail(name)}"
                 raise errors.UnavailableError(None, None, what)
             threads = config.intra_op_parallelism_threads or kernel_threads()
             infos, transport = info.values(), self._transport
-            engine = ClusterEngine(
-                addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
-                peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
-                epoch=self._members.epoch, log_tail=self._log_tail,
-            )  # fmt: skip
+            try:
+                engine = ClusterEngine(
+                    addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
+                    peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
+                    epoch=self._members.epoch, log_tail=self._log_tail,
+                )  # fmt: skip
+            except errors.UnavailableError as error:  # a task has ended, and Ray has not said so yet
+                where = "".join(f"; it was on {hosts[task]}" for task in hosts if error.message.startswith(f"{task} "))
+                raise errors.UnavailableError(None, None, f"{error.message}{where}. {_MEND}") from None
             with self._lock:
                 self._engines.add(engine)
             for name, reason in ended.copy().items():  # while it was made

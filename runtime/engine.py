@@ -162,7 +162,7 @@ class LocalEngine:
     def _run_step(
         self, plans: Sequence[CompiledPlan | TracedPlan], fetches: int, feeds: Sequence[Any], timeout: float | None
     ) -> list[Any]:
-        step = Step(timeout)
+        step = Step(timeout, plans)
         self._enter(step)
         try:
             parts = self._run_together(plans, feeds, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from ..graph import errors
@@ -12,6 +13,8 @@ from ..graph.record import Record, record
 from .compile import CompiledPlan, Frame
 from .device_threads import DeviceThreads
 from .interrupt import Stopper, set_current_stopper
+from .parts import all_instructions
+from .plan import Receive
 from .rendezvous import Rendezvous
 from .tracing import TracedPlan
 from .turns import Turn
@@ -24,11 +27,11 @@ class Loaded(Record):
 
 
 class Step:
-    """A step in progress: where its plans meet, and what ends their functions."""
+    """A step of these plans in progress: where they meet, and what ends their functions."""
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None, plans: Sequence[CompiledPlan | TracedPlan]) -> None:
         self.stopper = Stopper()
-        self.rendezvous = Rendezvous(timeout, self.stopper.ending)
+        self.rendezvous = Rendezvous(timeout, self.stopper.ending, partial(_edge_name, plans))
         self._timeout = timeout
 
     def deadline(self) -> AbstractContextManager[None]:
@@ -40,6 +43,15 @@ class Step:
         """End it with `error`: what waits at once, what computes after the kernel that runs now."""
         self.rendezvous.abort(error)
         self.stopper.stop(error)
+
+
+def _edge_name(plans: Sequence[CompiledPlan | TracedPlan], edge: int) -> str:
+    """What comes over an edge, in words."""
+    for plan in plans:
+        for instruction in all_instructions(plan.plan.instructions):
+            if isinstance(instruction, Receive) and instruction.edge == edge:
+                return f"'{instruction.name}' of {instruction.device}"
+    return f"edge {edge}"
 
 
 def run_one(plan: CompiledPlan | TracedPlan, frame: Frame, feeds: Sequence[Any], step: Step) -> tuple[Any, ...]:
@@ -90,7 +102,7 @@ class LocalStream:
         return any(flight.step.rendezvous.error is not None for flight in self._flying)
 
     def begin(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> _Flight:
-        step = Step(None)
+        step = Step(None, handle.plans)
         self._enter(step)
         flight = _Flight(step, handle, [plan.take() for plan in handle.plans])
         self._flying.append(flight)
@@ -111,7 +123,7 @@ class LocalStream:
         step = run.step
         try:
             if wait(run.parts, timeout).not_done:
-                text = f"The step took longer than {timeout:g} s; it waited for {step.rendezvous.waiting()}"
+                text = f"The step took longer than {timeout:g} s; it waited {step.rendezvous.waiting()}"
                 step.stop(errors.DeadlineExceededError(None, None, text))
         except BaseException:  # Ctrl-C
             step.stop(cancelled())

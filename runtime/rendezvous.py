@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +18,13 @@ from ..graph.waiting import Ending
 class Rendezvous:
     """A table of edges. Each value is put once and taken once, on an edge in order; `abort` wakes everyone with one error.
 
-    `ending`: what the step's kernels wait for, which `abort` ends too.
+    `ending`: what the step's kernels wait for, which `abort` ends too. `named`: what comes over an edge, in words.
     """
 
-    def __init__(self, timeout: float | None = None, ending: Ending | None = None) -> None:
+    def __init__(
+        self, timeout: float | None = None, ending: Ending | None = None, named: Callable[[int], str] = "edge {}".format
+    ) -> None:
+        self._named = named
         self._ending = ending or Ending()
         self._values: dict[int, deque[Any]] = {}
         self._waiting: dict[int, float] = {}
@@ -76,7 +79,8 @@ class Rendezvous:
                     raise self._error
                 left = None if self._deadline is None else self._deadline - time.monotonic()
                 if left is not None and left <= 0:
-                    raise errors.DeadlineExceededError(None, None, f"Timed out waiting for {self.waiting()}")
+                    text = f"The step took longer than {self._timeout:g} s: it waited {self.waiting()}"
+                    raise errors.DeadlineExceededError(None, None, text)
                 self._changed.wait(left)
         finally:
             del self._waiting[edge]
@@ -93,8 +97,8 @@ class Rendezvous:
 
     def waiting(self) -> str:
         """What is being waited for, and since when: for a report of a step that hangs."""
-        edges = [f"edge {edge} (since {seconds:.1f} s)" for edge, seconds in self.waits().items()]
-        return ", ".join([*self._ending.described(), *edges]) or "nothing"
+        edges = [f"for {self._named(edge)} for {seconds:.1f} s" for edge, seconds in self.waits().items()]
+        return ", ".join([*self._ending.described(), *edges]) or "for nothing"
 
     def abort(self, error: Exception) -> None:
         """End the step: whoever waits or will wait gets this error. The first error stays."""

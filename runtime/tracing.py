@@ -97,7 +97,7 @@ class TracedPlan:
     """One run of a plan with kernels that note when they ran. Feeds and constants cost nothing, so they are not noted."""
 
     def __init__(self, plan: CompiledPlan) -> None:
-        self.fetches = plan.fetches
+        self.fetches, self.plan = plan.fetches, plan.plan
         self._plan = plan
         self._noted: list[tuple[Instruction, int, int, list[NodeOutput]]] = []
         #: From the clock that durations are measured with to the time of day.

@@ -11,6 +11,7 @@ import pytest
 import weft as wf
 from endpoints import in_background
 from weft.graph.waiting import current
+from weft.runtime.rendezvous import Rendezvous
 
 CPU0, CPU1 = "/device:CPU:0", "/device:CPU:1"
 TWO = wf.ConfigProto(device_count={"CPU": 2})
@@ -440,3 +441,23 @@ def test_accumulators_of_one_name_are_one_and_must_agree() -> None:
         assert session.run(second.num_accumulated()) == 1
         with pytest.raises(wf.errors.InvalidArgumentError, match="Shared accumulator 'a' holds float32"):
             session.run(other.num_accumulated())
+
+
+def test_a_step_of_several_devices_that_takes_too_long_says_who_waits_for_what() -> None:
+    with wf.device("/cpu:0"):
+        value = wf.FIFOQueue(3, [wf.float32], [[]], name="q").dequeue(name="taken")
+    with wf.device("/cpu:1"):
+        there = value + 1.0
+    with (
+        wf.Session(config=wf.ConfigProto(device_count={"CPU": 2})) as session,
+        pytest.raises(wf.errors.DeadlineExceededError) as caught,
+    ):
+        next(session.run_many(there, [None], options=wf.RunOptions(timeout_in_ms=500)))
+    assert "The step took longer than 0.5 s; it waited to dequeue 1 elements (in FIFOQueue 'q'" in caught.value.message
+    assert ", for 'taken' of /job:localhost/replica:0/task:0/device:CPU:0 for 0." in caught.value.message
+
+
+def test_a_wait_for_an_edge_that_takes_too_long_is_named() -> None:
+    waits = Rendezvous(0.1, named=lambda edge: f"'x{edge}' of b")
+    with pytest.raises(wf.errors.DeadlineExceededError, match=r"than 0\.1 s: it waited for 'x3' of b for 0\.1 s$"):
+        waits.receive(3)

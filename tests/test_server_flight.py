@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import weft as wf
-from certificates import Authority, here, trusted
+from certificates import Authority, here
 from clustered import SERVE, local_cluster, programs, soon
 from weft.cluster import tls
 from weft.cluster.schemes import VARIABLE, protocol
@@ -33,12 +32,12 @@ QUICK = wf.ConfigProto(operation_timeout_in_ms=5000)
 
 
 @pytest.fixture(autouse=True)
-def secured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def secured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Certificates for 127.0.0.1, and nothing that is kept in the home of whoever runs the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv(VARIABLE, raising=False)
-    with trusted():
-        yield
+    for name, value in here().items():
+        monkeypatch.setenv(name, value)
 
 
 def cluster_of(**jobs: int) -> dict[str, list[str]]:
