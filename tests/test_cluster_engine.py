@@ -147,7 +147,13 @@ def test_what_a_worker_that_ends_gives_up_is_no_cause_of_its_own(monkeypatch: py
 def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
     with workers(A) as made:
         greedy = b'{"role": "session", "client": "c", "threads": 1000000, "epoch": 0, "peers": {}}'
-        for hello in (b'{"client": "nobody", "role": "/job:x"}', b"{}", b"[", b'{"client": 1, "role": "session"}', greedy):
+        for hello in (
+            b'{"client": "nobody", "role": "/job:x"}',
+            b"{}",
+            b"[",
+            b'{"client": 1, "role": "session"}',
+            greedy,
+        ):
             with closing(connect(made[0].addresses["tcp"], SECRET)) as connection:
                 connection.send(Message(Kind.HELLO, 0, 0, meta=hello))
                 with pytest.raises(errors.UnavailableError):
