@@ -95,7 +95,7 @@ REFUSED: list[tuple[Any, Any, type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("x", "dtype", "error", "message"), REFUSED, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(("x", "dtype", "error", "message"), REFUSED, ids=lambda x: str(x).split(" at 0x")[0][:30])
 def test_what_does_not_fit(x: Any, dtype: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         wf.convert_to_tensor(x, dtype)

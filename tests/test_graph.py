@@ -374,7 +374,7 @@ def test_equality_is_identity() -> None:
 @pytest.mark.parametrize(
     "ask",
     [bool, len, list, float, int, lambda x: [0][x], lambda x: x if x else 0, lambda x: x in range(0, 1, x)],
-    ids=str,
+    ids=["bool", "len", "list", "float", "int", "index", "if", "range"],
 )
 def test_what_only_a_value_could_answer(ask: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
