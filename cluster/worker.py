@@ -168,10 +168,10 @@ class Worker:
             case {"role": "peer", "client": str(name)}:
                 self._client(name).serve_peer(connection)
             case {"role": "ask", "task": str(task), "serves": bool(serves)}:
-                if task:
-                    self.visitors.heard_of(task, serves)
                 told = replace(self.info, serves=self.visitors.serves, left=self.visitors.left()).encode()
                 connection.send(Message(Kind.READY, 0, 0, meta=told))
+                if task:  # after the answer: if nobody else is waited for, this task ends now
+                    self.visitors.heard_of(task, serves)
             case {"role": "program", "task": str(task)}:
                 connection.send(Message(Kind.READY, 0, 0))
                 self.visitors.program(task, connection)

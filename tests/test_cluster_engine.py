@@ -32,7 +32,7 @@ from scripted import (
     soon,
     workers,
 )
-from weft.cluster import engine as engine_module
+from weft.cluster import engine as engine_module, roll_call
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
@@ -164,6 +164,13 @@ def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
                 connection.recv(5)
         with session(made) as engine:
             np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
+
+
+def test_a_task_that_ends_because_of_who_asks_has_answered_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else who asks takes it for one that has not come yet, and waits for it."""
+    with workers(A) as made:
+        monkeypatch.setattr(made[0].visitors, "heard_of", lambda task, serves: made[0].close())
+        assert roll_call.ask(made[0].addresses["tcp"], SECRET, A, timeout=5, asker=B, serves=True).name == A
 
 
 @contextmanager
