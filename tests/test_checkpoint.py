@@ -22,6 +22,8 @@ from weft.graph import dtypes, errors
 from weft.train import atomic, checkpoint, checkpoint_state
 from weft.train.checkpoint import CheckpointReader, write_checkpoint
 
+pytestmark = pytest.mark.counts
+
 Array = np.ndarray[Any, Any]
 
 NUMERIC = [dtype for dtype in dtypes.ALL if dtype.name not in ("string", "resource", "variant")]

@@ -40,6 +40,8 @@ from weft.cluster.transport import Connection, connect, listen
 from weft.graph import errors
 from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

@@ -22,6 +22,8 @@ from weft.cluster.transport import Connection
 from weft.graph import errors
 from weft.runtime.plan import StepPlan
 
+pytestmark = pytest.mark.counts
+
 LOST = (
     rf"Task {A} on host \(process 7\) has not answered for 0\.4 s: its process may be stopped, or its host unreachable"
 )

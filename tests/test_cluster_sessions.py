@@ -18,6 +18,8 @@ from weft.cluster.transport import Connection
 from weft.cluster.worker import Worker
 from weft.runtime import session as runtime_session, targets
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

@@ -9,6 +9,8 @@ import pytest
 import weft as wf
 from weft.runtime.device_threads import DeviceThreads
 
+pytestmark = pytest.mark.counts
+
 
 def named(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == name]

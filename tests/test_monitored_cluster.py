@@ -14,6 +14,8 @@ from weft.graph import errors
 from weft.runtime import targets
 from weft.train.event_files import FileWriterCache
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

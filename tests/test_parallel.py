@@ -19,6 +19,8 @@ from weft.graph import parallel
 from weft.graph.parallel import for_blocks, limit_threads, threads
 from weft.runtime.threads import kernel_threads, limit_kernel_threads
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def three_threads() -> Iterator[None]:

@@ -24,6 +24,8 @@ from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.report import PrintOp
 from weft.runtime.plan import Free, Receive, Run, Send
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

@@ -20,6 +20,8 @@ from weft.cluster.transport import Connection
 from weft.cluster.watch import Watch
 from weft.graph import errors
 
+pytestmark = pytest.mark.counts
+
 environment = pytest.fixture(autouse=True)(certified)
 
 

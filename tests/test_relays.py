@@ -24,6 +24,8 @@ from weft.graph import errors
 from weft.graph.state import State
 from weft.runtime.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed
 
+pytestmark = pytest.mark.counts
+
 C = "/job:c/replica:0/task:0"
 CPU_C = f"{C}/device:CPU:0"
 

@@ -12,6 +12,8 @@ from weft.cluster import message
 from weft.cluster.message import Limits
 from weft.graph import dtypes, errors
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

@@ -18,6 +18,8 @@ from weft.cluster import auth, listener, message, transport
 from weft.cluster.message import Limits, Message
 from weft.graph import errors
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:

@@ -12,6 +12,8 @@ from endpoints import in_background
 from scripted import nothing_left_soon, session as engine_of, workers
 from weft.runtime import targets
 
+pytestmark = pytest.mark.counts
+
 PS, W0, W1 = (f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1"))
 SETTINGS = wf.ConfigProto(operation_timeout_in_ms=20_000, race_check="error")
 

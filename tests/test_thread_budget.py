@@ -11,6 +11,8 @@ import os, sys
 import numpy as np
 import weft as wf
 
+pytestmark = pytest.mark.counts
+
 def ticks():
     found = {}
     for task in os.listdir("/proc/self/task"):

@@ -16,6 +16,8 @@ from endpoints import SECRET, connected, in_background, nothing_left, numbered
 from weft.cluster import tls, transport
 from weft.graph import errors
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:

@@ -12,6 +12,8 @@ from weft.cluster import inproc, transport
 from weft.cluster.message import Message
 from weft.graph import dtypes, errors
 
+pytestmark = pytest.mark.counts
+
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
