@@ -200,7 +200,7 @@ def _joined(front: bytearray, bodies: list[Any]) -> list[Buffer]:
             small = None
         elif small is not None:
             small += memoryview(body)
-        else:
+        elif len(body):  # a padding may have none
             small = bytearray(body)
             result.append(small)
     return result

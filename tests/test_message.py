@@ -128,6 +128,7 @@ def test_large_arrays_are_written_from_where_they_are() -> None:
     pieces = message.encode(Message(0, 0, 0, tensors=[array, np.ones(2)]), Limits())
     assert len(pieces) == 3
     assert np.shares_memory(np.frombuffer(pieces[1], np.uint8), array)
+    assert len(message.encode(Message(0, 0, 0, tensors=[array]), Limits())) == 2, "no piece is empty"
 
 
 def test_a_changed_byte_is_noticed() -> None:
