@@ -23,6 +23,8 @@ from hosts import Hosts
 TRANSPORTS = ("shm", "tcp", "flight")
 #: Seconds without a sign of life that count, and for which a process is stopped or a cable is out.
 HEARTBEAT, AWAY = 1.5, 4.0
+#: Of every process. All that is sent has weft's checksum, large tensors too, which else have TCP's alone.
+SETTINGS = {"WEFT_HEARTBEAT_TIMEOUT": str(HEARTBEAT), "OMP_NUM_THREADS": "1", "WEFT_CHECKSUMS": "all"}
 _MOST_STARTS = 4
 #: How long Ray's processes may take to notice that their node's is gone.
 _TASKS_END = 30.0
@@ -89,10 +91,9 @@ class Job:
 
     def start(self, task: str) -> None:
         there = ["ip", "netns", "exec", self.hosts.names[self.host_of(task)]] if self.hosts else []
-        more = {"WEFT_HEARTBEAT_TIMEOUT": str(HEARTBEAT), "OMP_NUM_THREADS": "1"}
         with (self.folder / f"{task}.{self.starts[task]}.log").open("w") as output:
             self.processes[task] = subprocess.Popen(
-                [*there, *self.command(task)], env=os.environ | more | self.environment(), cwd=self.folder, text=True,
+                [*there, *self.command(task)], env=os.environ | SETTINGS | self.environment(), cwd=self.folder, text=True,
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
         self.starts[task] += 1

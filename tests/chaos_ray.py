@@ -16,7 +16,7 @@ from typing import Any
 import chaos_actor
 import chaos_program
 from certificates import Authority
-from chaos_jobs import HEARTBEAT, Fault, Job
+from chaos_jobs import SETTINGS, Fault, Job
 from chaos_left import alive, gone, listeners
 from hosts import Hosts, hosts
 
@@ -28,10 +28,7 @@ def ray_hosts(stack: ExitStack, transport: str, fault: Fault, folder: Path) -> H
     room = [0, 1, 1, 1, 1] if transport == "tcp" else [0, 3, 3] if fault.on_ray else [0, 3]
     on = stack.enter_context(hosts(len(room)))
     told = {"folder": str(folder), "task": fault.task, "disturbance": "" if fault.act else fault.name}
-    on.environment |= {
-        chaos_actor.VARIABLE: json.dumps(told), "PYTHONPATH": str(_TESTS), "OMP_NUM_THREADS": "1",
-        "WEFT_HEARTBEAT_TIMEOUT": str(HEARTBEAT),
-    }  # fmt: skip
+    on.environment |= SETTINGS | {chaos_actor.VARIABLE: json.dumps(told), "PYTHONPATH": str(_TESTS)}
     if transport == "flight":
         on.environment |= Authority(folder, "authority").certificate("node", "127.0.0.1", *on.addresses)
     on.start_ray(room)
