@@ -11,8 +11,6 @@ import os, sys
 import numpy as np
 import weft as wf
 
-pytestmark = pytest.mark.counts
-
 def ticks():
     found = {}
     for task in os.listdir("/proc/self/task"):
