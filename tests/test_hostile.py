@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import weft as wf
 from hostile import as_json, changed, changed_json, fuzzed, harmless, survives
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 from test_cases import COMPUTED, build
 from weft.cluster import auth
 from weft.cluster.parcels import decode_edges, encode_edges
@@ -179,6 +179,7 @@ def test_checkpoints_whose_index_was_written_by_somebody_else(data: st.DataObjec
 
 
 @fuzzed(100)
+@example(content=b'model_checkpoint_path: "m\\8"\n')
 @given(content=changed([b'model_checkpoint_path: "m-1"\nall_model_checkpoint_paths: "m\\303\\274"\n']))
 def test_checkpoint_states(folder: Path, content: bytes) -> None:
     (folder / "checkpoint").write_bytes(content)

@@ -179,7 +179,7 @@ def _parse(text: bytes, path: str) -> tuple[str, Sequence[str]]:
 
 def _unescape(match: re.Match[bytes]) -> bytes:
     code = match[1]
-    if code[:1].isdigit():
+    if code[0] in b"01234567":
         return bytes([int(code, 8) & 255])
     if code[:1] == b"x" and len(code) > 1:
         return bytes([int(code[1:], 16)])
