@@ -110,16 +110,17 @@ class RayTasks:
 
     def log_tail(self, info: TaskInfo) -> str:
         """What a task wrote last before it ended, as far as its host can still read that to us, and where there is more."""
-        if not info.log:
+        here = info.location.node == Location.here().node
+        if not info.log or not (here or ray.is_initialized()):  # a call would start another Ray
             return ""
         try:
-            if info.location.node == Location.here().node:
-                lines = tail(info.log)
-            else:
-                lines = ray.get(self._group.beside(tail, info.name, info.log), timeout=_READING_SECONDS)
+            lines = tail(info.log) if here else self._tail_there(info)
         except ray.exceptions.RayError as error:
             return f"\nIts log, {info.log} on {info.host}, cannot be read now: {said(error)}"
         return f"\nThe last it wrote ({info.log} on {info.host}):\n{lines}" if lines else ""
+
+    def _tail_there(self, info: TaskInfo) -> str:
+        return str(ray.get(self._group.beside(tail, info.name, info.log), timeout=_READING_SECONDS))
 
     @property
     def no_room(self) -> str:
