@@ -1,5 +1,6 @@
 """What a call of a session costs beside its kernels: nothing that could have been done before, and no copies of what is fed."""
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -17,19 +18,25 @@ LOOKS = {"flatten_feeds", "fed_tensors", "as_graph_element", "_new_call", "_prep
 
 
 def called(function: Callable[[], Any]) -> Counter[str]:
-    """The names of the Python functions that a call calls."""
+    """The names of the Python functions that a call calls.
+
+    Not those of a garbage collection that happens to fall into it: finalizers, and what others hang on it (hypothesis times collections).
+    """
     found: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
             found[frame.f_code.co_name] += 1
 
-    before = sys.getprofile()
+    before, collects = sys.getprofile(), gc.isenabled()
+    gc.disable()
     sys.setprofile(note)
     try:
         function()
     finally:
         sys.setprofile(before)
+        if collects:
+            gc.enable()
     return found
 
 
