@@ -22,10 +22,11 @@ from weft.cluster.protocol import Failure, Kind, decode_json
 from weft.cluster.secret import FILE_VARIABLE, cluster_secret
 from weft.cluster.sockets import StreamConnection
 from weft.cluster.task_info import TaskInfo
-from weft.cluster.trace_wire import decode_stats, encode_stats
+from weft.cluster.trace_wire import Trace
 from weft.cluster.transport import Location
-from weft.graph import context, errors, record
+from weft.graph import context, dtypes, errors, record
 from weft.graph.graphdef import tensors
+from weft.graph.state import VariableSlot
 from weft.graph.wire import encode_graph
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
 from weft.train import checkpoint, checkpoint_state
@@ -51,13 +52,14 @@ def told() -> Any:
 
 def traced() -> Any:
     output = NodeOutput(0, TensorDescription("float32", (2, 3), 24))
-    return json.loads(encode_stats(DeviceStepStats("/cpu:0", [NodeExecStats("a", 1, 2, "a = Add()", [output], None)])))
+    stats = DeviceStepStats("/cpu:0", [NodeExecStats("a", 1, 2, "a = Add()", [output], None)])
+    return json.loads(Trace(stats, 1, 2, 3).encode())
 
 
 DECODERS = {
     "task": (TaskInfo.decode, told()),
     "failure": (Failure.decode, json.loads(Failure(3, "text", "node", derived=True).encode())),
-    "trace": (decode_stats, traced()),
+    "trace": (Trace.decode, traced()),
     "json": (decode_json, {"role": "session", "client": "c", "threads": 1, "peers": {"a": "tcp://h:1"}}),
 }
 
@@ -104,11 +106,14 @@ def test_who_says_who_he_is_is_served_or_sent_away(data: st.DataObject) -> None:
     said = data.draw(changed([as_json(each) for each in HELLOS]) | changed_json(HELLOS).map(as_json))
     kind = data.draw(st.just(int(Kind.HELLO)) | st.integers(0, 255))
     asked: list[int] = []
-    with pytest.MonkeyPatch.context() as patch, closing(
-        worker.Worker("/job:a/replica:0/task:0", bytes(32), others=["/job:b/replica:0/task:0"], transports=())
-    ) as task:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        closing(
+            worker.Worker("/job:a/replica:0/task:0", bytes(32), others=["/job:b/replica:0/task:0"], transports=())
+        ) as task,
+    ):
         patch.setattr(worker, "limit_kernel_threads", asked.append)
-        task.state.variables["", "v"] = object()
+        task.state.variables["", "v"] = VariableSlot("v", dtypes.float32, ())
         survives(lambda: serve(task, kind, said), (*REFUSED, errors.UnavailableError, errors.AbortedError), MIB)
         assert all(0 <= threads <= 4096 for threads in asked)
         assert task.state.variables or b"reset" in said
