@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def test_writing() -> None:
     with g.GFile("a/empty", "w"):
         pass
     assert not g.Exists("a/empty")  # a file is opened when it is used
+    g.GFile("a/forgotten", "w").write("y")
+    assert g.GFile("a/forgotten").read() == "y"
     file = g.GFile("a/part", "w")
     file.write("p")
     file.flush()
@@ -80,7 +83,7 @@ def test_folders() -> None:
     written("a/b/d", "")
     g.MakeDirs("a/b/c")
     assert [(top, dirs, files) for top, dirs, files in g.Walk("a")] == [
-        ("a", ["b"], ["f"]), ("a/b", ["c"], []), ("a/b/c", [], []),
+        ("a", ["b"], ["f"]), ("a/b", ["c"], ["d"]), ("a/b/c", [], []),
     ]  # fmt: skip
     assert [top for top, _, _ in g.Walk("a", in_order=False)] == ["a/b/c", "a/b", "a"]
     assert list(g.Walk("no")) == []
@@ -147,10 +150,15 @@ def test_files_of_other_places(disk: bool) -> None:
         assert g.GFile(f"{uri}/f", "rb").read(3) == b"one"
         g.Copy(f"{uri}/f", "a/copy")
         g.Copy("a/copy", f"{uri}/g")
+        assert (g.Exists(uri), g.Exists(f"{uri}/h")) == (True, False)
         assert (g.Exists(f"{uri}/g"), g.IsDirectory(f"{uri}/g"), g.Stat(f"{uri}/g").length) == (True, False, 8)
         assert [name for name in sorted(g.ListDirectory(uri)) if name != ".keep"] == ["f", "g"]
         with pytest.raises(errors.AlreadyExistsError, match="test://here/runs/g: file already exists"):
             g.Copy("a/f", f"{uri}/g")
+        with suppress(ZeroDivisionError), g.GFile(f"{uri}/h", "w") as file:
+            file.write("a part")
+            raise ZeroDivisionError
+        assert not g.Exists(f"{uri}/h")
         g.Remove(f"{uri}/g")
         for does in (lambda: g.Remove(f"{uri}/g"), lambda: g.GFile(f"{uri}/g").read(), lambda: g.Stat(f"{uri}/g")):
             with pytest.raises(errors.NotFoundError, match="test://here/runs/g"):

@@ -30,8 +30,8 @@ class GFile:
     """A file, opened when it is first used; a context manager that closes it, and an iterator of its lines.
 
     `name`: a path, or a URI as docs/checkpoints.md has them, which is read and written whole: what was written is there once
-    the file is closed, and there is no "a" and no "+". `mode`: "r", "w" or "a", with a "+" to read and write; with a "b" reads
-    give bytes, else text in UTF-8. Both are written in either mode. Lines end with a line feed.
+    the file is closed, unless the block fails, and there is no "a" and no "+". `mode`: "r", "w" or "a", with a "+" to read and
+    write; with a "b" reads give bytes, else text in UTF-8. Both are written in either mode. Lines end with a line feed.
 
     Source: `tf.gfile.GFile`. Raises errors.InvalidArgumentError for another mode, errors.UnimplementedError for one that a URI
     does not have; when it is used, errors.NotFoundError where it is not there, errors.PermissionDeniedError where the mode
@@ -146,10 +146,18 @@ class GFile:
         with _said("write", self.name):
             opened.close()
 
+    def __del__(self) -> None:
+        """Close a file of this machine that nobody has any more, as programs leave it to be done."""
+        opened = self.__dict__.get("_opened")  # not there when it was refused
+        if opened is not None and self._path is not None:
+            opened.close()
+
     def __enter__(self) -> GFile:
         return self
 
     def __exit__(self, *failure: Any) -> None:
+        if failure[0] is not None and self._path is None:
+            self._opened = None  # what is written whole is not written in part
         self.close()
 
 
@@ -177,13 +185,13 @@ def _must_be_new(place: str, overwrite: bool) -> None:
 
 
 def Exists(filename: Any) -> bool:
-    """Whether there is a file or folder. In an object store each place may be a folder. Source: `tf.gfile.Exists`."""
+    """Whether there is a file or folder; in an object store, a file or one below. Source: `tf.gfile.Exists`."""
     path = local_path(filename)
-    return files.is_file(filename) or files.is_folder(filename) if path is None else os.path.exists(path)
+    return remote_files.exists(filename) if path is None else os.path.exists(path)
 
 
 def IsDirectory(dirname: Any) -> bool:
-    """Whether there is a folder. Source: `tf.gfile.IsDirectory`."""
+    """Whether there is a folder: in an object store, each place where no file is. Source: `tf.gfile.IsDirectory`."""
     return files.is_folder(dirname)
 
 
