@@ -10,21 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from clustered import free_ports
 
 pytestmark = pytest.mark.ray_nodes
 
 RAY = ["-m", "ray.scripts.scripts"]
 EXAMPLES = Path(__file__).parents[1] / "examples"
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
