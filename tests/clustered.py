@@ -81,7 +81,7 @@ class Program:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(60)
 
-    def end(self, kill: bool = False, timeout: float = 60) -> tuple[int, str, str]:
+    def end(self, kill: bool = False, timeout: float = 120) -> tuple[int, str, str]:
         """Wait for its end: its status, the rest of what it printed, and its stderr."""
         if kill:
             self.process.kill()

@@ -32,7 +32,7 @@ def test_a_cluster_trains_digits_to_the_losses_of_one_process(tmp_path: Any) -> 
     ]
     ran = subprocess.run(
         [sys.executable, *program, "--json"],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     (row,) = json.loads(ran.stdout)

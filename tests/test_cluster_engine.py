@@ -140,7 +140,7 @@ def test_what_a_worker_that_ends_gives_up_is_no_cause_of_its_own(monkeypatch: py
         monkeypatch.setattr(client, "run", runs)
         monkeypatch.setattr(client._reading, "close", closes)
         running = in_background(engine.run, engine.load(StepPlan(HOP.plans[1:], 1)), [], None)
-        soon(lambda: any(step._rendezvous.waits() for step in client._steps.values()))
+        soon(lambda: any(step._rendezvous.waits() for step in list(client._steps.values())))
         made[1].close()
         with pytest.raises(errors.UnavailableError, match=f"Task {B} is gone: it closed the connection"):
             running()
@@ -246,7 +246,7 @@ def test_a_plan_that_a_task_does_not_even_take(monkeypatch: pytest.MonkeyPatch) 
 def test_a_session_may_be_closed_while_a_plan_is_sent() -> None:
     with silent() as engine:
         loading = in_background(engine.load, HUGE)
-        soon(lambda: any(step.sending for step in engine._running.values()))
+        soon(lambda: any(step.sending for step in list(engine._running.values())))
         engine.close()
         with pytest.raises(errors.CancelledError, match="Session::Close"):
             loading()
@@ -332,7 +332,7 @@ def test_a_session_that_is_closed_while_it_waits(when: str) -> None:
 
     with scripted(script) as engine:
         running = in_background(use, engine)
-        soon(lambda: any(step.loads == (when == "load") for step in engine._running.values()))
+        soon(lambda: any(step.loads == (when == "load") for step in list(engine._running.values())))
         engine.close()
         with pytest.raises((errors.CancelledError, RuntimeError), match=r"Session::Close|closed Session"):
             running()
@@ -379,7 +379,7 @@ def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more
         engine._links.send(A, Message(Kind.UNLOAD, 0, 0))
         assert gone.wait(60)
         loading = in_background(engine.load, ONE)
-        soon(lambda: any(step.sending for step in engine._running.values()))
+        soon(lambda: any(step.sending for step in list(engine._running.values())))
         watch.give()
         with pytest.raises(
             errors.AbortedError, match=rf"Task {A} on host \(process 7\) has ended this session: it was"
@@ -398,12 +398,17 @@ def test_an_idle_session_hears_at_once_that_a_task_is_gone() -> None:
 def test_ctrl_c_ends_a_step_and_harms_nothing_else() -> None:
     with workers(A, B) as made, session(made) as engine:
         hop, lonely = engine.load(HOP), engine.load(StepPlan(HOP.plans[1:], 1))
+        (there,) = made[1]._clients.values()
+
+        def interrupt() -> None:
+            soon(lambda: any(step._rendezvous.waits() for step in list(there._steps.values())))
+            os.kill(os.getpid(), signal.SIGINT)
+
         for _ in range(3):
-            timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
+            interrupts = in_background(interrupt)
             with pytest.raises(KeyboardInterrupt):
-                engine.run(lonely, [], 10)
-            timer.join()
+                engine.run(lonely, [], 100)
+            interrupts()
             np.testing.assert_array_equal(engine.run(hop, [X], 5)[0], X)
 
 

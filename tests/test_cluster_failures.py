@@ -381,7 +381,7 @@ def test_nothing_is_left_when_a_driver_ends(tmp_path: Path, end: str) -> None:
             assert process.stdout.readline() == "running\n"
             time.sleep(1)
             process.send_signal(getattr(signal, end))
-        output = process.communicate(timeout=100)[0]
+        output = process.communicate(timeout=200)[0]
         wait_for(lambda: not running())
         assert "KeyboardInterrupt" in output if end == "SIGINT" else "KeyboardInterrupt" not in output
         assert ("ZeroDivisionError: in the block" in output) == (end == "raise")
@@ -395,7 +395,7 @@ def test_a_ray_that_is_not_there_too_small_or_the_users_own(tmp_path: Path) -> N
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         mute = str(silent.getsockname()[1])
         with driver(tmp_path, SMALL_RAY_DRIVER, nobody, mute) as (process, _):
-            lines = process.communicate(timeout=100)[0].splitlines()
+            lines = process.communicate(timeout=200)[0].splitlines()
     expected = [
         f"UnavailableError: No Ray cluster answers at '127.0.0.1:{nobody}': [Errno 111] Connection refused. ",
         f"UnavailableError: No Ray cluster answers at '127.0.0.1:{mute}': ",

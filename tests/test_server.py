@@ -250,7 +250,7 @@ def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
         stranger.says("in")  # else the ps could end with the one that it knows
         known_one = start(text, cluster, "worker", 0)
         for worker in (known_one, stranger):
-            worker.process.communicate("\n", timeout=60)
+            worker.process.communicate("\n", timeout=120)
             assert worker.process.returncode == 0
         assert ps.end()[:2] == (0, "up\nover\n")
 
