@@ -69,9 +69,9 @@ def test_between_hosts_a_transfer_stands_beside_a_bare_socket() -> None:
     sender = cluster.Process("the sender", [*program, "sender", "127.0.0.1", str(port)])
     reader = None
     try:
-        sender.answer(30)
+        sender.answer(200)
         reader = cluster.Process("the reader", [*program, "reader", "127.0.0.1", str(port)])
-        reader.answer(30)
+        reader.answer(200)
         assert min(reader.measure("socket for 16 MB", 0.01)) > 0
     finally:
         for process in filter(None, (reader, sender)):
