@@ -167,7 +167,12 @@ def test_a_step_on_one_device_that_took_too_long(sess: wf.Session, monkeypatch: 
 
 def test_closing_cancels_running_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go = threading.Event(), threading.Event()
-    spy(monkeypatch, lambda _: (entered.set(), go.wait(60)))
+
+    def hold(_: Any) -> None:
+        entered.set()
+        assert go.wait(60)
+
+    spy(monkeypatch, hold)
     x = wf.placeholder(wf.float32, [])
     with wf.device("/cpu:1"):
         y = wf.sigmoid(x)
