@@ -274,7 +274,7 @@ def test_memory_of_a_plan_is_not_used_again_before_the_task_has_taken_it() -> No
 
 
 def test_plans_that_nobody_can_run_are_forgotten() -> None:
-    with workers(A, B) as made, session(made, heartbeat=2) as engine:
+    with workers(A, B) as made, session(made) as engine:
         echo, hop = engine.load(ECHO), engine.load(HOP)
         clients = [client for worker in made for client in worker._clients.values()]
         del echo

@@ -40,7 +40,7 @@ def session_on(engine: ClusterEngine) -> Iterator[wf.Session]:
 @contextmanager
 def session_of_tasks() -> Iterator[tuple[wf.Session, list[Worker]]]:
     """A session of the default graph over two real tasks."""
-    with workers(A, B) as made, session(made, heartbeat=2) as engine, session_on(engine) as on_tasks:
+    with workers(A, B) as made, session(made) as engine, session_on(engine) as on_tasks:
         yield on_tasks, made
 
 
