@@ -80,7 +80,8 @@ def test_a_session_whose_tasks_cannot_reach_each_other() -> None:
         assert caught.value.message == (f"{B} cannot be reached at shm://nobody: Connection refused (on {A})")
 
 
-def test_a_step_waits_for_what_never_comes() -> None:
+def test_a_step_waits_for_what_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)  # it answers, as soon as it gets to it
     with workers(A, B) as made, session(made) as engine:
         engine.run(engine.load(ECHO), [X, X], None)
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
@@ -364,8 +365,11 @@ def test_a_session_may_be_closed_by_whoever_reads(waits: bool, monkeypatch: pyte
         assert closed.wait(60)
 
 
-def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more() -> None:
+def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It says so and closes, and who sends hears of a broken pipe before anybody has read why."""
+    monkeypatch.setattr(engine_module, "LAST_WORDS_SECONDS", 60.0)
     gone = threading.Event()
 
     def script(connection: Connection, message: Message) -> None:

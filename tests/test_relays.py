@@ -15,6 +15,7 @@ from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, HOP, A, B, X, nothing_left_soon, session, workers
 from test_cluster_sessions import session_on
+from weft.cluster import engine as engine_module
 from weft.cluster.client import Client, Run
 from weft.cluster.message import HEADER, Message
 from weft.cluster.plan_wire import encode_plan
@@ -178,8 +179,9 @@ def test_steps_in_a_row_are_begun_in_their_order_by_the_session(monkeypatch: pyt
 # steps that are given up
 
 
-def test_who_was_not_begun_says_what_it_would_have_waited_for() -> None:
+def test_who_was_not_begun_says_what_it_would_have_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Task a waits for ever, so b hears of the step only when it is given up."""
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)
     stuck = plans(a=[FEED, take(9), send(1, CPU_B)], b=[take(1), FETCH])
     with workers(A, B) as made, session(made) as engine:
         handle, hop = engine.load(StepPlan(tuple(stuck), 1)), engine.load(HOP)
@@ -191,8 +193,9 @@ def test_who_was_not_begun_says_what_it_would_have_waited_for() -> None:
         assert engine._done == 4, "two loads and two steps"
 
 
-def test_a_part_that_ended_silently_answers_when_the_step_is_given_up() -> None:
+def test_a_part_that_ended_silently_answers_when_the_step_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Task a has sent its value and is over, and b waits for ever for something else."""
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)
     stuck = plans(a=[FEED, send(1, CPU_B)], b=[take(1), take(9), FETCH])
     with workers(A, B) as made, session(made) as engine:
         handle = engine.load(StepPlan(tuple(stuck), 1))
