@@ -15,7 +15,7 @@ def run(program: str, *arguments: str, home: Path) -> str:
     """What a program prints."""
     done = subprocess.run(
         [sys.executable, str(ROOT / program), *arguments],
-        capture_output=True, text=True, timeout=100, env={**os.environ, "XDG_CACHE_HOME": str(home)},
+        capture_output=True, text=True, timeout=200, env={**os.environ, "XDG_CACHE_HOME": str(home)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
