@@ -18,7 +18,14 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid, SigmoidGrad
 from ...graph.ops.training import ResourceApplyAdam, ResourceApplyGradientDescent, ResourceApplyMomentum
 from ...graph.ops.training_adaptive import ResourceApplyAdagrad, ResourceApplyCenteredRMSProp, ResourceApplyRMSProp
+from ...graph.ops.training_sparse import (
+    ResourceSparseApplyAdagrad,
+    ResourceSparseApplyCenteredRMSProp,
+    ResourceSparseApplyMomentum,
+    ResourceSparseApplyRMSProp,
+)
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
+from ...graph.ops.variable_rows import ResourceScatterAdd, ResourceScatterDiv, ResourceScatterMul, ResourceScatterSub
 from .formulas import KINDS, Formula, Recorder, UnfitError, Value
 
 #: Which of two zeros is the larger differs between kinds of processors.
@@ -174,3 +181,32 @@ def update_of(definition: OpDef) -> tuple[int, int, Any] | None:
         case ResourceApplyCenteredRMSProp():
             return 4, 8, _centered
     return None
+
+
+#: Updates of rows one after the other, by what is done with a number and its update.
+_SCATTERED: dict[type[OpDef], Formula] = {
+    ResourceScatterAdd: lambda x, update: x + update, ResourceScatterSub: lambda x, update: x - update,
+    ResourceScatterMul: lambda x, update: x * update, ResourceScatterDiv: lambda x, update: x / update,
+}  # fmt: skip
+
+
+def row_update_of(definition: OpDef) -> tuple[tuple[str, ...], Any] | None:
+    """Of an update of some rows: what each input is, and the formula of the values of all but the indices.
+
+    An input is a "table" that is changed, a "number", the "rows" with a row for each index, or the "indices".
+    """
+    scattered = _SCATTERED.get(type(definition))
+    if scattered is not None:
+        return ("table", "indices", "rows"), lambda *values: [scattered(*values)]
+    match definition:
+        case ResourceSparseApplyMomentum():
+            forms, formula = "table table number rows indices number", _momentum(definition.use_nesterov)
+        case ResourceSparseApplyAdagrad():
+            forms, formula = "table table number rows indices", _adagrad
+        case ResourceSparseApplyRMSProp():
+            forms, formula = "table table table number number number number rows indices", _rmsprop
+        case ResourceSparseApplyCenteredRMSProp():
+            forms, formula = "table table table table number number number number rows indices", _centered
+        case _:
+            return None
+    return tuple(forms.split()), formula

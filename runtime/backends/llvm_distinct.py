@@ -1,0 +1,203 @@
+"""Equal numbers as machine code: the text of functions that find them, in a table where each lies at its hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
+from .llvm_packing import element
+from .llvm_rows import ended, largest, least, load_index, prefetch
+from .llvm_steps import TYPES, Text
+
+#: 2^64 divided by the golden ratio: multiplied by it, numbers that are near each other go far apart.
+_FACTOR = -7046029254386353131
+#: The slots of numbers so many places further on are asked for.
+_AHEAD = 16
+#: A number looks at so many slots at most on the average, and a few; with more, sorting is better.
+_PATIENCE, _FEW = 16, 256
+#: From so many numbers on others run meanwhile.
+_MANY = 1 << 14
+
+
+def slots_for(count: int) -> int:
+    """How many slots a table for so many numbers has."""
+    return 1 << max(4, (2 * count - 1).bit_length())
+
+
+class Distinct(NamedTuple):
+    """What is to be written: whether indices are all in a range and none comes twice."""
+
+    index: str
+    rank: int
+
+    def written(self) -> str:
+        """The text: of the indices, memory for a table (int32), and the number that all must be below.
+
+        It gives back the indices, or the number where they are not so, or where that took too long to find out.
+        """
+        text = Text()
+        arrays = [Array(self.index, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
+        ids, table = opening(text, arrays)
+        fine, state = allocate(text, "i64"), allocate(text, "ptr")
+        count, limit = extent(text, 0, 0, self.rank), given_number(text)
+        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.index)}, {limit}")])
+        search = _Search(text, self.index, ids, table, extent(text, 1, 0), count)
+        let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
+        text.put(f"store i64 1, ptr {fine}, align 8")
+        end = text.block()
+
+        def known(place: str) -> None:
+            text.put(f"store i64 0, ptr {fine}, align 8")
+            text.put(f"br label %{end}")
+
+        search.over(lambda number, value: search.find(value, ids, number, known, known))
+        text.put(f"br label %{end}")
+        text.begin(end)
+        take_back(text, state)
+        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {fine}, align 8')}, 0")])
+        closing(text, 0)
+        return ended(text)
+
+
+class Uniques(NamedTuple):
+    """What is to be written: the distinct values of a vector as they first come, each element's number among them, and, if
+
+    `counted`, how often each comes. `number`: the type of these.
+    """
+
+    index: str
+    number: str
+    counted: bool
+
+    def written(self) -> str:
+        """The text: of the vector, its distinct values, numbers and, if they are counted, counts, each as long as the vector,
+        memory for a table (int32), an int64 for how many values there are, and anything."""
+        text = Text()
+        arrays = [Array(self.index, (ANY,), False), Array(self.index, (ANY,), True), Array(self.number, (ANY,), True)]
+        arrays += [Array(self.number, (ANY,), True)] * self.counted
+        arrays += [Array("int32", (ANY,), True), Array("int64", (), True)]
+        x, values, numbers, *times, table, total = opening(text, arrays)
+        count, state, fine = extent(text, 0, 0), allocate(text, "ptr"), allocate(text, "i64")
+        unless(text, [text.let(f"icmp eq i64 {extent(text, n, 0)}, {count}") for n in range(1, len(arrays) - 2)])
+        search = _Search(text, self.index, x, table, extent(text, len(arrays) - 2, 0), count)
+        let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
+        text.put(f"store i64 0, ptr {total}, align 8")
+        text.put(f"store i64 1, ptr {fine}, align 8")
+        end = text.block()
+
+        def one(at: str, value: str) -> None:
+            following = text.let(f"load i64, ptr {total}, align 8")
+            again, after = text.block(), text.block()
+
+            def known(place: str) -> None:
+                self._note(text, numbers, at, place)
+                for each in times:
+                    where = element(text, each, place, self.number)
+                    more = text.let(f"add {TYPES[self.number][0]} {text.load(where, self.number, 1)}, 1")
+                    text.store(more, where, self.number, 1)
+                text.put(f"br label %{again}")
+
+            def tired(place: str) -> None:
+                text.put(f"store i64 0, ptr {fine}, align 8")
+                text.put(f"br label %{end}")
+
+            search.find(value, values, following, known, tired)
+            narrow = value if self.index == "int64" else text.let(f"trunc i64 {value} to i32")
+            text.store(narrow, element(text, values, following, self.index), self.index, 1)
+            self._note(text, numbers, at, following)
+            for each in times:
+                text.store("1", element(text, each, following, self.number), self.number, 1)
+            text.put(f"store i64 {text.let(f'add i64 {following}, 1')}, ptr {total}, align 8")
+            text.put(f"br label %{after}")
+            text.begin(again)
+            text.put(f"br label %{after}")
+            text.begin(after)
+
+        search.over(one)
+        text.put(f"br label %{end}")
+        text.begin(end)
+        take_back(text, state)
+        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {fine}, align 8')}, 0")])
+        closing(text, 2)
+        return ended(text)
+
+    def _note(self, text: Text, numbers: str, at: str, number: str) -> None:
+        """Write down an element's number."""
+        narrow = number if self.number == "int64" else text.let(f"trunc i64 {number} to i32")
+        text.store(narrow, element(text, numbers, at, self.number), self.number, 1)
+
+
+class _Search:
+    """A table in which each slot holds the place of a number, or -1; as it is written into a function."""
+
+    def __init__(self, text: Text, kind: str, ids: str, table: str, slots: str, count: str) -> None:
+        self.text, self.kind, self.ids, self.table, self.count = text, kind, ids, table, count
+        self.left = allocate(text, "i64")
+        self.mask = text.let(f"sub i64 {slots}, 1")
+        # The highest bits of the product are the slot.
+        bits = text.intrinsic("llvm.ctpop.i64", "i64", [("i64", self.mask)])
+        self.shift = text.let(f"sub i64 64, {bits}")
+        enough = text.let(f"icmp uge i64 {slots}, {text.let(f'shl i64 {count}, 1')}")
+        power = text.let(f"icmp eq i64 {text.let(f'and i64 {slots}, {self.mask}')}, 0")
+        unless(text, [enough, power, text.let(f"icmp ugt i64 {slots}, 1")])
+        size = text.let(f"shl i64 {slots}, 2")
+        text.intrinsic("llvm.memset.p0.i64", "void", [("ptr", table), ("i8", "-1"), ("i64", size), ("i1", "false")])
+        patience = text.let(f"add i64 {text.let(f'mul i64 {count}, {_PATIENCE}')}, {_FEW}")
+        text.put(f"store i64 {patience}, ptr {self.left}, align 8")
+
+    def over(self, one: Callable[[str, str], None]) -> None:
+        """`one(place, number)` for all numbers."""
+        text = self.text
+        last = text.let(f"sub i64 {self.count}, 1")
+
+        def each(at: str) -> None:
+            soon = least(text, text.let(f"add i64 {at}, {_AHEAD}"), last)
+            slot = self._slot(load_index(text, self.ids, soon, self.kind))
+            prefetch(text, element(text, self.table, slot, "int32"), True)
+            one(at, load_index(text, self.ids, at, self.kind))
+
+        text.loop("0", self.count, 1, each)
+
+    def _slot(self, value: str) -> str:
+        text = self.text
+        return text.let(f"lshr i64 {text.let(f'mul i64 {value}, {_FACTOR}')}, {self.shift}")
+
+    def find(
+        self, value: str, values: str, own: str, known: Callable[[str], None], tired: Callable[[str], None]
+    ) -> None:
+        """Look for a number; one that is not there gets a slot, with `own` for its place among `values`, and goes on here.
+
+        `known(place)`: where it is there; `tired(place)`: where looking takes too long; each ends with a jump.
+        """
+        text = self.text
+        before, head, taken, found, other, more, enough, new = (text.block() for _ in range(8))
+        first = self._slot(value)
+        left = text.let(f"load i64, ptr {self.left}, align 8")
+        text.put(f"br label %{before}")
+        text.begin(before)
+        text.put(f"br label %{head}")
+        text.begin(head)
+        slot, following, patience, less = (text.name() for _ in range(4))
+        text.put(f"{slot} = phi i64 [ {first}, %{before} ], [ {following}, %{more} ]")
+        text.put(f"{patience} = phi i64 [ {left}, %{before} ], [ {less}, %{more} ]")
+        where = element(text, self.table, slot, "int32")
+        entry = text.load(where, "int32", 1)
+        text.put(f"br i1 {text.let(f'icmp slt i32 {entry}, 0')}, label %{new}, label %{taken}")
+        text.begin(taken)
+        place = text.let(f"zext i32 {entry} to i64")
+        same = text.let(f"icmp eq i64 {load_index(text, values, place, self.kind)}, {value}")
+        text.put(f"br i1 {same}, label %{found}, label %{other}")
+        text.begin(found)
+        known(place)
+        text.begin(other)
+        text.put(f"{less} = sub i64 {patience}, 1")
+        text.put(f"{following} = and i64 {text.let(f'add i64 {slot}, 1')}, {self.mask}")
+        text.put(f"br i1 {text.let(f'icmp slt i64 {less}, 0')}, label %{enough}, label %{more}")
+        text.begin(enough)
+        tired(place)
+        text.begin(more)
+        text.put(f"br label %{head}")
+        text.begin(new)
+        text.put(f"store i32 {text.let(f'trunc i64 {own} to i32')}, ptr {where}, align 4")
+        text.put(f"store i64 {patience}, ptr {self.left}, align 8")
