@@ -17,7 +17,7 @@ from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_distinct, llvm_rows, llvm_sparse
+from weft.runtime.backends import llvm_distinct, llvm_row_sums, llvm_rows, llvm_sparse
 from weft.runtime.backends.llvm_sparse import Code
 
 Array = np.ndarray[Any, Any]
@@ -129,7 +129,7 @@ def test_sums_of_rows_are_made_in_their_order(
     number = np.array(segments, np.int32)
     definition = UnsortedSegmentSum()
     code = code_of(definition, specs_of(data, ids, number))
-    assert isinstance(code, llvm_sparse.Sums)
+    assert isinstance(code, llvm_row_sums.Sums)
     with np.errstate(invalid="ignore"):
         wanted = definition.compute(data, ids, number)
     same(llvm_sparse._summing(code, refuse)(data, ids, number), wanted)
@@ -282,27 +282,31 @@ def test_rows_that_come_twice_in_an_update_are_the_same_error() -> None:
     assert "must be distinct" in found
 
 
-@pytest.mark.parametrize("name", ["gather", "sums"])
-def test_arrays_that_are_not_row_major_go_through_numpy(name: str) -> None:
+def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
     random = np.random.default_rng(0)
     rows, ids = random.standard_normal((40, 30)).astype(np.float32), random.integers(0, 20, 80).astype(np.int32)
-    strided, number = np.asfortranarray(rows), np.array(20, np.int32)
-    asked: list[Any] = []
-    if name == "gather":
-        code = code_of(GatherV2(0), specs_of(rows, ids))
-        assert isinstance(code, llvm_rows.Gather)
-        function = llvm_sparse._gathering(code, lambda *given: asked.append(0) or GatherV2(0).compute(*given))
-        same(function(strided, ids), rows[ids])
-        same(function(rows, ids[::2]), rows[ids[::2]])
-    else:
-        half = ids[::2]
-        code = code_of(UnsortedSegmentSum(), specs_of(rows, half, number))
-        assert isinstance(code, llvm_sparse.Sums)
-        function = llvm_sparse._summing(code, lambda *g: asked.append(0) or UnsortedSegmentSum().compute(*g))
-        wanted = UnsortedSegmentSum().compute(rows, half.copy(), number)
-        same(function(strided, half.copy(), number), wanted)
-        same(function(rows, half, number), wanted)
-    assert len(asked) == 2
+    strided, half, number = np.asfortranarray(rows), ids[::2], np.array(20, np.int32)
+    asked: list[OpDef] = []
+
+    def plain(definition: Any) -> Callable[..., Any]:
+        def compute(*arrays: Array) -> Any:
+            asked.append(definition)
+            return definition.compute(*arrays)
+
+        return compute
+
+    gather, add_up = GatherV2(0), UnsortedSegmentSum()
+    code = code_of(gather, specs_of(rows, ids))
+    assert isinstance(code, llvm_rows.Gather)
+    gathering = llvm_sparse._gathering(code, plain(gather))
+    same(gathering(strided, ids), rows[ids])
+    same(gathering(rows, half), rows[half])
+    code = code_of(add_up, specs_of(rows, half, number))
+    assert isinstance(code, llvm_row_sums.Sums)
+    summing, wanted = llvm_sparse._summing(code, plain(add_up)), add_up.compute(rows, half.copy(), number)
+    same(summing(strided, half.copy(), number), wanted)
+    same(summing(rows, half, number), wanted)
+    assert asked == [gather, gather, add_up, add_up]
 
 
 OPTIMIZERS: dict[str, Callable[[], Any]] = {

@@ -28,7 +28,7 @@ def slots_for(count: int) -> int:
 class Distinct(NamedTuple):
     """What is to be written: whether indices are all in a range and none comes twice."""
 
-    index: str
+    id_kind: str
     rank: int
 
     def written(self) -> str:
@@ -37,12 +37,12 @@ class Distinct(NamedTuple):
         It gives back the indices, or the number where they are not so, or where that took too long to find out.
         """
         text = Text()
-        arrays = [Array(self.index, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
+        arrays = [Array(self.id_kind, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
         ids, table = opening(text, arrays)
         fine, state = allocate(text, "i64"), allocate(text, "ptr")
         count, limit = extent(text, 0, 0, self.rank), given_number(text)
-        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.index)}, {limit}")])
-        search = _Search(text, self.index, ids, table, extent(text, 1, 0), count)
+        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.id_kind)}, {limit}")])
+        search = _Search(text, self.id_kind, ids, table, extent(text, 1, 0), count)
         let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
         text.put(f"store i64 1, ptr {fine}, align 8")
         end = text.block()
@@ -66,7 +66,7 @@ class Uniques(NamedTuple):
     `counted`, how often each comes. `number`: the type of these.
     """
 
-    index: str
+    id_kind: str
     number: str
     counted: bool
 
@@ -74,13 +74,17 @@ class Uniques(NamedTuple):
         """The text: of the vector, its distinct values, numbers and, if they are counted, counts, each as long as the vector,
         memory for a table (int32), an int64 for how many values there are, and anything."""
         text = Text()
-        arrays = [Array(self.index, (ANY,), False), Array(self.index, (ANY,), True), Array(self.number, (ANY,), True)]
+        arrays = [
+            Array(self.id_kind, (ANY,), False),
+            Array(self.id_kind, (ANY,), True),
+            Array(self.number, (ANY,), True),
+        ]
         arrays += [Array(self.number, (ANY,), True)] * self.counted
         arrays += [Array("int32", (ANY,), True), Array("int64", (), True)]
         x, values, numbers, *times, table, total = opening(text, arrays)
         count, state, fine = extent(text, 0, 0), allocate(text, "ptr"), allocate(text, "i64")
         unless(text, [text.let(f"icmp eq i64 {extent(text, n, 0)}, {count}") for n in range(1, len(arrays) - 2)])
-        search = _Search(text, self.index, x, table, extent(text, len(arrays) - 2, 0), count)
+        search = _Search(text, self.id_kind, x, table, extent(text, len(arrays) - 2, 0), count)
         let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
         text.put(f"store i64 0, ptr {total}, align 8")
         text.put(f"store i64 1, ptr {fine}, align 8")
@@ -103,8 +107,8 @@ class Uniques(NamedTuple):
                 text.put(f"br label %{end}")
 
             search.find(value, values, following, known, tired)
-            narrow = value if self.index == "int64" else text.let(f"trunc i64 {value} to i32")
-            text.store(narrow, element(text, values, following, self.index), self.index, 1)
+            narrow = value if self.id_kind == "int64" else text.let(f"trunc i64 {value} to i32")
+            text.store(narrow, element(text, values, following, self.id_kind), self.id_kind, 1)
             self._note(text, numbers, at, following)
             for each in times:
                 text.store("1", element(text, each, following, self.number), self.number, 1)

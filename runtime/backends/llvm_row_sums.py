@@ -26,7 +26,7 @@ class Sums(NamedTuple):
         count, limit = extent(text, 1, 0, rows.rank), extent(text, 2, 0)
         top, state = allocate(text, "i64"), allocate(text, "ptr")
         unless(text, [text.let(f"icmp eq i64 {count}, {extent(text, 0, 0, rows.rank)}")])
-        unless(text, [text.let(f"icmp slt i64 {largest(text, ids, '0', count, rows.index, 's')}, {limit}")])
+        unless(text, [text.let(f"icmp slt i64 {largest(text, ids, '0', count, rows.id_kind, 's')}, {limit}")])
         size = text.let(f"mul i64 {text.let(f'add i64 {count}, {limit}')}, {rows.bytes}")
         let_go(text, state, text.let(f"icmp uge i64 {size}, {2 * LEAST_RELEASED}"))
         text.put(f"store i64 0, ptr {top}, align 8")
@@ -34,8 +34,8 @@ class Sums(NamedTuple):
 
         def one(number: str) -> None:
             soon = least(text, text.let(f"add i64 {number}, {rows.ahead}"), last)
-            ask_for(text, rows, row_at(text, rows, out, load_index(text, ids, soon, rows.index)), True)
-            place = load_index(text, ids, number, rows.index)
+            ask_for(text, rows, row_at(text, rows, out, load_index(text, ids, soon, rows.id_kind)), True)
+            place = load_index(text, ids, number, rows.id_kind)
             counts, after = text.block(), text.block()
             # A negative number is no row; nor is one that was changed after it was looked at.
             text.put(f"br i1 {text.let(f'icmp ult i64 {place}, {limit}')}, label %{counts}, label %{after}")

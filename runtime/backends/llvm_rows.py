@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
     kind: str
     dims: tuple[int, ...]
-    index: str
+    id_kind: str
     rank: int
 
     @property
@@ -70,7 +70,7 @@ class Rows(NamedTuple):
 
     def indices(self) -> Array:
         """The indices."""
-        return Array(self.index, (ANY,) * self.rank, False)
+        return Array(self.id_kind, (ANY,) * self.rank, False)
 
 
 class Gather(NamedTuple):
@@ -151,7 +151,7 @@ class Update(NamedTuple):
         """Whether a step's value is the same for all numbers."""
         step = self.steps[number]
         if step.name == "input":
-            return self.inputs[step.extra] == "number"
+            return self.inputs[int(step.extra)] == "number"
         return all(self._is_uniform(each) for each in step.arguments)
 
     def _uniform(self, text: Text, data: Sequence[str]) -> dict[int, str]:
@@ -201,19 +201,19 @@ class _Walk:
         end = least(text, text.let(f"add i64 {begin}, {rows.block}"), self.count)
         low = text.let(f"select i1 {whole}, i64 0, i64 {begin}")
         high = text.let(f"select i1 {whole}, i64 {self.count}, i64 {end}")
-        most = least(text, self.limit, str(1 << (8 * TYPES[rows.index][2] - 1)))
-        unless(text, [text.let(f"icmp ult i64 {largest(text, self.ids, low, high, rows.index)}, {most}")])
+        most = least(text, self.limit, str(1 << (8 * TYPES[rows.id_kind][2] - 1)))
+        unless(text, [text.let(f"icmp ult i64 {largest(text, self.ids, low, high, rows.id_kind)}, {most}")])
         size = text.let(f"mul i64 {text.let(f'sub i64 {high}, {low}')}, {rows.bytes}")
         let_go(text, state, text.let(f"icmp uge i64 {size}, {LEAST_RELEASED}"))
         last, top = text.let(f"sub i64 {self.count}, 1"), text.let(f"sub i64 {self.limit}, 1")
 
         def one(number: str) -> None:
             soon = least(text, text.let(f"add i64 {number}, {rows.ahead}"), last)
-            far = load_index(text, self.ids, soon, rows.index)
+            far = load_index(text, self.ids, soon, rows.id_kind)
             for table in tables:
                 ask_for(text, rows, row_at(text, rows, table, far), written)
             # The indices are somebody's memory, which may change after it was looked at.
-            row(number, least(text, load_index(text, self.ids, number, rows.index), top))
+            row(number, least(text, load_index(text, self.ids, number, rows.id_kind), top))
 
         text.loop(low, high, 1, one)
         take_back(text, state)

@@ -6,6 +6,7 @@ They give NumPy's bits. What they do not take as it is, indices that are out of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -121,15 +122,26 @@ def sparse_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Sp
         return None
     if isinstance(definition, ResourceGather) and isinstance(code, Gather):
         return _variable_kernel(plain, code)
-    make = {Gather: _gathering, Uniques: _distinguishing, Sums: _summing}[type(code)]
+    made = partial(_made, code, plain.function)
 
     def in_frame(workspace: Workspace) -> Callable[..., Any]:
-        return make(code, plain.function)
+        return made()
 
     def alone(*arrays: Any, out: Any = None) -> Any:
-        return make(code, plain.function)(*arrays, out=out)
+        return made()(*arrays, out=out)
 
     return Kernel(alone, takes_out=True, in_frame=in_frame)
+
+
+def _made(code: Gather | Sums | Uniques, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of an operation's inputs and `out`. `plain`: takes what the compiled one does not."""
+    match code:
+        case Gather():
+            return _gathering(code, plain)
+        case Sums():
+            return _summing(code, plain)
+        case Uniques():
+            return _distinguishing(code, plain)
 
 
 def _variable_kernel(plain: Kernel, code: Gather) -> Kernel:
@@ -155,10 +167,10 @@ def _gathering(code: Gather, plain: Callable[..., Any]) -> Callable[..., Any]:
         result = np.empty((*ids.shape, *rows.dims), kind) if out is None else out
         count = ids.size
         if count <= most:
-            refused = native(table, ids, result, -1) is not result
+            taken = native(table, ids, result, -1) is result
         else:
-            refused = _in_blocks(native, (table, ids, result), result, -(-count // most))
-        if not refused:
+            taken = _in_blocks(native, (table, ids, result), result, -(-count // most))
+        if taken:
             return result
         found = plain(table if source is None else source, ids)
         if out is None:
@@ -170,7 +182,7 @@ def _gathering(code: Gather, plain: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _in_blocks(native: Any, arrays: Sequence[Any], result: Any, blocks: int) -> bool:
-    """A compiled function on all blocks; whether it did nothing on one."""
+    """A compiled function on all blocks; whether it did its work on all."""
     refused: list[int] = []
 
     def block(index: int, thread: int) -> None:
@@ -178,7 +190,7 @@ def _in_blocks(native: Any, arrays: Sequence[Any], result: Any, blocks: int) -> 
             refused.append(index)
 
     for_blocks(block, blocks)
-    return bool(refused)
+    return not refused
 
 
 def _table(count: int) -> Any:
@@ -189,7 +201,7 @@ def _table(count: int) -> Any:
 def _distinguishing(code: Uniques, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a vector and `out`."""
     native, total = compiler().function(code.written()), np.zeros((), np.int64)
-    index, number, counted = np.dtype(code.index), np.dtype(code.number), code.counted
+    index, number, counted = np.dtype(code.id_kind), np.dtype(code.number), code.counted
 
     def distinguish(x: Any, out: Any = None) -> Any:
         count = x.size
@@ -239,26 +251,27 @@ def _update_kernel(definition: Any, code: Update) -> Kernel:
 def _updating(code: Update, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of an update's inputs. Where indices must differ, or threads share them, it is looked whether they do."""
     native, tables, most = compiler().function(code.written()), code.tables, code.rows.block
-    distinct = compiler().function(Distinct(code.rows.index, code.rows.rank).written())
+    distinct = compiler().function(Distinct(code.rows.id_kind, code.rows.rank).written())
     given, indices, apart = code.inputs.index("rows"), code.inputs.index("indices"), "number" in code.inputs
 
     def update(*inputs: Any) -> None:
         arrays = [*[slot.value for slot in inputs[:tables]], *inputs[tables:]]
+        if any(array is None for array in arrays[:tables]) or not changed(arrays):
+            plain(*inputs)
+
+    def changed(arrays: list[Any]) -> bool:
         first, ids = arrays[0], arrays[indices]
-        if any(array is None for array in arrays[:tables]):
-            return plain(*inputs)
         if any(shares_memory(arrays[given], array) for array in arrays[:tables]):
             arrays[given] = np.array(arrays[given])  # what changes must not be what is added
         count = ids.size
         shared = count > most and threads() > 1
         differ = (apart or shared) and count <= _MOST and distinct(ids, _table(count), len(first)) is ids
         if apart and not differ:
-            refused = True
-        elif shared and differ:
-            refused = _in_blocks(native, arrays, first, -(-count // most))
-        else:
-            refused = native(*arrays, -1) is not first
-        return plain(*inputs) if refused else None
+            return False
+        if shared and differ:
+            return _in_blocks(native, arrays, first, -(-count // most))
+        done: bool = native(*arrays, -1) is first
+        return done
 
     return update
 
@@ -269,6 +282,6 @@ def note(runs: Sequence[Run]) -> list[list[str]]:
     for run in runs:
         code = code_of(run.definition, run.input_specs)
         if code is not None:
-            more = [Distinct(code.rows.index, code.rows.rank).written()] if isinstance(code, Update) else []
+            more = [Distinct(code.rows.id_kind, code.rows.rank).written()] if isinstance(code, Update) else []
             found.append([code.written(), *more])
     return found
