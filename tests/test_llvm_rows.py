@@ -17,7 +17,7 @@ from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_distinct, llvm_row_sums, llvm_rows, llvm_sparse
+from weft.runtime.backends import llvm_distinct, llvm_row_sums, llvm_row_updates, llvm_rows, llvm_sparse
 from weft.runtime.backends.llvm_sparse import Code
 
 Array = np.ndarray[Any, Any]
@@ -149,6 +149,7 @@ UPDATES: dict[str, tuple[Callable[[wf.DType, Any], OpDef], int, int, int]] = {
     "adagrad": (lambda t, s: training_sparse.ResourceSparseApplyAdagrad(t, s), 2, 1, 0),
     "rmsprop": (lambda t, s: training_sparse.ResourceSparseApplyRMSProp(t, s), 3, 4, 0),
     "centered": (lambda t, s: training_sparse.ResourceSparseApplyCenteredRMSProp(t, s), 4, 4, 0),
+    "adam": (lambda t, s: training_sparse.ResourceSparseApplyAdam(t, s), 3, 6, 0),
 }
 SCATTERS: dict[str, Any] = {
     "add": variable_rows.ResourceScatterAdd, "sub": variable_rows.ResourceScatterSub,
@@ -164,7 +165,7 @@ def updated(definition: Any, inputs: list[Any], tables: int, plain: Any = refuse
         patch.setattr(llvm_rows, "BLOCK_BYTES", 4000)
         patch.setattr(parallel, "_limit", threads)
         code = code_of(definition, (*handles, *specs_of(*arrays[tables:])))
-        assert isinstance(code, llvm_rows.Update)
+        assert isinstance(code, llvm_row_updates.Update | llvm_row_updates.Sweep)
         compiled = [slot_of(array) for array in arrays[:tables]]
         with np.errstate(all="ignore"):
             definition.compute(None, *inputs)
@@ -228,7 +229,7 @@ def test_updates_that_are_a_view_of_the_variable_do_not_change_under_it() -> Non
     wanted = table.value + table.value[::-1]
     definition = variable_rows.ResourceScatterAdd(wf.float32, (60, 10))
     code = code_of(definition, (Spec(wf.as_dtype("resource"), ()), *specs_of(ids, table.value)))
-    assert isinstance(code, llvm_rows.Update)
+    assert isinstance(code, llvm_row_updates.Update | llvm_row_updates.Sweep)
     llvm_sparse._updating(code, refuse)(table, ids, table.value)
     same(table.value, wanted)
 
@@ -253,12 +254,19 @@ def momentum(table: wf.Variable, ids: wf.Tensor, rows: wf.Tensor) -> Any:
     return update.node(table.handle, slot.handle, wf.constant(0.1), rows, ids, wf.constant(0.9))
 
 
+def adam(table: wf.Variable, ids: wf.Tensor, rows: wf.Tensor) -> Any:
+    slots = [wf.get_variable(name, initializer=np.ones((50, 40), np.float32)) for name in ("m", "v")]
+    update = training_sparse.ResourceSparseApplyAdam(wf.float32, (50, 40))
+    return update.node(table.handle, *[slot.handle for slot in slots], *[wf.constant(0.1)] * 6, rows, ids)
+
+
 BROKEN: dict[str, Any] = {
     "variable": lambda table, ids, rows: wf.gather(table, ids),
     "tensor": lambda table, ids, rows: wf.gather(table * 1.0, ids),
     "sums": lambda table, ids, rows: wf.unsorted_segment_sum(rows, ids, 50),
     "scatter": lambda table, ids, rows: wf.scatter_add(table, ids, rows),
     "update": momentum,
+    "sweep": adam,
 }
 
 
@@ -274,10 +282,11 @@ def test_indices_out_of_range_are_the_same_error_and_change_nothing(name: str, k
         assert f"[17] = {wrong}" in found
 
 
-def test_rows_that_come_twice_in_an_update_are_the_same_error() -> None:
+@pytest.mark.parametrize("make", [momentum, adam])
+def test_rows_that_come_twice_in_an_update_are_the_same_error(make: Any) -> None:
     ids, rows = np.arange(30, dtype=np.int32), np.ones((30, 40), np.float32)
     ids[21] = 3
-    found, wanted = (message(backend, momentum, ids, rows) for backend in ("llvm", "numpy"))
+    found, wanted = (message(backend, make, ids, rows) for backend in ("llvm", "numpy"))
     assert found == wanted
     assert "must be distinct" in found
 

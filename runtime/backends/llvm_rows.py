@@ -1,4 +1,4 @@
-"""Rows as machine code: the text of functions that take rows by indices, or change them in place, asking for those ahead.
+"""Rows as machine code: how they lie, the way over those that indices name, asking for those ahead; and gathers.
 
 What a row of a big table costs is the wait for its memory. So the rows some indices further on are asked for early, and
 all that is to be done with a row is done in one pass.
@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
-from .formulas import Step
 from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
 from .llvm_packing import below, element
-from .llvm_steps import TYPES, WIDTH, Text, constant
+from .llvm_steps import TYPES, WIDTH, Text
 from .llvm_tails import for_channels
 
 #: How many bytes of rows are asked for before they are worked on, and how many rows at most.
@@ -84,7 +83,7 @@ class Gather(NamedTuple):
         table, ids, out = opening(text, [rows.table(False), rows.indices(), rows.chosen(True)])
         limit, count = extent(text, 0, 0), extent(text, 1, 0, rows.rank)
         unless(text, [text.let(f"icmp eq i64 {count}, {extent(text, 2, 0, rows.rank)}")])
-        walk = _Walk(text, rows, ids, limit, count)
+        walk = Walk(text, rows, ids, limit, count)
 
         def row(number: str, place: str) -> None:
             source, target = row_at(text, rows, table, place), row_at(text, rows, out, number)
@@ -100,88 +99,7 @@ class Gather(NamedTuple):
         return ended(text)
 
 
-class Update(NamedTuple):
-    """What is to be written: rows of tables are changed in place by a formula of theirs, of numbers, and of a row for each.
-
-    `inputs`: what each input of the operation is: "table", "number", "rows" or "indices"; tables come first. `steps`: of the
-    formula, `results`: those that give the tables' new values. `again`: an index may come again, and then takes effect after
-    the one before it.
-    """
-
-    rows: Rows
-    inputs: tuple[str, ...]
-    steps: tuple[Step, ...]
-    results: tuple[int, ...]
-
-    @property
-    def tables(self) -> int:
-        """How many tables there are."""
-        return self.inputs.count("table")
-
-    def arrays(self) -> list[Array]:
-        """What the function is given."""
-        forms = {
-            "table": self.rows.table(True), "number": Array(self.rows.kind, (), False),
-            "rows": self.rows.chosen(False), "indices": self.rows.indices(),
-        }  # fmt: skip
-        return [forms[each] for each in self.inputs]
-
-    def written(self) -> str:
-        """The text: of the inputs, and the number of a block, or -1 for all."""
-        rows, text = self.rows, Text()
-        data = opening(text, self.arrays())
-        given, ids = self.inputs.index("rows"), self.inputs.index("indices")
-        limit, count = extent(text, 0, 0), extent(text, ids, 0, rows.rank)
-        same = [text.let(f"icmp eq i64 {extent(text, n, 0)}, {limit}") for n in range(1, self.tables)]
-        unless(text, [*same, text.let(f"icmp eq i64 {count}, {extent(text, given, 0, rows.rank)}")])
-        uniform = self._uniform(text, data)
-        walk = _Walk(text, rows, data[ids], limit, count)
-        tables = data[: self.tables]
-
-        def row(number: str, place: str) -> None:
-            starts = {n: row_at(text, rows, table, place) for n, table in enumerate(tables)}
-            starts[given] = row_at(text, rows, data[given], number)
-            for_numbers(text, rows, lambda at, mask: self._changed(text, starts, uniform, at, mask))
-
-        walk.over(tables, True, row)
-        closing(text, 0)
-        return ended(text)
-
-    def _is_uniform(self, number: int) -> bool:
-        """Whether a step's value is the same for all numbers."""
-        step = self.steps[number]
-        if step.name == "input":
-            return self.inputs[int(step.extra)] == "number"
-        return all(self._is_uniform(each) for each in step.arguments)
-
-    def _uniform(self, text: Text, data: Sequence[str]) -> dict[int, str]:
-        """The values of the steps that are the same for all numbers, as vectors."""
-        single: dict[int, str] = {}
-        for number, step in enumerate(self.steps):
-            if not self._is_uniform(number):
-                continue
-            if step.name == "input":
-                single[number] = text.load(data[step.extra], step.kind, 1)
-            else:
-                single[number] = stepped(text, self.steps, step, single, 1)
-        return {n: text.splat(value, self.steps[n].kind, self.rows.lanes) for n, value in single.items()}
-
-    def _changed(self, text: Text, starts: dict[int, str], uniform: dict[int, str], at: str, mask: str) -> None:
-        """Some numbers of a row: all are read before any is written."""
-        rows, values = self.rows, dict(uniform)
-        places = {n: element(text, start, at, rows.kind) for n, start in starts.items()}
-        for number, step in enumerate(self.steps):
-            if number in values:
-                continue
-            if step.name == "input":
-                values[number] = text.load(places[step.extra], step.kind, rows.lanes, mask)
-            else:
-                values[number] = stepped(text, self.steps, step, values, rows.lanes)
-        for table, number in enumerate(self.results):
-            text.store(values[number], places[table], rows.kind, rows.lanes, mask)
-
-
-class _Walk:
+class Walk:
     """The way over the rows that indices name, as it is written into a function."""
 
     def __init__(self, text: Text, rows: Rows, ids: str, limit: str, count: str) -> None:
@@ -242,13 +160,6 @@ def for_numbers(text: Text, rows: Rows, body: Callable[[str, str], None]) -> Non
         body(str(at), "")
     if full < width:
         body(str(full), f"<{', '.join(f'i1 {int(n < width - full)}' for n in range(lanes))}>")
-
-
-def stepped(text: Text, steps: Sequence[Step], step: Step, values: dict[int, str], lanes: int) -> str:
-    """The value of a step that is no input."""
-    if step.name == "constant":
-        return constant(step, lanes)
-    return text.step(step, [steps[n].kind for n in step.arguments], [values[n] for n in step.arguments], lanes)
 
 
 def least(text: Text, one: str, other: str) -> str:

@@ -29,7 +29,8 @@ from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_distinct import Distinct, Uniques, slots_for
 from .llvm_row_sums import Sums
-from .llvm_rows import Gather, Rows, Update
+from .llvm_row_updates import Formulas, Marking, Sweep, Update
+from .llvm_rows import Gather, Rows
 
 #: With fewer numbers NumPy is as fast as compiling is worth it.
 LEAST = 256
@@ -39,7 +40,7 @@ SORTED = 16
 _MOST = 1 << 29
 _INT32 = np.dtype(np.int32)
 
-Code = Gather | Sums | Uniques | Update
+Code = Gather | Sums | Uniques | Update | Sweep
 
 
 def code_of(definition: OpDef, inputs: Sequence[Spec]) -> Code | None:
@@ -88,13 +89,18 @@ def _distinct(x: Spec, number: str, counted: bool) -> Uniques | None:
     return Uniques(kind, number, counted) if _is_many(shapes.count(x.dims), SORTED) else None
 
 
-def _update(definition: Any, inputs: Sequence[Spec]) -> Update | None:
+def _indices(forms: Sequence[str]) -> int:
+    """Which input of an update the indices are."""
+    return forms.index("marks" if "marks" in forms else "indices")
+
+
+def _update(definition: Any, inputs: Sequence[Spec]) -> Update | Sweep | None:
     """What an update of rows is, by its formula."""
     known = row_update_of(definition)
     if known is None:
         return None
     forms, formula = known
-    given, indices = inputs[forms.index("rows")], inputs[forms.index("indices")]
+    given, indices = inputs[forms.index("rows")], inputs[_indices(forms)]
     kind = definition.dtype.np.name
     rows = _rows(kind, definition.shape, indices)
     if rows is None or given.dims is None or len(given.dims) != rows.rank + len(rows.dims):
@@ -102,12 +108,13 @@ def _update(definition: Any, inputs: Sequence[Spec]) -> Update | None:
     if any(spec.dims != () for spec, form in zip(inputs, forms, strict=True) if form == "number"):
         return None
     recorder = Recorder()
-    values = [recorder.step("input", (), kind, n) for n, form in enumerate(forms) if form != "indices"]
+    values = [recorder.step("input", (), kind, n) for n, form in enumerate(forms) if form not in ("indices", "marks")]
     try:
-        results = tuple([value.number for value in formula(*values)])
+        results, *others = [tuple([value.number for value in each]) for each in formula(*values)]
     except UnfitError:
         return None
-    return Update(rows, forms, tuple(recorder.steps), results)
+    formulas = Formulas(forms, tuple(recorder.steps))
+    return Sweep(rows, formulas, results, others[0]) if others else Update(rows, formulas, results)
 
 
 def sparse_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
@@ -115,7 +122,7 @@ def sparse_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Sp
     code = code_of(definition, inputs)
     if code is None:
         return None
-    if isinstance(code, Update):
+    if isinstance(code, (Update, Sweep)):
         return _update_kernel(definition, code)
     plain = CPU.kernel(definition, inputs, outputs)
     if plain is None:
@@ -239,7 +246,7 @@ def _summing(code: Sums, plain: Callable[..., Any]) -> Callable[..., Any]:
     return add_up
 
 
-def _update_kernel(definition: Any, code: Update) -> Kernel:
+def _update_kernel(definition: Any, code: Update | Sweep) -> Kernel:
     """The update of a variable's rows, and of those of its slots."""
 
     def bind(state: Any) -> Callable[..., Any]:
@@ -248,21 +255,35 @@ def _update_kernel(definition: Any, code: Update) -> Kernel:
     return Kernel(definition.compute, needs_state=True, bind=bind)
 
 
-def _updating(code: Update, plain: Callable[..., Any]) -> Callable[..., Any]:
-    """The function of an update's inputs. Where indices must differ, or threads share them, it is looked whether they do."""
-    native, tables, most = compiler().function(code.written()), code.tables, code.rows.block
-    distinct = compiler().function(Distinct(code.rows.id_kind, code.rows.rank).written())
-    given, indices, apart = code.inputs.index("rows"), code.inputs.index("indices"), "number" in code.inputs
+def _updating(code: Update | Sweep, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """The function of an update's inputs. `plain`: takes what the compiled one does not."""
+    tables, given = code.formulas.tables, code.formulas.inputs.index("rows")
+    change = _changing(code) if isinstance(code, Update) else _sweeping(code)
 
     def update(*inputs: Any) -> None:
         arrays = [*[slot.value for slot in inputs[:tables]], *inputs[tables:]]
-        if any(array is None for array in arrays[:tables]) or not changed(arrays):
+        if any(array is None for array in arrays[:tables]):
             plain(*inputs)
-
-    def changed(arrays: list[Any]) -> bool:
-        first, ids = arrays[0], arrays[indices]
+            return
         if any(shares_memory(arrays[given], array) for array in arrays[:tables]):
             arrays[given] = np.array(arrays[given])  # what changes must not be what is added
+        if not change(arrays):
+            plain(*inputs)
+
+    return update
+
+
+def _changing(code: Update) -> Callable[[list[Any]], bool]:
+    """Changes the rows that indices name, and tells whether it did.
+
+    Those of an optimizer must differ, as must those that threads share; so it is looked whether they do.
+    """
+    native, most = compiler().function(code.written()), code.rows.block
+    distinct = compiler().function(Distinct(code.rows.id_kind, code.rows.rank).written())
+    indices, apart = _indices(code.formulas.inputs), "number" in code.formulas.inputs
+
+    def change(arrays: list[Any]) -> bool:
+        first, ids = arrays[0], arrays[indices]
         count = ids.size
         shared = count > most and threads() > 1
         differ = (apart or shared) and count <= _MOST and distinct(ids, _table(count), len(first)) is ids
@@ -273,15 +294,36 @@ def _updating(code: Update, plain: Callable[..., Any]) -> Callable[..., Any]:
         done: bool = native(*arrays, -1) is first
         return done
 
-    return update
+    return change
+
+
+def _sweeping(code: Sweep) -> Callable[[list[Any]], bool]:
+    """Changes all rows, and tells whether it did."""
+    native, most = compiler().function(code.written()), code.rows.block
+    marking = compiler().function(Marking(code.rows.id_kind, code.rows.rank).written())
+    indices = _indices(code.formulas.inputs)
+
+    def change(arrays: list[Any]) -> bool:
+        first, ids = arrays[0], arrays[indices]
+        arrays[indices] = np.empty(len(first), np.int32)
+        if ids.size > _MOST or marking(ids, arrays[indices], None) is not ids:
+            return False
+        return _in_blocks(native, arrays, first, -(-len(first) // most))
+
+    return change
+
+
+def _texts(code: Code) -> list[str]:
+    """What is compiled for an operation."""
+    more: list[Distinct | Marking] = []
+    if isinstance(code, Update):
+        more = [Distinct(code.rows.id_kind, code.rows.rank)]
+    elif isinstance(code, Sweep):
+        more = [Marking(code.rows.id_kind, code.rows.rank)]
+    return [each.written() for each in (code, *more)]
 
 
 def note(runs: Sequence[Run]) -> list[list[str]]:
     """For each of these instructions that is compiled, its texts."""
-    found = []
-    for run in runs:
-        code = code_of(run.definition, run.input_specs)
-        if code is not None:
-            more = [Distinct(code.rows.id_kind, code.rows.rank).written()] if isinstance(code, Update) else []
-            found.append([code.written(), *more])
-    return found
+    codes = [code_of(run.definition, run.input_specs) for run in runs]
+    return [_texts(code) for code in codes if code is not None]
