@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
@@ -70,17 +70,20 @@ class Uniques(NamedTuple):
     number: str
     counted: bool
 
+    def arrays(self) -> list[Array]:
+        """The vector; its distinct values, numbers and, if they are counted, counts, each as long as the vector; memory for
+
+        a table; and for how many values there are.
+        """
+        return [
+            Array(self.id_kind, (ANY,), False), Array(self.id_kind, (ANY,), True),
+            *[Array(self.number, (ANY,), True)] * (1 + self.counted),
+            Array("int32", (ANY,), True), Array("int64", (), True),
+        ]  # fmt: skip
+
     def written(self) -> str:
-        """The text: of the vector, its distinct values, numbers and, if they are counted, counts, each as long as the vector,
-        memory for a table (int32), an int64 for how many values there are, and anything."""
-        text = Text()
-        arrays = [
-            Array(self.id_kind, (ANY,), False),
-            Array(self.id_kind, (ANY,), True),
-            Array(self.number, (ANY,), True),
-        ]
-        arrays += [Array(self.number, (ANY,), True)] * self.counted
-        arrays += [Array("int32", (ANY,), True), Array("int64", (), True)]
+        """The text: of these arrays, and anything."""
+        text, arrays = Text(), self.arrays()
         x, values, numbers, *times, table, total = opening(text, arrays)
         count, state, fine = extent(text, 0, 0), allocate(text, "ptr"), allocate(text, "i64")
         unless(text, [text.let(f"icmp eq i64 {extent(text, n, 0)}, {count}") for n in range(1, len(arrays) - 2)])
@@ -90,35 +93,11 @@ class Uniques(NamedTuple):
         text.put(f"store i64 1, ptr {fine}, align 8")
         end = text.block()
 
-        def one(at: str, value: str) -> None:
-            following = text.let(f"load i64, ptr {total}, align 8")
-            again, after = text.block(), text.block()
+        def tired(place: str) -> None:
+            text.put(f"store i64 0, ptr {fine}, align 8")
+            text.put(f"br label %{end}")
 
-            def known(place: str) -> None:
-                self._note(text, numbers, at, place)
-                for each in times:
-                    where = element(text, each, place, self.number)
-                    more = text.let(f"add {TYPES[self.number][0]} {text.load(where, self.number, 1)}, 1")
-                    text.store(more, where, self.number, 1)
-                text.put(f"br label %{again}")
-
-            def tired(place: str) -> None:
-                text.put(f"store i64 0, ptr {fine}, align 8")
-                text.put(f"br label %{end}")
-
-            search.find(value, values, following, known, tired)
-            narrow = value if self.id_kind == "int64" else text.let(f"trunc i64 {value} to i32")
-            text.store(narrow, element(text, values, following, self.id_kind), self.id_kind, 1)
-            self._note(text, numbers, at, following)
-            for each in times:
-                text.store("1", element(text, each, following, self.number), self.number, 1)
-            text.put(f"store i64 {text.let(f'add i64 {following}, 1')}, ptr {total}, align 8")
-            text.put(f"br label %{after}")
-            text.begin(again)
-            text.put(f"br label %{after}")
-            text.begin(after)
-
-        search.over(one)
+        search.over(lambda at, value: self._element(search, (at, value), (values, numbers, *times), total, tired))
         text.put(f"br label %{end}")
         text.begin(end)
         take_back(text, state)
@@ -126,10 +105,37 @@ class Uniques(NamedTuple):
         closing(text, 2)
         return ended(text)
 
-    def _note(self, text: Text, numbers: str, at: str, number: str) -> None:
-        """Write down an element's number."""
-        narrow = number if self.number == "int64" else text.let(f"trunc i64 {number} to i32")
-        text.store(narrow, element(text, numbers, at, self.number), self.number, 1)
+    def _element(
+        self, search: _Search, given: tuple[str, str], made: Sequence[str], total: str, tired: Callable[[str], None]
+    ) -> None:
+        """An element at a place: its number is that of its value, or the next one."""
+        text, (at, value), (values, numbers, *times) = search.text, given, made
+        following = text.let(f"load i64, ptr {total}, align 8")
+        again, after = text.block(), text.block()
+
+        def known(place: str) -> None:
+            store_narrow(text, place, element(text, numbers, at, self.number), self.number)
+            for each in times:
+                where = element(text, each, place, self.number)
+                more = text.let(f"add {TYPES[self.number][0]} {text.load(where, self.number, 1)}, 1")
+                text.store(more, where, self.number, 1)
+            text.put(f"br label %{again}")
+
+        search.find(value, values, following, known, tired)
+        store_narrow(text, value, element(text, values, following, self.id_kind), self.id_kind)
+        store_narrow(text, following, element(text, numbers, at, self.number), self.number)
+        for each in times:
+            text.store("1", element(text, each, following, self.number), self.number, 1)
+        text.put(f"store i64 {text.let(f'add i64 {following}, 1')}, ptr {total}, align 8")
+        text.put(f"br label %{after}")
+        text.begin(again)
+        text.put(f"br label %{after}")
+        text.begin(after)
+
+
+def store_narrow(text: Text, value: str, place: str, kind: str) -> None:
+    """A number of 64 bits into memory, as an integer of some type."""
+    text.store(value if kind == "int64" else text.let(f"trunc i64 {value} to i32"), place, kind, 1)
 
 
 class _Search:
