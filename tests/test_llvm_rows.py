@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import weft as wf
 from hypothesis import given, settings, strategies as st
-from machine_code import LLVM, both, same
+from machine_code import LLVM, OPTIMIZERS, both, same
 from weft.graph import parallel
 from weft.graph.opdef import OpDef, Spec
 from weft.graph.ops import training_sparse, variable_rows
@@ -316,17 +316,6 @@ def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
     same(summing(strided, half.copy(), number), wanted)
     same(summing(rows, half, number), wanted)
     assert asked == [gather, gather, add_up, add_up]
-
-
-OPTIMIZERS: dict[str, Callable[[], Any]] = {
-    "sgd": lambda: wf.train.GradientDescentOptimizer(0.1),
-    "momentum": lambda: wf.train.MomentumOptimizer(0.1, 0.9),
-    "nesterov": lambda: wf.train.MomentumOptimizer(0.1, 0.9, use_nesterov=True),
-    "adagrad": lambda: wf.train.AdagradOptimizer(0.1),
-    "adam": lambda: wf.train.AdamOptimizer(0.1),
-    "rmsprop": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5),
-    "centered": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5, centered=True),
-}
 
 
 def trained(optimizer: str, backend: str, threads: int, index: Any) -> list[Any]:

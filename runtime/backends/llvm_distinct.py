@@ -39,23 +39,10 @@ class Distinct(NamedTuple):
         text = Text()
         arrays = [Array(self.id_kind, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
         ids, table = opening(text, arrays)
-        fine, state = allocate(text, "i64"), allocate(text, "ptr")
         count, limit = extent(text, 0, 0, self.rank), given_number(text)
         unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.id_kind)}, {limit}")])
         search = _Search(text, self.id_kind, ids, table, extent(text, 1, 0), count)
-        let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
-        text.put(f"store i64 1, ptr {fine}, align 8")
-        end = text.block()
-
-        def known(place: str) -> None:
-            text.put(f"store i64 0, ptr {fine}, align 8")
-            text.put(f"br label %{end}")
-
-        search.over(lambda number, value: search.find(value, ids, number, known, known))
-        text.put(f"br label %{end}")
-        text.begin(end)
-        take_back(text, state)
-        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {fine}, align 8')}, 0")])
+        search.over(lambda number, value: search.find(value, ids, number, search.give_up))
         closing(text, 0)
         return ended(text)
 
@@ -85,29 +72,15 @@ class Uniques(NamedTuple):
         """The text: of these arrays, and anything."""
         text, arrays = Text(), self.arrays()
         x, values, numbers, *times, table, total = opening(text, arrays)
-        count, state, fine = extent(text, 0, 0), allocate(text, "ptr"), allocate(text, "i64")
+        count = extent(text, 0, 0)
         unless(text, [text.let(f"icmp eq i64 {extent(text, n, 0)}, {count}") for n in range(1, len(arrays) - 2)])
         search = _Search(text, self.id_kind, x, table, extent(text, len(arrays) - 2, 0), count)
-        let_go(text, state, text.let(f"icmp uge i64 {count}, {_MANY}"))
         text.put(f"store i64 0, ptr {total}, align 8")
-        text.put(f"store i64 1, ptr {fine}, align 8")
-        end = text.block()
-
-        def tired(place: str) -> None:
-            text.put(f"store i64 0, ptr {fine}, align 8")
-            text.put(f"br label %{end}")
-
-        search.over(lambda at, value: self._element(search, (at, value), (values, numbers, *times), total, tired))
-        text.put(f"br label %{end}")
-        text.begin(end)
-        take_back(text, state)
-        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {fine}, align 8')}, 0")])
+        search.over(lambda at, value: self._element(search, (at, value), (values, numbers, *times), total))
         closing(text, 2)
         return ended(text)
 
-    def _element(
-        self, search: _Search, given: tuple[str, str], made: Sequence[str], total: str, tired: Callable[[str], None]
-    ) -> None:
+    def _element(self, search: _Search, given: tuple[str, str], made: Sequence[str], total: str) -> None:
         """An element at a place: its number is that of its value, or the next one."""
         text, (at, value), (values, numbers, *times) = search.text, given, made
         following = text.let(f"load i64, ptr {total}, align 8")
@@ -121,7 +94,7 @@ class Uniques(NamedTuple):
                 text.store(more, where, self.number, 1)
             text.put(f"br label %{again}")
 
-        search.find(value, values, following, known, tired)
+        search.find(value, values, following, known)
         store_narrow(text, value, element(text, values, following, self.id_kind), self.id_kind)
         store_narrow(text, following, element(text, numbers, at, self.number), self.number)
         for each in times:
@@ -143,7 +116,8 @@ class _Search:
 
     def __init__(self, text: Text, kind: str, ids: str, table: str, slots: str, count: str) -> None:
         self.text, self.kind, self.ids, self.table, self.count = text, kind, ids, table, count
-        self.left = allocate(text, "i64")
+        self.left, self.fine, self.state = allocate(text, "i64"), allocate(text, "i64"), allocate(text, "ptr")
+        self.end = text.block()
         self.mask = text.let(f"sub i64 {slots}, 1")
         # The highest bits of the product are the slot.
         bits = text.intrinsic("llvm.ctpop.i64", "i64", [("i64", self.mask)])
@@ -157,8 +131,10 @@ class _Search:
         text.put(f"store i64 {patience}, ptr {self.left}, align 8")
 
     def over(self, one: Callable[[str, str], None]) -> None:
-        """`one(place, number)` for all numbers."""
+        """`one(place, number)` for all numbers, while others run if that takes long; the function refuses if one gave up."""
         text = self.text
+        let_go(text, self.state, text.let(f"icmp uge i64 {self.count}, {_MANY}"))
+        text.put(f"store i64 1, ptr {self.fine}, align 8")
         last = text.let(f"sub i64 {self.count}, 1")
 
         def each(at: str) -> None:
@@ -168,17 +144,24 @@ class _Search:
             one(at, load_index(text, self.ids, at, self.kind))
 
         text.loop("0", self.count, 1, each)
+        text.put(f"br label %{self.end}")
+        text.begin(self.end)
+        take_back(text, self.state)
+        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {self.fine}, align 8')}, 0")])
+
+    def give_up(self, place: str = "") -> None:
+        """A jump out of `over`."""
+        self.text.put(f"store i64 0, ptr {self.fine}, align 8")
+        self.text.put(f"br label %{self.end}")
 
     def _slot(self, value: str) -> str:
         text = self.text
         return text.let(f"lshr i64 {text.let(f'mul i64 {value}, {_FACTOR}')}, {self.shift}")
 
-    def find(
-        self, value: str, values: str, own: str, known: Callable[[str], None], tired: Callable[[str], None]
-    ) -> None:
+    def find(self, value: str, values: str, own: str, known: Callable[[str], None]) -> None:
         """Look for a number; one that is not there gets a slot, with `own` for its place among `values`, and goes on here.
 
-        `known(place)`: where it is there; `tired(place)`: where looking takes too long; each ends with a jump.
+        `known(place)`: where it is there; it ends with a jump. Looking for too long gives up.
         """
         text = self.text
         before, head, taken, found, other, more, enough, new = (text.block() for _ in range(8))
@@ -205,7 +188,7 @@ class _Search:
         text.put(f"{following} = and i64 {text.let(f'add i64 {slot}, 1')}, {self.mask}")
         text.put(f"br i1 {text.let(f'icmp slt i64 {less}, 0')}, label %{enough}, label %{more}")
         text.begin(enough)
-        tired(place)
+        self.give_up()
         text.begin(more)
         text.put(f"br label %{head}")
         text.begin(new)
