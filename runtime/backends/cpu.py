@@ -7,6 +7,7 @@ from ...graph.ops.array import ConcatV2
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
+from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
@@ -18,6 +19,7 @@ from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
+from .product_sums import adding, totalling
 from .row_blocks import RowWriter
 from .spanning import branch_part, loop_part, once_part
 
@@ -33,6 +35,8 @@ kernel_of(Fused)(
     )
 )
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
+kernel_of(ProductSumAdd)(lambda definition, inputs, _: adding(CPU, definition, inputs))
+kernel_of(ProductSumTotal)(lambda definition, *_: totalling(definition))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
 kernel_of(IfPart)(lambda definition, *_: branch_part(CPU, definition))

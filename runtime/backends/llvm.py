@@ -15,6 +15,7 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.product_sums import ProductSumAdd
 from ...graph.ops.training import shares_memory
 from ...graph.parallel import for_blocks
 from ..fused import Fused
@@ -32,6 +33,7 @@ from .layouts import layouts, place
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .product_sums import adding
 from .spanning import branch_part, loop_part, once_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
@@ -63,6 +65,8 @@ class LlvmBackend:
             return branching(self, definition, inputs)
         elif isinstance(definition, While):
             return looping(self, definition, inputs)
+        elif isinstance(definition, ProductSumAdd):
+            return adding(self, definition, inputs)
         elif isinstance(definition, IfPart):
             return branch_part(self, definition)
         elif isinstance(definition, WhilePart):
