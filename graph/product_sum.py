@@ -39,7 +39,7 @@ class ProductSum:
             )
         rows = self._current()
         if rows is None:
-            rows = _Rows(left, right, multiply, new)
+            rows = _Rows(left, right, new)
         rows.add(left, right, multiply)
         return ProductSum(rows, rows.added)
 
@@ -65,15 +65,16 @@ def capacity(count: int) -> int:
 class _Rows:
     """The rows that were not multiplied yet, and the sum of what was. Changed in place."""
 
-    __slots__ = ("_filled", "_left", "_product", "_right", "_sum", "_used", "added")
+    __slots__ = ("_filled", "_left", "_new", "_product", "_right", "_sum", "added")
 
-    def __init__(self, left: Any, right: Any, multiply: Multiply, new: New) -> None:
+    def __init__(self, left: Any, right: Any, new: New) -> None:
         room = capacity(len(left))
+        self._new = new
         self._left = new((room, left.shape[1]), left.dtype)
         self._right = new((room, right.shape[1]), right.dtype)
-        #: The sum, and where a product is made that is added to it; both are made once, and used when there is something.
-        self._sum, self._product = (new((left.shape[1], right.shape[1]), left.dtype) for _ in range(2))
-        self._used = False
+        #: The sum, and where a product is made that is added to it: when there is something.
+        self._sum: Any = None
+        self._product: Any = None
         self._filled = 0
         self.added = 0
 
@@ -97,18 +98,18 @@ class _Rows:
         self._filled = 0
 
     def _multiply(self, left: Any, right: Any, multiply: Multiply) -> None:
-        if self._used:
-            np.add(self._sum, multiply(left, right, self._product), self._sum)
-        else:
-            multiply(left, right, self._sum)
-            self._used = True
+        dims = (left.shape[1], right.shape[1])
+        if self._sum is None:
+            self._sum = multiply(left, right, self._new(dims, left.dtype))
+            return
+        if self._product is None:
+            self._product = self._new(dims, left.dtype)
+        np.add(self._sum, multiply(left, right, self._product), self._sum)
 
     def total_into(self, out: Any, multiply: Multiply) -> None:
-        if self._filled:
-            multiply(self._left[: self._filled], self._right[: self._filled], out)
-            if self._used:
-                np.add(self._sum, out, out)
-        elif self._used:
-            np.copyto(out, self._sum)
-        else:  # what was added had no rows
-            out[...] = 0
+        if not self._filled:
+            np.copyto(out, 0 if self._sum is None else self._sum)
+            return
+        multiply(self._left[: self._filled], self._right[: self._filled], out)
+        if self._sum is not None:
+            np.add(self._sum, out, out)

@@ -12,7 +12,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..product_sum import ProductSum
 from ..shapes import Dims
-from .array_tapes import ELEMENTS, TensorArrayReadV3, TensorArrayWriteV3
+from .array_tapes import TensorArrayReadV3, TensorArrayWriteV3
 from .constant import const
 from .linalg import MatMul
 from .products import matrix_product
