@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...graph.ops.arithmetic import Masked
-from ...graph.ops.array import ConcatV2
+from ...graph.ops.array import ConcatV2, Split, SplitV
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
@@ -16,6 +16,7 @@ from ..parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
+from .cuts import cut
 from .functional import branching, looping, reading
 from .into_buffers import concat, sigmoid
 from .numpy import NumpyBackend, kernel_of
@@ -26,6 +27,7 @@ from .spanning import branch_part, loop_part, once_part
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
+kernel_of(Split, SplitV)(cut)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(
     lambda definition, inputs, _: (
