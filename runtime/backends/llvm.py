@@ -143,6 +143,11 @@ def _array(spec: Spec, written: bool = False) -> Array:
     return Array(spec.dtype.np.name, tuple([dim or 0 for dim in spec.dims or ()]), written)
 
 
+def _given(definition: Fused, inputs: Sequence[Spec]) -> list[Array]:
+    """The inputs of a region."""
+    return [_array(spec)._replace(cut=number in definition.cut) for number, spec in enumerate(inputs)]
+
+
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
     if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
@@ -158,11 +163,13 @@ def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
         values.append(value)
     dims = tuple([dim or 0 for dim in definition.parts[0].spec.dims or ()])
     splits = layouts(dims, [spec.dims for spec in inputs])
+    if definition.cut:
+        splits &= {len(dims) - 1}
     if not splits or not prod(dims) or not _callable(recorder.steps):
         return None
     results = [values[len(inputs) + result].number for result in definition.results]
     outputs = [_array(definition.parts[result].spec, True) for result in definition.results]
-    function = _function(recorder.steps, [_array(spec) for spec in inputs], outputs, results, dims, min(splits))
+    function = _function(recorder.steps, _given(definition, inputs), outputs, results, dims, min(splits))
     return function if function.scratch_bytes() <= MOST_SCRATCH else None
 
 
@@ -193,8 +200,8 @@ def _function(
     """A function over values of these dimensions, the first `split` of which number the rows."""
     count, rows = prod(dims), prod(dims[:split]) if split else 1
     calls = sum(step.name == "call" for step in steps)
-    places = [place(dims, array.dims, split) for array in inputs]
-    touched = len(outputs) + sum(each == "full" for each in places)
+    places = ["cut" if array.cut else place(dims, array.dims, split) for array in inputs]
+    touched = len(outputs) + sum(each in ("full", "cut") for each in places)
     cost = count * (_STEP * (len(steps) - calls) + _CALL * calls + _ACCESS * touched)
     blocks = int(min(_MOST_BLOCKS, cost // _BLOCK)) if cost >= 2 * _BLOCK else 1
     whole = count if rows == 1 else rows
@@ -214,7 +221,7 @@ def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:
             tuple(
                 n
                 for n, array in enumerate(function.inputs)
-                if (array.kind, array.dims) == (output.kind, output.dims) and function.stages.last_read(n) <= limit
+                if array == output._replace(written=False) and function.stages.last_read(n) <= limit
             )
         )
     return tuple(found)
