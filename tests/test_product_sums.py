@@ -199,7 +199,8 @@ def test_a_product_on_another_device_stays_there() -> None:
     (here,) = wf.gradients(y, w)
     assert "ProductSumAdd" in types_in(here)
     with wf.Session(config=wf.ConfigProto(device_count={"CPU": 2})) as session:
-        np.testing.assert_allclose(*session.run([there, here]), rtol=1e-12)
+        found, wanted = session.run([there, here])
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 def test_colocation_with_what_asks_for_nothing_collects_rows() -> None:

@@ -52,8 +52,9 @@ def added_up(loop: Operation, at: int, first: Gradient | None, grad: Gradient, r
     kind = rows_type([first, grad]) if rows else None
     if kind is not None:
         return _Rows(source, first, grad, kind)
-    products = [] if isinstance(first, IndexedSlices) or isinstance(grad, IndexedSlices) else products_of(grad, loop)
-    return _Products(source, first, grad, products) if products else _Dense(source, first)
+    if isinstance(grad, Tensor) and (products := products_of(grad, loop)):
+        return _Products(source, first, grad, products)
+    return _Dense(source, first)
 
 
 class _Dense:
