@@ -9,11 +9,11 @@ from ..graph import shapes
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import CompilingBackend
-from .lower import is_row_major
+from .lower import is_cut, is_row_major
 from .partition import Item, Partition, Region, RunNode
 from .program import Program, Ref
 from .region_order import in_order, in_segments, needed_outside
-from .regions import region_of
+from .regions import region_of, taken_from_outside
 
 #: Fewer operations run as well by themselves, but for one with an input that is a row or a column, on so many elements:
 #: NumPy goes through these row by row, or through a buffer.
@@ -47,9 +47,12 @@ def _layouts(program: Program, position: int, backend: CompilingBackend) -> froz
     inputs = tuple([program.spec(ref) for ref in node.inputs])
     if not all(shapes.is_full(each.dims) for each in inputs):
         return frozenset()
-    if not all(each.dims == () or is_row_major(program, ref) for each, ref in zip(inputs, node.inputs, strict=True)):
-        return frozenset()
-    return backend.layouts(node.definition, inputs, spec)
+    found = backend.layouts(node.definition, inputs, spec)
+    for each, ref in zip(inputs, node.inputs, strict=True):
+        if each.dims != () and not is_row_major(program, ref):
+            in_rows = each.dims == spec.dims and is_cut(program, ref)
+            found = found & {len(each.dims or ()) - 1} if in_rows else frozenset()
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -109,4 +112,5 @@ def _is_worth_it(group: _Group) -> bool:
 
 
 def _region(program: Program, group: _Group, needed: set[Ref]) -> Region:
-    return region_of(program, group.members, group.passing, 0 in group.layouts, needed)
+    cut = {ref for ref in taken_from_outside(program, group.members) if is_cut(program, ref)}
+    return region_of(program, group.members, group.passing, 0 in group.layouts, needed, cut=cut)

@@ -26,6 +26,7 @@ from .rewrites.forms import (
 from .rewrites.gates import open_gates
 from .rewrites.in_place import split_sums, update_in_place
 from .rewrites.pooling import POOLED, RECTIFIED, rectify_after_pooling, rectify_before_pooling
+from .rewrites.products import narrow_products
 from .rewrites.rewriter import Pass, Rewriter
 from .rewrites.sharing import share_equals
 
@@ -93,6 +94,7 @@ PASSES: tuple[tuple[str, Callable[[Program, Report], Program]], ...] = (
     ("open gates", open_gates),
     ("rewrite nodes", rewrite_nodes),
     ("drop dead", drop_dead),
+    ("narrow products", narrow_products),
     ("update in place", update_in_place),
     ("split sums", split_sums),
     ("drop dead", drop_dead),

@@ -15,6 +15,7 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.product_sums import ProductSumAdd
 from ...graph.ops.training import shares_memory
 from ...graph.parallel import for_blocks
 from ..fused import Fused
@@ -32,6 +33,7 @@ from .layouts import layouts, place
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .product_sums import adding
 from .spanning import branch_part, loop_part, once_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
@@ -64,6 +66,8 @@ class LlvmBackend:
             return branching(self, definition, inputs)
         elif isinstance(definition, While):
             return looping(self, definition, inputs)
+        elif isinstance(definition, ProductSumAdd):
+            return adding(self, definition, inputs)
         elif isinstance(definition, IfPart):
             return branch_part(self, definition)
         elif isinstance(definition, WhilePart):
@@ -142,6 +146,11 @@ def _array(spec: Spec, written: bool = False) -> Array:
     return Array(spec.dtype.np.name, tuple([dim or 0 for dim in spec.dims or ()]), written)
 
 
+def _given(definition: Fused, inputs: Sequence[Spec]) -> list[Array]:
+    """The inputs of a region."""
+    return [_array(spec)._replace(cut=number in definition.cut) for number, spec in enumerate(inputs)]
+
+
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
     if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
@@ -157,11 +166,13 @@ def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
         values.append(value)
     dims = tuple([dim or 0 for dim in definition.parts[0].spec.dims or ()])
     splits = layouts(dims, [spec.dims for spec in inputs])
+    if definition.cut:
+        splits &= {len(dims) - 1}
     if not splits or not prod(dims) or not _callable(recorder.steps):
         return None
     results = [values[len(inputs) + result].number for result in definition.results]
     outputs = [_array(definition.parts[result].spec, True) for result in definition.results]
-    function = _function(recorder.steps, [_array(spec) for spec in inputs], outputs, results, dims, min(splits))
+    function = _function(recorder.steps, _given(definition, inputs), outputs, results, dims, min(splits))
     return function if function.scratch_bytes() <= MOST_SCRATCH else None
 
 
@@ -192,8 +203,8 @@ def _function(
     """A function over values of these dimensions, the first `split` of which number the rows."""
     count, rows = prod(dims), prod(dims[:split]) if split else 1
     calls = sum(step.name == "call" for step in steps)
-    places = [place(dims, array.dims, split) for array in inputs]
-    touched = len(outputs) + sum(each == "full" for each in places)
+    places = ["cut" if array.cut else place(dims, array.dims, split) for array in inputs]
+    touched = len(outputs) + sum(each in ("full", "cut") for each in places)
     cost = count * (_STEP * (len(steps) - calls) + _CALL * calls + _ACCESS * touched)
     blocks = int(min(_MOST_BLOCKS, cost // _BLOCK)) if cost >= 2 * _BLOCK else 1
     whole = count if rows == 1 else rows
@@ -213,7 +224,7 @@ def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:
             tuple(
                 n
                 for n, array in enumerate(function.inputs)
-                if (array.kind, array.dims) == (output.kind, output.dims) and function.stages.last_read(n) <= limit
+                if array == output._replace(written=False) and function.stages.last_read(n) <= limit
             )
         )
     return tuple(found)

@@ -12,19 +12,21 @@ from .llvm_steps import Text
 
 #: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
 _HEAD = object.__basicsize__
-_TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
+_TYPE, _DATA, _NDIM, _DIMS, _STRIDES, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 24, 40, 48))
 #: Row-major, aligned; and writeable.
-_PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+_ALIGNED, _WRITEABLE = 0x100, 0x400
+_PLAIN = 0x1 | _ALIGNED
 #: In place of a dimension: it may be any, and the code asks for it with `extent`.
 ANY = -1
 
 
 class Array(NamedTuple):
-    """An array that a function is given: what it must be."""
+    """An array that a function is given: what it must be. `cut`: its rows, along the last axis, may lie apart."""
 
     kind: str
     dims: tuple[int, ...]
     written: bool
+    cut: bool = False
 
 
 def address_of(function: str) -> int:
@@ -45,9 +47,12 @@ def check_layout() -> None:
         words(start + _TYPE).value, words(start + _DATA).value, ctypes.c_int.from_address(start + _NDIM).value,
         words(start + _DTYPE).value, ctypes.c_int.from_address(start + _FLAGS).value & (_PLAIN | _WRITEABLE),
     )  # fmt: skip
-    dims = [ctypes.c_ssize_t.from_address((words(start + _DIMS).value or 0) + 8 * i).value for i in range(2)]
+    dims, strides = (
+        [ctypes.c_ssize_t.from_address((words(start + offset).value or 0) + 8 * i).value for i in range(2)]
+        for offset in (_DIMS, _STRIDES)
+    )
     wanted = (id(np.ndarray), array.ctypes.data, 2, id(array.dtype), _PLAIN | _WRITEABLE)
-    if found != wanted or dims != [2, 3] or ctypes.sizeof(ctypes.c_void_p) != 8:
+    if found != wanted or dims != [2, 3] or strides != [12, 4] or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise ImportError("backend='llvm' does not know this Python's or NumPy's arrays")
 
 
@@ -66,7 +71,18 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     unless(text, tests)
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
     unless(text, dims)
+    unless(text, [test for array, each in zip(arrays, objects, strict=True) for test in _rows(text, array, each)])
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
+
+
+def row_strides(text: Text, arrays: Sequence[Array]) -> dict[int, str]:
+    """For each argument that is cut, how many bytes there are from one row to the next."""
+    found = {}
+    for number, array in enumerate(arrays):
+        if array.cut:
+            there = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
+            found[number] = _stride(text, there, len(array.dims) - 2)
+    return found
 
 
 def closing(text: Text, result: int) -> None:
@@ -95,7 +111,7 @@ def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: in
 
 
 def _form(text: Text, array: Array, start: str) -> list[str]:
-    flags = _PLAIN | _WRITEABLE * array.written
+    flags = _ALIGNED if array.cut else _PLAIN | _WRITEABLE * array.written
     return [
         _holds(text, start, _FLAGS, "i32", flags, flags),
         _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
@@ -108,6 +124,23 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
     return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
+
+
+def _rows(text: Text, array: Array, start: str) -> list[str]:
+    """Whether an array that is cut has rows without gaps, all as far from each other."""
+    if not array.cut:
+        return []
+    strides = [_stride(text, start, axis) for axis in range(len(array.dims))]
+    tests = [text.let(f"icmp eq i64 {strides[-1]}, {np.dtype(array.kind).itemsize}")]
+    for axis in range(len(array.dims) - 2):
+        step = text.let(f"mul i64 {strides[axis + 1]}, {array.dims[axis + 1]}")
+        tests.append(text.let(f"icmp eq i64 {strides[axis]}, {step}"))
+    return tests
+
+
+def _stride(text: Text, start: str, axis: int) -> str:
+    strides = text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+    return text.let(f"load i64, ptr {_at(text, strides, 8 * axis)}, align 8")
 
 
 def extent(text: Text, number: int, first: int, last: int | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .formulas import Step
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, address_of, closing, opening, pointer, row_strides
 from .llvm_stages import Stages
 from .llvm_steps import TYPES, WIDTH, Text, constant
 
@@ -51,6 +51,8 @@ class Function:
     uniform: dict[int, str] = field(default_factory=dict)
     splats: dict[int, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    #: Of the inputs that are cut, how many bytes there are from one row to the next.
+    strides: dict[int, str] = field(default_factory=dict)
     #: The text, once it is written.
     done: str = ""
 
@@ -82,6 +84,7 @@ class Function:
     def _written(self) -> str:
         text = self.text
         self.data = opening(text, [*self.inputs, *self.outputs])
+        self.strides = row_strides(text, self.inputs)
         self._allocate()
         self._uniform()
         if self.is_single():
@@ -147,7 +150,7 @@ class Function:
                 self._calls(stage, base, length)
             elif self.stages.stores(stage):
                 if form.rows == 1:
-                    _Body(self, stage, start, "0", {}).over(count)
+                    _Body(self, stage, start, "0", {}, {}).over(count)
                 else:
                     self.text.loop("0", count, 1, lambda row, stage=stage: self._row(stage, start, row))  # type: ignore[misc]
 
@@ -155,12 +158,16 @@ class Function:
         text, form = self.text, self.form
         number = text.let(f"add i64 {start}, {row}")
         columns = {}
+        starts = {
+            at: text.let(f"getelementptr i8, ptr {self.data[at]}, i64 {text.let(f'mul i64 {number}, {stride}')}")
+            for at, stride in self.strides.items()
+        }
         for at, step in enumerate(self.steps):
             if step.name == "input" and self.places[step.extra] == "column":
                 place = self.element(self.data[step.extra], number, step.kind)
                 columns[at] = text.splat(text.load(place, step.kind, 1), step.kind, WIDTH)
         base, inside = (text.let(f"mul i64 {each}, {form.row}") for each in (number, row))
-        _Body(self, stage, base, inside, columns).over(str(form.row))
+        _Body(self, stage, base, inside, columns, starts).over(str(form.row))
 
     def element(self, start: str, index: str, kind: str) -> str:
         """Where an element is."""
@@ -198,8 +205,12 @@ class Function:
 class _Body:
     """What a loop does with the elements of one row, WIDTH at a time; the rest by masks."""
 
-    def __init__(self, function: Function, stage: int, base: str, inside: str, columns: dict[int, str]) -> None:
+    def __init__(
+        self, function: Function, stage: int, base: str, inside: str, columns: dict[int, str], starts: dict[int, str]
+    ) -> None:
         self.function, self.stage, self.base, self.inside, self.columns = function, stage, base, inside, columns
+        #: Where this row begins of the inputs that are cut.
+        self.starts = starts
         self.text, self.stages = function.text, function.stages
 
     def over(self, count: str) -> None:
@@ -270,7 +281,8 @@ class _Body:
 
     def _input(self, step: Step, whole: str, at: str, mask: str) -> str:
         index = whole if self.function.places[step.extra] == "full" else at
-        place = self.function.element(self.function.data[step.extra], index, step.kind)
+        start = self.starts.get(step.extra) or self.function.data[step.extra]
+        place = self.function.element(start, index, step.kind)
         return self.text.load(place, step.kind, WIDTH, mask)
 
     def _place(self, number: int, whole: str, inside: str) -> str:
