@@ -63,7 +63,8 @@ class Reading(Generic[Job]):
         self._woken, self._ended = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
         self._ready.register(self._woken, select.EPOLLIN)
         self._came.register(self._ended, select.EPOLLIN)
-        self._came.register(self._ready.fileno(), _ONCE)
+        self._ready_number = self._ready.fileno()
+        self._came.register(self._ready_number, _ONCE)
         self._watch = Watch(self._arm)
         self._spin, self._pause = Spin(self._ready, _WAIT_SPIN), Spin(self._ready, spin)
         self._polling = 0  #: the thread that waits for something to come
@@ -125,7 +126,8 @@ class Reading(Generic[Job]):
             finally:
                 self._polling = 0
                 self._watch.give()
-                self._dispose()
+                if self._closed:
+                    self._dispose()
         return True
 
     def stand_by(self) -> None:
@@ -219,8 +221,10 @@ class Reading(Generic[Job]):
 
     def _arm(self, on: bool) -> None:
         if not self._closed:
-            with suppress(ValueError, OSError):  # it is being closed
-                self._came.modify(self._ready.fileno(), _ONCE if on else 0)
+            try:  # noqa: SIM105 - twice a message, where `suppress` would be three calls more
+                self._came.modify(self._ready_number, _ONCE if on else 0)
+            except (ValueError, OSError):  # it is being closed
+                pass
 
     # the end
 

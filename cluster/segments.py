@@ -65,7 +65,8 @@ class Arena:
         self.segments: list[Segment] = []
         self._limits = limits
         self._free: defaultdict[int, list[Slot]] = defaultdict(list)
-        self._taken: defaultdict[int, list[Slot]] = defaultdict(list)  # by step
+        #: By step; empty where nothing needs to be released.
+        self.taken: defaultdict[int, list[Slot]] = defaultdict(list)
         self._reserved: dict[int, tuple[int, Slot]] = {}  # by address: (step, slot)
         self._lock = threading.Lock()
         self._closed = False
@@ -78,7 +79,7 @@ class Arena:
                 raise errors.CancelledError(None, None, "the connection was closed here")
             free = self._free[size]
             slot = free.pop() if free else self._carve(size)
-            self._taken[step].append(slot)
+            self.taken[step].append(slot)
             return slot
 
     def reserve(self, nbytes: int, step: int) -> Slot:
@@ -96,11 +97,11 @@ class Arena:
 
     def release(self, step: int) -> None:
         """Take back the slots of all steps up to this one."""
-        if not self._taken:
+        if not self.taken:
             return  # most steps send little
         with self._lock:
-            for old in [taken for taken in self._taken if taken <= step]:
-                for slot in self._taken.pop(old):
+            for old in [number for number in self.taken if number <= step]:
+                for slot in self.taken.pop(old):
                     self._free[slot.size].append(slot)
                     self._reserved.pop(slot.segment.address + slot.offset, None)
 
@@ -110,7 +111,7 @@ class Arena:
             self._closed = True
             for segment in self.segments:
                 os.close(segment.fd)
-            for container in (self.segments, self._free, self._taken, self._reserved):
+            for container in (self.segments, self._free, self.taken, self._reserved):
                 container.clear()
 
     def duplicate(self, number: int) -> tuple[int, int]:

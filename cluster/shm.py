@@ -40,7 +40,8 @@ class ShmConnection(StreamConnection):
         return self._arena.size
 
     def release(self, step: int) -> None:
-        self._arena.release(step)
+        if self._arena.taken:
+            self._arena.release(step)
 
     def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
         if dtype.np.hasobject:
