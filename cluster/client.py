@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -204,7 +205,8 @@ class Client:
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         relay, _, data = message.meta.partition(b"\n")
         try:
-            plan = LoadedPlan(decode_plan(data, constants), self.task, self._state, Relay.decode(relay))
+            decoded = decode_plan(data, constants)
+            plan = LoadedPlan(decoded, self.task, self._state, Relay.decode(relay), connection.by_reference)
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(message.step, Failure.of(error, derived=False))
             return
@@ -280,18 +282,26 @@ class Client:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {job.number}")
             if job.traced:
                 values, stats = step.trace(plan, job.feeds)
-                noted = encode_stats(stats)
+                self._deliver(step, values, encode_stats(stats))
+            elif plan.relay.silent:
+                step.run(plan, job.feeds, partial(self._deliver_silently, step))
             else:
-                values, noted = step.run(plan, job.feeds), b""
-                if plan.relay.silent and step.ends_silently():
-                    os.sched_yield()  # who takes what was sent may be next on this processor; the next step is not there yet
-                    return
-            arrays = [np.asarray(value) for value in values]
-            self.session.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
-            os.sched_yield()
+                step.run(plan, job.feeds, partial(self._deliver, step))
+            os.sched_yield()  # who takes what was sent may be next on this processor; the next step is not there yet
         except Exception as error:  # whatever it is, the session must hear of it
             step.fail()
             self._tell(step.number, failure_of(error))
+
+    def _deliver(self, step: TaskStep, values: tuple[Any, ...], noted: bytes = b"") -> None:
+        """Tell the session what a step's plan has returned here."""
+        assert self.session is not None
+        arrays = [value if type(value) is np.ndarray else np.asarray(value) for value in values]
+        self.session.send(Message(Kind.RESULT, 0, step.number, 0, noted, arrays))
+
+    def _deliver_silently(self, step: TaskStep, values: tuple[Any, ...]) -> None:
+        """As `_deliver`, where another task's result says it too, unless the session has asked."""
+        if not step.ends_silently():
+            self._deliver(step, values)
 
     def _tell(self, step: int, failure: Failure) -> None:
         """Tell the session why there is no result, unless it is the session that is gone.

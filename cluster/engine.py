@@ -71,7 +71,6 @@ class ClusterEngine:
         self._steps = itertools.count(1)
         self._mutex = threading.RLock()
         self._lock = threading.Condition(self._mutex)  #: the same lock, for those who wait for a change
-        self._waiting = 0  #: how many do
         self._running: dict[int, SessionStep] = {}
         self._late: dict[int, SessionStep] = {}
         self._lost: dict[str, Failure] = {}
@@ -146,17 +145,8 @@ class ClusterEngine:
 
     def _notify(self) -> None:
         """With the lock held: whoever waits has to look again."""
-        if self._waiting:
-            self._lock.notify_all()
+        self._lock.notify_all()
         self._links.wake()
-
-    def _wait_for(self, done: Callable[[], bool], seconds: float | None) -> None:
-        """With the lock held: wait until `done()`, while another thread reads."""
-        self._waiting += 1
-        try:
-            self._lock.wait_for(done, seconds)
-        finally:
-            self._waiting -= 1
 
     def _event(self, step: SessionStep, event: Event) -> None:
         """With the lock held."""
@@ -277,7 +267,7 @@ class ClusterEngine:
             self._links.send(task, message)
         except (errors.UnavailableError, errors.CancelledError) as error:  # the latter: it was cut off, or close()
             with self._lock:  # what the task said last is better: it may not have been read yet
-                self._wait_for(lambda: task in self._lost or self._closed, LAST_WORDS_SECONDS)
+                self._lock.wait_for(lambda: task in self._lost or self._closed, LAST_WORDS_SECONDS)
             self.lose(task, error.message.removeprefix(f"{task} is gone: "))
         finally:
             step.sending = ""
@@ -292,7 +282,7 @@ class ClusterEngine:
             with self._lock:
                 if not alone:  # another thread reads, and notifies
                     left = None if until is None else max(0.0, until - time.monotonic())
-                    self._wait_for(step.needs_attention, left)
+                    self._lock.wait_for(step.needs_attention, left)
                 if not step.needs_attention():
                     self._out_of_time(step)
                 abort, step.to_abort = step.to_abort, None

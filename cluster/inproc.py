@@ -52,6 +52,8 @@ class _Pipe:
 class InprocConnection:
     """One end of a connection within a process; see `Connection` in cluster/transport.py."""
 
+    by_reference = True
+
     def __init__(self, peer: str, incoming: _Pipe, outgoing: _Pipe) -> None:
         self.peer = peer
         self.sent = self.received = 0  # messages

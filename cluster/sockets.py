@@ -27,6 +27,8 @@ _COUNTED = 8 << 20
 class StreamConnection:
     """One end of an authenticated stream socket; see `Connection` in cluster/transport.py for what each method promises."""
 
+    by_reference = False
+
     def __init__(self, sock: socket.socket, peer: str, limits: Limits, segments: Segments | None = None) -> None:
         sock.settimeout(None)
         self.peer = peer

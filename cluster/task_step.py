@@ -18,7 +18,7 @@ from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
 from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import OncePart, all_instructions
-from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
+from ..runtime.plan import Fetch, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan
 from ..runtime.turns import Turn
@@ -37,10 +37,14 @@ class LoadedPlan:
     """A plan that is ready to run, and what its instructions say about feeds and edges.
 
     What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
-    two share. Raises what is wrong with the plan.
+    two share. `copies`: whether fetched values are copied where the plan's next run may change them; else they must be taken
+    before that. Raises what is wrong with the plan.
     """
 
-    def __init__(self, plan: Plan, task: str, state: State, relay: Relay) -> None:
+    def __init__(self, plan: Plan, task: str, state: State, relay: Relay, copies: bool = True) -> None:
+        if not copies:
+            plain = [Fetch(i.slot, i.index, copied=False) if isinstance(i, Fetch) else i for i in plan.instructions]
+            plan = Plan(plan.device, tuple(plain), plan.arena_bytes)
         instructions = plan.instructions
         sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
         results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
@@ -49,7 +53,6 @@ class LoadedPlan:
             for slot, buffer in results
             if slot in sent and buffer.nbytes >= SLOT_FROM
         })  # fmt: skip
-        self.run = self.compiled.run
         self.relay = relay
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
@@ -135,22 +138,28 @@ class TaskStep:
             self._ended = True
             return not self._aborted
 
-    def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
-        """The plan's fetches, when its turn has come. Raises what ended it."""
+    def run(self, plan: LoadedPlan, feeds: Sequence[Any], deliver: Callable[[tuple[Any, ...]], None]) -> None:
+        """Run the plan when its turn has come, and hand its fetches to `deliver`, which must not keep them.
+
+        Raises what ended it.
+        """
         turn = self.turn
         if turn is not None:
             self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
         self._begin()
+        compiled = plan.compiled
+        frame = compiled.take()
         try:
-            values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+            values = compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)), self)
+            deliver(values)
         finally:
             self._ran()
             set_current_stopper(before)
+            compiled.give(frame)  # not before: the values may lie in its buffers
         if turn is not None:
             turn.end(failed=False)
-        return values
 
     def _wait(self, turn: Turn) -> None:
         """Raises what ended the step before it began."""

@@ -28,6 +28,7 @@ class Connection(Protocol):
     peer: str  #: who is at the other end, for error messages
     sent: int  #: how much the system took from `send`: it grows while a long message is on its way
     received: int  #: how much came, likewise
+    by_reference: bool  #: whether the peer gets the very arrays that are sent, not copies
 
     def send(self, message: Message) -> None:
         """Send a message; any thread may. Blocks while the peer is slow to take messages.
