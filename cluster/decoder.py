@@ -39,6 +39,10 @@ _PLAIN = (0, CHECKED_FLAG)
 _REMEMBERED_BYTES, _REMEMBERED = 1024, 256
 
 
+#: What stands in a message before its tensors.
+_Fields = tuple[int, int, int, int, bytes]
+
+
 class _Described(NamedTuple):
     """What a descriptor says of a tensor, all of it checked that can be without the memory that it is in."""
 
@@ -89,7 +93,7 @@ class Decoder:
         self._wanted = HEADER.size  # how much must stand there before it is worth looking again
         self._body: memoryview | None = None  # the inline tensors of the frame that is being read
         self._have = 0  # how much of them is there
-        self._fields: tuple[Any, ...] = ()  # that frame's fields
+        self._fields: _Fields = (0, 0, 0, 0, b"")  # those of that frame's message
         self._sums = (0, 0, 0)  # its checksum, that of what stands before the tensors, and whether it covers these
         self._row = _NONE  # its descriptors
         self._memory: Any = None  # what `_body` is of
@@ -190,7 +194,7 @@ class Decoder:
         self._body = memoryview(self._memory).cast("B")
         return None
 
-    def _whole(self, fields: tuple[Any, ...], row: _Row, sums: tuple[int, int], inline: memoryview) -> Message:
+    def _whole(self, fields: _Fields, row: _Row, sums: tuple[int, int], inline: memoryview) -> Message:
         """The message of a frame all of which is in the buffer."""
         expected, found = sums
         if found != expected:

@@ -277,7 +277,7 @@ class ClusterEngine:
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)
-            if step.over is not None and step.to_abort is None:
+            if step.is_done():
                 return
             with self._lock:
                 if not alone:  # another thread reads, and notifies

@@ -126,8 +126,7 @@ class Reading(Generic[Job]):
             finally:
                 self._polling = 0
                 self._watch.give()
-                if self._closed:
-                    self._dispose()
+                self._dispose()
         return True
 
     def stand_by(self) -> None:

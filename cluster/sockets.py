@@ -129,7 +129,7 @@ class StreamConnection:
                 self._check_open()
             self._write(pieces)
 
-    def _write(self, pieces: list[Buffer]) -> None:
+    def _write(self, pieces: list[Any]) -> None:
         """With the lock held."""
         try:
             self._before_message()
