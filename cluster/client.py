@@ -173,7 +173,7 @@ class Client:
     def _relayed(self, step: TaskStep, number: int, done: int, values: Sequence[tuple[int, Any]]) -> Run | None:
         """Begin a plan that has waited for one of these values. Raises DataLossError for one that has not."""
         plan = self._plans.get(number)
-        if plan is not None and all(edge != plan.relay.begun for edge, _ in values):
+        if plan is not None and plan.relay.begun not in [edge for edge, _ in values]:
             raise errors.DataLossError(None, None, f"plan {number} does not begin with what came")
         return Run(self, step, number, plan) if step.begin(done) else None
 
