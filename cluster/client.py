@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -287,7 +286,6 @@ class Client:
                 step.run(plan, job.feeds, partial(self._deliver_silently, step))
             else:
                 step.run(plan, job.feeds, partial(self._deliver, step))
-            os.sched_yield()  # who takes what was sent may be next on this processor; the next step is not there yet
         except Exception as error:  # whatever it is, the session must hear of it
             step.fail()
             self._tell(step.number, failure_of(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import threading
 import time
@@ -273,7 +272,6 @@ class ClusterEngine:
             step.sending = ""
 
     def _await_step(self, step: SessionStep) -> None:
-        os.sched_yield()  # the task that was told may be next on this processor, and there is nothing to do but wait
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)

@@ -103,6 +103,7 @@ class Reading(Generic[Job]):
 
         Handlers of signals, such as Ctrl-C's, run only between messages.
         """
+        self._spin.give_way()
         with HeldSignals() as signals:
             if self._closed or not self._watch.take():
                 return False
@@ -141,6 +142,7 @@ class Reading(Generic[Job]):
                         self._begin(job)
                     if self._relieved(jobs[0]):
                         jobs[0]()
+                        self._pause.give_way()
                     jobs = self._look()
         finally:
             with self._lock:
