@@ -82,8 +82,15 @@ class Client:
         self._threads.close()
 
     def wait(self, timeout: float) -> bool:
-        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so."""
-        return self._threads.wait(timeout)
+        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so.
+
+        The task's variables then lie in memory of its own again: what the session shared with others is given back whole.
+        """
+        over = self._threads.wait(timeout)
+        if over:
+            for variable in list(self._state.variables.values()):
+                variable.settle_in()
+        return over
 
     def end(self, failure: Failure) -> None:
         """Tell the session that it is over, and why, and close."""

@@ -135,6 +135,14 @@ class InprocConnection:
         """An ordinary array: none is copied here."""
         return None if dtype.np.hasobject else np.empty(dims, dtype.np)
 
+    def lasting(self, array: Array) -> Array | None:
+        """None: what is sent is not copied, wherever it is."""
+        return None
+
+    def lasts(self, array: Array) -> bool:
+        """False, likewise."""
+        return False
+
     def close(self) -> None:
         self._closed = True
         self._incoming.close()

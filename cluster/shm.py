@@ -52,6 +52,12 @@ class ShmConnection(StreamConnection):
         slot = self._arena.reserve(nbytes, step)
         return np.ndarray(dims, dtype.np, slot.segment.memory, slot.offset)
 
+    def lasting(self, array: Array) -> Array | None:
+        return None if array.dtype.hasobject or not array.nbytes else self._arena.lasting(array.dtype, array.shape)
+
+    def lasts(self, array: Array) -> bool:
+        return self._arena.lasts(array)
+
     def close(self) -> None:
         super().close()
         with self._sending, self._receiving:

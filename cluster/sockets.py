@@ -110,6 +110,14 @@ class StreamConnection:
         """None: a socket has no memory to write into."""
         return None
 
+    def lasting(self, array: Array) -> Array | None:
+        """None, likewise."""
+        return None
+
+    def lasts(self, array: Array) -> bool:
+        """False, likewise."""
+        return False
+
     def close(self) -> None:
         self._closed = True
         with suppress(OSError):  # not connected any more, or closed before

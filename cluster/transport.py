@@ -65,6 +65,16 @@ class Connection(Protocol):
         Raises ResourceExhaustedError.
         """
 
+    def lasting(self, array: Array) -> Array | None:
+        """A writable array like this one that is never copied when it is sent, and belongs to no step: its memory is used
+        again when nobody here refers to it and all steps are released that sent it. None where there is no such memory.
+
+        Raises ResourceExhaustedError.
+        """
+
+    def lasts(self, array: Array) -> bool:
+        """Whether an array is such a one."""
+
     def close(self) -> None:
         """End the connection and wake who waits in `send` or `recv`. Arrays that were received stay valid."""
 
