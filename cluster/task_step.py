@@ -215,7 +215,7 @@ class TaskStep:
             tensors = () if value is None else (np.asarray(value),)
             connection.send_once(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
             return
-        if self._plan is not None and self._plan.updated and self._plan.sent.get(edge) in self._plan.updated:
+        if self._plan is not None and self._plan.sent.get(edge) in self._plan.updated and value.nbytes >= MOVED_FROM:
             self._values.append((value, connection))
         if self._plan is not None and edge in self._plan.shared:
             value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
@@ -272,10 +272,11 @@ class TaskStep:
         In memory from which a later step sends it without a copy, if it goes to a task on this node.
         """
         for sent, connection in self._values:
-            if sent is value and value.nbytes >= MOVED_FROM:
+            if sent is value:
                 place = connection.lasting(value)
                 if place is not None:
                     return place
+        self._values = [each for each in self._values if each[0] is not value]  # so that it may be changed in place
         return None
 
     def _shared(self, connection: Connection, slot: int, value: Array) -> Array:

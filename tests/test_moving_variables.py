@@ -1,12 +1,15 @@
 """Variables whose next value goes elsewhere than the present one: into memory that tasks share, to be sent as it is."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
 import weft as wf
+from endpoints import SECRET
 from scripted import A, B, nothing_left_soon, session, soon, workers
+from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Limits
 from weft.cluster.segments import Arena, Slot
 from weft.graph.dtypes import float32
@@ -32,13 +35,17 @@ def slot_of(value: Any) -> VariableSlot:
 
 def update(kind: str, slots: list[VariableSlot], grad: Any) -> None:
     dims = grad.shape
+    definition: Any
     match kind:
         case "descent":
-            training.ResourceApplyGradientDescent(float32, dims).compute(None, slots[0], NUMBERS[2], grad)
+            definition = training.ResourceApplyGradientDescent(float32, dims)
+            definition.compute(None, slots[0], NUMBERS[2], grad)
         case "momentum":
-            training.ResourceApplyMomentum(float32, dims).compute(None, *slots[:2], NUMBERS[2], grad, NUMBERS[0])
+            definition = training.ResourceApplyMomentum(float32, dims)
+            definition.compute(None, *slots[:2], NUMBERS[2], grad, NUMBERS[0])
         case "Adam":
-            training.ResourceApplyAdam(float32, dims).compute(None, *slots, *NUMBERS, grad)
+            definition = training.ResourceApplyAdam(float32, dims)
+            definition.compute(None, *slots, *NUMBERS, grad)
         case "assign":
             slots[0].assign(grad)
 
@@ -101,17 +108,33 @@ def built(remote: bool) -> tuple[wf.Graph, dict[str, Any]]:
         return graph, {"init": v.initializer, "step": step, "add": v.assign_add(value * 0.25).op, "read": v.value()}
 
 
+def loaded(engine: ClusterEngine) -> dict[str, Any]:
+    """The plans of what is done with the variable."""
+    handles = {}
+    for name, part in built(remote=True)[1].items():
+        request = pipeline.Request((part,), (), ()) if name == "read" else pipeline.Request((), (part,), ())
+        handles[name] = engine.load(pipeline.make_plan(pipeline.cut(request), (), engine, soft=False))
+    return handles
+
+
+def test_where_no_memory_is_shared_a_variable_is_changed_in_place() -> None:
+    with workers(A, B) as made:
+        addresses = {worker.name: worker.addresses["tcp"] for worker in made}
+        with closing(ClusterEngine(addresses, SECRET, {})) as engine:
+            handles = loaded(engine)
+            engine.run(handles["init"], [], 10)
+            (slot,) = made[0].state.variables.values()
+            place = slot.settled().ctypes.data
+            for _ in range(3):
+                engine.run(handles["step"], [], 10)
+                assert slot.settled().ctypes.data == place
+
+
 def test_a_variable_that_is_sent_and_updated_moves_between_slots_and_comes_home() -> None:
     graph, run = built(remote=False)
     with wf.Session(graph=graph) as local, workers(A, B) as made:
         with session(made) as engine:
-            _, parts = built(remote=True)
-            handles = {}
-            for name, part in parts.items():
-                asked = ((part,), ()) if name == "read" else ((), (part,))
-                program = pipeline.cut(pipeline.Request(*asked, ()))
-                handles[name] = engine.load(pipeline.make_plan(program, (), engine, soft=False))
-            places = set()
+            handles, places = loaded(engine), set[int]()
             for name in ["init", *["step"] * 6, "add", *["step"] * 3]:
                 local.run(run[name])
                 engine.run(handles[name], [], 10)
