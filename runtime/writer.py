@@ -210,7 +210,7 @@ class Writer:
             function = partial(function, OpState(self._state, run.name))
         if run.definition.access == "write":
             written = run.inputs[: sum(spec.dtype is resource for spec in run.input_specs)]
-            function = _exclusive(function, [self._spares.get(handle) for handle in written])
+            function = _exclusive(function, [self._spares.get(slot) if kernel.moves else None for slot in written])
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self._bound[run.outputs[0]] = self._names.constant(_handle(run, function))
             return ""

@@ -16,6 +16,8 @@ from weft.graph.dtypes import float32
 from weft.graph.ops import training
 from weft.graph.state import VariableSlot
 from weft.runtime import pipeline
+from weft.runtime.backends.cpu import CPU
+from weft.runtime.backends.kernels import Kernel
 
 LARGE = 100_000
 NUMBERS = [np.asarray(np.float32(x)) for x in (0.9, 0.99, 0.1, 0.9, 0.99, 1e-8)]
@@ -128,6 +130,22 @@ def test_where_no_memory_is_shared_a_variable_is_changed_in_place() -> None:
             for _ in range(3):
                 engine.run(handles["step"], [], 10)
                 assert slot.settled().ctypes.data == place
+
+
+def test_a_kernel_that_knows_nothing_of_spare_memory_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = type(CPU).kernel
+
+    def plain(backend: Any, *arguments: Any) -> Kernel | None:
+        kernel = of(backend, *arguments)
+        return None if kernel is None else kernel._replace(moves=False)
+
+    monkeypatch.setattr(type(CPU), "kernel", plain)
+    with workers(A, B) as made, session(made) as engine:
+        handles = loaded(engine)
+        for name in ["init", "step", "step"]:
+            engine.run(handles[name], [], 10)
+        (slot,) = made[0].state.variables.values()
+        assert slot.settled().base is None
 
 
 def test_a_variable_that_is_sent_and_updated_moves_between_slots_and_comes_home() -> None:
