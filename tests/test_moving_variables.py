@@ -1,5 +1,6 @@
 """Variables whose next value goes elsewhere than the present one: into memory that tasks share, to be sent as it is."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -137,7 +138,7 @@ def test_a_kernel_that_knows_nothing_of_spare_memory_gets_none(monkeypatch: pyte
 
     def plain(backend: Any, *arguments: Any) -> Kernel | None:
         kernel = of(backend, *arguments)
-        return None if kernel is None else kernel._replace(moves=False)
+        return None if kernel is None else dataclasses.replace(kernel, moves=False)
 
     monkeypatch.setattr(type(CPU), "kernel", plain)
     with workers(A, B) as made, session(made) as engine:
