@@ -31,7 +31,7 @@ from .relays import Relay
 from .transport import Connection
 
 #: Smaller variables are copied when they are sent: that takes less than making room for the next value.
-MOVED_FROM = 64 * 1024
+MOVED_FROM = 256 * 1024
 #: The step that each thread runs.
 _running = threading.local()
 
