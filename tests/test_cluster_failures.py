@@ -310,6 +310,25 @@ with wf.cluster.start({"worker": 2}) as cluster, wf.Session(cluster.target) as s
 print("Ray", "goes on" if ray.is_initialized() else "has ended")
 """
 
+#: The cluster is on another host, as far as the program knows, whose log only Ray can read.
+DRIVER_THAT_ENDS_RAY = """
+import ray
+import weft as wf
+from weft.cluster.transport import Location
+
+Location.here = classmethod(lambda kind: kind("another", "process"))
+with wf.cluster.start({"worker": 1}) as cluster, wf.Session(cluster.target) as session:
+    value = wf.constant(1.0) + 1.0
+    print(session.run(value), bool(cluster.tasks[0].log))
+    ray.shutdown()
+    try:
+        while True:
+            session.run(value)
+    except wf.errors.UnavailableError as error:
+        print(len(error.message.splitlines()), error.message)
+    print("Ray", "was started again" if ray.is_initialized() else "has ended")
+"""
+
 
 @contextmanager
 def driver(
@@ -418,3 +437,12 @@ def test_a_ray_that_is_not_there_too_small_or_the_users_own(tmp_path: Path) -> N
     assert len(lines) == len(expected), lines
     for line, beginning in zip(lines, expected, strict=True):
         assert line.startswith(beginning)
+
+
+def test_the_loss_of_a_task_is_told_without_starting_the_ray_that_the_program_has_ended(tmp_path: Path) -> None:
+    with driver(tmp_path, DRIVER_THAT_ENDS_RAY) as (process, running):
+        value, told, ray = process.communicate(timeout=60)[0].splitlines()
+        wait_for(lambda: not running())
+    assert value == "2.0 True"
+    assert re.match(r"1 Task /job:worker/replica:0/task:0 on \S+ \(process \d+\) is gone: ", told)
+    assert ray == "Ray has ended"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import signals
 import weft as wf
 from certificates import Authority, here
 from clustered import SERVE, local_cluster, programs, soon
-from weft.cluster import tls
+from endpoints import open_files
+from weft.cluster import flight, tls
 from weft.cluster.schemes import VARIABLE, protocol
 from weft.cluster.task_info import TaskInfo
 from weft.cluster.transport import Location
@@ -113,6 +117,42 @@ def test_programs_that_use_each_other_can_end_together() -> None:
             each.process.stdin.write("\n")
             each.process.stdin.flush()
         assert [each.end(timeout=20)[0] for each in both] == [0, 0]
+
+
+def test_a_client_that_is_stopped_does_not_hold_up_the_end_of_a_server() -> None:
+    """gRPC itself gives it 20 s."""
+    cluster = cluster_of(ps=1, worker=1)
+    with programs({VARIABLE: "flight"}) as start:
+        text = """
+        server = wf.train.Server(cluster, job, index)
+        {more}
+        print("in", flush=True)
+        sys.stdin.readline()
+        """
+        ps = start(text.format(more=""), cluster, "ps")
+        ps.says("in")
+        worker = start(text.format(more="session = wf.Session(server.target)"), cluster, "worker")
+        worker.says("in")
+        signals.send(signal.SIGSTOP, worker.process.pid)
+        status, _, err = ps.end(timeout=15)
+        assert status == 0, err
+
+
+def test_only_connections_to_the_address_that_ends_are_cut_and_no_descriptor_is_left() -> None:
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    with ExitStack() as stack:
+        pairs = []
+        for each in listeners:
+            stack.enter_context(each)
+            client = stack.enter_context(socket.create_connection(each.getsockname(), 5))
+            pairs.append((client, stack.enter_context(each.accept()[0])))
+        before = open_files()
+        flight._cut(*listeners[0].getsockname())
+        assert open_files() == before
+        (cut, _), (client, server) = pairs
+        assert cut.recv(1) == b""
+        server.sendall(b"x")
+        assert client.recv(1) == b"x"
 
 
 @pytest.mark.parametrize(("speaks", "asked"), [("weft", "flight"), ("flight", "weft")])
