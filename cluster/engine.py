@@ -29,6 +29,7 @@ from .protocol import Failure, Kind
 from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
+from .task_devices import default_of, device_of
 from .trace_wire import noted, step_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
@@ -62,12 +63,13 @@ class ClusterEngine:
         epoch: int = 0,
         log_tail: Callable[[str], str] = lambda task: "",
     ) -> None:
-        self.devices = tuple(_device(task) for task in sorted(addresses))
-        self.default_device = _device(default_task) if default_task else _default(self.devices)
+        self.devices = tuple(device_of(task) for task in sorted(addresses))
+        self.default_device = device_of(default_task) if default_task else default_of(self.devices)
         self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
-        self._lock = threading.Condition()
+        self._mutex = threading.RLock()
+        self._lock = threading.Condition(self._mutex)  #: the same lock, for those who wait for a change
         self._running: dict[int, SessionStep] = {}
         self._late: dict[int, SessionStep] = {}
         self._lost: dict[str, Failure] = {}
@@ -116,9 +118,10 @@ class ClusterEngine:
             raise errors.DataLossError(None, None, f"it sent a message of kind {kind}")
 
     def _answered(self, task: str, number: int, event: Replied | Failed) -> None:
-        with self._lock:
-            if number in self._running:
-                self._event(self._running[number], event)
+        with self._mutex:
+            step = self._running.get(number)
+            if step is not None:
+                self._event(step, event)
             elif number in self._late:
                 self._arrived(number, task)
 
@@ -198,7 +201,7 @@ class ClusterEngine:
         """Begin a step with `message(step, part)` to these tasks, by part. `ends`: see StepState."""
         tasks, now = handle.tasks.values(), time.monotonic()
         deadline = None if timeout is None else now + timeout
-        with self._lock:
+        with self._mutex:
             self._check_usable(tasks)
             number = next(self._steps)
             state = StepState(tasks, ends)
@@ -218,7 +221,8 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        step.raise_failure(self._lost.copy(), self._log_tail)
+        if step.state.cause is not None:
+            step.raise_failure(self._lost.copy(), self._log_tail)
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
@@ -271,6 +275,8 @@ class ClusterEngine:
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)
+            if step.is_done():
+                return
             with self._lock:
                 if not alone:  # another thread reads, and notifies
                     left = None if until is None else max(0.0, until - time.monotonic())
@@ -302,13 +308,14 @@ class ClusterEngine:
 
     def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""
-        with self._lock:
+        with self._mutex:
             self._running.pop(number, None)
-            step.late -= self._lost.keys()
+            if step.late:
+                step.late -= self._lost.keys()
             if step.late:
                 self._late[number] = step
                 return
-        self._finish(number)
+            self._finish(number)
 
     def _arrived(self, number: int, task: str) -> None:
         """A task that the session went on without has ended a step, or itself. With the lock held."""
@@ -319,16 +326,15 @@ class ClusterEngine:
             self._finish(number)
 
     def _finish(self, number: int) -> None:
-        """A step is over everywhere; when all before it are too, their memory is used again."""
-        with self._lock:
+        """A step is over everywhere; when all before it are too, their memory is used again. With the lock held."""
+        if number != self._done + 1:
             self._finished.add(number)
-            before = self._done
-            while self._done + 1 in self._finished:
-                self._done += 1
-                self._finished.discard(self._done)
-            done = self._done
-        if done > before:
-            self._links.release(done)
+            return
+        self._done = number
+        while self._finished and self._done + 1 in self._finished:
+            self._done += 1
+            self._finished.discard(self._done)
+        self._links.release(self._done)
 
     # watching
 
@@ -382,13 +388,3 @@ class ClusterEngine:
 
 
 _CANCELLED = "Step was cancelled by an explicit call to `Session::Close()`"
-
-
-def _device(task: str) -> DeviceSpec:
-    return DeviceSpec.from_string(f"{task}/device:CPU:0")
-
-
-def _default(devices: Sequence[DeviceSpec]) -> DeviceSpec:
-    """Where unplaced operations go: the first worker, else the first task."""
-    workers = [device for device in devices if device.job in ("worker", "chief", "master")]
-    return (workers or list(devices))[0]
