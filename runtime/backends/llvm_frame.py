@@ -1,4 +1,7 @@
-"""The frame of a compiled function: a builtin function of Python that looks at its arrays before it touches their memory."""
+"""The frame of a compiled function: a builtin function of Python that looks at its arrays before it touches their memory.
+
+What it does then is a function of its own, `@work`, of one block of the work: threads call it for the blocks that they take.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ _HEAD = object.__basicsize__
 _TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
 #: Row-major, aligned; and writeable.
 _PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+_LINE = 64
 
 
 class Array(NamedTuple):
@@ -65,6 +69,59 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
     _unless(text, dims)
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
+
+
+def working(text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work") -> None:
+    """The call of `@work`, or a function of another name, of these pointers, for all blocks, with as many helpers as the last argument says.
+
+    `release`: other threads of Python run meanwhile.
+    """
+    place = text.let(f"alloca [{len(values)} x ptr], align 16")
+    for number, value in enumerate(values):
+        text.put(f"store ptr {value}, ptr {_at(text, place, 8 * number)}, align 8")
+    helpers = _number_of(text, "%last") if blocks > 1 else "0"
+    state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if release else ""
+    if blocks > 1:
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64)")  # of llvm_pool.py
+        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers})")
+    else:
+        text.put(f"call void @{name}(ptr {place}, i64 0, i64 0)")
+    if state:
+        text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+
+
+def begun(text: Text, count: int, name: str = "work") -> list[str]:
+    """The beginning of such a function: of so many pointers, a block's number (`%block`) and a thread's. Returns the pointers."""
+    text.lines.append(f"define internal void @{name}(ptr %given, i64 %block, i64 %thread) #0 {{")
+    text.begin("entry")
+    return [text.let(f"load ptr, ptr {_at(text, '%given', 8 * number)}, align 8") for number in range(count)]
+
+
+def room_of_thread(text: Text, start: str, size: int) -> str:
+    """Where the memory of `@work`'s thread begins: each has so many bytes, in whole lines of the cache."""
+    return text.let(f"getelementptr i8, ptr {start}, i64 {text.let(f'mul i64 %thread, {in_lines(size)}')}")
+
+
+def in_lines(size: int) -> int:
+    """So many bytes as whole lines of the cache."""
+    return -(-size // _LINE) * _LINE
+
+
+def ended(text: Text) -> None:
+    """The end of `@work`."""
+    text.put("ret void")
+    text.lines.append("}")
+
+
+def place_of(text: Text, number: int) -> str:
+    """The place in memory that the argument of that number is."""
+    given = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
+    return text.let(f"inttoptr i64 {_number_of(text, given)} to ptr")
+
+
+def _number_of(text: Text, value: str) -> str:
+    """The integer that an object of Python is."""
+    return text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})")
 
 
 def closing(text: Text, result: int) -> None:

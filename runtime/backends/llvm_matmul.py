@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,14 +17,15 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.products import TRIED
-from ...graph.parallel import for_blocks, threads
+from ...graph.parallel import threads
 from ..plan import Run
 from ..workspace import Workspace
 from .cpu import CPU
 from .kernels import Kernel
 from .llvm_code import compiler
-from .llvm_frame import Array
+from .llvm_frame import Array, in_lines
 from .llvm_micro import Tile, tile
+from .llvm_pool import borrow, give_back
 from .llvm_products import Cut, Product, Sides
 
 #: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
@@ -233,15 +235,9 @@ def _function(product: Product, form: Form, workspace: Workspace, refuses: bool 
     """The function of two matrices and `out`. What it does not take is `form`'s; `refuses`: is an error."""
     native = compiler().function(product.written(), library=product.library())
     blocks, dims, kind = product.cut.blocks, product.arrays[2].dims, np.dtype(product.sides.kind)
-    workspace.reserve(product.room_bytes())
-    rooms: dict[int, int] = {}
-
-    def room(thread: int) -> int:
-        """Where a thread's memory is, which the workspace keeps."""
-        found = rooms.get(thread)
-        if found is None:
-            found = rooms[thread] = workspace.piece(thread).ctypes.data
-        return found
+    most = min(threads(), blocks)
+    workspace.reserve(most * in_lines(product.room_bytes()))
+    start = cache(lambda: workspace.piece(0).ctypes.data)
 
     def again(a: Any, b: Any, out: Any) -> Any:
         if refuses:
@@ -251,18 +247,17 @@ def _function(product: Product, form: Form, workspace: Workspace, refuses: bool 
     def whole(a: Any, b: Any, out: Any = None) -> Any:
         if out is None:
             out = np.empty(dims, kind)
-        return out if native(a, b, out, 0, room(0)) is out else again(a, b, out)
+        return out if native(a, b, out, 0, start()) is out else again(a, b, out)
 
     def in_blocks(a: Any, b: Any, out: Any = None) -> Any:
         if out is None:
             out = np.empty(dims, kind)
-        refused: list[int] = []
-
-        def block(index: int, thread: int) -> None:
-            if native(a, b, out, index, room(thread)) is not out:
-                refused.append(index)
-
-        for_blocks(block, blocks)
-        return again(a, b, out) if refused else out
+        helpers = borrow()
+        try:
+            taken = native(a, b, out, min(helpers, most - 1), start()) is out
+        finally:
+            if helpers:
+                give_back()
+        return out if taken else again(a, b, out)
 
     return whole if blocks == 1 else in_blocks

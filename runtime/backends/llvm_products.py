@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
 from .llvm_micro import Micro, Tile
 from .llvm_packing import copied, element, turned
+from .llvm_pool import pool_library
 from .llvm_steps import TYPES, Text
 
 #: How many bytes of the first matrix are packed at a time: about what the second-level cache holds beside the rest.
@@ -146,7 +147,7 @@ class Product(NamedTuple):
     def library(self) -> dict[str, str]:
         """The functions that it calls, which others call as well: their texts by name."""
         found = {micro.name: micro.written() for micro in self.micros()}
-        return found | dict([copied(self.sides.kind, self.lanes), turned(self.sides.kind, self.lanes)])
+        return found | dict([copied(self.sides.kind, self.lanes), turned(self.sides.kind, self.lanes)]) | pool_library()
 
     def written(self) -> str:
         """The text."""
@@ -163,35 +164,25 @@ class _Writing:
 
     def written(self) -> str:
         text, product = self.text, self.product
-        data = opening(text, product.arrays)
-        index, room = (self._number(f"%{name}") for name in ("last", "room"))
-        room = text.let(f"inttoptr i64 {room} to ptr")
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if product.release else ""
-        self._block(index, data, room)
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        values = [*opening(text, product.arrays), place_of(text, len(product.arrays) + 1)]
+        working(text, values, product.cut.blocks, product.release)
         closing(text, len(product.arrays) - 1)
-        after = len(product.arrays) + 1
-        text.lines[2:2] = [
-            f"  %room.at = getelementptr i8, ptr %args, i64 {8 * after}",
-            "  %room = load ptr, ptr %room.at, align 8",
-        ]
+        *data, rooms = begun(text, len(values))
+        self._block(data, room_of_thread(text, rooms, product.room_bytes()))
+        ended(text)
         self._part()
         return "\n".join(
             [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
         )
 
-    def _number(self, value: str) -> str:
-        return self.text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})")
-
-    def _block(self, index: str, data: Sequence[str], room: str) -> None:
+    def _block(self, data: Sequence[str], room: str) -> None:
         """One block: its tiles and panels, of all products or of its share of them."""
         product, sides, text = self.product, self.sides, self.text
         whole = {"batch": sides.batch, "rows": product.heights[2], "columns": product.panels}
         bounds = {side: ("0", str(count)) for side, count in whole.items()}
         cut = product.cut
         step = -(-whole[cut.side] // cut.blocks)
-        low = text.let(f"mul i64 {index}, {step}")
+        low = text.let(f"mul i64 %block, {step}")
         bounds[cut.side] = low, self._least(text.let(f"add i64 {low}, {step}"), str(whole[cut.side]))
 
         def one(number: str) -> None:
