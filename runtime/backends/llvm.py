@@ -36,7 +36,9 @@ from .spanning import branch_part, loop_part, once_part
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
 _STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
 #: A block for a thread takes so many nanoseconds at least, and a function with several lets others run meanwhile.
-_BLOCK = 10_000.0
+_BLOCK = 20_000.0
+#: And what takes as long is worth waking threads for that sleep.
+_LONG = 150_000.0
 _MOST_BLOCKS = 16
 #: Blocks begin at multiples of so many elements, so that no two threads write to one line of the cache.
 _LINE = 64
@@ -198,7 +200,7 @@ def _function(
     block = -(-whole // blocks)
     if blocks > 1 and rows == 1:
         block = -(-block // _LINE) * _LINE
-    return Function(steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK))
+    return Function(steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK, cost >= _LONG))
 
 
 def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:

@@ -11,22 +11,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .llvm_steps import Text
+from .llvm_steps import TYPES, Text
 
 #: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
 _HEAD = object.__basicsize__
-_TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
+_TYPE, _DATA, _NDIM, _DIMS, _STRIDES, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 24, 40, 48))
 #: Row-major, aligned; and writeable.
-_PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+_ALIGNED, _WRITEABLE = 0x100, 0x400
+_PLAIN = 0x1 | _ALIGNED
 _LINE = 64
 
 
 class Array(NamedTuple):
-    """An array that a function is given: what it must be."""
+    """An array that a function is given: what it must be. `strides`, in numbers: how it lies in memory, if not row-major."""
 
     kind: str
     dims: tuple[int, ...]
     written: bool
+    strides: tuple[int, ...] = ()
 
 
 def address_of(function: str) -> int:
@@ -47,9 +49,12 @@ def check_layout() -> None:
         words(start + _TYPE).value, words(start + _DATA).value, ctypes.c_int.from_address(start + _NDIM).value,
         words(start + _DTYPE).value, ctypes.c_int.from_address(start + _FLAGS).value & (_PLAIN | _WRITEABLE),
     )  # fmt: skip
-    dims = [ctypes.c_ssize_t.from_address((words(start + _DIMS).value or 0) + 8 * i).value for i in range(2)]
+    dims, strides = (
+        [ctypes.c_ssize_t.from_address((words(start + place).value or 0) + 8 * i).value for i in range(2)]
+        for place in (_DIMS, _STRIDES)
+    )
     wanted = (id(np.ndarray), array.ctypes.data, 2, id(array.dtype), _PLAIN | _WRITEABLE)
-    if found != wanted or dims != [2, 3] or ctypes.sizeof(ctypes.c_void_p) != 8:
+    if found != wanted or (dims, strides) != ([2, 3], [12, 4]) or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise ImportError("backend='llvm' does not know this Python's or NumPy's arrays")
 
 
@@ -71,10 +76,13 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
 
 
-def working(text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work") -> None:
-    """The call of `@work`, or a function of another name, of these pointers, for all blocks, with as many helpers as the last argument says.
+def working(
+    text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work", long: bool = True
+) -> None:  # fmt: skip
+    """The call of `@work`, or a function of another name, of these pointers, for all blocks.
 
-    `release`: other threads of Python run meanwhile.
+    As many threads help as the last argument says, but where it does not take long only those that are awake. `release`:
+    other threads of Python run meanwhile.
     """
     place = text.let(f"alloca [{len(values)} x ptr], align 16")
     for number, value in enumerate(values):
@@ -82,8 +90,8 @@ def working(text: Text, values: Sequence[str], blocks: int, release: bool, name:
     helpers = _number_of(text, "%last") if blocks > 1 else "0"
     state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if release else ""
     if blocks > 1:
-        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64)")  # of llvm_pool.py
-        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers})")
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
+        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
     else:
         text.put(f"call void @{name}(ptr {place}, i64 0, i64 0)")
     if state:
@@ -150,7 +158,7 @@ def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: in
 
 
 def _form(text: Text, array: Array, start: str) -> list[str]:
-    flags = _PLAIN | _WRITEABLE * array.written
+    flags = (_ALIGNED if array.strides else _PLAIN) | _WRITEABLE * array.written
     return [
         _holds(text, start, _FLAGS, "i32", flags, flags),
         _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
@@ -162,7 +170,11 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
     if not array.dims:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
-    return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims)]
+    tests = [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims)]
+    if array.strides:
+        size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+        tests += [_holds(text, strides, 8 * axis, "i64", size * each) for axis, each in enumerate(array.strides)]
+    return tests
 
 
 def _unless(text: Text, tests: Sequence[str]) -> None:

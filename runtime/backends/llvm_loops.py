@@ -26,12 +26,14 @@ class Form(NamedTuple):
     """How values are gone through: so many rows of so many elements. Where it does not matter what a row is, there is one.
 
     `block`: how many rows a block has, or elements where there is one row. `release`: let other threads of Python run meanwhile.
+    `long`: it is worth waking threads that sleep.
     """
 
     rows: int
     row: int
     block: int
     release: bool
+    long: bool = True
 
     @property
     def total(self) -> int:
@@ -98,7 +100,7 @@ class Function:
             _Single(self).write()
             closing(text, len(self.inputs))
         else:
-            working(text, self.data, form.blocks, form.release)
+            working(text, self.data, form.blocks, form.release, long=form.long)
             closing(text, len(self.inputs))
             start = len(text.lines)
             self.data = begun(text, len(self.data))
