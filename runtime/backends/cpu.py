@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...graph.ops.arithmetic import Masked
 from ...graph.ops.array import ConcatV2
 from ...graph.ops.branching import If
+from ...graph.ops.convert import Pack
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
 from ...graph.ops.selecting import Select, SelectV2
@@ -16,7 +17,7 @@ from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
 from .functional import branching, looping, reading
-from .into_buffers import concat, sigmoid
+from .into_buffers import concat, pack, sigmoid
 from .numpy import NumpyBackend, kernel_of
 from .row_blocks import RowWriter
 from .spanning import branch_part, loop_part, once_part
@@ -24,6 +25,7 @@ from .spanning import branch_part, loop_part, once_part
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
+kernel_of(Pack)(pack)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(
     lambda definition, inputs, _: (
