@@ -16,8 +16,8 @@ pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip i
 from weft.runtime.backends import llvm_conv
 from weft.runtime.backends.llvm_code import compiler
 from weft.runtime.backends.llvm_matmul import same_bits
-from weft.runtime.backends.llvm_pool import in_threads
 from weft.runtime.backends.llvm_micro import tile
+from weft.runtime.backends.llvm_pool import in_threads
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 

@@ -1,4 +1,4 @@
-"""Blocks of compiled functions over threads: each runs once, by whoever is free, and its threads are one budget with all others'."""
+"""Blocks of compiled functions over threads: each runs once, by whoever is free; all threads are of one budget."""
 
 import multiprocessing
 import os

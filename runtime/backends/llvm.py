@@ -200,7 +200,9 @@ def _function(
     block = -(-whole // blocks)
     if blocks > 1 and rows == 1:
         block = -(-block // _LINE) * _LINE
-    return Function(steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK, cost >= _LONG))
+    return Function(
+        steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK, cost >= _LONG)
+    )
 
 
 def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:

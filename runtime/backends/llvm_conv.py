@@ -13,7 +13,6 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops import conv_kernels
 from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
 from ...graph.ops.products import TRIED
-from ...graph.ops.rooms import BLOCK
 from ...graph.ops.tiles import DEPTH, pieces
 from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks

@@ -110,7 +110,9 @@ class Convolution(NamedTuple):
         shorts = [short for short, count in ((False, high), (True, tiles - high)) if count]
         lasts = [last for last, count in ((False, full), (True, rest)) if count]
         micros = [self.micro(short, last) for short in shorts for last in lasts]
-        return {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)]) | pool_library()
+        return (
+            {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)]) | pool_library()
+        )
 
     @property
     def outputs(self) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
 """The threads of compiled functions: they take blocks without Python, and look for the next job a while before they sleep.
 
-A job is a function, where its arguments are, and how many blocks it has. The caller writes it down in memory that all threads look
-at, and takes blocks as they do, each the next one that is left. `ticket` is the number of the job, and that of the block in its
-lower half, in one word: who changes it from what it was has the block, and knows that the job was the same all the while. So a
-thread that comes late takes nothing, and nobody waits for it.
+A job is a function, where its arguments are, and how many blocks it has. The caller writes it down in memory that all threads
+look at, and takes blocks as they do, each the next one that is left. `ticket` is the number of the job, and that of the block
+in its lower half, in one word: who changes it from what it was has the block, and knows that the job was the same all the
+while. So a thread that comes late takes nothing, and nobody waits for it.
 """
 
 from __future__ import annotations
@@ -236,7 +236,9 @@ class _Pool:
                     name = f"weft-compiled-{self._count + 1}"
                     threading.Thread(target=serve, args=(self._count,), daemon=True, name=name).start()
                     self._count += 1
-            except RuntimeError:  # the system has no more threads, or the interpreter is ending: with those that there are
+            except (
+                RuntimeError
+            ):  # the system has no more threads, or the interpreter is ending: with those that there are
                 wanted = self._count
         return wanted
 
@@ -259,4 +261,6 @@ def _written(text: str, start: int) -> str:
     }
     pause, declared = _PAUSES.get(platform.machine(), ("", ""))
     text += declared
-    return text.format(**places, **python, **functions, none=_NONE, looks=PATIENCE + LOOKS, patience=PATIENCE, pause=pause)
+    return text.format(
+        **places, **python, **functions, none=_NONE, looks=PATIENCE + LOOKS, patience=PATIENCE, pause=pause
+    )

@@ -85,8 +85,10 @@ class Product(NamedTuple):
         sides = self.sides
         plain = sides.rows if sides.across_a else sides.inner, sides.inner if sides.across_b else sides.columns
         one, other = (
-            array.strides[-2] if array.strides else line for array, line in zip(self.arrays, plain, strict=False)
-        ) if self.arrays else plain
+            (array.strides[-2] if array.strides else line for array, line in zip(self.arrays, plain, strict=False))
+            if self.arrays
+            else plain
+        )
         return one, other
 
     @property
