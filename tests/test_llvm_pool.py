@@ -157,3 +157,16 @@ def test_the_threads_do_not_keep_the_process_alive() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_without_threads_the_caller_computes_alone_and_others_may_have_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(llvm_pool, "_pool", cache(llvm_pool._Pool))
+    assert llvm_pool.borrow() == 0
+    assert counted(16, 1000) == {0}
+    monkeypatch.undo()
+    assert llvm_pool.borrow() == 2
+    llvm_pool.give_back()

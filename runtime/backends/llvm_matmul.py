@@ -302,7 +302,7 @@ def _native(product: Product) -> Any:
 
 def _lying(product: Product, *given: Any) -> Product | None:
     """The same product of matrices that lie as these do, if they can be read so: along their lines."""
-    arrays = []
+    arrays: list[Array] = []
     for array, found in zip(product.arrays, given, strict=False):
         if not isinstance(found, np.ndarray) or found.dtype != array.kind or found.shape != array.dims:
             return None

@@ -188,7 +188,15 @@ def pool_library() -> dict[str, str]:
 def borrow() -> int:
     """How many threads may help the caller now: nobody else has them until `give_back`, unless there are none."""
     wanted = take_threads()
-    return _pool().ready(wanted) if wanted else 0
+    if not wanted:
+        return 0
+    found = 0
+    try:
+        found = _pool().ready(wanted)
+    finally:
+        if not found:
+            give_threads()
+    return found
 
 
 #: To be called after a `borrow` that was not in vain.

@@ -84,10 +84,10 @@ class Product(NamedTuple):
         """How far apart the lines of the first matrix lie, and of the second, as they are given."""
         sides = self.sides
         plain = sides.rows if sides.across_a else sides.inner, sides.inner if sides.across_b else sides.columns
+        if not self.arrays:
+            return plain
         one, other = (
-            (array.strides[-2] if array.strides else line for array, line in zip(self.arrays, plain, strict=False))
-            if self.arrays
-            else plain
+            array.strides[-2] if array.strides else line for array, line in zip(self.arrays[:2], plain, strict=True)
         )
         return one, other
 
