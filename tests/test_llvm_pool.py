@@ -1,5 +1,6 @@
 """Blocks of compiled functions over threads: each runs once, by whoever is free; all threads are of one budget."""
 
+import ctypes
 import multiprocessing
 import os
 import subprocess
@@ -31,11 +32,11 @@ def three_threads() -> Iterator[None]:
 
 
 @cache
-def counting(count: int, rounds: int = 0) -> Any:
+def counting(count: int, rounds: int = 0, long: bool = True) -> Any:
     """A function that counts for each block how often it ran, and who ran it, after so many rounds of doing nothing."""
     text = Text()
     data = [*opening(text, [Array("int64", (count,), True), Array("int64", (count,), True)]), place_of(text, 3)]
-    working(text, data, count, release=True)
+    working(text, data, count, release=True, long=long)
     closing(text, 0)
     runs, threads, rooms = begun(text, len(data))
     room = room_of_thread(text, rooms, 8)
@@ -49,10 +50,10 @@ def counting(count: int, rounds: int = 0) -> Any:
     return compiler().function("\n".join(lines), library=llvm_pool.pool_library())
 
 
-def counted(count: int, rounds: int = 0) -> set[int]:
+def counted(count: int, rounds: int = 0, long: bool = True) -> set[int]:
     """Who ran the blocks, each of which ran once."""
     runs, threads = np.zeros(count, np.int64), np.full(count, -1)
-    assert llvm_pool.in_threads(counting(count, rounds), (runs, threads), runs, 8)
+    assert llvm_pool.in_threads(counting(count, rounds, long), (runs, threads), runs, 8)
     assert runs.tolist() == [1] * count
     return {*threads.tolist()}
 
@@ -68,6 +69,25 @@ def test_threads_that_sleep_are_woken() -> None:
         for _ in range(10):
             time.sleep(pause)
             counted(9, 1000)
+
+
+def word(name: str) -> ctypes.c_uint64:
+    """A word of the pool's memory."""
+    return ctypes.c_uint64.from_address(llvm_pool._pool().start + llvm_pool._PLACES[name])
+
+
+def test_only_one_short_job_after_the_other_wakes_threads() -> None:
+    counted(9, 1000)
+    end = time.monotonic() + 60
+    while word("sleepers").value < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    word("skipped").value = 0
+    for _ in range(llvm_pool.SKIPS):
+        assert counted(64, 1000, long=False) == {0}
+    seen: set[int] = set()
+    while seen != {0, 1, 2} and time.monotonic() < end:
+        seen |= counted(64, 1000, long=False)
+    assert seen == {0, 1, 2}
 
 
 def until(limit: int, wanted: set[int]) -> None:

@@ -28,10 +28,12 @@ PATIENCE = 4000
 #: How often it then looks for a job, letting others run each time, before it sleeps: for about a millisecond. Then to wake it
 #: takes the caller 8 µs, and it begins 20 to 40 µs later.
 LOOKS = 2000
+#: So many jobs that are not long do not wake threads that sleep: after them more will follow.
+SKIPS = 2
 #: Where things lie in the memory of the pool. What different threads write is in lines of the cache of their own.
 _PLACES = {
-    "ticket": 0, "finished": 64, "function": 128, "arguments": 136, "count": 144, "helpers": 152, "sleepers": 192,
-    "mutex": 256, "condition": 384,
+    "ticket": 0, "finished": 64, "function": 128, "arguments": 136, "count": 144, "helpers": 152, "skipped": 160,
+    "sleepers": 192, "mutex": 256, "condition": 384,
 }  # fmt: skip
 _SIZE, _LINE = 512, 64
 #: A ticket with this block has none left.
@@ -42,7 +44,8 @@ _PAUSES = {
     "aarch64": ("call void @llvm.aarch64.hint(i32 1)", "declare void @llvm.aarch64.hint(i32 immarg)"),
 }
 
-#: Runs all blocks; the caller's thread is number 0. What is not long does not wake threads that sleep.
+#: Runs all blocks; the caller's thread is number 0. What is not long wakes threads that sleep only where others like it
+#: were before.
 _RUN = """
 define void @run_blocks(ptr %function, ptr %arguments, i64 %count, i64 %helpers, i1 %long) #0 {{
 entry:
@@ -51,10 +54,17 @@ entry:
   %short = xor i1 %long, true
   %lone = and i1 %any, %short
   %none = icmp eq i64 %helpers, 0
-  %alone = or i1 %none, %lone
-  br i1 %alone, label %each, label %publish
+  br i1 %none, label %each, label %ask
+ask:
+  br i1 %lone, label %skip, label %publish
+skip:
+  %skipped = load atomic i64, ptr {skipped} monotonic, align 8
+  %skipped.next = add i64 %skipped, 1
+  store atomic i64 %skipped.next, ptr {skipped} monotonic, align 8
+  %enough = icmp ugt i64 %skipped.next, {skips}
+  br i1 %enough, label %publish, label %each
 each:
-  %block = phi i64 [ 0, %entry ], [ %block.next, %each ]
+  %block = phi i64 [ 0, %entry ], [ 0, %skip ], [ %block.next, %each ]
   call void %function(ptr %arguments, i64 %block, i64 0)
   %block.next = add i64 %block, 1
   %more = icmp ult i64 %block.next, %count
@@ -78,6 +88,7 @@ publish:
   %any.now = icmp ne i64 %asleep.now, 0
   br i1 %any.now, label %wake, label %work
 wake:
+  store atomic i64 0, ptr {skipped} monotonic, align 8
   %locked = call i32 {pthread_mutex_lock}(ptr {mutex})
   %woken = call i32 {pthread_cond_broadcast}(ptr {condition})
   %unlocked = call i32 {pthread_mutex_unlock}(ptr {mutex})
@@ -270,5 +281,5 @@ def _written(text: str, start: int) -> str:
     pause, declared = _PAUSES.get(platform.machine(), ("", ""))
     text += declared
     return text.format(
-        **places, **python, **functions, none=_NONE, looks=PATIENCE + LOOKS, patience=PATIENCE, pause=pause
+        **places, **python, **functions, none=_NONE, looks=PATIENCE + LOOKS, patience=PATIENCE, skips=SKIPS, pause=pause
     )
