@@ -184,7 +184,7 @@ def test_without_threads_the_caller_computes_alone_and_others_may_have_theirs(mo
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    monkeypatch.setattr(llvm_pool, "_pool", cache(llvm_pool._Pool))
+    monkeypatch.setattr(llvm_pool._pool(), "_count", 0)
     assert llvm_pool.borrow() == 0
     assert counted(16, 1000) == {0}
     monkeypatch.undo()
