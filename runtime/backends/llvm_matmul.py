@@ -256,7 +256,7 @@ def _function(product: Product, form: Form, workspace: Workspace, refuses: bool 
     workspace.reserve(most * in_lines(product.most_bytes()))
     start = cache(lambda: workspace.piece(0).ctypes.data)
     native, plain = _native(product), _row_major(form)
-    others: dict[Any, Any] = {}
+    others = _Others(product)
 
     def alone(a: Any, b: Any, out: Any) -> bool:
         """Whether the function took the matrices."""
@@ -277,12 +277,9 @@ def _function(product: Product, form: Form, workspace: Workspace, refuses: bool 
         nonlocal native
         if refuses:
             raise AssertionError("a product refuses its own matrices")
-        key = getattr(a, "strides", None), getattr(b, "strides", None)
-        if key not in others:
-            other = _lying(product, a, b)
-            others[key] = None if other is None else _native(other)
-        if others[key] is not None:
-            native = others[key]
+        other = others.like(a, b)
+        if other is not None:
+            native = other
             if fits(a, b, out):
                 return out
         return plain(a, b, out)
@@ -293,6 +290,22 @@ def _function(product: Product, form: Form, workspace: Workspace, refuses: bool 
         return out if fits(a, b, out) else again(a, b, out)
 
     return run
+
+
+class _Others:
+    """The functions of a product for matrices that lie otherwise."""
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        self._found: dict[Any, Any] = {}
+
+    def like(self, a: Any, b: Any) -> Any:
+        """That for matrices that lie as these do; None where they have to be copied."""
+        key = getattr(a, "strides", None), getattr(b, "strides", None)
+        if key not in self._found:
+            other = _lying(self._product, a, b)
+            self._found[key] = None if other is None else _native(other)
+        return self._found[key]
 
 
 @lru_cache(maxsize=1024)
