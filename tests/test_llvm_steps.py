@@ -37,8 +37,8 @@ def test_big_values_are_computed_in_blocks_by_any_number_of_threads(monkeypatch:
         monkeypatch.setattr(parallel, "_limit", threads)
         found.append(both([flat, rows], feeds))
     with wf.Session(config=LLVM) as session:
-        regions = regions_of(session, [flat, rows], feeds)
-        blocks = [code.form.blocks for run in regions if (code := llvm.region_code(run.definition, run.input_specs))]
+        codes = [llvm._code(run) for run in regions_of(session, [flat, rows], feeds)]
+    blocks = [code.form.blocks for code in codes if code is not None]
     assert sum(count > 4 for count in blocks) == 2
     for llvms, numpys in found:
         assert programs.same_bits(llvms, numpys)
