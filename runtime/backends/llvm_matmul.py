@@ -308,8 +308,14 @@ class _Others:
         return self._found[key]
 
 
-@lru_cache(maxsize=1024)
 def _native(product: Product) -> Any:
+    """The compiled function, whose text is not written again for each frame."""
+    return _compiled(product, product.packs_a(), product.packs_b(), product.block_tiles())
+
+
+@lru_cache(maxsize=1024)
+def _compiled(product: Product, *packing: object) -> Any:
+    """`packing`: what else the text depends on, and how much memory it works in."""
     return compiler().function(product.written(), library=product.library())
 
 
