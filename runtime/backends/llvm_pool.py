@@ -20,7 +20,7 @@ import numpy as np
 
 from ...graph.ops.rooms import BLOCK
 from ...graph.parallel import give_threads, take_threads
-from .llvm_code import compiler
+from .llvm_code import compiler, keep_forever
 from .llvm_frame import address_of, in_lines, pointer
 
 #: How often a thread looks for a job, or for the end of others' blocks, without letting others run: for about 0.1 ms.
@@ -230,6 +230,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._memory = ctypes.create_string_buffer(_SIZE + _LINE)
+        keep_forever(self._memory)  # for threads that look at it when the interpreter ends
         start = ctypes.addressof(self._memory)
         #: Where it begins.
         self.start = start + -start % _LINE
