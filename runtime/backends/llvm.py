@@ -20,7 +20,15 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pool, llvm_pooling
+from . import (
+    llvm_conv,
+    llvm_conv_filters,
+    llvm_conv_regions,
+    llvm_matmul,
+    llvm_pool,
+    llvm_pooling,
+    llvm_sparse,
+)
 from .convolutions import is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -57,6 +65,7 @@ class LlvmBackend:
             or llvm_conv.conv_kernel(definition, inputs)
             or llvm_conv_filters.filter_kernel(definition, inputs)
             or llvm_pooling.pooling_kernel(definition, inputs)
+            or llvm_sparse.sparse_kernel(definition, inputs, outputs)
         )
         if isinstance(definition, Fused):
             if is_convolution(definition):
@@ -73,7 +82,7 @@ class LlvmBackend:
         elif isinstance(definition, OncePart):
             return once_part(self, definition)
         elif definition.access == "write":
-            kernel = _update(definition, inputs)
+            kernel = _update(definition, inputs) or kernel
         return kernel or CPU.kernel(definition, inputs, outputs)
 
     def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
@@ -99,7 +108,8 @@ class LlvmBackend:
         pools = llvm_pooling.note(runs)
         if untried:
             more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
-        texts = {*regions, *updates, *products, *convolutions, *pools}
+        rows = llvm_sparse.note(runs)
+        texts = {*regions, *updates, *products, *convolutions, *pools, *[text for each in rows for text in each]}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
         parts = [
             f"{len(found)} {what}{'s' * (len(found) > 1)}"
@@ -109,6 +119,7 @@ class LlvmBackend:
                 (products, "product"),
                 (convolutions, "convolution"),
                 (pools, "pooling gradient"),
+                (rows, "row kernel"),
             )
             if found
         ]
