@@ -19,6 +19,8 @@ from .regions import region_of, taken_from_outside
 #: NumPy goes through these row by row, or through a buffer.
 FEWEST = 2
 ALONE = 1 << 12
+#: Or on so many elements, which threads share.
+SHARED = 1 << 16
 #: A function gets no longer than that, for compilers take their time.
 LONGEST = 60
 #: Big values that are made after a region's first operation could have run, and that it waits for, are at most so many:
@@ -107,8 +109,8 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, frozens
 
 
 def _is_worth_it(group: _Group) -> bool:
-    broadcast = 0 not in group.layouts and (shapes.count(group.dims) or 0) >= ALONE
-    return len(group.members) >= (1 if broadcast else FEWEST)
+    fewest = SHARED if 0 in group.layouts else ALONE
+    return len(group.members) >= (1 if (shapes.count(group.dims) or 0) >= fewest else FEWEST)
 
 
 def _region(program: Program, group: _Group, needed: set[Ref]) -> Region:

@@ -22,6 +22,7 @@ from .rewrites.forms import (
     merge_reshapes,
     merge_transposes,
     narrow_broadcasts,
+    transpose_before_packing,
 )
 from .rewrites.gates import open_gates
 from .rewrites.in_place import split_sums, update_in_place
@@ -35,6 +36,7 @@ AT_EACH_NODE = (
     Pass("fold constants", fold_constants),
     Pass("merge reshapes", merge_reshapes, RESHAPES),
     Pass("merge transposes", merge_transposes, (Transpose,)),
+    Pass("transpose before packing", transpose_before_packing, (Transpose,)),
     Pass("merge casts", merge_casts, (Cast,)),
     Pass("drop identities", drop_identities, IDENTITIES),
     Pass("drop neutral arithmetic", drop_neutral, WITH_NEUTRAL),

@@ -48,6 +48,7 @@ STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "identity": lambda x, y, k: wf.stop_gradient(x) if k % 2 else wf.identity(x),
     "reshapes": lambda x, y, k: wf.reshape(wf.reshape(square(x, k), [2, 3, 2]), [SIZE]),
     "transposes": lambda x, y, k: wf.reshape(wf.transpose(wf.transpose(square(x, k)), [[1, 0], [0, 1]][k % 2]), [SIZE]),
+    "packed": lambda x, y, k: wf.reshape(wf.transpose(wf.stack([x[:6], y[:6]], k % 2), [1, 0]), [SIZE]),
     "casts": lambda x, y, k: wf.cast(wf.cast(x, [wf.float64, wf.float16][k % 2]), wf.float32),
     "neutral": lambda x, y, k: neutral(x, k),
     "constants": lambda x, y, k: x * (wf.exp(wf.constant(0.25 * k)) - wf.constant(0.5)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...graph.ops.arithmetic import Masked
 from ...graph.ops.array import ConcatV2, Split, SplitV
 from ...graph.ops.branching import If
+from ...graph.ops.convert import Pack
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
 from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
@@ -18,7 +19,7 @@ from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
 from .cuts import cut
 from .functional import branching, looping, reading
-from .into_buffers import concat, sigmoid
+from .into_buffers import concat, pack, sigmoid
 from .numpy import NumpyBackend, kernel_of
 from .product_sums import adding, totalling
 from .row_blocks import RowWriter
@@ -28,6 +29,7 @@ CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
 kernel_of(Split, SplitV)(cut)
+kernel_of(Pack)(pack)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(
     lambda definition, inputs, _: (

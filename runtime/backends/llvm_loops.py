@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .formulas import Step
-from .llvm_frame import Array, address_of, closing, opening, pointer, row_strides
+from .llvm_frame import Array, begun, closing, ended, opening, pointer, row_strides, working
 from .llvm_stages import Stages
 from .llvm_steps import TYPES, WIDTH, Text, constant
 
@@ -26,12 +26,24 @@ class Form(NamedTuple):
     """How values are gone through: so many rows of so many elements. Where it does not matter what a row is, there is one.
 
     `block`: how many rows a block has, or elements where there is one row. `release`: let other threads of Python run meanwhile.
+    `long`: it is worth waking threads that sleep.
     """
 
     rows: int
     row: int
     block: int
     release: bool
+    long: bool = True
+
+    @property
+    def total(self) -> int:
+        """How many rows there are, or elements where there is one row."""
+        return self.row if self.rows == 1 else self.rows
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.total // self.block)
 
 
 @dataclass(slots=True)
@@ -82,21 +94,32 @@ class Function:
         return self.done
 
     def _written(self) -> str:
-        text = self.text
+        text, form = self.text, self.form
         self.data = opening(text, [*self.inputs, *self.outputs])
-        self.strides = row_strides(text, self.inputs)
-        self._allocate()
-        self._uniform()
         if self.is_single():
+            self._allocate(2)
+            self._uniform()
             _Single(self).write()
+            closing(text, len(self.inputs))
         else:
+            strides = row_strides(text, self.inputs)
+            numbers = [text.let(f"inttoptr i64 {each} to ptr") for each in strides.values()]
+            working(text, [*self.data, *numbers], form.blocks, form.release, long=form.long)
+            closing(text, len(self.inputs))
+            start, arrays = len(text.lines), len(self.data)
+            given = begun(text, arrays + len(numbers))
+            self.data = given[:arrays]
+            self._allocate(start + 2)
+            again = [text.let(f"ptrtoint ptr {each} to i64") for each in given[arrays:]]
+            self.strides = dict(zip(strides, again, strict=True))
+            self._uniform()
             self._blocks()
-        closing(text, len(self.inputs))
+            ended(text)
         lines = [*text.lines, *sorted(text.declared), f"attributes #0 = {{ nounwind {_vectors()} }}"]
         return "\n".join(lines)
 
-    def _allocate(self) -> None:
-        """Memory on the stack, asked for where the function begins."""
+    def _allocate(self, line: int) -> None:
+        """Memory on the stack, asked for where the function begins: on that line."""
         text, count = self.text, self.piece() * (1 if self.form.rows == 1 else self.form.row)
         wanted = {"%arguments": "[2 x ptr]", "%lengths": "i64", "%strides": "[2 x i64]"}
         if not self.is_single():
@@ -104,7 +127,7 @@ class Function:
             wanted |= {
                 name: f"[{size * count} x i8]" for name, size in zip(self.pieces, self.stages.sizes, strict=True)
             }
-        text.lines[2:2] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
+        text.lines[line:line] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
 
     def _uniform(self) -> None:
         for number in sorted(self.stages.uniform):
@@ -126,15 +149,10 @@ class Function:
 
     def _blocks(self) -> None:
         text, form = self.text, self.form
-        index = text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
-        low = text.let(f"mul i64 {index}, {form.block}")
-        total = form.row if form.rows == 1 else form.rows
-        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(total))
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if form.release else ""
+        low = text.let(f"mul i64 %block, {form.block}")
+        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(form.total))
         self.text.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
             text.let(f"add i64 {start}, {self.piece()}"), high)))  # fmt: skip
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
 
     def _least(self, one: str, other: str) -> str:
         return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
