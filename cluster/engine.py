@@ -29,6 +29,7 @@ from .protocol import Failure, Kind
 from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
+from .task_info import default_device, device_of
 from .trace_wire import decode_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
@@ -62,8 +63,8 @@ class ClusterEngine:
         epoch: int = 0,
         log_tail: Callable[[str], str] = lambda task: "",
     ) -> None:
-        self.devices = tuple(_device(task) for task in sorted(addresses))
-        self.default_device = _device(default_task) if default_task else _default(self.devices)
+        self.devices = tuple(device_of(task) for task in sorted(addresses))
+        self.default_device = device_of(default_task) if default_task else default_device(self.devices)
         self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
@@ -382,13 +383,3 @@ class ClusterEngine:
 
 
 _CANCELLED = "Step was cancelled by an explicit call to `Session::Close()`"
-
-
-def _device(task: str) -> DeviceSpec:
-    return DeviceSpec.from_string(f"{task}/device:CPU:0")
-
-
-def _default(devices: Sequence[DeviceSpec]) -> DeviceSpec:
-    """Where unplaced operations go: the first worker, else the first task."""
-    workers = [device for device in devices if device.job in ("worker", "chief", "master")]
-    return (workers or list(devices))[0]
