@@ -13,6 +13,8 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
+from ..runtime.backends.kernels import Backend
+from ..runtime.backends.named import backend_named
 from ..runtime.device_threads import DeviceThreads
 from ..runtime.turns import Turn
 from .message import Limits, Message
@@ -38,15 +40,19 @@ Dial = Callable[[str, str, Arena], Connection]
 
 
 class Client:
-    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's."""
+    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's.
 
-    def __init__(self, name: str, task: str, state: State, dial: Dial) -> None:
+    `backend`: whose kernels its plans run with.
+    """
+
+    def __init__(self, name: str, task: str, state: State, dial: Dial, backend: str = "numpy") -> None:
         self.name = name
         self.task = task
         self.session: Connection | None = None
         self._state = state
         state.report, state.place = self.report, task
         self._dial = dial
+        self._backend = backend
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
         self._done = 0
@@ -203,7 +209,9 @@ class Client:
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         relay, _, data = message.meta.partition(b"\n")
         try:
-            plan = LoadedPlan(decode_plan(data, constants), self.task, self._state, Relay.decode(relay))
+            plan = LoadedPlan(
+                decode_plan(data, constants), self.task, self._state, Relay.decode(relay), self._kernels()
+            )
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(message.step, Failure.of(error, derived=False))
             return
@@ -211,6 +219,14 @@ class Client:
             if message.edge in self._plans:  # the session has not lost its interest
                 self._plans[message.edge] = plan
         connection.send(Message(Kind.LOADED, 0, message.step, message.edge))
+
+    def _kernels(self) -> Backend:
+        """The session's backend, which is loaded when the first plan comes. Raises UnimplementedError."""
+        try:
+            return backend_named(self._backend)
+        except (ImportError, OSError) as error:  # the latter: of a library that is there and is none
+            text = f"backend='{self._backend}' does not work here: {error}"
+            raise errors.UnimplementedError(None, None, text) from None
 
     def _unload(self, number: int) -> None:
         with self._lock:

@@ -14,8 +14,10 @@ from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
 from ..runtime.backends.cpu import CPU
+from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
+from ..runtime.frames import frames_at_once
 from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import OncePart, all_instructions
 from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
@@ -37,18 +39,25 @@ class LoadedPlan:
     """A plan that is ready to run, and what its instructions say about feeds and edges.
 
     What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
-    two share. Raises what is wrong with the plan.
+    two share. What the backend compiles is compiled now, for this processor, so that no step waits for it. Raises what is
+    wrong with the plan.
     """
 
-    def __init__(self, plan: Plan, task: str, state: State, relay: Relay) -> None:
+    def __init__(self, plan: Plan, task: str, state: State, relay: Relay, backend: Backend = CPU) -> None:
         instructions = plan.instructions
         sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
         results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
-        self.compiled = CompiledPlan(plan, CPU, state, places={
+        places = {
             slot: partial(_place, sent[slot], slot, buffer.dtype)
             for slot, buffer in results
             if slot in sent and buffer.nbytes >= SLOT_FROM
-        })  # fmt: skip
+        }
+        if isinstance(backend, CompilingBackend):
+            backend.check(plan)
+            with frames_at_once():
+                self.compiled = CompiledPlan(plan, backend, state, places=places)
+        else:
+            self.compiled = CompiledPlan(plan, backend, state, places=places)
         self.run = self.compiled.run
         self.relay = relay
         #: Which of the step's feeds it takes, in the order in which they are sent.
