@@ -83,7 +83,8 @@ class ClusterEngine:
         self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
-        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch, "backend": backend}
+        said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch}
+        said |= {"backend": backend} if backend != "numpy" else {}
         try:
             for task, address in addresses.items():
                 routes = addresses if peers is None else peers[task]

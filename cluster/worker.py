@@ -37,8 +37,8 @@ class Worker:
     """One task of a cluster, in this process. `addresses` says where it listens, by transport.
 
     `jobs`: the cluster it belongs to, for those who ask; `others`: the names of its other tasks. Who connects says in a
-    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "backend": "numpy" where it does not say, "peers":
-    where the other tasks are}), another
+    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "peers": where the other tasks are, and
+    "backend", if not "numpy"}), another
     task that sends for a session ({"role": "peer", "client"}), somebody who asks who this is ({"role": "ask", "task",
     "serves"}), the program of another task that will use this one ({"role": "program", "task"}), or one who wants
     the variables forgotten ({"role": "reset", "containers"}).

@@ -17,7 +17,9 @@ def as_planned(kernel: Kernel, inputs: Sequence[str | None], outputs: Sequence[s
     `inputs`, `outputs`: in which buffer each lies, if any. A plan has its results written there, over an input perhaps that
     the kernel of its maker was done with by then.
     """
-    if kernel.takes_out and all(_may(kernel, number, inputs, buffer) for number, buffer in enumerate(outputs) if buffer):
+    if kernel.takes_out and all(
+        _may(kernel, number, inputs, buffer) for number, buffer in enumerate(outputs) if buffer
+    ):
         return kernel
     bind, in_frame = kernel.bind, kernel.in_frame
     return replace(

@@ -25,7 +25,9 @@ class Training:
         """What is fed in the step of that number."""
         return {
             feed: half
-            for feeds, halves in zip(self.feeds, zip(*map(np.split, self.batch(number), (2, 2)), strict=True), strict=True)
+            for feeds, halves in zip(
+                self.feeds, zip(*map(np.split, self.batch(number), (2, 2)), strict=True), strict=True
+            )
             for feed, half in zip(feeds, halves, strict=True)
         }
 

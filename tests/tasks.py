@@ -19,6 +19,8 @@ def session_of_tasks(config: wf.ConfigProto | None = None) -> Iterator[wf.Sessio
     with ExitStack() as stack:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in TASKS]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
-        targets.register_engine("tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}, backend=config.backend))
+        targets.register_engine(
+            "tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}, backend=config.backend)
+        )
         stack.callback(targets._FACTORIES.pop, "tasks")
         yield stack.enter_context(wf.Session("tasks://here", config=config))

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from machine_code import LLVM
 from programs import Built, build, recipes, runs, same_bits
 from test_cases import COMPUTED, build as build_case
+from weft.graph.state import State
 from weft.runtime import engine, targets
 from weft.runtime.as_planned import as_planned
 from weft.runtime.backends.cpu import CPU
@@ -25,7 +26,7 @@ from weft.runtime.backends.llvm import LLVM as COMPILED
 
 bounded = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 #: What a plan is made for, and what it runs with.
-PAIRS = {"made for llvm": (COMPILED, CPU), "made for numpy": (CPU, COMPILED)}
+PAIRS: dict[str, tuple[Backend, Backend]] = {"made for llvm": (COMPILED, CPU), "made for numpy": (CPU, COMPILED)}
 
 
 class Mixed(engine.LocalEngine):
@@ -134,5 +135,5 @@ def test_what_there_is_no_kernel_for_is_said(monkeypatch: pytest.MonkeyPatch) ->
     with wf.Session(config=LLVM) as session:
         plan = session.plan(wf.random_uniform([3], seed=1) * 2.0).plans[0]
     monkeypatch.setattr(type(CPU), "kernel", lambda *_: None)
-    with pytest.raises(NotImplementedError, match="there is no kernel for .* here"):
-        CompiledPlan(plan, CPU, engine.State())
+    with pytest.raises(NotImplementedError, match=r"there is no kernel for .* here"):
+        CompiledPlan(plan, CPU, State())

@@ -31,7 +31,9 @@ def test_xla_is_refused_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("target", ["", "weft://localhost:1"])
-def test_without_llvmlite_the_error_says_at_once_how_to_install_it(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_llvmlite_the_error_says_at_once_how_to_install_it(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(named, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'weft\[llvm\]'"):
         wf.Session(target, config=wf.ConfigProto(backend="llvm"))

@@ -114,7 +114,9 @@ def test_plans_that_somebody_has_changed_are_refused_or_do_no_harm(data: st.Data
     """Reading runs nothing. What is made of one that can be read may fail in any way but to take the process with it."""
     text, arrays = encode_plan(plan())
     came = as_json(data.draw(changed_json([json.loads(text)])))
-    found = survives(lambda: decode_plan(came, [np.array(array) for array in arrays]), (errors.DataLossError,), 64 * MIB)
+    found = survives(
+        lambda: decode_plan(came, [np.array(array) for array in arrays]), (errors.DataLossError,), 64 * MIB
+    )
     if found is None:
         return
     state = State()
@@ -122,7 +124,7 @@ def test_plans_that_somebody_has_changed_are_refused_or_do_no_harm(data: st.Data
     try:
         there = LoadedPlan(found, TASK, state, Relay(), COMPILED)
         there.run([np.ones([4, 16, 16, 8], np.float32)], _Nobody())
-    except Exception:  # noqa: BLE001, S110 # it fails, and the session hears why
+    except Exception:  # it fails, and the session hears why
         pass
 
 

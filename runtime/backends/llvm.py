@@ -125,7 +125,9 @@ def _noted_elsewhere(runs: Sequence[Run], made: Mapping[str, Sequence[str]], pla
     parts, lines = {what: len(texts) for what, texts in made.items()}, []
     if any(parts.values()):
         functions = _counted({"function": len({text for texts in made.values() for text in texts})})
-        lines.append(f"  compile: machine code of {_counted(parts)}, in {functions}, on {place}, when the plan comes there.")
+        lines.append(
+            f"  compile: machine code of {_counted(parts)}, in {functions}, on {place}, when the plan comes there."
+        )
     tried = {"product": llvm_matmul.candidates(runs), "convolution": llvm_conv.candidates(runs)}
     if any(tried.values()):
         lines.append(f"  try, on {place}: whether {_counted(tried)} can be compiled with the same bits.")

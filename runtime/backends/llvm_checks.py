@@ -47,7 +47,9 @@ def _check(name: str, definition: OpDef, inputs: Sequence[Spec], outputs: Sequen
 def _check_same(name: str, inferred: Sequence[Spec], said: Sequence[Spec]) -> None:
     same = len(inferred) == len(said) and all(map(_fits, said, inferred))
     if not same:
-        told, made = (", ".join(f"{each.dtype.name}{shapes.text(each.dims)}" for each in some) for some in (said, inferred))
+        told, made = (
+            ", ".join(f"{each.dtype.name}{shapes.text(each.dims)}" for each in some) for some in (said, inferred)
+        )
         raise ValueError(f"'{name}' gives {made}, and not {told}")
 
 

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from .cpu import CPU
 from .kernels import Backend
 
-
 #: Those that tasks of a cluster may have.
 ON_TASKS = ("numpy", "llvm")
 
