@@ -76,7 +76,7 @@ types: $(DEV) ## Check the types, of the package and then of the tests and the b
 	MYPYPATH="weft/tests:weft/benchmarks:." $(MYPY) --explicit-package-bases weft/tests/*.py weft/benchmarks/*.py && exit $$package; }
 
 imports: $(DEV) ## Check that imports run one way
-	@$(LINKED) "$$bin/lint-imports" --config weft/pyproject.toml --no-cache
+	@$(LINKED) "$$bin/lint-imports" weft/pyproject.toml --no-cache
 
 clean: ## Remove .venv and everything else that was built
 	rm -rf "$(VENV)" "$(PEERS)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -20,7 +20,8 @@ LOOKS = {"flatten_feeds", "fed_tensors", "as_graph_element", "_new_call", "_prep
 def called(function: Callable[[], Any]) -> Counter[str]:
     """The names of the Python functions that a call calls.
 
-    Not those of a garbage collection that happens to fall into it: finalizers, and what others hang on it (hypothesis times collections).
+    Not those of a garbage collection that happens to fall into it: finalizers, and what others hang on it (hypothesis
+    times collections).
     """
     found: Counter[str] = Counter()
 
