@@ -1,6 +1,7 @@
 """Plans that came as data and are to be compiled: what they say of shapes must be true, for machine code goes by it."""
 
 import json
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import weft as wf
 from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from machine_code import LLVM
+from test_cases import COMPUTED, build
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.cluster.relays import Relay
 from weft.cluster.task_step import LoadedPlan
@@ -66,6 +68,25 @@ def test_what_is_true_is_taken() -> None:
     loaded(there)
 
 
+@pytest.mark.parametrize("known", ["full", "rank", "none"])
+def test_what_weft_makes_is_true_for_every_operation_and_its_gradient(known: str) -> None:
+    count = 0
+    for case in COMPUTED:
+        if case.needs_shapes and known != "full":
+            continue
+        wf.reset_default_graph()
+        outputs, feeds = build(case, known)
+        floats = [each for each in feeds if each.dtype.is_floating]
+        ends = [each for each in outputs if each.dtype.is_floating]
+        with suppress(LookupError, NotImplementedError):  # it has none
+            outputs = [*outputs, *(each for each in wf.gradients(ends, floats) if each is not None)]
+        with wf.Session(config=LLVM) as session:
+            for plan in session.plan(outputs, feeds).plans:
+                COMPILED.check(plan)
+                count += len(plan.instructions)
+    assert count > 1000
+
+
 def _lies() -> dict[str, Any]:
     """Changes to an instruction of the plan, as `(instruction) -> instruction`, by the type that they are for."""
 
@@ -89,9 +110,17 @@ def _lies() -> dict[str, Any]:
         "a smaller value on the way": ("Fused", lambda run: parts(run, 0, dims=(1,))),
         "a smaller result": ("Fused", lambda run: parts(run, -1, dims=(1,))),
         "a result that is not the region's": ("Fused", lambda run: outputs(run, dims=(1,))),
-        "a convolution's windows": (
+        "other windows": (
             "MaxPoolGrad",
             lambda run: run._replace(definition=type(run.definition)((1, 4, 4, 1), (1, 4, 4, 1), "VALID")),
+        ),
+        "windows that go back": (
+            "Conv2DBackpropFilter",
+            lambda run: run._replace(definition=type(run.definition)((1, 1, 1, 1), "SAME", (), (1, -1, 1, 1))),
+        ),
+        "windows of nothing": (
+            "MaxPoolGrad",
+            lambda run: run._replace(definition=type(run.definition)((1, 0, 2, 1), (1, 2, 2, 1), "VALID")),
         ),
     }
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
-from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput
+from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, Convolution
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
-from ...graph.ops.pooling import MaxPoolGrad
+from ...graph.ops.pooling import MaxPoolGrad, Pooling
 from ..fused import Fused
 from ..parts import all_instructions
 from ..plan import Plan, Run
@@ -40,6 +40,10 @@ def _check_region(definition: Fused, inputs: Sequence[Spec]) -> None:
 
 
 def _check(name: str, definition: OpDef, inputs: Sequence[Spec], outputs: Sequence[Spec]) -> None:
+    if isinstance(definition, (Convolution, Pooling)):
+        for numbers in (getattr(definition, each, ()) for each in ("ksize", "strides", "dilations")):
+            if not all(type(number) is int and number > 0 for number in numbers):
+                raise ValueError(f"'{name}' has windows of {numbers}")
     found = definition.infer(*inputs)
     _check_same(name, (found,) if isinstance(found, Spec) else found, outputs)
 
