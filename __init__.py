@@ -405,6 +405,7 @@ from .runtime import targets as _targets
 
 if _typing.TYPE_CHECKING:  # `_MODULES` and `_NAMES`, below, for who looks at types
     from . import contrib as contrib, train as train
+    from .compat import linalg as linalg, math as math, random as random
     from .contrib import testing as test
     from .runtime.config import (
         CallableOptions as CallableOptions,
@@ -421,7 +422,7 @@ if _typing.TYPE_CHECKING:  # `_MODULES` and `_NAMES`, below, for who looks at ty
     from .runtime.measure_costs import measure_costs as measure_costs
     from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
     from .runtime.session import Session as Session
-    from .train import distribute as distribute, summary as summary
+    from .train import distribute as distribute, gfile as gfile, summary as summary
     from .train.summaries_before_1_0 import (
         histogram_summary as histogram_summary,
         image_summary as image_summary,
@@ -444,7 +445,8 @@ __version__ = "0.1.0"
 
 #: Modules that are loaded when they are first used: what trains, the cluster with Ray and Arrow, and what few programs use.
 _MODULES = {
-    "cluster": "cluster", "contrib": "contrib", "distribute": "train.distribute", "summary": "train.summary",
+    "cluster": "cluster", "contrib": "contrib", "distribute": "train.distribute", "gfile": "train.gfile",
+    "linalg": "compat.linalg", "math": "compat.math", "random": "compat.random", "summary": "train.summary",
     "test": "contrib.testing", "train": "train",
 }  # fmt: skip
 #: So is what runs graphs, and the messages of event files, which need protobuf: names, by the module that has them.

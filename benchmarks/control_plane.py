@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import click
@@ -84,12 +85,32 @@ def measured(address: str, count: int, seconds: float) -> dict[str, Any]:
     return {"tasks": count, "open": opened - started, "load": loaded - opened, "step": step, "processor": processor}
 
 
+def plot(rows: list[dict[str, Any]], file: str) -> None:
+    """What a step takes, and the client's processor of it, for each task, by the number of tasks."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes, tasks = figure.subplots(), [row["tasks"] for row in rows]
+    for name, label in (("step", "a step"), ("processor", "of it the client's processor")):
+        axes.semilogx(tasks, [row[name] / row["tasks"] * 1e6 for row in rows], marker="o", label=label)
+    axes.set(xlabel="tasks", ylabel="µs a task", ylim=(0, None))
+    axes.set_xticks(tasks, [f"{count:,}" for count in tasks])
+    axes.minorticks_off()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
+    figure.savefig(file)
+
+
 @click.command()
 @click.option("--tasks", "counts", default="10,100,1000", show_default=True, help="How many, separated by commas.")
 @click.option("--seconds", default=2.0, show_default=True, type=float, help="How long each measures.")
+@click.option(
+    "--plot", "picture", type=click.Path(dir_okay=False), help="Draw a picture into this file (needs matplotlib)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Figures in seconds, for programs.")
-def main(counts: str, seconds: float, as_json: bool) -> None:
+def main(counts: str, seconds: float, picture: str | None, as_json: bool) -> None:
     """Measure what a null step on every task costs a client, by the number of tasks."""
+    if picture and find_spec("matplotlib") is None:
+        raise click.UsageError("--plot needs matplotlib: pip install matplotlib")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     rows = []
@@ -100,6 +121,8 @@ def main(counts: str, seconds: float, as_json: bool) -> None:
             assert process.stdout is not None
             rows.append(measured(json.loads(process.stdout.readline()), count, seconds))
             process.kill()
+    if picture:
+        plot(rows, picture)
     if as_json:
         click.echo(json.dumps(rows))
         return

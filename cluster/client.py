@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,12 +21,12 @@ from ..runtime.turns import Turn
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan
-from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
+from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
 from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
-from .trace_wire import encode_stats
+from .trace_wire import Trace
 from .transport import Connection
 
 #: How long a task looks for the next step, after one, before it sleeps.
@@ -247,10 +248,12 @@ class Client:
 
     def _begun(self, message: Message) -> Run | None:
         """What begins with a message of the session."""
-        done, before = STEP_HEAD.unpack(message.meta)
+        done, before = STEP_HEAD.unpack_from(message.meta)
         if done > self._done:
             self._forget_steps(done)
-        step, traced = self._step(message.step), message.kind == Kind.TRACE
+        step, traced = self._step(message.step), None
+        if message.kind == Kind.TRACE:
+            traced = *TRACE_HEAD.unpack_from(message.meta, STEP_HEAD.size), time.time_ns()
         if before:
             earlier = self._steps.get(before) if before < step.number else None  # one that is forgotten is over
             step.turn = Turn(earlier.turn if earlier else None)
@@ -295,7 +298,7 @@ class Client:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {job.number}")
             if job.traced:
                 values, stats = step.trace(plan, job.feeds)
-                noted = encode_stats(stats)
+                noted = Trace(stats, *job.traced, time.time_ns()).encode()
             else:
                 values, noted = step.run(plan, job.feeds), b""
                 if plan.relay.silent and step.ends_silently():
@@ -336,7 +339,7 @@ class Run:
     number: int
     plan: LoadedPlan | None
     feeds: Sequence[Any] = ()
-    traced: bool = False
+    traced: tuple[int, int] | None = None  #: when it was told to note what runs: by the session's clock, and by its own
 
     def __call__(self) -> None:
         self.client.run(self)

@@ -30,7 +30,7 @@ from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_mes
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .task_info import default_device, device_of
-from .trace_wire import decode_stats
+from .trace_wire import noted, step_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
@@ -103,7 +103,7 @@ class ClusterEngine:
         kind, step = message.kind, message.step
         if kind == Kind.RESULT:
             values = [np.array(value) for value in message.tensors]  # its memory is the connection's
-            self._answered(task, step, Replied(task, values, message.meta))
+            self._answered(task, step, Replied(task, values, noted(message.meta)))
         elif kind == Kind.LOADED:
             self._answered(task, step, Replied(task, ()))
         elif kind == Kind.FAILED:
@@ -178,9 +178,9 @@ class ClusterEngine:
         return ClusterStream(self)
 
     def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
-        """As `run`; each task notes when its kernels ran, by its host's clock."""
+        """As `run`; each task notes when its kernels ran. The times are by this process's clock: see clocks.py."""
         state = self.end(self.begin(handle, feeds, timeout, Kind.TRACE))
-        return handle.results(state), StepStats([decode_stats(state.noted[part.task]) for part in handle.parts])
+        return handle.results(state), step_stats(state.noted[part.task] for part in handle.parts)
 
     def begin(
         self, handle: Loaded, feeds: Sequence[Any], timeout: float | None, kind: Kind = Kind.STEP, before: Row = None

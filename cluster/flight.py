@@ -6,8 +6,10 @@ messages are read from and written to, and the exchange: slower than `cluster/tc
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -42,7 +44,8 @@ class FlightListener(SocketListener):
 
     def __init__(self, host: str, port: int, secret: bytes, limits: Limits) -> None:
         certificate, key, authority = _contents()
-        tcp.bound(host, port).close()  # gRPC does not say why it cannot
+        with tcp.bound(host, port) as bound:  # gRPC does not say why it cannot
+            self._ip = str(bound.getsockname()[0])
         host = f"[{host}]" if ":" in host else host
         behind = f"\0weft-{secrets.token_hex(12)}"
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -61,8 +64,18 @@ class FlightListener(SocketListener):
 
     def close(self) -> None:
         super().close()
-        # No exchange begins any more from now on; those that there are end with their connections.
-        threading.Thread(target=self._front.shutdown, daemon=True, name="weft flight").start()
+        _start(self._end)
+
+    def _end(self) -> None:
+        """No exchange begins any more; those that there are end with their connections.
+
+        gRPC waits for the clients to end theirs without a deadline: who is stopped, or gone without a word, is cut off.
+        """
+        ending = _start(self._front.shutdown)
+        ending.join(_END_SECONDS)
+        while ending.is_alive():
+            _cut(self._ip, self._front.port)
+            ending.join(_END_SECONDS)
 
 
 class _Front(flight.FlightServerBase):  # type: ignore[misc]
@@ -157,6 +170,24 @@ def _knock(place: str, peer: str, deadline: float) -> bool:
 
 def _contents() -> tuple[bytes, ...]:
     return tuple(Path(name).read_bytes() for name in tls.needed("Flight"))
+
+
+def _cut(ip: str, port: int) -> None:
+    """End the connections that others have to an address of this process, whose sockets gRPC has and names to nobody."""
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # it was closed meanwhile, or is not connected
+            descriptor = os.dup(int(name))
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                continue
+            with socket.socket(fileno=descriptor) as sock:
+                if sock.family in (socket.AF_INET, socket.AF_INET6) and _own_end(sock) == (ip, port):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
+def _own_end(sock: socket.socket) -> tuple[str, int]:
+    ip, port = sock.getsockname()[:2]
+    return ip.removeprefix("::ffff:"), port  # as sockets of version six call addresses of version four
 
 
 def _start(function: Callable[..., None], *arguments: Any) -> threading.Thread:

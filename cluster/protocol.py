@@ -34,7 +34,7 @@ class Kind(IntEnum):
     REPORT = 13  #: task to session: text for whoever looks on
     ENDED = 14  #: task to session: it is over, for this Failure
     LEAVING = 15  #: a program to a task that it has used: it ends as it should
-    TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran
+    TRACE = 16  #: as STEP; the RESULT's meta then tells when what ran; meta: STEP_HEAD and TRACE_HEAD
     MARK = 17  #: task to task: nothing; its number on the connection tells whether the message before it was lost
     BEGIN = 18  #: as TENSOR, and the plan that waits for it begins; before what stands in that one's meta: BEGIN_HEAD
 
@@ -42,6 +42,8 @@ class Kind(IntEnum):
 #: Steps up to the first number are over on all tasks: what was sent for them is not needed any more. The second is 0 for a step
 #: that stands alone; of a row, the last step before it that has a part on this task, and begins first; or else itself.
 STEP_HEAD = struct.Struct("<QQ")
+#: After STEP_HEAD, of TRACE: when the session has sent it, by its clock, in nanoseconds.
+TRACE_HEAD = struct.Struct("<q")
 #: As the first number of STEP_HEAD; and the plan's number on the task that it is sent to.
 BEGIN_HEAD = struct.Struct("<QQ")
 #: How many seconds ago the session began the step.

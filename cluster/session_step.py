@@ -12,7 +12,7 @@ from ..graph.devices import DeviceSpec
 from ..runtime.plan import Fetch, StepPlan, TakeFeed
 from .message import Message
 from .plan_wire import encode_plan
-from .protocol import ABORT_HEAD, STEP_HEAD, Failure, Kind
+from .protocol import ABORT_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .relays import Relay, endings, relays
 from .step_state import Abort, Finish, StepState
 
@@ -143,6 +143,8 @@ def step_messages(
     def message(number: int, index: int) -> Message:
         part = handle.parts[index]
         meta = STEP_HEAD.pack(done, 0 if before is None else before.get(part.task, number))
+        if kind == Kind.TRACE:
+            meta += TRACE_HEAD.pack(time.time_ns())
         return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
 
     return message

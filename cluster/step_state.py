@@ -14,7 +14,7 @@ class Replied(NamedTuple):
 
     task: str
     values: Sequence[Any]
-    noted: bytes = b""
+    noted: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class StepState:
         self.running = set(tasks)
         self._ends = ends or {}
         self.values: dict[str, Sequence[Any]] = {}
-        self.noted: dict[str, bytes] = {}
+        self.noted: dict[str, Any] = {}
         #: What the tasks said that only followed the others, by task: where each was when the step failed.
         self.reports: dict[str, str] = {}
         self.cause: Failure | None = None

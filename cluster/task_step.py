@@ -22,7 +22,7 @@ from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import OncePart, all_instructions
 from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
-from ..runtime.tracing import DeviceStepStats, TracedPlan
+from ..runtime.tracing import DeviceStepStats, TracedPlan, time_of_day
 from ..runtime.turns import Turn
 from .message import SLOT_FROM, Array, Message
 from .parcels import MOST_BYTES, encode_edges, together
@@ -177,7 +177,7 @@ class TaskStep:
     def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
         """As `run`, and what ran when."""
         self._plan = plan
-        traced = TracedPlan(plan.compiled)
+        traced = TracedPlan(plan.compiled, time_of_day())
         self._begin()
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)

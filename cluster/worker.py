@@ -145,7 +145,7 @@ class Worker:
         if self.ended.is_set():
             connection.close()
         try:
-            self._serve_role(connection, decode_json(_hello(connection.recv(timeout=30))))
+            self._serve_role(connection, _hello(connection.recv(timeout=30)))
         except (errors.UnavailableError, errors.CancelledError):
             pass  # the other side ended it, or this one
         except Exception as error:
@@ -180,8 +180,8 @@ class Worker:
             case {"role": "program", "task": str(task)}:
                 connection.send(Message(Kind.READY, 0, 0))
                 self.visitors.program(task, connection)
-            case {"role": "reset", "containers": list(containers)}:
-                self.reset([str(container) for container in containers])
+            case {"role": "reset", "containers": list(containers)} if all(isinstance(each, str) for each in containers):
+                self.reset(containers)
                 connection.send(Message(Kind.READY, 0, 0))
             case _:
                 raise errors.DataLossError(None, None, f"expected to hear who it is, got {str(said)[:100]}")
@@ -243,7 +243,8 @@ class Worker:
         return connection
 
 
-def _hello(message: Message) -> bytes:
+def _hello(message: Message) -> Any:
+    """What somebody says first. Raises DataLossError."""
     if message.kind != Kind.HELLO:
         raise errors.DataLossError(None, None, f"expected a HELLO, got a message of kind {message.kind}")
-    return message.meta
+    return decode_json(message.meta)

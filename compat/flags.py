@@ -26,6 +26,15 @@ class Flag:
     def is_boolean(self) -> bool:
         return self.options.get("type") is _boolean
 
+    @property
+    def told(self) -> str:
+        """What the help says of it, with its value when nothing is given."""
+        text, value = self.options.get("help") or "", self.value
+        if value not in (None, "", []) and not self.required:
+            value = ",".join(map(str, value)) if isinstance(value, list) else value
+            text += f" [default: {str(value).lower() if self.is_boolean else value}]"
+        return text.strip().replace("%", "%%")  # which argparse takes for the beginning of a placeholder
+
 
 class Flags:
     """The flags of a program by name: `FLAGS.batch_size`. They are read from `sys.argv` when the first is asked for."""
@@ -54,10 +63,10 @@ class Flags:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         for flag in self._flags.values():
-            options = {**flag.options, "metavar": "true|false"} if flag.is_boolean else flag.options
-            parser.add_argument(
-                f"--{flag.name}", f"-{flag.name}", default=flag.value, required=flag.required, dest=flag.name, **options
-            )
+            options = {**flag.options, "help": flag.told}
+            if flag.is_boolean:
+                options["metavar"] = "true|false"
+            parser.add_argument(f"--{flag.name}", default=flag.value, required=flag.required, dest=flag.name, **options)
         found, rest = parser.parse_known_args(self._spelled_out(argv[1:]))
         unknown = [word for word in rest if word.startswith("-") and word != "-"]
         if unknown and not known_only:
@@ -68,7 +77,7 @@ class Flags:
         return [*argv[:1], *rest]
 
     def _spelled_out(self, words: Sequence[str]) -> list[str]:
-        """`--shuffle` as `--shuffle=true` and `--noshuffle` as `--shuffle=false`."""
+        """`--shuffle` as `--shuffle=true`, `--noshuffle` as `--shuffle=false`, and `-steps` as `--steps`."""
         booleans = {flag.name for flag in self._flags.values() if flag.is_boolean}
         spelled = []
         for word in words:
@@ -77,6 +86,8 @@ class Flags:
                 word = f"--{name}=true"
             elif word.startswith("-") and name.startswith("no") and name[2:] in booleans:
                 word = f"--{name[2:]}=false"
+            elif word.startswith("-") and name.partition("=")[0] in self._flags:
+                word = f"--{name}"
             spelled.append(word)
         return spelled
 
@@ -136,7 +147,7 @@ def _list(text: str) -> list[str]:
 
 
 def _define(name: str, default: Any, help: str | None, **options: Any) -> Flag:
-    return FLAGS.define(Flag(name, default, help=help and help.replace("%", "%%"), **options))
+    return FLAGS.define(Flag(name, default, help=help, **options))
 
 
 def _number(kind: Callable[[str], Any], low: Any, high: Any) -> Callable[[str], Any]:

@@ -21,7 +21,7 @@ from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
 from .plan import StepPlan
 from .rendezvous import Rendezvous
 from .targets import factory_of
-from .tracing import StepStats, TracedPlan
+from .tracing import StepStats, TracedPlan, time_of_day
 
 
 class Engine(Protocol):
@@ -144,7 +144,8 @@ class LocalEngine:
 
     def trace(self, handle: Loaded, feeds: Sequence[Any], timeout: float | None) -> tuple[list[Any], StepStats]:
         """As `run`, noting when each kernel ran."""
-        traced = [TracedPlan(plan) for plan in handle.plans]
+        offset = time_of_day()
+        traced = [TracedPlan(plan, offset) for plan in handle.plans]
         results = self._run_step(traced, handle.fetches, feeds, timeout)
         return results, StepStats([plan.stats() for plan in traced])
 

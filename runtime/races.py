@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..graph import errors
 from ..graph.collections import GraphKeys
@@ -28,6 +29,9 @@ AT_ONCE = 4096
 #: How many races a warning or an error spells out, and how many it counts: there may be as many as pairs of operations.
 SPELLED_OUT = 5
 COUNTED = 1000
+
+#: The races that were warned of, by graph: pairs of operations, by identity, for these live as long as their graph.
+_told: WeakKeyDictionary[Graph, set[tuple[int, int]]] = WeakKeyDictionary()
 
 #: What a session may do about races, under `ConfigProto(race_check=...)`.
 CHOICES = ("warn", "error", "off")
@@ -113,10 +117,12 @@ def find_races(fetches: Any, feeds: Sequence[Any] = (), graph: Graph | None = No
 
 
 def check(program: Program, choice: str) -> None:
-    """Warn of races, or refuse them. Raises InvalidArgumentError for the choice "error"."""
+    """Warn of races that the program was not warned of before, or refuse all. Raises InvalidArgumentError for "error"."""
     if choice == "off":
         return
     found = list(islice(races(program), COUNTED))
+    if choice == "warn":
+        found = [race for race in found if _is_new(race)]
     if not found:
         return
     lines = [f"  {race}" for race in found[:SPELLED_OUT]]
@@ -128,6 +134,15 @@ def check(program: Program, choice: str) -> None:
         raise errors.InvalidArgumentError(None, found[0].operations[1], text)
     place = user_location()
     warnings.warn_explicit(text, RaceWarning, place.file, place.line)
+
+
+def _is_new(race: Race) -> bool:
+    """Whether this is the first time that a session finds it: there are as many plans as there are sets of fetches."""
+    first, second = race.operations
+    known, pair = _told.setdefault(first.graph, set()), (id(first), id(second))
+    is_new = pair not in known
+    known.add(pair)
+    return is_new
 
 
 _ADVICE = (

@@ -70,9 +70,8 @@ def _bar(process: int, node: NodeExecStats) -> dict[str, Any]:
 
 def _arrow(process: int, node: NodeExecStats) -> dict[str, Any]:
     """One end of an arrow: where a send begins, or where a receive ends."""
-    sends = "_Send(" in node.timeline_label
-    at = node.all_start_nanos if sends else node.all_start_nanos + node.all_end_rel_nanos
-    end = {"ph": "s"} if sends else {"ph": "f", "bp": "e"}
+    at = node.all_start_nanos if node.sends else node.all_start_nanos + node.all_end_rel_nanos
+    end = {"ph": "s"} if node.sends else {"ph": "f", "bp": "e"}
     return {
         **end,
         "cat": "DataFlow",

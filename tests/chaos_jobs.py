@@ -27,7 +27,7 @@ HEARTBEAT, AWAY = 1.5, 4.0
 SETTINGS = {"WEFT_HEARTBEAT_TIMEOUT": str(HEARTBEAT), "OMP_NUM_THREADS": "1", "WEFT_CHECKSUMS": "all"}
 _MOST_STARTS = 4
 #: How long Ray's processes may take to notice that their node's is gone.
-_TASKS_END = 30.0
+_TASKS_END = 60.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Job:
     """The processes of one job; `tick` starts again what died."""
 
     #: A job may take so long in all; a hang is a failure.
-    patience = 60.0
+    patience = 150.0
 
     def __init__(self, mode: str, fault: Fault, folder: Path, on: Hosts | None) -> None:
         self.mode, self.fault, self.folder, self.hosts = mode, fault, folder, on

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 #: So long what was asked to end may take to do so.
-_SECONDS = 15.0
+_SECONDS = 60.0
 _LISTENS = "0A"
 _ROW = re.compile(r"^\s*\d+: [0-9A-F]+:([0-9A-F]{4}) \S+ (\S\S) ", re.MULTILINE)
 _NAME = re.compile(r"^\S+: \S+ \S+ 00010000 .* (@weft-\w+)$", re.MULTILINE)

@@ -12,7 +12,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 #: What each program begins with: its task, as its arguments say.
@@ -32,10 +33,19 @@ print("over", flush=True)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody listens on, none of those that the system gives to whoever asks for any: they stay free until used.
+
+    Nor are they among those from 10,000 on that `ray start` gives to workers.
+    """
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    candidates = [port for port in range(20_000, 65_536) if not first <= port <= last]
+    found: set[int] = set()
+    while len(found) < count:
+        port = secrets.choice(candidates)  # two processes that share the tests have the same seeds
+        with suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found.add(port)
+    return list(found)
 
 
 def local_cluster(**jobs: int) -> dict[str, list[str]]:
@@ -64,11 +74,17 @@ class Program:
         found = self.process.stdout.readline().strip()
         assert found == line, f"{self.name} said {found!r}: {self.end(kill=True)}"
 
+    def tell(self) -> None:
+        """Let it go on that waits for a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(60)
 
-    def end(self, kill: bool = False, timeout: float = 60) -> tuple[int, str, str]:
+    def end(self, kill: bool = False, timeout: float = 120) -> tuple[int, str, str]:
         """Wait for its end: its status, the rest of what it printed, and its stderr."""
         if kill:
             self.process.kill()
@@ -99,7 +115,7 @@ def programs(env: Mapping[str, str] | None = None) -> Iterator[Callable[..., Pro
             program.process.communicate()
 
 
-def soon(condition: Callable[[], bool], seconds: float = 20) -> None:
+def soon(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until it is so."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -24,8 +24,8 @@ from weft.graph import context  # noqa: E402
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure of an example; the timeout of a test has the last word.
-hypothesis.settings.register_profile("weft", deadline=None)
+# A busy machine is no failure of an example, nor of drawing one; the timeout of a test has the last word.
+hypothesis.settings.register_profile("weft", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("weft")
 
 

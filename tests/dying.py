@@ -30,5 +30,5 @@ def die():
 def dies(program: str, place: str, call: str, count: int) -> None:
     """Run a program, which saves at `place`; when it has called `die()`, the next `count`-th call of `os.<call>` kills it."""
     command = [sys.executable, "-P", "-c", _DIES + program, place, call, str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == -signal.SIGKILL, done.stderr

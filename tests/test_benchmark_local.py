@@ -86,7 +86,7 @@ def test_each_framework_has_a_model_for_every_workload(framework: str) -> None:
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(FOLDER / "local.py"), "--small", "--rounds", "2", "--seconds", "0.01"]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=100)
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=200)
 
 
 def test_it_prints_a_line_of_json_for_each_contender() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tree import ROOT
@@ -14,7 +15,7 @@ def run(program: str, *arguments: str, home: Path) -> str:
     """What a program prints."""
     done = subprocess.run(
         [sys.executable, str(ROOT / program), *arguments],
-        capture_output=True, text=True, timeout=100, env={**os.environ, "XDG_CACHE_HOME": str(home)},
+        capture_output=True, text=True, timeout=200, env={**os.environ, "XDG_CACHE_HOME": str(home)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,8 +38,12 @@ def test_the_benchmark_of_servers_measures_what_it_is_asked(tmp_path: Path) -> N
 
 
 def test_the_control_plane_is_measured_by_the_number_of_tasks(tmp_path: Path) -> None:
-    rows = json.loads(run("benchmarks/control_plane.py", "--tasks=2,30", "--seconds=0.1", "--json", home=tmp_path))
+    picture = tmp_path / "steps.svg"
+    drawn = [f"--plot={picture}"] if find_spec("matplotlib") else []
+    arguments = ["--tasks=2,30", "--seconds=0.1", "--json", *drawn]
+    rows = json.loads(run("benchmarks/control_plane.py", *arguments, home=tmp_path))
     assert [row["tasks"] for row in rows] == [2, 30]
+    assert picture.exists() == bool(drawn)
     assert all(min(row[what] for what in ("open", "load", "step", "processor")) > 0 for row in rows)
 
 

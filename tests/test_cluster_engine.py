@@ -2,9 +2,9 @@
 
 import json
 import os
+import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -67,10 +67,8 @@ def test_feeds_that_cannot_be_sent_end_the_step_everywhere_at_once() -> None:
     with workers(A, B) as made, session(made) as engine:
         hop, echo = engine.load(HOP), engine.load(ECHO)
         for feeds in ([X, np.array("2026", "M8")], [np.array("2026", "M8"), X]):
-            started = time.monotonic()
             with pytest.raises(TypeError, match="datetime64"):
                 engine.run(echo, feeds, None)
-            assert time.monotonic() - started < 1
         np.testing.assert_array_equal(engine.run(hop, [X], None)[0], X)
         assert engine._done == 5, "two loads and three steps"
 
@@ -82,13 +80,15 @@ def test_a_session_whose_tasks_cannot_reach_each_other() -> None:
         assert caught.value.message == (f"{B} cannot be reached at shm://nobody: Connection refused (on {A})")
 
 
-def test_a_step_waits_for_what_never_comes() -> None:
+def test_a_step_waits_for_what_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)  # it answers, as soon as it gets to it
     with workers(A, B) as made, session(made) as engine:
         engine.run(engine.load(ECHO), [X, X], None)
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError) as caught:
-            engine.run(lonely, [], 0.2)
-        assert caught.value.message == f"The step took longer than 0.2 s: {B} had waited for 'x' of {A} for 0.2 s"
+            engine.run(lonely, [], 0.5)
+        text = rf"The step took longer than 0\.5 s: {B} had waited for 'x' of {A} for \d+\.\d s"
+        assert re.fullmatch(text, caught.value.message)
 
 
 def test_any_number_of_steps_may_wait() -> None:
@@ -115,7 +115,8 @@ def test_the_end_of_a_worker_is_the_end_of_its_steps() -> None:
     with workers(A, B) as made, session(made) as engine:
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         running = in_background(engine.run, lonely, [], None)
-        time.sleep(0.1)
+        (client,) = made[1]._clients.values()
+        soon(lambda: len(client._steps) == 1)
         made[1].close()
         with pytest.raises(errors.UnavailableError, match=f"Task {B} is gone: it closed the connection"):
             running()
@@ -134,13 +135,13 @@ def test_what_a_worker_that_ends_gives_up_is_no_cause_of_its_own(monkeypatch: py
             ran.set()
 
         def closes() -> None:
-            assert ran.wait(5), "the step is given up first"
+            assert ran.wait(60), "the step is given up first"
             close()
 
         monkeypatch.setattr(client, "run", runs)
         monkeypatch.setattr(client._reading, "close", closes)
         running = in_background(engine.run, engine.load(StepPlan(HOP.plans[1:], 1)), [], None)
-        soon(lambda: any(step._rendezvous.waits() for step in client._steps.values()))
+        soon(lambda: any(step._rendezvous.waits() for step in list(client._steps.values())))
         made[1].close()
         with pytest.raises(errors.UnavailableError, match=f"Task {B} is gone: it closed the connection"):
             running()
@@ -159,11 +160,11 @@ def test_peers_of_sessions_that_have_ended_are_sent_away() -> None:
             with closing(connect(made[0].addresses["tcp"], SECRET)) as connection:
                 connection.send(Message(Kind.HELLO, 0, 0, meta=hello))
                 with pytest.raises(errors.UnavailableError):
-                    connection.recv(5)
+                    connection.recv(60)
         with closing(connect(made[0].addresses["tcp"], SECRET)) as connection:
             connection.send(Message(Kind.STEP, 0, 0))
             with pytest.raises(errors.UnavailableError):
-                connection.recv(5)
+                connection.recv(60)
         with session(made) as engine:
             np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
 
@@ -246,10 +247,8 @@ def test_a_plan_that_a_task_does_not_even_take(monkeypatch: pytest.MonkeyPatch) 
 def test_a_session_may_be_closed_while_a_plan_is_sent() -> None:
     with silent() as engine:
         loading = in_background(engine.load, HUGE)
-        time.sleep(0.2)
-        started = time.monotonic()
+        soon(lambda: any(step.sending for step in list(engine._running.values())))
         engine.close()
-        assert time.monotonic() - started < 1
         with pytest.raises(errors.CancelledError, match="Session::Close"):
             loading()
 
@@ -276,7 +275,7 @@ def test_memory_of_a_plan_is_not_used_again_before_the_task_has_taken_it() -> No
 
 
 def test_plans_that_nobody_can_run_are_forgotten() -> None:
-    with workers(A, B) as made, session(made, heartbeat=2) as engine:
+    with workers(A, B) as made, session(made) as engine:
         echo, hop = engine.load(ECHO), engine.load(HOP)
         clients = [client for worker in made for client in worker._clients.values()]
         del echo
@@ -334,7 +333,7 @@ def test_a_session_that_is_closed_while_it_waits(when: str) -> None:
 
     with scripted(script) as engine:
         running = in_background(use, engine)
-        time.sleep(0.1)
+        soon(lambda: any(step.loads == (when == "load") for step in list(engine._running.values())))
         engine.close()
         with pytest.raises((errors.CancelledError, RuntimeError), match=r"Session::Close|closed Session"):
             running()
@@ -363,11 +362,14 @@ def test_a_session_may_be_closed_by_whoever_reads(waits: bool, monkeypatch: pyte
                 engine.load(ONE)
         else:
             engine._links.send(A, Message(Kind.LOAD, 0, 1))
-        assert closed.wait(5)
+        assert closed.wait(60)
 
 
-def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more() -> None:
+def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It says so and closes, and who sends hears of a broken pipe before anybody has read why."""
+    monkeypatch.setattr(engine_module, "LAST_WORDS_SECONDS", 60.0)
     gone = threading.Event()
 
     def script(connection: Connection, message: Message) -> None:
@@ -379,9 +381,9 @@ def test_what_a_task_said_last_is_told_though_nothing_can_be_sent_to_it_any_more
         watch = engine._links._reading._watch
         soon(watch.take)  # nobody reads
         engine._links.send(A, Message(Kind.UNLOAD, 0, 0))
-        assert gone.wait(5)
+        assert gone.wait(60)
         loading = in_background(engine.load, ONE)
-        time.sleep(0.1)
+        soon(lambda: any(step.sending for step in list(engine._running.values())))
         watch.give()
         with pytest.raises(
             errors.AbortedError, match=rf"Task {A} on host \(process 7\) has ended this session: it was"
@@ -393,22 +395,24 @@ def test_an_idle_session_hears_at_once_that_a_task_is_gone() -> None:
     with workers(A, B) as made, session(made) as engine:
         engine.run(engine.load(HOP), [X], 5)
         made[1].close()
-        deadline = time.monotonic() + 1
-        while not engine._lost:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        soon(lambda: bool(engine._lost))  # without a question: nothing is expected of it
         assert set(engine._lost) == {B}
 
 
 def test_ctrl_c_ends_a_step_and_harms_nothing_else() -> None:
     with workers(A, B) as made, session(made) as engine:
         hop, lonely = engine.load(HOP), engine.load(StepPlan(HOP.plans[1:], 1))
+        (there,) = made[1]._clients.values()
+
+        def interrupt() -> None:
+            soon(lambda: any(step._rendezvous.waits() for step in list(there._steps.values())))
+            os.kill(os.getpid(), signal.SIGINT)
+
         for _ in range(3):
-            timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
+            interrupts = in_background(interrupt)
             with pytest.raises(KeyboardInterrupt):
-                engine.run(lonely, [], 10)
-            timer.join()
+                engine.run(lonely, [], 100)
+            interrupts()
             np.testing.assert_array_equal(engine.run(hop, [X], 5)[0], X)
 
 
@@ -443,8 +447,8 @@ def test_what_goes_to_several_tasks_is_copied_once() -> None:
 
 def test_a_task_that_does_not_take_the_introduction() -> None:
     def serve() -> None:
-        with closing(listener.accept(5)) as connection:
-            connection.recv(5)
+        with closing(listener.accept(60)) as connection:
+            connection.recv(60)
             connection.send(Message(Kind.LOADED, 0, 0))
 
     with closing(listen("shm", SECRET)) as listener:

@@ -1,5 +1,6 @@
 """Tasks that are silent: noticed from what is counted of them, and only while something is expected of them."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import weft as wf
 from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
 from weft.cluster import client
 from weft.cluster.client import Client
+from weft.cluster.engine import ClusterEngine
 from weft.cluster.heartbeat import Heartbeat, Signs
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
@@ -91,13 +93,26 @@ def test_each_task_is_counted_for_itself() -> None:
 # sessions
 
 
+@contextmanager
+def patience(engine: ClusterEngine) -> Iterator[None]:
+    """A block in which tasks may take as long for an answer as a busy machine makes them."""
+    limit, engine._heartbeat.limit = engine._heartbeat.limit, math.inf
+    yield
+    engine._heartbeat.limit = limit
+
+
+def loaded(engine: ClusterEngine, plan: StepPlan) -> Loaded:
+    with patience(engine):
+        return engine.load(plan)
+
+
 def test_a_task_that_falls_silent_ends_the_step_and_those_after_it() -> None:
     with scripted(loads, pings=False, heartbeat=0.4) as engine:
-        handle = engine.load(ONLY_A)
+        handle = loaded(engine, ONLY_A)
         started = time.monotonic()
         with pytest.raises(errors.UnavailableError, match=f"{LOST}$"):
             engine.run(handle, [X], None)
-        assert 0.3 < time.monotonic() - started < 3
+        assert time.monotonic() - started > 0.3
         with pytest.raises(errors.UnavailableError, match=LOST):
             engine.run(handle, [X], None)
 
@@ -108,7 +123,7 @@ def test_the_error_tells_what_the_task_said_last() -> None:
             connection.send(Message(Kind.PONG, 0, message.step, meta=b"was computing"))
 
     with scripted(script, pings=False, heartbeat=0.4) as engine:
-        handle = engine.load(ONLY_A)
+        handle = loaded(engine, ONLY_A)
         with pytest.raises(errors.UnavailableError, match=f"{LOST}; when last heard of, it was computing$"):
             engine.run(handle, [X], None)
 
@@ -118,11 +133,11 @@ def test_a_task_that_takes_long_but_answers_is_waited_for() -> None:
 
     def script(connection: Connection, message: Message) -> None:
         if not loads(connection, message) and message.kind == Kind.STEP:  # and not UNLOAD
-            timer = threading.Timer(3, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
+            timer = threading.Timer(4, connection.send, [Message(Kind.RESULT, 0, message.step, tensors=[X])])
             timer.start()
             waiting.set()
 
-    with scripted(script, heartbeat=1) as engine:
+    with scripted(script, heartbeat=2) as engine:
         np.testing.assert_array_equal(engine.run(engine.load(ONLY_A), [X], None)[0], X)
     assert waiting.is_set()
 
@@ -133,15 +148,16 @@ def test_a_task_of_which_nothing_is_expected_may_be_silent() -> None:
             connection.send(Message(Kind.RESULT, 0, message.step, tensors=[X]))
 
     with scripted(script, pings=False, heartbeat=0.2) as engine:
-        handle = engine.load(ONLY_A)
+        handle = loaded(engine, ONLY_A)
         for _ in range(2):
             time.sleep(0.5)
-            np.testing.assert_array_equal(engine.run(handle, [X], None)[0], X)
+            with patience(engine):
+                np.testing.assert_array_equal(engine.run(handle, [X], None)[0], X)
 
 
 def test_a_task_that_does_not_take_a_feed() -> None:
     with silent(messages=1, heartbeat=0.4) as engine:
-        handle = engine.load(ONLY_A)
+        handle = loaded(engine, ONLY_A)
         with pytest.raises(errors.UnavailableError, match=LOST):
             engine.run(handle, [np.ones(3_000_000)], None)
 
@@ -153,20 +169,22 @@ def test_a_task_that_does_not_take_a_plan() -> None:
 
 def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*arguments: Any) -> Any:
-        time.sleep(3)
+        time.sleep(4)
         return LoadedPlan(*arguments)
 
     monkeypatch.setattr(client, "LoadedPlan", slow)
-    with workers(A, B) as made, session(made, heartbeat=1) as engine:
+    with workers(A, B) as made, session(made, heartbeat=2) as engine:
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
-            engine.run(lonely, [], 3)
+            engine.run(lonely, [], 4)
 
 
 @contextmanager
-def loses_the_last_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Client, Callable[[], Any]]]:
+def loses_the_last_message(
+    heartbeat: float, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Client, Callable[[], Any]]]:
     """A step without a deadline, of which the one message between its tasks is lost: its sender, and the step's end."""
-    with workers(A, B) as made, session(made, heartbeat=0.8) as engine:
+    with workers(A, B) as made, session(made, heartbeat=heartbeat) as engine:
         hop = engine.load(HOP)
         engine.run(hop, [X], None)
         (sender,) = made[0]._clients.values()
@@ -183,7 +201,7 @@ def loses_the_last_message(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cl
 
 def test_a_session_hears_that_the_last_message_of_a_step_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """No later one tells of it, and its sender has done its part: but it is asked when the step takes long."""
-    with loses_the_last_message(monkeypatch) as (_, run):
+    with loses_the_last_message(4, monkeypatch) as (_, run):
         lost = f"Task {B} has ended this session: what a task sent to it was lost: {A}: expected its message"
         with pytest.raises(errors.UnavailableError, match=lost):
             run()
@@ -191,9 +209,9 @@ def test_a_session_hears_that_the_last_message_of_a_step_was_lost(monkeypatch: p
 
 def test_a_task_that_falls_silent_when_it_has_done_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it sent last may be lost with its host."""
-    with loses_the_last_message(monkeypatch) as (sender, run):
+    with loses_the_last_message(2, monkeypatch) as (sender, run):
         monkeypatch.setattr(sender, "_answer", lambda *_: None)
-        with pytest.raises(errors.UnavailableError, match=rf"Task {A} has not answered for 0\.8 s"):
+        with pytest.raises(errors.UnavailableError, match=rf"Task {A} has not answered for 2 s"):
             run()
 
 

@@ -30,7 +30,7 @@ def ray_stays() -> Iterator[None]:
 
 @pytest.fixture
 def cluster(ray_stays: None) -> Iterator[Cluster]:
-    with wf.cluster.start({"ps": 1, "worker": 2}, heartbeat_timeout=3) as cluster:
+    with wf.cluster.start({"ps": 1, "worker": 2}) as cluster:
         yield cluster
 
 
@@ -100,15 +100,16 @@ def test_a_training_whose_tasks_are_killed_ends_with_the_bits_of_an_undisturbed_
     assert [record.message for record in caplog.records if "The cluster's tasks are started again" in record.message]
 
 
-def test_a_stopped_task_is_replaced(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_stopped_task_is_replaced(ray_stays: None, tmp_path: Path) -> None:
     stops = {3: WORKER0}
 
     def stop(step: int) -> None:
         if step in stops:
             send(cluster, stops.pop(step), signal.SIGSTOP)
 
-    assert trained(tmp_path / "cluster", cluster.target, stop) == undisturbed(tmp_path / "local")
-    assert cluster.epoch == 1
+    with wf.cluster.start({"ps": 1, "worker": 2}, heartbeat_timeout=4) as cluster:
+        assert trained(tmp_path / "cluster", cluster.target, stop) == undisturbed(tmp_path / "local")
+        assert cluster.epoch == 1
 
 
 def test_recover_keeps_the_variables_of_living_tasks_and_ends_their_sessions(cluster: Cluster) -> None:

@@ -40,7 +40,7 @@ def test_processes_that_start_at_once_agree(cache: Path) -> None:
         )
         for _ in range(6)
     ]
-    said = {process.communicate(timeout=60)[0] for process in started}
+    said = {process.communicate(timeout=200)[0] for process in started}
     assert len(said) == 1
     assert said != {b""}
     assert [path.name for path in cache.parent.iterdir()] == [cache.name]

@@ -36,7 +36,7 @@ def test_training_over_encrypted_connections_has_the_same_bits(transport: str, s
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | variables
     done = subprocess.run(
         [sys.executable, "-P", "-c", PROGRAM, transport, str(Path(__file__).parent)],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.stdout.strip().splitlines()[-1:] == [says], done.stderr
 

@@ -101,6 +101,15 @@ def test_help_tells_all_flags(flags: Flags, capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert all(f"--{name}" in text for name in flags)
     assert "100 % free" in text
+    assert ", -" not in text.partition("--help")[2]  # each by one name
+    assert f"[default: {flags['steps'].default}]" in text
+    assert f"[default: {str(flags['shuffle'].default).lower()}]" in text
+
+
+def test_one_dash_does_as_well(flags: Flags) -> None:
+    define()
+    assert flags(["program", "-steps", "3", "-rate=0.5", "-noshuffle"]) == ["program"]
+    assert (flags.steps, flags.rate, flags.shuffle) == (3, 0.5, False)
 
 
 def test_help_shows_the_docstring_of_the_program(

@@ -44,5 +44,5 @@ def test_a_session_that_does_not_ask_for_it_loads_no_compiler(module: str) -> No
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"there is no {module} that might be loaded")
     program = f"import sys, weft as wf; wf.Session().run(wf.constant(1.0) + 1.0); print('{module}' in sys.modules)"
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=200)
     assert (done.stdout.strip(), done.returncode) == ("False", 0), done.stderr

@@ -18,7 +18,7 @@ def test_reset_forgets_a_container_everywhere_and_ends_sessions() -> None:
     cluster = local_cluster(ps=2)
     with programs() as start, wf.Graph().as_default():
         for index in range(2):
-            start(SERVE.format(grace=60), cluster, "ps", index)
+            start(SERVE.format(grace=600), cluster, "ps", index)
         with wf.device("/job:ps/task:0"):
             plain = wf.Variable(1.0, name="v")
         with wf.container("other"), wf.device("/job:ps/task:1"):
@@ -48,7 +48,7 @@ def test_queues_and_accumulators_are_kept_in_containers_and_a_reset_wakes_who_wa
     cluster = local_cluster(ps=1)
     target = f"weft://{cluster['ps'][0]}"
     with programs() as start, wf.Graph().as_default(), wf.device("/job:ps"):
-        start(SERVE.format(grace=60), cluster, "ps")
+        start(SERVE.format(grace=600), cluster, "ps")
         queues, accumulators = [], []
         for container in ("", "other"):
             with wf.container(container):

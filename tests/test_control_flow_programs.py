@@ -40,7 +40,10 @@ PROGRAMS = st.recursive(LEAVES, larger, max_leaves=7)
 
 
 class Builder:
-    """Builds the result of a program from the values in reach (the innermost last) and two variables."""
+    """Builds the result of a program from the values in reach (the innermost last) and two variables.
+
+    What decides on a branch is compared with numbers that no sum of such values is near to: there nothing has a derivative.
+    """
 
     def __init__(self) -> None:
         starts = np.array([[0.5, -0.2, 0.4], [-0.6, 0.1, 0.8]])
@@ -74,12 +77,12 @@ class Builder:
         return left + right
 
     def cond(self, place: int, then: Any, orelse: Any, values: list[Any]) -> Any:
-        decided = wf.reduce_sum(self.leaf(place, values)) > 0.1
+        decided = wf.reduce_sum(self.leaf(place, values)) > 0.1173
         return wf.cond(decided, lambda: self.build(then, values), lambda: self.build(orelse, values))
 
     def case(self, place: int, *rest: Any) -> Any:
         *programs, values = rest
-        index = wf.cast(wf.floor(wf.reduce_sum(self.leaf(place, values)) * 3.0), wf.int32)
+        index = wf.cast(wf.floor(wf.reduce_sum(self.leaf(place, values)) * 3.0137), wf.int32)
         return wf.switch_case(index, [lambda each=each: self.build(each, values) for each in programs])
 
     def loop(self, times: int, step: Any, start: Any) -> Any:
@@ -96,7 +99,7 @@ class Builder:
     def pair(self, limit: int, start: Any, step: Any, values: list[Any]) -> Any:
         """Two loop variables that change places, for as long as a value allows and no longer than the limit."""
         found = wf.while_loop(
-            lambda a, _: wf.reduce_sum(a) < 2.0,
+            lambda a, _: wf.reduce_sum(a) < 2.0137,
             lambda a, more: (more["b"] * 0.9, {"b": self.build(step, [*values, a, more["b"]])}),
             (self.build(start, values), {"b": values[-1]}),
             maximum_iterations=wf.constant(limit),

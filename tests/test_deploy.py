@@ -158,7 +158,7 @@ def test_the_image_runs_without_root() -> None:
 def usage() -> str:
     """What the example says of its options."""
     example = [sys.executable, str(ROOT / "examples" / "train_digits.py"), "--help"]
-    done = subprocess.run(example, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(example, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

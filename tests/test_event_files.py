@@ -223,7 +223,7 @@ wf.summary.FileWriterCache.get(sys.argv[1] + "/cached").add_summary(
 
 def test_what_a_program_leaves_open_is_written_when_it_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-W", "error", "-c", UNCLOSED, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
     assert scalars(tmp_path, "kept") == [(1, 1.0)]
     assert scalars(tmp_path / "cached", "cached") == [(2, 2.0)]
@@ -243,5 +243,5 @@ except ImportError as error:
 
 def test_without_tensorboardx_the_error_says_what_to_install(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", WITHOUT, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     assert 'Install it with: pip install "weft[graphdef]"' in done.stdout

@@ -94,11 +94,18 @@ FACES = [
     "logging",
     "nn.rnn_cell",
     "distribute",
+    "gfile",
+    "compat",
 ]
 
 
 #: The namespaces that hold TensorFlow's names and no others.
 EXACT = {
+    "gfile": """Copy DeleteRecursively Exists FastGFile FileStatistics GFile Glob IsDirectory ListDirectory MakeDirs MkDir Open
+        Remove Rename Stat Walk""",
+    "linalg": """band_part det diag diag_part einsum eye inv l2_normalize matmul norm set_diag tensor_diag tensor_diag_part
+        tensordot trace""",
+    "random": "multinomial normal set_random_seed shuffle truncated_normal uniform",
     "initializers": """constant global_variables glorot_normal glorot_uniform he_normal he_uniform identity lecun_normal
         lecun_uniform local_variables ones orthogonal random_normal random_uniform truncated_normal uniform_unit_scaling
         variables variance_scaling
@@ -219,10 +226,17 @@ def test_aliases_are_the_same_thing() -> None:
     pairs = [
         (wf.arg_max, wf.argmax), (wf.arg_min, wf.argmin), (wf.lin_space, wf.linspace), (wf.floor_div, wf.floordiv),
         (wf.reverse_v2, wf.reverse), (wf.nn.lrn, wf.nn.local_response_normalization), (wf.app.flags, wf.flags),
-        (wf.nn.depth_to_space, wf.depth_to_space),
+        (wf.nn.depth_to_space, wf.depth_to_space), (wf.linalg.inv, wf.matrix_inverse), (wf.linalg.diag, wf.matrix_diag),
+        (wf.linalg.tensor_diag, wf.diag), (wf.random.normal, wf.random_normal), (wf.gfile.Open, wf.gfile.GFile),
     ]  # fmt: skip
     for alias, thing in pairs:
         assert alias is thing
+
+
+def test_functions_of_numbers_are_those_of_the_face_and_of_nn() -> None:
+    names = [name for name in vars(wf.math) if not name.startswith("_")]
+    assert len(names) > 90
+    assert [name for name in names if getattr(wf.math, name) is not getattr(wf, name, getattr(wf.nn, name, None))] == []
 
 
 def test_what_is_not_there_says_so() -> None:

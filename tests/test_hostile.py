@@ -1,8 +1,9 @@
 """Every parser of what comes from outside, fed with what somebody has changed: documented errors, and nothing else."""
 
 import json
+import socket
 import struct
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ import weft as wf
 from hostile import as_json, changed, changed_json, fuzzed, harmless, survives
 from hypothesis import example, given, strategies as st
 from test_cases import COMPUTED, build
-from weft.cluster import auth
+from weft.cluster import auth, worker
+from weft.cluster.message import Limits, Message
 from weft.cluster.parcels import decode_edges, encode_edges
 from weft.cluster.plan_wire import decode_plan
-from weft.cluster.protocol import Failure, decode_json
+from weft.cluster.protocol import Failure, Kind, decode_json
 from weft.cluster.secret import FILE_VARIABLE, cluster_secret
+from weft.cluster.sockets import StreamConnection
 from weft.cluster.task_info import TaskInfo
-from weft.cluster.trace_wire import decode_stats, encode_stats
+from weft.cluster.trace_wire import Trace
 from weft.cluster.transport import Location
-from weft.graph import context, errors, record
+from weft.graph import context, dtypes, errors, record
 from weft.graph.graphdef import tensors
+from weft.graph.state import VariableSlot
 from weft.graph.wire import encode_graph
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
 from weft.train import checkpoint, checkpoint_state
@@ -48,13 +52,14 @@ def told() -> Any:
 
 def traced() -> Any:
     output = NodeOutput(0, TensorDescription("float32", (2, 3), 24))
-    return json.loads(encode_stats(DeviceStepStats("/cpu:0", [NodeExecStats("a", 1, 2, "a = Add()", [output], None)])))
+    stats = DeviceStepStats("/cpu:0", [NodeExecStats("a", 1, 2, "a = Add()", [output], None)])
+    return json.loads(Trace(stats, 1, 2, 3).encode())
 
 
 DECODERS = {
     "task": (TaskInfo.decode, told()),
     "failure": (Failure.decode, json.loads(Failure(3, "text", "node", derived=True).encode())),
-    "trace": (decode_stats, traced()),
+    "trace": (Trace.decode, traced()),
     "json": (decode_json, {"role": "session", "client": "c", "threads": 1, "peers": {"a": "tcp://h:1"}}),
 }
 
@@ -66,6 +71,56 @@ def test_what_is_told_is_understood_or_refused(name: str, data: st.DataObject) -
     decode, whole = DECODERS[name]
     came = data.draw(changed([as_json(whole)]) | changed_json([whole]).map(as_json))
     survives(lambda: decode(came), REFUSED, MIB)
+
+
+HELLOS: list[Any] = [
+    {"role": "session", "client": "c", "threads": 2, "epoch": 0, "peers": {"/job:b/replica:0/task:0": "tcp://h:1"}},
+    {"role": "peer", "client": "c"},
+    {"role": "ask", "task": "/job:b/replica:0/task:0", "serves": True},
+    {"role": "program", "task": "/job:b/replica:0/task:0"},
+    {"role": "reset", "containers": ["", "c"]},
+]
+
+
+def serve(task: worker.Worker, kind: int, said: bytes) -> set[int]:
+    """Let a task hear from somebody who says this first, and goes; what kinds of messages it answered with."""
+    mine, theirs = (StreamConnection(end, "fuzz", Limits()) for end in socket.socketpair())
+    with closing(mine), closing(theirs):
+        mine.send(Message(kind, 0, 0, meta=said))
+        mine._sock.shutdown(socket.SHUT_WR)
+        try:
+            task._serve_role(theirs, worker._hello(theirs.recv(5)))
+        finally:
+            theirs.close()
+            answers = set()
+            with suppress(errors.UnavailableError):
+                while True:
+                    answers.add(mine.recv(5).kind)
+    return answers
+
+
+@fuzzed(150)
+@given(data=st.data())
+def test_who_says_who_he_is_is_served_or_sent_away(data: st.DataObject) -> None:
+    """Of a task that nobody else uses: afterwards nobody does, and its variables are there unless it was told to forget them."""
+    said = data.draw(changed([as_json(each) for each in HELLOS]) | changed_json(HELLOS).map(as_json))
+    kind = data.draw(st.just(int(Kind.HELLO)) | st.integers(0, 255))
+    asked: list[int] = []
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        closing(
+            worker.Worker("/job:a/replica:0/task:0", bytes(32), others=["/job:b/replica:0/task:0"], transports=())
+        ) as task,
+    ):
+        patch.setattr(worker, "limit_kernel_threads", asked.append)
+        task.state.variables["", "v"] = VariableSlot("v", dtypes.float32, ())
+        survives(lambda: serve(task, kind, said), (*REFUSED, errors.UnavailableError, errors.AbortedError), MIB)
+        assert all(0 <= threads <= 4096 for threads in asked)
+        assert task.state.variables or b"reset" in said
+        assert not task._sessions()
+        assert not task._ending
+        assert not task.visitors._attendance._sessions
+        assert not any(task.visitors._attendance._here.values())
 
 
 @fuzzed(150)

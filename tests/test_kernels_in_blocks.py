@@ -11,6 +11,7 @@ import pytest
 from weft.graph import errors, parallel
 from weft.graph.dtypes import float32, int32
 from weft.graph.opdef import Spec
+from weft.graph.ops import rows, segments
 from weft.graph.ops.arithmetic import AddN
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from weft.graph.ops.rooms import BLOCK_SIZE, CAPACITY
@@ -89,6 +90,28 @@ def test_repeated_rows_over_several_blocks_and_from_one_number() -> None:
     table = np.zeros((50, 40), np.float32)
     combine_in_turn(np.subtract, table, ids, np.broadcast_to(np.float32(0.5), (ids.size, 40)))
     np.testing.assert_array_equal(table, np.full((50, 40), -30, np.float32))
+
+
+@pytest.mark.parametrize(("count", "limit"), [(0, 5), (1, 1), (300, 20), (300, 100_000), (70_000, 50_000)])
+def test_equal_numbers_are_found_by_marks_as_by_sorting(
+    count: int, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = np.random.default_rng(0).integers(0, limit, count).astype(np.int32)
+    data = numbers(count, 17)
+    found = []
+    for most in (rows.MARKED, 0):
+        monkeypatch.setattr(rows, "MARKED", most)
+        monkeypatch.setattr(segments, "MARKED", most)
+        first, again = rows.repeated(ids, limit)
+        in_order = np.argsort(again)
+        sums = summed_rows(limit, ids, data)
+        found.append([first[in_order], again[in_order], sums, *UniqueWithCounts(int32).compute(ids)])
+        assert (ids[first] == ids[again]).all()
+        assert (first < again).all()
+    assert [array.dtype for array in found[0][2:]] == [array.dtype for array in found[1][2:]]
+    for by_marks, by_sorting in zip(*found, strict=True):
+        np.testing.assert_array_equal(by_marks, by_sorting)
+    assert len(found[0][1]) == count - len(set(ids.tolist()))
 
 
 def test_rows_of_nothing_and_of_no_width() -> None:

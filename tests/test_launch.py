@@ -47,7 +47,7 @@ def mark() -> str:
 def test_a_worker_that_is_killed_is_started_again_and_the_job_succeeds(mark: str, tmp_path: Path) -> None:
     (tmp_path / "sum.py").write_text(SUM)
     with weft(mark, tmp_path, "--ps", "1", "--workers", "2", "sum.py") as process:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     assert "[worker 1] about to die" in output
     assert "was ended by signal 9; it is started again in 1 s" in output
@@ -63,7 +63,7 @@ def test_servers_speak_flight_with_certificates_and_nothing_starts_without(
     (tmp_path / "sum.py").write_text(SUM.replace('print("the', 'print(server.target.partition(":")[0], "the'))
     monkeypatch.delenv(tls.USE, raising=False)
     with weft(mark, tmp_path, "--protocol", "flight", "sum.py") as process:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=200)
     assert (process.returncode, output.startswith(f"Error: Flight needs TLS: set {tls.USE}=1, and ")) == (1, True), (
         output
     )
@@ -71,7 +71,7 @@ def test_servers_speak_flight_with_certificates_and_nothing_starts_without(
     for name, value in Authority(tmp_path, "authority").certificate("node", "127.0.0.1", here).items():
         monkeypatch.setenv(name, value)
     with weft(mark, tmp_path, "--protocol", "flight", "--ps", "1", "--workers", "2", "sum.py") as process:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     for worker in ("worker 0", "worker 1"):
         assert f"[{worker}] flight the sum is 21.0" in output
@@ -83,7 +83,7 @@ def test_a_job_that_fails_ends_with_its_exit_code_and_shows_the_last_lines(mark:
         "import os, sys\nprint('task', os.environ['TF_CONFIG'])\nsys.exit('no such luck')"
     )
     with weft(mark, tmp_path, "--max-restarts", "0", "fails.py", "--unknown=1") as process:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 1, output
     assert "weft launch: worker 0 on " in output
     assert "ended with status 1" in output
@@ -100,7 +100,7 @@ def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal
             assert eventually(lambda: len(programs(mark)) == 2)
             process.send_signal(how)
             assert eventually(lambda: not programs(mark)), "they are still running"
-            process.wait(30)
+            process.wait(100)
             assert process.returncode == (130 if how == signal.SIGINT else -how)
         finally:
             process.kill()
@@ -115,6 +115,6 @@ def test_what_is_wrong_with_the_call_is_said_before_anything_is_started(mark: st
         (["--job", "chief", "x.py"], "'chief' is not NAME=COUNT"),
     ]:
         with weft(mark, tmp_path, *arguments) as process:
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=200)
         assert process.returncode in (1, 2)
         assert text in output

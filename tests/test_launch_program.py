@@ -62,7 +62,7 @@ def test_a_placeholder_for_nothing_is_an_error_that_says_what_there_is() -> None
 def test_a_program_that_fails_shows_its_own_calls_alone(text: str, shown: list[str], tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(text)
     command = [sys.executable, "-P", "-m", "weft.cluster.launch.child", str(os.getpid()), "program.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert (lines[0] if len(lines) < 5 else lines[1], lines[-1]) == (shown[0], shown[1])

@@ -52,7 +52,7 @@ def test_a_training_with_killed_tasks_ends_with_the_bits_of_an_undisturbed_one(
     mark, program = secrets.token_hex(16), launched_training.__file__
     sizes = ["--ps", str(servers), "--workers", str(workers)]
     with weft(mark, tmp_path, *sizes, "--max-restarts", "9", program, f"--kill={kills}") as process:
-        output, _ = process.communicate(timeout=100)
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     for each in kills.split(","):
         task = each.partition(":")[0]
@@ -75,12 +75,12 @@ def test_when_a_host_is_lost_all_programs_start_again_with_its_task_elsewhere(tm
             told: list[str] = []
             reader = threading.Thread(target=lambda: told.extend(process.stdout or ()), daemon=True)
             reader.start()
-            assert eventually((tmp_path / "held").exists, 60), told
+            assert eventually((tmp_path / "held").exists, 200), told
             places = re.findall(r"weft launch: (\w+ \d) starts on \S+, ([\d.]+):\d+", "".join(told))
             task, lost = next((task, where) for task, where in places if where != four.addresses[0])
             four.kill(four.addresses.index(lost))
             (tmp_path / "go").touch()
-            assert process.wait(120) == 0, "".join(told)
+            assert process.wait(200) == 0, "".join(told)
             reader.join()
     again = re.findall(rf"weft launch: {task} starts on \S+, ([\d.]+):\d+", "".join(told))
     assert len(again) > 1

@@ -7,7 +7,7 @@ import numpy as np
 import programs
 import pytest
 import weft as wf
-from machine_code import LLVM, both, compiled, same
+from machine_code import LLVM, OPTIMIZERS, both, compiled, same
 from weft.graph import parallel
 from weft.graph.opdef import Spec
 from weft.runtime import fuse_compiled
@@ -60,18 +60,6 @@ def test_results_may_lie_where_inputs_lay() -> None:
     assert programs.same_bits([found], [wanted])
 
 
-_OPTIMIZERS: dict[str, Any] = {
-    "sgd": lambda: wf.train.GradientDescentOptimizer(0.1),
-    "momentum": lambda: wf.train.MomentumOptimizer(0.1, 0.9),
-    "nesterov": lambda: wf.train.MomentumOptimizer(0.1, 0.9, use_nesterov=True),
-    "adam": lambda: wf.train.AdamOptimizer(0.01),
-    "adagrad": lambda: wf.train.AdagradOptimizer(0.1),
-    "rmsprop": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5),
-    "centered": lambda: wf.train.RMSPropOptimizer(0.01, momentum=0.5, centered=True),
-    "ftrl": lambda: wf.train.FtrlOptimizer(0.1),
-}
-
-
 def _trained(optimizer: str, backend: str, dtype: wf.DType) -> list[Any]:
     wf.reset_default_graph()
     random = np.random.default_rng(1)
@@ -81,7 +69,7 @@ def _trained(optimizer: str, backend: str, dtype: wf.DType) -> list[Any]:
         for n, shape in enumerate(shapes)
     ]
     feeds = {wf.placeholder(dtype, shape): random.normal(size=shape) for shape in shapes}
-    train = _OPTIMIZERS[optimizer]().apply_gradients(list(zip(feeds, variables, strict=True)))
+    train = OPTIMIZERS[optimizer]().apply_gradients(list(zip(feeds, variables, strict=True)))
     with wf.Session(config=wf.ConfigProto(backend=backend)) as session:
         session.run(wf.global_variables_initializer())
         for _ in range(3):
@@ -90,7 +78,7 @@ def _trained(optimizer: str, backend: str, dtype: wf.DType) -> list[Any]:
 
 
 @pytest.mark.parametrize("dtype", [wf.float32, wf.float64], ids=str)
-@pytest.mark.parametrize("optimizer", sorted(_OPTIMIZERS))
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_training_gives_the_same_bits(optimizer: str, dtype: wf.DType) -> None:
     before = compiler().count
     assert programs.same_bits(_trained(optimizer, "llvm", dtype), _trained(optimizer, "numpy", dtype))

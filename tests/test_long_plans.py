@@ -38,12 +38,12 @@ def chain(length: int) -> tuple[wf.Tensor, wf.Tensor]:
 
 
 def seconds_of_first_run(sess: wf.Session, length: int) -> float:
-    """Processor time of an operation of a chain in the first run, where the plan is made."""
+    """Processor time of an operation of a chain in the first run, where the plan is made: this thread's alone."""
     x, y = chain(length)
     gc.collect()
-    start = time.process_time()
+    start = time.thread_time()
     np.testing.assert_allclose(sess.run(y, {x: np.zeros(4)}), 1.0, rtol=1e-6)
-    return (time.process_time() - start) / length
+    return (time.thread_time() - start) / length
 
 
 def test_a_chain_of_50_000_operations(sess: wf.Session) -> None:
@@ -54,9 +54,9 @@ def test_a_chain_of_50_000_operations(sess: wf.Session) -> None:
     ((_, loaded),) = prepared.loaded.values()
     (frame,) = loaded.plans[0]._frames._idle
     assert len(frame.pieces) == 50
-    start = time.perf_counter()
+    start = time.thread_time()
     sess.run(prepared.request.fetches, {prepared.request.feeds[0]: np.zeros(4)})
-    assert time.perf_counter() - start < 3  # about 0.03 s
+    assert time.thread_time() - start < 3  # about 0.03 s
 
 
 def test_a_deep_chain_is_differentiated_and_runs(sess: wf.Session) -> None:

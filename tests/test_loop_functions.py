@@ -349,10 +349,10 @@ def test_close_ends_a_loop(monkeypatch: pytest.MonkeyPatch, extra: int) -> None:
     session = wf.Session()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(session.run, y)
-        assert entered.wait(10)
+        assert entered.wait(60)
         session.close()
         with pytest.raises(wf.errors.CancelledError, match="cancelled by an explicit call"):
-            running.result(10)
+            running.result(60)
 
 
 def test_a_loop_that_computes_nothing_can_be_ended() -> None:

@@ -107,7 +107,7 @@ def test_a_plan_says_that_its_links_are_in_doubt() -> None:
 
 @pytest.mark.skipif(busy_seconds() is None, reason="the system does not tell what processors do")
 def test_who_computes_is_seen() -> None:
-    before, mine, begin = busy_seconds(), os.times(), time.perf_counter()
+    begin, before, mine = time.perf_counter(), busy_seconds(), os.times()
     while time.process_time() - mine.user - mine.system < 0.3 and time.perf_counter() - begin < 60:
         np.ones((200, 200)) @ np.ones((200, 200))
     after = busy_seconds()

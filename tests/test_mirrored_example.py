@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray_nodes
 def run(program: str, *arguments: str) -> str:
     """What a program prints."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, str(ROOT / program), *arguments], capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -34,7 +34,7 @@ class Clusters:
     def engine(self, target: str, config: Any) -> Any:
         tasks = self.stack.enter_context(workers(A, B))
         self.made.append(tasks)
-        return self.stack.enter_context(session(tasks, heartbeat=2))
+        return self.stack.enter_context(session(tasks))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         shutil.copy(ROOT / path, copy / path)
     pip = [sys.executable, "-P", "-m", "pip", "--disable-pip-version-check", "--no-input"]
     build = [*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(copy)]
-    done = subprocess.run(build, capture_output=True, text=True, timeout=100, cwd=out)
+    done = subprocess.run(build, capture_output=True, text=True, timeout=200, cwd=out)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = out.glob("*.whl")
     return zipfile.ZipFile(built)
@@ -62,7 +62,7 @@ def test_ray_comes_only_with_an_extra(metadata: Message) -> None:
 
 def test_the_version_that_is_installed_is_this_one(metadata: Message) -> None:
     command = [sys.executable, "-P", "-c", "from importlib.metadata import version; print(version('weft'))"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
     assert done.stdout.strip() == metadata["Version"]
 
 

@@ -160,7 +160,7 @@ def test_the_threads_do_not_keep_the_process_alive() -> None:
         "b = threading.Barrier(3); for_blocks(lambda i, t: b.wait(60), 3); print(threading.active_count());"
         "atexit.register(lambda: for_blocks(lambda i, t: None, 9))"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=200)
     assert (done.stdout.strip(), done.returncode, done.stderr) == ("3", 0, "")
 
 

@@ -31,7 +31,7 @@ def everything(*fetches: Any) -> list[list[Any]]:
             except wf.errors.OutOfRangeError as error:
                 assert "is closed and has insufficient elements" in str(error)  # noqa: PT017
         coord.request_stop()
-        coord.join(threads, stop_grace_period_secs=10)
+        coord.join(threads, stop_grace_period_secs=60)
         assert not any(thread.is_alive() for thread in threads)
     return found
 
@@ -47,7 +47,7 @@ def test_the_first_error_stops_all_and_is_raised_by_join() -> None:
             raise ValueError("first")
 
     def wait() -> None:
-        assert coord.wait_for_stop(10)
+        assert coord.wait_for_stop(60)
         coord.request_stop(ValueError("second"))
 
     threads = [threading.Thread(target=each) for each in (wait, fail)]
@@ -128,7 +128,7 @@ def test_a_runner_without_a_coordinator_keeps_its_errors() -> None:
     runner = wf.train.QueueRunner(queue, [queue.enqueue(wf.check_numerics(wf.constant(np.nan), "bad"))])
     with wf.Session() as session:
         for thread in runner.create_threads(session, start=True):
-            thread.join(10)
+            thread.join(60)
         assert isinstance(runner.exceptions_raised[0], wf.errors.InvalidArgumentError)
         coord = wf.train.Coordinator()
         threads = runner.create_threads(session, coord, start=True)
@@ -146,7 +146,7 @@ def test_threads_that_run_are_not_made_again() -> None:
         threads = runner.create_threads(session, coord, start=True)
         assert runner.create_threads(session, coord) == []
         coord.request_stop()
-        coord.join(threads, stop_grace_period_secs=10)
+        coord.join(threads, stop_grace_period_secs=60)
 
 
 def test_runners_are_described_and_made_again() -> None:
@@ -277,5 +277,5 @@ def test_stopping_early_ends_all_threads() -> None:
         session.run(batch)
         time.sleep(0.05)
         coord.request_stop()
-        coord.join(threads, stop_grace_period_secs=10)
+        coord.join(threads, stop_grace_period_secs=60)
         assert not any(thread.is_alive() for thread in threads)

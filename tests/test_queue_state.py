@@ -115,7 +115,7 @@ def test_who_waits_is_woken_by_the_end_of_its_step_and_says_what_for() -> None:
         "to dequeue 2 elements (1 more) (in FIFOQueue 'q' are 0 of at most 3 elements)"
     )
     ending.end(errors.DeadlineExceededError(None, None, "The step took longer than 1 s"))
-    thread.join(10)
+    thread.join(60)
     assert found[0].startswith(
         "The step took longer than 1 s: it waited to dequeue 2 elements (1 more) (in FIFOQueue 'q'"
     )

@@ -15,7 +15,7 @@ from weft.runtime.rendezvous import Rendezvous
 
 CPU0, CPU1 = "/device:CPU:0", "/device:CPU:1"
 TWO = wf.ConfigProto(device_count={"CPU": 2})
-SOON = wf.RunOptions(timeout_in_ms=300)
+SOON = wf.RunOptions(timeout_in_ms=1000)
 
 
 def scalars(capacity: int = 10, **more: Any) -> wf.FIFOQueue:
@@ -23,17 +23,17 @@ def scalars(capacity: int = 10, **more: Any) -> wf.FIFOQueue:
 
 
 def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 def waiting(session: wf.Session) -> list[str]:
-    """What the session's steps without a deadline wait for."""
+    """What the session's steps wait for."""
     engine: Any = session._engine
-    found: list[str] = engine._stopper.ending.described()
-    return found
+    stoppers = [engine._stopper, *(step.stopper for step in list(engine._running))]
+    return [each for stopper in stoppers for each in stopper.ending.described()]
 
 
 # what a queue is
@@ -209,7 +209,7 @@ def test_a_deadline_says_what_was_waited_for(devices: int) -> None:
             session.run(result, options=SOON)
         assert "in FIFOQueue 'numbers' are 0 of at most 10 elements" in str(caught.value)
         assert session.run(queue.dequeue_many(2)).tolist() == [1, 2]  # nothing is lost
-    short = wf.ConfigProto(operation_timeout_in_ms=300, device_count={"CPU": 2})
+    short = wf.ConfigProto(operation_timeout_in_ms=1000, device_count={"CPU": 2})
     put = scalars(1).enqueue_many([[1, 2, 3]])
     with (
         wf.Session(config=short) as session,
@@ -226,7 +226,7 @@ def test_closing_the_session_ends_what_waits(devices: int) -> None:
         take = take + 1
     session = wf.Session(config=TWO)
     result = in_background(session.run, take)
-    time.sleep(0.2)
+    until(lambda: waiting(session))
     session.close()
     with pytest.raises(wf.errors.CancelledError, match="Session::Close"):
         result()

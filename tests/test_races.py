@@ -138,8 +138,24 @@ def test_a_session_warns_at_the_users_line_and_names_both() -> None:
         assert re.search(r"test_races\.py:\d+, in two_factors", text)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            sess.run(step)  # once a plan
+            sess.run(step)
     assert a is not None
+
+
+def test_a_race_is_warned_of_once_however_many_plans_have_it() -> None:
+    a, b, step = two_factors(NONE)
+    more = b.assign_add(1.0)
+    with wf.Session(config=wf.ConfigProto(device_count={"CPU": 2})) as sess:
+        sess.run(wf.global_variables_initializer())
+        with pytest.warns(wf.RaceWarning):
+            sess.run(step)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sess.run([step, wf.shape(a)])
+        with pytest.warns(wf.RaceWarning, match="variable 'b'") as caught:
+            sess.run([step, more])
+        assert "variable 'a'" not in str(caught[0].message)
+        assert len(wf.find_races([step, more])) > len(wf.find_races(step)) > 0
 
 
 def test_a_session_may_refuse_races() -> None:

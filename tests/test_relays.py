@@ -1,6 +1,7 @@
 """Parts of a step that begin, and end, with another part's value: which these are, and that nothing is lost by it."""
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, HOP, A, B, X, nothing_left_soon, session, workers
 from test_cluster_sessions import session_on
+from weft.cluster import engine as engine_module
 from weft.cluster.client import Client, Run
 from weft.cluster.message import HEADER, Message
 from weft.cluster.plan_wire import encode_plan
@@ -177,31 +179,30 @@ def test_steps_in_a_row_are_begun_in_their_order_by_the_session(monkeypatch: pyt
 # steps that are given up
 
 
-def test_who_was_not_begun_says_what_it_would_have_waited_for() -> None:
+def test_who_was_not_begun_says_what_it_would_have_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Task a waits for ever, so b hears of the step only when it is given up."""
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)
     stuck = plans(a=[FEED, take(9), send(1, CPU_B)], b=[take(1), FETCH])
     with workers(A, B) as made, session(made) as engine:
         handle, hop = engine.load(StepPlan(tuple(stuck), 1)), engine.load(HOP)
-        started = time.monotonic()
         with pytest.raises(errors.DeadlineExceededError) as caught:
-            engine.run(handle, [X], 0.2)
-        assert time.monotonic() - started < 1.5
-        assert f"{A} had waited for 'x9' of {A} for 0.2 s" in caught.value.message
-        assert f"{B} had waited for 'x1' of {A} for 0.2 s" in caught.value.message
+            engine.run(handle, [X], 0.5)
+        assert f"{A} had waited for 'x9' of {A} for " in caught.value.message
+        assert f"{B} had waited for 'x1' of {A} for " in caught.value.message
         np.testing.assert_array_equal(engine.run(hop, [X], 5)[0], X)
         assert engine._done == 4, "two loads and two steps"
 
 
-def test_a_part_that_ended_silently_answers_when_the_step_is_given_up() -> None:
+def test_a_part_that_ended_silently_answers_when_the_step_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Task a has sent its value and is over, and b waits for ever for something else."""
+    monkeypatch.setattr(engine_module, "GRACE_SECONDS", 60.0)
     stuck = plans(a=[FEED, send(1, CPU_B)], b=[take(1), take(9), FETCH])
     with workers(A, B) as made, session(made) as engine:
         handle = engine.load(StepPlan(tuple(stuck), 1))
-        started = time.monotonic()
         with pytest.raises(errors.DeadlineExceededError) as caught:
-            engine.run(handle, [X], 0.2)
-        assert time.monotonic() - started < 1.5
-        assert caught.value.message == f"The step took longer than 0.2 s: {B} had waited for 'x9' of {A} for 0.2 s"
+            engine.run(handle, [X], 0.5)
+        text = rf"The step took longer than 0\.5 s: {B} had waited for 'x9' of {A} for \d+\.\d s"
+        assert re.fullmatch(text, caught.value.message)
         assert engine._done == 2, "a load and a step"
 
 
@@ -259,7 +260,7 @@ def told(client: Client, line: Line, message: Message) -> Run | None:
 
 
 def until(line: Line, kind: Kind) -> Message:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not line.sent:
         assert time.monotonic() < deadline
         time.sleep(0.001)

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -134,19 +135,19 @@ def test_the_failure_of_one_device_is_the_steps_error() -> None:
             assert sess.run(first, {x: [0.0]}).tolist() == [1.0]
 
 
-def slow(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make each sigmoid take that long."""
-    spy(monkeypatch, lambda _: time.sleep(seconds))
+def slow(seconds: Iterator[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the next sigmoids take that long."""
+    spy(monkeypatch, lambda _: time.sleep(next(seconds)))
 
 
 def test_the_operation_timeout_ends_a_step_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow(0.2, monkeypatch)
+    slow(iter([2.0, 0.0]), monkeypatch)
     x = wf.placeholder(wf.float32, [])
     with wf.device("/cpu:1"):
         y = wf.sigmoid(x)
     with wf.device("/cpu:0"):
         z = y * 2.0
-    with wf.Session(config=three_cpus(operation_timeout_in_ms=20)) as sess:
+    with wf.Session(config=three_cpus(operation_timeout_in_ms=400)) as sess:
         with pytest.raises(
             wf.errors.DeadlineExceededError,
             match=r"it waited for 'Sigmoid' of /job:localhost/replica:0/task:0/device:CPU:1 for ",
@@ -156,7 +157,7 @@ def test_the_operation_timeout_ends_a_step_that_waits(monkeypatch: pytest.Monkey
 
 
 def test_a_step_on_one_device_that_took_too_long(sess: wf.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow(0.05, monkeypatch)
+    slow(iter([0.05, 0.05]), monkeypatch)
     x = wf.placeholder(wf.float32, [])
     y = wf.sigmoid(x)
     with pytest.raises(wf.errors.DeadlineExceededError, match=r"longer than 0\.01 s"):
@@ -165,7 +166,13 @@ def test_a_step_on_one_device_that_took_too_long(sess: wf.Session, monkeypatch: 
 
 
 def test_closing_cancels_running_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow(0.2, monkeypatch)
+    entered, go = threading.Event(), threading.Event()
+
+    def hold(_: Any) -> None:
+        entered.set()
+        assert go.wait(60)
+
+    spy(monkeypatch, hold)
     x = wf.placeholder(wf.float32, [])
     with wf.device("/cpu:1"):
         y = wf.sigmoid(x)
@@ -174,8 +181,9 @@ def test_closing_cancels_running_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     sess = wf.Session(config=three_cpus())
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(sess.run, z, {x: 0.0})
-        time.sleep(0.05)
+        assert entered.wait(60)
         sess.close()
+        go.set()
         with pytest.raises(wf.errors.CancelledError, match="Session::Close"):
             running.result()
 

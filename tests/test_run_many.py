@@ -144,7 +144,7 @@ class Meeting:
         self.said[device].append(int(number))
         if device == "first":
             self.begun[int(number)].set()
-        elif int(number) + 1 < len(self.begun) and not self.begun[int(number) + 1].wait(20):
+        elif int(number) + 1 < len(self.begun) and not self.begun[int(number) + 1].wait(60):
             self.missed.append(int(number))
 
 
@@ -313,7 +313,7 @@ def test_a_run_that_takes_too_long(place: Open, first: str, second: str, limit: 
     x, y, fill = stuck(first, second)
     with place() as session:
         session.run(fill)
-        runs = session.run_many(y, [{x: number} for number in range(5)], limit, wf.RunOptions(timeout_in_ms=300))
+        runs = session.run_many(y, [{x: number} for number in range(5)], limit, wf.RunOptions(timeout_in_ms=1000))
         assert next(runs) == 2
         with pytest.raises(wf.errors.DeadlineExceededError):
             next(runs)

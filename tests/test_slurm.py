@@ -72,7 +72,7 @@ def batch(on: Hosts, folder: Path, *command: str) -> "subprocess.CompletedProces
         environment.pop(name, None)
     return subprocess.run(
         ["bash", str(SCRIPT), *command],
-        env=environment, cwd=ROOT, text=True, timeout=150, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment, cwd=ROOT, text=True, timeout=250, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 

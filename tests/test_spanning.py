@@ -9,6 +9,7 @@ import nested
 import numpy as np
 import pytest
 import weft as wf
+from clustered import soon
 from endpoints import in_background
 from hypothesis import HealthCheck, given, settings, strategies as st
 from nested import A, B, C, three_devices
@@ -364,8 +365,9 @@ def test_a_deadline_ends_a_loop_on_several_devices() -> None:
 def test_closing_the_session_ends_a_loop_on_several_devices() -> None:
     y = endless()
     session = wf.Session(config=config())
+    engine: Any = session._engine
     running = in_background(session.run, y)
-    time.sleep(0.3)
+    soon(lambda: bool(engine._running))
     session.close()
     with pytest.raises((wf.errors.CancelledError, RuntimeError)):
         running()
@@ -407,6 +409,7 @@ def test_a_device_is_not_ahead_without_limit_of_one_that_only_takes(monkeypatch:
 
     def slowly(self: Rendezvous, edge: int) -> Any:
         if threading.current_thread() is not caller:  # which is the first device's
+            soon(lambda: most[0] >= AHEAD - 2)
             time.sleep(0.001)
         return receive(self, edge)
 

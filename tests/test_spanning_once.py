@@ -378,7 +378,7 @@ print(trained(server.target) == trained(""), flush=True)
 def test_a_recurrent_net_of_a_worker_with_its_weights_on_a_server() -> None:
     cluster = local_cluster(ps=1, worker=1)
     with programs() as start:
-        start(SERVE.format(grace=60), cluster, "ps")
+        start(SERVE.format(grace=600), cluster, "ps")
         status, out, err = start(TRAIN, cluster, "worker", 0).end()
         assert (status, out.split()) == (0, ["True", "True"]), err
 

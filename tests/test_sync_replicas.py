@@ -15,7 +15,7 @@ from weft.runtime import targets
 pytestmark = pytest.mark.counts
 
 PS, W0, W1 = (f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1"))
-SETTINGS = wf.ConfigProto(operation_timeout_in_ms=20_000, race_check="error")
+SETTINGS = wf.ConfigProto(operation_timeout_in_ms=60_000, race_check="error")
 
 
 class Replica:
@@ -55,7 +55,7 @@ def begun(made: list[Replica], tokens: int = 0) -> Iterator[wf.Session]:
             hook.after_create_session(session, coord)
         yield session
         coord.request_stop()
-        coord.join(stop_grace_period_secs=10)  # the chief's thread does not wait for gradients any more
+        coord.join(stop_grace_period_secs=60)  # the chief's thread does not wait for gradients any more
 
 
 def together(session: wf.Session, made: list[Replica], *feeds: Any) -> None:
@@ -204,9 +204,9 @@ def test_two_clients_train_together_through_a_ps(tasks: Any) -> None:
                     setup = [wf.global_variables_initializer(), wf.local_variables_initializer()]
                 hook = made.opt.make_session_run_hook(number == 0, 0)
                 hook.begin()
-                session = tasks(graph, operation_timeout_in_ms=20_000)
+                session = tasks(graph, operation_timeout_in_ms=60_000)
                 if number:
-                    assert initialized.wait(20)
+                    assert initialized.wait(60)
                 session.run(setup if number == 0 else setup[1])
                 initialized.set()
                 assert len(session.run(ready)) == 0
@@ -214,11 +214,11 @@ def test_two_clients_train_together_through_a_ps(tasks: Any) -> None:
                 hook.after_create_session(session, coord)
                 for row in rows[number]:
                     session.run(made.train, made.fed(row, [number]))
-                finished.wait(20)
+                finished.wait(60)
                 found.append(session.run([made.v, made.table, made.step]))
-                finished.wait(20)
+                finished.wait(60)
                 coord.request_stop()
-                coord.join(stop_grace_period_secs=10)
+                coord.join(stop_grace_period_secs=60)
         except BaseException as error:
             errors.append(error)
             finished.abort()
@@ -278,8 +278,8 @@ def test_a_deadline_on_a_task_says_what_was_waited_for_and_nothing_is_lost(tasks
     graph, made = queue_on_ps()
     session = tasks(graph)
     session.run(made["put"], {made["number"]: 1})
-    with pytest.raises(wf.errors.DeadlineExceededError, match=r"The step took longer than 0\.3 s") as caught:
-        session.run(made["many"], options=wf.RunOptions(timeout_in_ms=300))
+    with pytest.raises(wf.errors.DeadlineExceededError, match=r"The step took longer than 1 s") as caught:
+        session.run(made["many"], options=wf.RunOptions(timeout_in_ms=1000))
     assert "ps/replica:0/task:0 had waited to dequeue 2 elements (1 more) (in FIFOQueue 'q'" in str(caught.value)
     assert session.run(made["size"]) == 1
 

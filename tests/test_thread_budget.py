@@ -46,7 +46,7 @@ def computing(asked: int, **environment: str) -> int:
     """How many threads of a process use its processor time."""
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     done = subprocess.run(
-        [sys.executable, "-P", "-c", PROGRAM, str(asked)], capture_output=True, text=True, timeout=100,
+        [sys.executable, "-P", "-c", PROGRAM, str(asked)], capture_output=True, text=True, timeout=200,
         env=kept | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -39,13 +39,13 @@ def test_messages_of_all_sizes_pass(secured: dict[str, str]) -> None:
         for sender, taker in ((left, right), (right, left)):
             for step, size in enumerate(sizes):
                 sending = in_background(sender.send, numbered(step, np.arange(size, dtype=np.float32)))
-                got = taker.recv(10)
+                got = taker.recv(60)
                 sending()
                 assert got.step == step
                 np.testing.assert_array_equal(got.tensors[0], np.arange(size, dtype=np.float32))
         left.close()
         with pytest.raises(errors.UnavailableError):
-            right.recv(10)
+            right.recv(60)
 
 
 def test_both_may_send_much_at_once(secured: dict[str, str]) -> None:
@@ -53,7 +53,7 @@ def test_both_may_send_much_at_once(secured: dict[str, str]) -> None:
     much = np.ones(2_000_000, np.float32)
     with connected("tcp") as (left, right):
         sending = [in_background(each.send, numbered(1, much)) for each in (left, right)]
-        assert [each.recv(10).tensors[0].sum() for each in (left, right)] == [2e6, 2e6]
+        assert [each.recv(60).tensors[0].sum() for each in (left, right)] == [2e6, 2e6]
         for done in sending:
             done()
 
@@ -61,13 +61,14 @@ def test_both_may_send_much_at_once(secured: dict[str, str]) -> None:
 def test_who_does_not_speak_tls_hears_nothing(secured: dict[str, str]) -> None:
     with transport.listen("tcp", SECRET) as listening:  # type: ignore[attr-defined]
         host, port = listening.address.removeprefix("tcp://").split(":")
-        accepting = in_background(listening.accept, 3)
+        accepting = in_background(listening.accept)
         with socket.create_connection((host, int(port))) as stranger:
             stranger.sendall(b"no TLS at all")
-            stranger.settimeout(5)
+            stranger.settimeout(60)
             with suppress(ConnectionResetError):  # that, an end, or TLS's alert; no word of ours
                 assert stranger.recv(100)[:1] in (b"", b"\x15")
-        with pytest.raises(errors.DeadlineExceededError):
+        listening.close()
+        with pytest.raises(errors.CancelledError):
             accepting()
 
 
@@ -75,15 +76,16 @@ def test_who_has_no_certificate_of_the_authority_does_not_get_in(
     secured: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with transport.listen("tcp", SECRET) as listening:  # type: ignore[attr-defined]
-        accepting = in_background(listening.accept, 3)
+        accepting = in_background(listening.accept)
         for name, value in Authority(tmp_path, "other").certificate("stranger", "127.0.0.1").items():
             monkeypatch.setenv(name, value)
         with pytest.raises(errors.UnauthenticatedError, match="trusted"):
-            transport.connect(listening.address, SECRET, 3, peer="the task")
+            transport.connect(listening.address, SECRET, 60, peer="the task")
         monkeypatch.setenv(tls.AUTHORITY, secured[tls.AUTHORITY])  # it trusts the server, which does not trust it
         with pytest.raises(errors.UnauthenticatedError, match="do not trust each other"):
-            transport.connect(listening.address, SECRET, 3, peer="the task")
-        with pytest.raises(errors.DeadlineExceededError):
+            transport.connect(listening.address, SECRET, 60, peer="the task")
+        listening.close()
+        with pytest.raises(errors.CancelledError):
             accepting()
 
 
@@ -93,10 +95,11 @@ def test_a_certificate_for_another_address_is_not_trusted(
     for name, value in authority.certificate("elsewhere", "192.0.2.1").items():
         monkeypatch.setenv(name, value)
     with transport.listen("tcp", SECRET) as listening:  # type: ignore[attr-defined]
-        accepting = in_background(listening.accept, 2)
+        accepting = in_background(listening.accept)
         with pytest.raises(errors.UnauthenticatedError, match=r"IP address mismatch.*127\.0\.0\.1"):
-            transport.connect(listening.address, SECRET, 3, peer="the task")
-        with pytest.raises(errors.DeadlineExceededError):
+            transport.connect(listening.address, SECRET, 60, peer="the task")
+        listening.close()
+        with pytest.raises(errors.CancelledError):
             accepting()
 
 
@@ -136,11 +139,11 @@ with wf.Session(server.target) as session:
     cluster = {job: [where.replace("localhost", "127.0.0.1") for where in places]
                for job, places in local_cluster(ps=1, worker=1).items()}  # fmt: skip
     with programs(secured) as start:
-        ps = start(program + SERVE.format(grace=30), cluster, "ps")
+        ps = start(program + SERVE.format(grace=600), cluster, "ps")
         worker = start(train, cluster, "worker")
         status, out, err = worker.end()
         assert (status, out) == (0, "900000.0\n['InprocConnection', 'TcpConnection']\n"), err
-        assert ps.end(timeout=20)[:2] == (0, "up\nover\n")
+        assert ps.end()[:2] == (0, "up\nover\n")
 
 
 def test_it_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from tasks import session_of_tasks
-from weft.cluster.trace_wire import decode_stats
+from weft.cluster.trace_wire import Trace
 from weft.graph.graphdef.protos import protos
 from weft.runtime.timeline import Timeline
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, StepStats
@@ -212,14 +212,15 @@ def test_a_traced_step_on_a_cluster_fails_as_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"[]", b"{}", b'{"device": 1, "node_stats": []}', b'{"device": "d", "node_stats": [1]}',
-     b'{"device": "d", "node_stats": [{"node_name": "n", "all_start_nanos": 1, "all_end_rel_nanos": 1,'
-     b' "timeline_label": "", "output": [{"slot": 0}], "edge": null}]}'],
+    "stats",
+    ["[]", "{}", '{"device": 1, "node_stats": []}', '{"device": "d", "node_stats": [1]}',
+     '{"device": "d", "node_stats": [{"node_name": "n", "all_start_nanos": 1, "all_end_rel_nanos": 1,'
+     ' "timeline_label": "", "output": [{"slot": 0}], "edge": null}]}'],
 )  # fmt: skip
-def test_what_is_no_statistics(data: bytes) -> None:
-    with pytest.raises(wf.errors.DataLossError):
-        decode_stats(data)
+def test_what_is_no_statistics(stats: str) -> None:
+    for data in ("", stats, f'{{"stats": {stats}, "asked": 1, "taken": 2, "answered": 3}}'):
+        with pytest.raises(wf.errors.DataLossError):
+            Trace.decode(data.encode())
 
 
 # the timeline

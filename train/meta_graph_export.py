@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 from ..graph.collections import GraphKeys
@@ -50,6 +51,12 @@ def write_message(path: str, message: Any, as_text: bool) -> None:
     write_whole(path, data)
 
 
+@cache
+def _warn_once(text: str) -> None:
+    """However many graphs a process saves: it is the same package that is not there."""
+    _log.warning(text)
+
+
 class MetaGraphBytes:
     """The meta graph of a graph as it is written beside its checkpoints: made again only when the graph has changed."""
 
@@ -58,7 +65,7 @@ class MetaGraphBytes:
         self._bytes: bytes | None = None
 
     def of(self, graph: Graph, saver: Any) -> bytes | None:
-        """The meta graph, serialized; None, once with a warning, where it cannot be made."""
+        """The meta graph, serialized; None, with a warning, where it cannot be made."""
         keys = graph.get_all_collection_keys()
         now = graph, graph.version, tuple(len(graph.get_collection_ref(key)) for key in keys)
         if self._made_of != now:
@@ -67,7 +74,7 @@ class MetaGraphBytes:
                 meta = export_meta_graph(graph=graph, saver_def=saver.as_saver_def())
                 self._bytes = meta.SerializeToString(deterministic=True)
             except ImportError as error:
-                _log.warning("Checkpoints are written without a meta graph: %s", error)
+                _warn_once(f"Checkpoints are written without a meta graph: {error}")
             except ValueError as error:
                 _log.warning("Checkpoints are written without a meta graph, for this graph has none: %s", error)
         return self._bytes

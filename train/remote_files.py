@@ -172,6 +172,15 @@ def kind_of(uri: str) -> str:
         return "folder" if found == FileType.Directory or _is_object_store(file_system) else "none"
 
 
+def exists(uri: str) -> bool:
+    """Whether there is a file, or a folder that somebody has made; in an object store, files below."""
+    from pyarrow.fs import FileType
+
+    with _said("look at", uri):
+        file_system, path = _resolve(uri)
+        return bool(file_system.get_file_info([path])[0].type != FileType.NotFound)
+
+
 def modified(uri: str) -> float:
     """When a file was written, in seconds since the epoch."""
     with _said("look at", uri):

@@ -20,9 +20,13 @@ _NARROW = 16
 #: Up to how many repeated rows of a block are combined one after the other.
 _FEW = 16
 
-
-#: Tables of more rows have repeated ids found by sorting.
+#: Numbers below this have equal ones found by marks, in a table of so many; greater ones are sorted.
 MARKED = 1 << 22
+
+
+def as_unsigned(ids: Array) -> Array:
+    """Integers as ones without a sign: negative ones are the largest."""
+    return ids.view(_UNSIGNED[ids.dtype.itemsize])
 
 
 def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0) -> None:
@@ -30,7 +34,7 @@ def check_range(indices: Any, limit: int, what: str = "indices", lowest: int = 0
     if not indices.size:
         return
     if lowest == 0:  # as unsigned numbers, negative ones are the largest
-        fine = np.maximum.reduce(indices.view(_UNSIGNED[indices.dtype.itemsize]), axis=None) < limit
+        fine = np.maximum.reduce(as_unsigned(indices), axis=None) < limit
     else:
         fine = indices.min() >= lowest and indices.max() < limit
     if not fine:
@@ -98,14 +102,10 @@ def _combine_block(ufunc: Any, table: Array, ids: Array, rows: Array) -> None:
     (work,) = BLOCK.vectors(table.dtype, rows.size, 1)
     work = work.reshape(rows.shape)
     ufunc(take_rows(table, ids, work), rows, out=work)
-    if len(table) > MARKED or not _combine_few(ufunc, ids, rows, work, len(table)):
-        order, starts = sorted_order(ids)
-        repeated = np.flatnonzero(~starts)
-        if len(repeated):
-            begins = np.flatnonzero(starts)
-            first, again = order[begins[np.searchsorted(begins, repeated) - 1]], order[repeated]
-            _combine_in_order(ufunc, work, first, rows, again)
-            work[again] = work[first]
+    first, again = repeated(ids, len(table))
+    if len(again):
+        _combine_in_order(ufunc, work, first, rows, again)
+        work[again] = work[first]
     put_rows(table, ids, work)
 
 
@@ -117,31 +117,37 @@ class _Marks(threading.local):
 _marks = _Marks()
 
 
-def _combine_few(ufunc: Any, ids: Array, rows: Array, work: Array, count: int) -> bool:
-    """What is left to do for repeated ids, if these are few; False where they are not. The ids are below `count`.
+def marked(ids: Array, count: int) -> tuple[Array, Array, Array]:
+    """A mark for each number below `count`, the place where a vector of such numbers has it first; that of each of the
+    vector's numbers; and the places themselves.
 
-    Each id's place is noted at the row that it names. Who finds another place there than its own is not the only one.
+    `count` is at most MARKED. Of numbers that do not come, marks are anything. Valid until the thread asks again.
     """
     if len(_marks.of_rows) < count:
         _marks.of_rows = np.empty(count, np.int32)
-    if len(_marks.places) < len(ids):
-        _marks.places = np.arange(len(ids), dtype=np.int32)
-    places = _marks.places[: len(ids)]
-    _marks.of_rows[ids] = places
-    found = _marks.of_rows.take(ids)
-    repeated = np.flatnonzero(found != places)
-    if len(repeated) > _FEW:
-        return False
-    groups: dict[int, list[int]] = {}
-    for place, one in zip(repeated.tolist(), found[repeated].tolist(), strict=True):
-        groups.setdefault(one, [one]).append(place)
-    for group in groups.values():
-        first, *others = sorted(group)
-        for place in others:
-            ufunc(work[first], rows[place], out=work[first])
-        for place in others:
-            work[place] = work[first]
-    return True
+    size, places = len(ids), _marks.places
+    if size > len(places):
+        places = np.arange(size, dtype=np.int32)
+        if size <= CAPACITY:
+            _marks.places = places
+    places, marks = places[:size], _marks.of_rows[:count]
+    marks[ids[::-1]] = places[::-1]  # of equal numbers the last one counts, which is the first
+    return marks, marks.take(ids), places
+
+
+def repeated(ids: Array, count: int) -> tuple[Array, Array]:
+    """For each number of a vector that came before where it came first, and its place. The numbers are below `count`.
+
+    Those of equal numbers are in their order.
+    """
+    if count <= MARKED:
+        _, first, places = marked(ids, count)
+        again = np.flatnonzero(first != places)
+        return first[again], again
+    order, starts = sorted_order(ids)
+    more = np.flatnonzero(~starts)
+    begins = np.flatnonzero(starts)
+    return order[begins[np.searchsorted(begins, more) - 1]], order[more]
 
 
 def _combine_in_order(ufunc: Any, table: Array, places: Array, rows: Array, chosen: Array) -> None:
@@ -174,19 +180,23 @@ def summed_rows(count: int, ids: Array, rows: Array) -> Array:
     width = int(np.prod(rows.shape[1:], dtype=np.int64))
     if width < _NARROW or not ids.size:
         return add_rows(np.zeros(shape, rows.dtype), ids, rows)
-    order, starts = sorted_order(ids)
-    begins = np.flatnonzero(starts)
-    first = order[begins]
-    sums = rows.take(first, axis=0)
+    if count > MARKED:
+        order, starts = sorted_order(ids)
+        firsts, again = order[starts], order[~starts]
+    else:
+        firsts, first, places = marked(ids, count)
+        again = np.flatnonzero(first != places)
+        if len(ids) - len(again) < count:
+            firsts = np.flatnonzero(first == places)
+    sums = rows.take(firsts, axis=0)
     np.add(sums, 0, out=sums, dtype=sums.dtype)  # -0 becomes 0, as in a sum that starts at 0
-    if len(begins) < len(ids):
-        repeated = np.flatnonzero(~starts)
-        places = np.searchsorted(begins, repeated) - 1
-        _combine_in_order(np.add, sums.reshape(-1, width), places, rows.reshape(-1, width), order[repeated])
-    if len(begins) == count:  # all of them, in order
-        return sums
-    out = np.zeros(shape, rows.dtype)
-    put_rows(out, ids[first], sums)
+    if len(firsts) < count or count > MARKED:
+        out = np.zeros(shape, rows.dtype)
+        put_rows(out, ids[firsts], sums)
+    else:  # all of them, in order
+        out = sums
+    if len(again):
+        _combine_in_order(np.add, out.reshape(-1, width), ids[again], rows.reshape(-1, width), again)
     return out
 
 

@@ -19,7 +19,7 @@ from .constant import constant_value
 from .convert import convert_to_tensor
 from .gathering import gather, index_type
 from .getitem import getitem
-from .rows import check_range, sorted_order, summed_rows
+from .rows import MARKED, as_unsigned, check_range, marked, sorted_order, summed_rows
 from .sizes import shape
 
 #: From how many elements on TensorFlow warns that sparse gradients become dense.
@@ -110,10 +110,21 @@ class SegmentSum(Op):
         return [SegmentGather()(dy, operation.inputs[1]), None]
 
 
-def _distinct(x: Any, dtype: DType) -> tuple[Any, Any, Any]:
+def _distinct(x: Any, dtype: DType, counted: bool = True) -> tuple[Any, ...]:
     """The distinct values in the order they first occur, the number of each element's value, and how often each occurs."""
     if x.dtype.kind not in "iu" or x.dtype == np.uint64:
         return _distinct_any(x, dtype)
+    if not x.size or as_unsigned(x).max() >= MARKED:
+        return _distinct_sorted(x, dtype)
+    _, first, places = marked(x, int(x.max()) + 1)
+    firsts = first == places
+    number = np.cumsum(firsts, dtype=dtype.np)  # from 1 on
+    inverse = np.subtract(number, 1, out=number).take(first)
+    return (x[firsts], inverse, np.bincount(inverse).astype(dtype.np)) if counted else (x[firsts], inverse)
+
+
+def _distinct_sorted(x: Any, dtype: DType) -> tuple[Any, Any, Any]:
+    """The same where there are negative or large ones."""
     order, starts = sorted_order(x)
     begins = np.flatnonzero(starts)
     first = np.zeros(x.size, np.bool_)
@@ -152,7 +163,7 @@ class Unique(Op):
         return Spec(x.dtype, (None,)), Spec(self.out_idx, (None,) if x.dims is None else x.dims)
 
     def compute(self, x: Any) -> Any:
-        return _distinct(x, self.out_idx)[:2]
+        return _distinct(x, self.out_idx, False)[:2]
 
 
 @op

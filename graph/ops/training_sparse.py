@@ -12,7 +12,7 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .rooms import BLOCK, BLOCK_SIZE, Array
-from .rows import add_rows, put_rows, take_rows
+from .rows import add_rows, put_rows, repeated, take_rows
 from .training import Step, adam_rate, adam_step, momentum_step, on_blocks, rest, shares_memory, update_inputs
 from .training_adaptive import adagrad_step, centered_rmsprop_step, rmsprop_step
 from .variable_rows import check_indices, check_rows
@@ -46,8 +46,7 @@ def _row_targets(slots: tuple[Any, ...], indices: Array, grad: Array) -> list[Ar
         )
         raise errors.InvalidArgumentError(None, None, message)
     check_rows(indices, targets[0])
-    ordered = np.sort(indices, axis=None)
-    if (ordered[1:] == ordered[:-1]).any():
+    if len(repeated(indices.reshape(-1), len(targets[0]))[1]):
         raise errors.InvalidArgumentError(None, None, "the indices of a sparse update must be distinct: sum equal ones")
     return targets
 

@@ -18,7 +18,15 @@ from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid, SigmoidGrad
 from ...graph.ops.training import ResourceApplyAdam, ResourceApplyGradientDescent, ResourceApplyMomentum
 from ...graph.ops.training_adaptive import ResourceApplyAdagrad, ResourceApplyCenteredRMSProp, ResourceApplyRMSProp
+from ...graph.ops.training_sparse import (
+    ResourceSparseApplyAdagrad,
+    ResourceSparseApplyAdam,
+    ResourceSparseApplyCenteredRMSProp,
+    ResourceSparseApplyMomentum,
+    ResourceSparseApplyRMSProp,
+)
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
+from ...graph.ops.variable_rows import ResourceScatterAdd, ResourceScatterDiv, ResourceScatterMul, ResourceScatterSub
 from .formulas import KINDS, Formula, Recorder, UnfitError, Value
 
 #: Which of two zeros is the larger differs between kinds of processors.
@@ -126,7 +134,7 @@ def _adam(nesterov: bool) -> Any:
         var: Value, m: Value, v: Value, beta1_power: Value, beta2_power: Value, lr: Value, beta1: Value, beta2: Value,
         epsilon: Value, grad: Value,
     ) -> list[Value]:  # fmt: skip
-        rate = lr * (1 - beta2_power).sqrt() / (1 - beta1_power)
+        rate = _adam_rate(lr, beta1_power, beta2_power)
         change = (1 - beta1) * grad
         square = v * beta2 + grad * grad * (1 - beta2)
         mean = m * beta1 + change
@@ -134,6 +142,19 @@ def _adam(nesterov: bool) -> Any:
         return [var - rate * step / (square.sqrt() + epsilon), mean, square]
 
     return formula
+
+
+def _decayed(
+    var: Value, m: Value, v: Value, beta1_power: Value, beta2_power: Value, lr: Value, beta1: Value, beta2: Value,
+    epsilon: Value, grad: Value,
+) -> list[Value]:  # fmt: skip
+    """Adam for a row without a gradient."""
+    mean, square = m * beta1, v * beta2
+    return [var - _adam_rate(lr, beta1_power, beta2_power) * mean / (square.sqrt() + epsilon), mean, square]
+
+
+def _adam_rate(lr: Value, beta1_power: Value, beta2_power: Value) -> Value:
+    return lr * (1 - beta2_power).sqrt() / (1 - beta1_power)
 
 
 def _adagrad(var: Value, accum: Value, lr: Value, grad: Value) -> list[Value]:
@@ -174,3 +195,36 @@ def update_of(definition: OpDef) -> tuple[int, int, Any] | None:
         case ResourceApplyCenteredRMSProp():
             return 4, 8, _centered
     return None
+
+
+#: Updates of rows one after the other, by what is done with a number and its update.
+_SCATTERED: dict[type[OpDef], Formula] = {
+    ResourceScatterAdd: lambda x, update: x + update, ResourceScatterSub: lambda x, update: x - update,
+    ResourceScatterMul: lambda x, update: x * update, ResourceScatterDiv: lambda x, update: x / update,
+}  # fmt: skip
+
+
+def row_update_of(definition: OpDef) -> tuple[tuple[str, ...], Any] | None:
+    """Of an update of some rows: what each input is, and the formulas of the values of all but the indices.
+
+    An input is a "table" that is changed, a "number", the "rows" with a row for each index, or the "indices"; these are
+    "marks" where all rows change: the others by the second of the formulas.
+    """
+    scattered = _SCATTERED.get(type(definition))
+    if scattered is not None:
+        return ("table", "indices", "rows"), lambda *values: [[scattered(*values)]]
+    match definition:
+        case ResourceSparseApplyMomentum():
+            forms, formula = "table table number rows indices number", _momentum(definition.use_nesterov)
+        case ResourceSparseApplyAdagrad():
+            forms, formula = "table table number rows indices", _adagrad
+        case ResourceSparseApplyRMSProp():
+            forms, formula = "table table table number number number number rows indices", _rmsprop
+        case ResourceSparseApplyCenteredRMSProp():
+            forms, formula = "table table table table number number number number rows indices", _centered
+        case ResourceSparseApplyAdam():
+            forms = "table table table number number number number number number rows marks"
+            return tuple(forms.split()), lambda *values: [_adam(False)(*values), _decayed(*values)]
+        case _:
+            return None
+    return tuple(forms.split()), lambda *values: [formula(*values)]

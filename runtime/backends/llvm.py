@@ -21,7 +21,7 @@ from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pooling
+from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pooling, llvm_sparse
 from .convolutions import is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -55,6 +55,7 @@ class LlvmBackend:
             or llvm_conv.conv_kernel(definition, inputs, outputs)
             or llvm_conv_filters.filter_kernel(definition, inputs, outputs)
             or llvm_pooling.pooling_kernel(definition, inputs)
+            or llvm_sparse.sparse_kernel(definition, inputs, outputs)
         )
         if isinstance(definition, Fused):
             if is_convolution(definition):
@@ -71,7 +72,7 @@ class LlvmBackend:
         elif isinstance(definition, OncePart):
             return once_part(self, definition)
         elif definition.access == "write":
-            kernel = _update(definition, inputs)
+            kernel = _update(definition, inputs) or kernel
         return kernel or CPU.kernel(definition, inputs, outputs)
 
     def layouts(self, definition: OpDef, inputs: tuple[Spec, ...], output: Spec) -> frozenset[int]:
@@ -95,23 +96,23 @@ class LlvmBackend:
             [code.written() for run in runs if isinstance(run.definition, Fused) is fused and (code := _code(run))]
             for fused in (True, False)
         )
-        pools = llvm_pooling.note(runs)
+        pools, rows = llvm_pooling.note(runs), llvm_sparse.note(runs)
+        made = {*regions, *updates, *pools, *[text for each in rows for text in each]}
+        parts = {
+            "region": len(regions), "update": len(updates), "pooling gradient": len(pools), "row kernel": len(rows),
+        }  # fmt: skip
         if place:
-            return _noted_elsewhere(runs, {"region": regions, "update": updates, "pooling gradient": pools}, place)
+            return _noted_elsewhere(runs, parts, len(made), place)
         products, more = llvm_matmul.note(runs)
         convolutions, untried = llvm_conv.note(runs)
         if untried:
             more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
-        texts = {*regions, *updates, *products, *convolutions, *pools}
+        texts = {*made, *products, *convolutions}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
-        parts = {
-            "region": len(regions), "update": len(updates), "product": len(products), "convolution": len(convolutions),
-            "pooling gradient": len(pools),
-        }  # fmt: skip
+        parts |= {"product": len(products), "convolution": len(convolutions)}
         lines = []
         if texts:
-            made = f"{_counted(parts)}, in {_counted({'function': len(texts)})}"
-            lines.append(f"  compile: machine code of {made}.")
+            lines.append(f"  compile: machine code of {_counted(parts)}, in {_counted({'function': len(texts)})}.")
         elif more:
             lines.append("  compile: no machine code yet.")
         if took:
@@ -120,14 +121,12 @@ class LlvmBackend:
         return lines + ([f"    the first step compiles {left} of them"] if left else []) + more
 
 
-def _noted_elsewhere(runs: Sequence[Run], made: Mapping[str, Sequence[str]], place: str) -> list[str]:
+def _noted_elsewhere(runs: Sequence[Run], parts: Mapping[str, int], functions: int, place: str) -> list[str]:
     """What another process compiles of these instructions: it alone knows what it has, and what it finds out by trying."""
-    parts, lines = {what: len(texts) for what, texts in made.items()}, []
-    if any(parts.values()):
-        functions = _counted({"function": len({text for texts in made.values() for text in texts})})
-        lines.append(
-            f"  compile: machine code of {_counted(parts)}, in {functions}, on {place}, when the plan comes there."
-        )
+    lines = []
+    if functions:
+        made = f"{_counted(parts)}, in {_counted({'function': functions})}"
+        lines.append(f"  compile: machine code of {made}, on {place}, when the plan comes there.")
     tried = {"product": llvm_matmul.candidates(runs), "convolution": llvm_conv.candidates(runs)}
     if any(tried.values()):
         lines.append(f"  try, on {place}: whether {_counted(tried)} can be compiled with the same bits.")

@@ -15,6 +15,8 @@ _HEAD = object.__basicsize__
 _TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
 #: Row-major, aligned; and writeable.
 _PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+#: In place of a dimension: it may be any, and the code asks for it with `extent`.
+ANY = -1
 
 
 class Array(NamedTuple):
@@ -59,11 +61,11 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     objects = [text.let(f"load ptr, ptr {_at(text, '%args', 8 * n)}, align 8") for n in range(len(arrays))]
     text.lines.append(f"  %last = load ptr, ptr {_at(text, '%args', 8 * len(arrays))}, align 8")
     types = [_holds(text, each, _TYPE, "ptr", pointer(id(np.ndarray))) for each in dict.fromkeys(objects)]
-    _unless(text, types)
+    unless(text, types)
     tests = [test for array, each in zip(arrays, objects, strict=True) for test in _form(text, array, each)]
-    _unless(text, tests)
+    unless(text, tests)
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
-    _unless(text, dims)
+    unless(text, dims)
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
 
 
@@ -105,10 +107,57 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
     if not array.dims:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
-    return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims)]
+    return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
 
 
-def _unless(text: Text, tests: Sequence[str]) -> None:
+def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
+    """A dimension of the array that an argument is, or the product of those from `first` to below `last`."""
+    array = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
+    dims = text.let(f"load ptr, ptr {_at(text, array, _DIMS)}, align 8")
+    product = "1"
+    for axis in range(first, first + 1 if last is None else last):
+        dim = text.let(f"load i64, ptr {_at(text, dims, 8 * axis)}, align 8")
+        product = text.let(f"mul i64 {product}, {dim}")
+    return product
+
+
+def given_number(text: Text) -> str:
+    """The function's last argument, a number."""
+    return text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
+
+
+def let_go(text: Text, state: str, condition: str) -> None:
+    """Let other threads of Python run where the condition holds. `state`: room for a pointer, for `take_back`."""
+    release, after = text.block(), text.block()
+    text.put(f"store ptr null, ptr {state}, align 8")
+    text.put(f"br i1 {condition}, label %{release}, label %{after}")
+    text.begin(release)
+    thread = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()")
+    text.put(f"store ptr {thread}, ptr {state}, align 8")
+    text.put(f"br label %{after}")
+    text.begin(after)
+
+
+def take_back(text: Text, state: str) -> None:
+    """The end of what `let_go` began."""
+    restore, after = text.block(), text.block()
+    thread = text.let(f"load ptr, ptr {state}, align 8")
+    held = text.let(f"icmp eq ptr {thread}, null")
+    text.put(f"br i1 {held}, label %{after}, label %{restore}")
+    text.begin(restore)
+    text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {thread})")
+    text.put(f"br label %{after}")
+    text.begin(after)
+
+
+def allocate(text: Text, kind: str) -> str:
+    """Room on the stack, asked for where the function begins."""
+    name = text.name()
+    text.lines.insert(2, f"  {name} = alloca {kind}, align 64")
+    return name
+
+
+def unless(text: Text, tests: Sequence[str]) -> None:
     """Go on where all tests hold, else refuse."""
     if not tests:
         return
