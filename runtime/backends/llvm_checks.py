@@ -13,7 +13,7 @@ from ..fused import Fused
 from ..parts import all_instructions
 from ..plan import Plan, Run
 
-#: What is compiled besides regions. Updates are not here: they go by the variable's own memory.
+#: What is compiled besides regions. Updates and kernels of rows are not here: they go by nothing but the arrays they are given.
 _COMPILED = (MatMul, BatchMatMulV2, Conv2D, Conv2DBackpropInput, Conv2DBackpropFilter, MaxPoolGrad)
 
 
