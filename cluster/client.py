@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -88,8 +89,15 @@ class Client:
         self._threads.close()
 
     def wait(self, timeout: float) -> bool:
-        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so."""
-        return self._threads.wait(timeout)
+        """After `close`: wait until nothing of the session runs here any more, at most so many seconds; whether it is so.
+
+        The task's variables then lie in memory of its own again: what the session shared with others is given back whole.
+        """
+        over = self._threads.wait(timeout)
+        if over:
+            for variable in list(self._state.variables.values()):
+                variable.settle_in()
+        return over
 
     def end(self, failure: Failure) -> None:
         """Tell the session that it is over, and why, and close."""
@@ -178,7 +186,7 @@ class Client:
     def _relayed(self, step: TaskStep, number: int, done: int, values: Sequence[tuple[int, Any]]) -> Run | None:
         """Begin a plan that has waited for one of these values. Raises DataLossError for one that has not."""
         plan = self._plans.get(number)
-        if plan is not None and all(edge != plan.relay.begun for edge, _ in values):
+        if plan is not None and plan.relay.begun not in [edge for edge, _ in values]:
             raise errors.DataLossError(None, None, f"plan {number} does not begin with what came")
         return Run(self, step, number, plan) if step.begin(done) else None
 
@@ -210,9 +218,9 @@ class Client:
     def _make_ready(self, connection: Connection, message: Message, constants: list[Any]) -> None:
         relay, _, data = message.meta.partition(b"\n")
         try:
-            plan = LoadedPlan(
-                decode_plan(data, constants), self.task, self._state, Relay.decode(relay), self._kernels()
-            )
+            decoded = decode_plan(data, constants)
+            begins, copies = Relay.decode(relay), connection.by_reference
+            plan = LoadedPlan(decoded, self.task, self._state, begins, copies, self._kernels())
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(message.step, Failure.of(error, derived=False))
             return
@@ -298,16 +306,25 @@ class Client:
                 raise errors.NotFoundError(None, None, f"{self.task} has no plan {job.number}")
             if job.traced:
                 values, stats = step.trace(plan, job.feeds)
-                noted = Trace(stats, *job.traced, time.time_ns()).encode()
+                self._deliver(step, values, Trace(stats, *job.traced, time.time_ns()).encode())
+            elif plan.relay.silent:
+                step.run(plan, job.feeds, partial(self._deliver_silently, step))
             else:
-                values, noted = step.run(plan, job.feeds), b""
-                if plan.relay.silent and step.ends_silently():
-                    return
-            arrays = [np.asarray(value) for value in values]
-            self.session.send(Message(Kind.RESULT, 0, step.number, meta=noted, tensors=arrays))
+                step.run(plan, job.feeds, partial(self._deliver, step))
         except Exception as error:  # whatever it is, the session must hear of it
             step.fail()
             self._tell(step.number, failure_of(error))
+
+    def _deliver(self, step: TaskStep, values: tuple[Any, ...], noted: bytes = b"") -> None:
+        """Tell the session what a step's plan has returned here."""
+        assert self.session is not None
+        arrays = [value if type(value) is np.ndarray else np.asarray(value) for value in values]
+        self.session.send(Message(Kind.RESULT, 0, step.number, 0, noted, arrays))
+
+    def _deliver_silently(self, step: TaskStep, values: tuple[Any, ...]) -> None:
+        """As `_deliver`, where another task's result says it too, unless the session has asked."""
+        if not step.ends_silently():
+            self._deliver(step, values)
 
     def _tell(self, step: int, failure: Failure) -> None:
         """Tell the session why there is no result, unless it is the session that is gone.

@@ -23,20 +23,24 @@ from .message import (
     SHAPES,
     SLOT,
     STRING,
+    SUMMED,
     VERSION,
     Array,
     Limits,
     Message,
-    checksum,
     padding,
     unpack_strings,
 )
 
 _CAPACITY = 64 * 1024
-#: What stands where a frame has no inline tensors.
-_NOTHING = memoryview(b"")
+#: The flags of frames that are messages.
+_PLAIN = (0, CHECKED_FLAG)
 #: Descriptors of at most so many bytes are remembered, and so many of them: most steps of a plan send the same ones.
 _REMEMBERED_BYTES, _REMEMBERED = 1024, 256
+
+
+#: What stands in a message before its tensors.
+_Fields = tuple[int, int, int, int, bytes]
 
 
 class _Described(NamedTuple):
@@ -48,6 +52,16 @@ class _Described(NamedTuple):
     nbytes: int
     #: The segment and the offset of what is in a slot.
     slot: tuple[int, int] | None
+
+
+class _Row(NamedTuple):
+    """All the descriptors of a frame: of its tensors in their order, and how many bytes of them travel inline."""
+
+    tensors: tuple[_Described, ...]
+    inline: int
+
+
+_NONE = _Row((), 0)
 
 
 class Segments(Protocol):
@@ -71,6 +85,7 @@ class Decoder:
         self, limits: Limits, segments: Segments | None = None, allocate: Callable[[int], Any] = pa.allocate_buffer
     ) -> None:
         self._limits = limits
+        self._longest = DESCRIPTOR.size + 8 * limits.max_ndim
         self._segments = segments
         self._allocate = allocate
         self._buffer = memoryview(bytearray(_CAPACITY))
@@ -78,12 +93,12 @@ class Decoder:
         self._wanted = HEADER.size  # how much must stand there before it is worth looking again
         self._body: memoryview | None = None  # the inline tensors of the frame that is being read
         self._have = 0  # how much of them is there
-        self._fields: tuple[Any, ...] = ()  # that frame's fields
+        self._fields: _Fields = (0, 0, 0, 0, b"")  # those of that frame's message
         self._sums = (0, 0, 0)  # its checksum, that of what stands before the tensors, and whether it covers these
-        self._tensors: list[Array] = []
+        self._row = _NONE  # its descriptors
+        self._memory: Any = None  # what `_body` is of
         self.number = 0  #: which of its connection's frames that is
-        self._strings: list[tuple[int, _Described]] = []  # tensors to be unpacked, by index
-        self._known: dict[tuple[int, bytes], list[_Described]] = {}  # by number and bytes of the descriptors
+        self._known: dict[tuple[int, bytes], _Row] = {}  # by number and bytes of the descriptors
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
@@ -122,7 +137,9 @@ class Decoder:
         while self._body is None:
             if self._end - self._start < self._wanted:
                 return None
-            self._front()
+            message = self._front()
+            if message is not None:
+                return message
         missing = len(self._body) - self._have
         if missing and self._end > self._start:
             count = min(missing, self._end - self._start)
@@ -132,32 +149,66 @@ class Decoder:
             missing -= count
         return None if missing else self._finished()
 
-    def _front(self) -> None:
-        """Read one header and, if all of it has come, what stands between it and the inline tensors."""
-        header = HEADER.unpack_from(self._buffer, self._start)
-        _, expected, self.number, _, kind, flags, epoch, step, edge, count, meta, descriptors, inline = header
-        self._check(header)
-        if flags & SEGMENT_FLAG:
+    def _front(self) -> Message | None:
+        """Read one header and, if all of it has come, what stands between it and the inline tensors.
+
+        The message, where these have come too and were not worth reading straight into their memory.
+        """
+        buffer, start = self._buffer, self._start
+        header = HEADER.unpack_from(buffer, start)
+        magic, expected, self.number, version, kind, flags, epoch, step, edge, count, meta, descriptors, inline = header
+        limits = self._limits
+        if (
+            magic != MAGIC
+            or version != VERSION
+            or flags not in _PLAIN
+            or meta > limits.max_meta
+            or count > limits.max_tensors
+            or inline > limits.max_inline
+            or not count * DESCRIPTOR.size <= descriptors <= count * self._longest
+        ):
+            self._check(header)
             assert self._segments is not None  # _check saw to it
             self._start += HEADER.size
             self._segments.add(edge, step)
-            return
+            return None
         size = HEADER.size + meta + descriptors
-        size += padding(size)
-        if self._end - self._start < size:
+        size += -size % ALIGNMENT
+        if self._end - start < size:
             self._wanted = size
-            return
-        at = self._start + HEADER.size
-        self._fields = kind, epoch, step, edge, bytes(self._buffer[at : at + meta])
-        described = self._descriptors(at + meta, at + meta + descriptors, count) if count else []
-        body = self._make(described, inline) if described or inline else _NOTHING
-        self._sums = expected, checksum(self._buffer[self._start : self._start + size]), flags & CHECKED_FLAG
-        self._start += size
+            return None
+        at = start + HEADER.size
+        fields = kind, epoch, step, edge, bytes(buffer[at : at + meta])
+        row = self._descriptors(at + meta, at + meta + descriptors, count) if count else _NONE
+        if row.inline != inline:
+            raise _malformed(f"expected descriptors of {inline} bytes inline, got {row.inline} bytes of tensors")
         self._wanted = HEADER.size
-        self._body, self._have = body, 0
+        if self._end - start >= size + inline:
+            found = zlib.crc32(buffer[start + SUMMED : start + size + (inline if flags else 0)])
+            self._start = start + size + inline
+            return self._whole(fields, row, (expected, found), buffer[start + size : self._start])
+        self._fields, self._row = fields, row
+        self._sums = expected, zlib.crc32(buffer[start + SUMMED : start + size]), flags & CHECKED_FLAG
+        self._start = start + size
+        self._memory, self._have = self._room(inline), 0
+        self._body = memoryview(self._memory).cast("B")
+        return None
+
+    def _whole(self, fields: _Fields, row: _Row, sums: tuple[int, int], inline: memoryview) -> Message:
+        """The message of a frame all of which is in the buffer."""
+        expected, found = sums
+        if found != expected:
+            raise _changed(expected, found)
+        if not row.tensors:
+            return Message(*fields)
+        memory = None
+        if row.inline:
+            memory = self._room(row.inline)
+            memoryview(memory).cast("B")[:] = inline
+        return Message(*fields, self._make(row, memory))
 
     def _check(self, header: tuple[Any, ...]) -> None:
-        """Raises DataLossError unless a header is sane and within the limits."""
+        """Raises DataLossError unless a header that is not plain announces a segment, as it should."""
         magic, expected, number, version, kind, flags, epoch, _, _, count, meta, descriptors, inline = header
         limits = self._limits
         if magic != MAGIC:
@@ -175,15 +226,14 @@ class Decoder:
                 f"expected at most {limits.max_tensors} tensors, {limits.max_meta} bytes of meta and {limits.max_inline} "
                 f"bytes inline, got {count}, {meta} and {inline}"
             )
-        if not count * DESCRIPTOR.size <= descriptors <= count * (DESCRIPTOR.size + 8 * limits.max_ndim):
-            raise _malformed(f"expected descriptors of {count} tensors, got {descriptors} bytes of them")
+        raise _malformed(f"expected descriptors of {count} tensors, got {descriptors} bytes of them")
 
-    def _descriptors(self, at: int, end: int, count: int) -> list[_Described]:
+    def _descriptors(self, at: int, end: int, count: int) -> _Row:
         """What the descriptors of a frame say. Raises DataLossError."""
         key = count, bytes(self._buffer[at:end]) if end - at <= _REMEMBERED_BYTES else b""
-        found = self._known.get(key)
-        if found is not None:
-            return found
+        known = self._known.get(key)
+        if known is not None:
+            return known
         found = []
         for _ in range(count):
             code, ndim, place, segment, offset, nbytes = self._descriptor(at, end)
@@ -193,11 +243,13 @@ class Decoder:
             found.append(_Described(code, dims, self._elements(code, dims, nbytes), nbytes, slot))
         if at != end:
             raise _malformed(f"expected descriptors of {count} tensors, got {end - at} bytes left over")
+        inline = sum([each.nbytes + padding(each.nbytes) for each in found if each.slot is None])
+        row = _Row(tuple(found), inline)
         if key[1]:
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
-            self._known[key] = found
-        return found
+            self._known[key] = row
+        return row
 
     def _descriptor(self, at: int, end: int) -> tuple[Any, ...]:
         if at + DESCRIPTOR.size > end:
@@ -225,29 +277,27 @@ class Decoder:
             raise _malformed(f"expected {least} bytes for {NUMPY_TYPES[code]} of shape {list(dims)}, got {nbytes}")
         return elements
 
-    def _make(self, described: list[_Described], inline: int) -> memoryview:
-        """Make the tensors that stand in shared memory, and room for the inline ones, which is returned."""
-        tensors: list[Any] = []
-        total = sum([each.nbytes + padding(each.nbytes) for each in described if each.slot is None])
-        if total != inline:
-            raise _malformed(f"expected descriptors of {inline} bytes inline, got {total} bytes of tensors")
-        memory, offset = self._memory(inline), 0
-        for index, each in enumerate(described):
-            if each.slot is not None:
-                tensors.append(self._in_slot(each, *each.slot))
-                continue
-            if not each.nbytes:
-                tensors.append(_empty(each.dims, each.code))
-            elif each.code == STRING:
-                tensors.append(np.ndarray(each.nbytes, np.uint8, memory, offset))
-                self._strings.append((index, each))
+    def _make(self, row: _Row, memory: Any) -> tuple[Array, ...]:
+        """A frame's tensors: those in shared memory, and those whose bytes are in `memory`."""
+        tensors, offset = [], 0
+        for each in row.tensors:
+            code, dims, _, nbytes, slot = each
+            if slot is not None:
+                tensor = self._in_slot(each, *slot)
+            elif not nbytes:
+                tensor = _empty(dims, code)
+            elif code == STRING:
+                packed = np.ndarray(nbytes, np.uint8, memory, offset)
+                tensor = unpack_strings(packed, dims, each.elements)
+                offset += nbytes + padding(nbytes)
             else:
-                tensors.append(np.ndarray(each.dims, NUMPY_TYPES[each.code], memory, offset))
-            offset += each.nbytes + padding(each.nbytes)
-        self._tensors = tensors
-        return memoryview(memory).cast("B")
+                tensor = np.ndarray(dims, NUMPY_TYPES[code], memory, offset)
+                offset += nbytes + -nbytes % ALIGNMENT
+            tensor.setflags(write=False)
+            tensors.append(tensor)
+        return tuple(tensors)
 
-    def _memory(self, size: int) -> Any:
+    def _room(self, size: int) -> Any:
         try:
             return self._allocate(size) if size else b""
         except MemoryError as error:
@@ -270,16 +320,9 @@ class Decoder:
         if covers_tensors and self._body:
             found = zlib.crc32(self._body, found)
         if found != expected:
-            raise _malformed(f"expected the checksum {expected:#x}, got {found:#x}: it was changed on its way")
-        tensors, self._tensors, self._body = self._tensors, [], None
-        if self._strings:
-            for index, each in self._strings:
-                tensors[index] = unpack_strings(tensors[index], each.dims, each.elements)
-            self._strings.clear()
-        for tensor in tensors:
-            tensor.setflags(write=False)
-        kind, epoch, step, edge, meta = self._fields
-        return Message(kind, epoch, step, edge, meta, tuple(tensors))
+            raise _changed(expected, found)
+        row, memory, self._body, self._memory = self._row, self._memory, None, None
+        return Message(*self._fields, self._make(row, memory))
 
 
 def _empty(dims: tuple[int, ...], code: int) -> Array:
@@ -287,6 +330,10 @@ def _empty(dims: tuple[int, ...], code: int) -> Array:
         return np.empty(dims, NUMPY_TYPES[code])
     except ValueError as error:  # such as a shape (0, 2**62)
         raise _malformed(f"expected the shape of an array, got {list(dims)}: {error}") from None
+
+
+def _changed(expected: int, found: int) -> errors.DataLossError:
+    return _malformed(f"expected the checksum {expected:#x}, got {found:#x}: it was changed on its way")
 
 
 def _malformed(what: str) -> errors.DataLossError:

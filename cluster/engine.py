@@ -29,7 +29,7 @@ from .protocol import Failure, Kind
 from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_messages, step_messages, stuck
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
-from .task_info import default_device, device_of
+from .task_devices import default_of, device_of
 from .trace_wire import noted, step_stats
 
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
@@ -67,11 +67,12 @@ class ClusterEngine:
     ) -> None:
         self._backend = backend_named(backend)
         self.devices = tuple(device_of(task) for task in sorted(addresses))
-        self.default_device = device_of(default_task) if default_task else default_device(self.devices)
+        self.default_device = device_of(default_task) if default_task else default_of(self.devices)
         self._hosts, self._log_tail = hosts, log_tail
         self._numbers = itertools.count(1)
         self._steps = itertools.count(1)
-        self._lock = threading.Condition()
+        self._mutex = threading.RLock()
+        self._lock = threading.Condition(self._mutex)  #: the same lock, for those who wait for a change
         self._running: dict[int, SessionStep] = {}
         self._late: dict[int, SessionStep] = {}
         self._lost: dict[str, Failure] = {}
@@ -121,9 +122,10 @@ class ClusterEngine:
             raise errors.DataLossError(None, None, f"it sent a message of kind {kind}")
 
     def _answered(self, task: str, number: int, event: Replied | Failed) -> None:
-        with self._lock:
-            if number in self._running:
-                self._event(self._running[number], event)
+        with self._mutex:
+            step = self._running.get(number)
+            if step is not None:
+                self._event(step, event)
             elif number in self._late:
                 self._arrived(number, task)
 
@@ -203,7 +205,7 @@ class ClusterEngine:
         """Begin a step with `message(step, part)` to these tasks, by part. `ends`: see StepState."""
         tasks, now = handle.tasks.values(), time.monotonic()
         deadline = None if timeout is None else now + timeout
-        with self._lock:
+        with self._mutex:
             self._check_usable(tasks)
             number = next(self._steps)
             state = StepState(tasks, ends)
@@ -223,7 +225,8 @@ class ClusterEngine:
             self._interrupted(step, error)
             raise
         self._retire(step.number, step)
-        step.raise_failure(self._lost.copy(), self._log_tail)
+        if step.state.cause is not None:
+            step.raise_failure(self._lost.copy(), self._log_tail)
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:
@@ -276,6 +279,8 @@ class ClusterEngine:
         while step.over is None:
             until = step.grace or step.deadline
             alone = self._links.wait(step.needs_attention, until)
+            if step.is_done():
+                return
             with self._lock:
                 if not alone:  # another thread reads, and notifies
                     left = None if until is None else max(0.0, until - time.monotonic())
@@ -308,13 +313,14 @@ class ClusterEngine:
 
     def _retire(self, number: int, step: SessionStep) -> None:
         """A step is over for the session; its memory is free when it is over on every task that had a part in it."""
-        with self._lock:
+        with self._mutex:
             self._running.pop(number, None)
-            step.late -= self._lost.keys()
+            if step.late:
+                step.late -= self._lost.keys()
             if step.late:
                 self._late[number] = step
                 return
-        self._finish(number)
+            self._finish(number)
 
     def _arrived(self, number: int, task: str) -> None:
         """A task that the session went on without has ended a step, or itself. With the lock held."""
@@ -325,16 +331,15 @@ class ClusterEngine:
             self._finish(number)
 
     def _finish(self, number: int) -> None:
-        """A step is over everywhere; when all before it are too, their memory is used again."""
-        with self._lock:
+        """A step is over everywhere; when all before it are too, their memory is used again. With the lock held."""
+        if number != self._done + 1:
             self._finished.add(number)
-            before = self._done
-            while self._done + 1 in self._finished:
-                self._done += 1
-                self._finished.discard(self._done)
-            done = self._done
-        if done > before:
-            self._links.release(done)
+            return
+        self._done = number
+        while self._finished and self._done + 1 in self._finished:
+            self._done += 1
+            self._finished.discard(self._done)
+        self._links.release(self._done)
 
     # watching
 

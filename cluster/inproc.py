@@ -52,6 +52,8 @@ class _Pipe:
 class InprocConnection:
     """One end of a connection within a process; see `Connection` in cluster/transport.py."""
 
+    by_reference = True
+
     def __init__(self, peer: str, incoming: _Pipe, outgoing: _Pipe) -> None:
         self.peer = peer
         self.sent = self.received = 0  # messages
@@ -132,6 +134,14 @@ class InprocConnection:
     def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
         """An ordinary array: none is copied here."""
         return None if dtype.np.hasobject else np.empty(dims, dtype.np)
+
+    def lasting(self, array: Array) -> Array | None:
+        """None: what is sent is not copied, wherever it is."""
+        return None
+
+    def lasts(self, array: Array) -> bool:
+        """False, likewise."""
+        return False
 
     def close(self) -> None:
         self._closed = True

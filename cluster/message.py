@@ -55,6 +55,7 @@ SLOT_FROM = 16 * 1024
 _ALONE = 16 * 1024
 CHECKSUMS_VARIABLE = "WEFT_CHECKSUMS"
 _check_all = os.environ.get(CHECKSUMS_VARIABLE, "") == "all"
+_NO_BODIES: list[Any] = []
 _PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
 
 
@@ -107,17 +108,24 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
 
     Raises TypeError for arrays that are no tensors, InvalidArgumentError for what exceeds the limits or the header's fields.
     """
-    meta, count = message.meta, len(message.tensors)
-    described, bodies, inline = _described(message, limits, store) if count else (b"", [], 0)
-    if len(meta) > limits.max_meta or count > limits.max_tensors or inline > limits.max_inline:
-        _check_size("bytes of meta", len(meta), limits.max_meta)
+    kind, epoch, step, edge, meta, tensors = message
+    count, nmeta = len(tensors), len(meta)
+    described, bodies, inline = _described(message, limits, store) if count else (b"", _NO_BODIES, 0)
+    if nmeta > limits.max_meta or count > limits.max_tensors or inline > limits.max_inline:
+        _check_size("bytes of meta", nmeta, limits.max_meta)
         _check_size("tensors", count, limits.max_tensors)
         _check_size("bytes of inline tensors", inline, limits.max_inline)
-    flags = CHECKED_FLAG if inline < _ALONE or _check_all else 0
-    head, pad = _header(message, flags, len(described), inline), _PADDING[padding(len(meta) + len(described))]
-    if inline < _ALONE:
+    short = inline < _ALONE
+    flags, ndescribed = CHECKED_FLAG if short or _check_all else 0, len(described)
+    try:
+        head = HEADER.pack(MAGIC, 0, 0, VERSION, kind, flags, epoch, step, edge, count, nmeta, ndescribed, inline)
+    except struct.error as error:
+        what = f"a message of kind {kind}, epoch {epoch}, step {step}, edge {edge} cannot be sent: {error}"
+        raise errors.InvalidArgumentError(None, None, what) from None
+    pad = _PADDING[-(nmeta + ndescribed) % ALIGNMENT]
+    if short:
         frame = bytearray(b"".join((head, meta, described, pad, *bodies)))
-        _SUM.pack_into(frame, SUM, checksum(frame))
+        _SUM.pack_into(frame, SUM, zlib.crc32(memoryview(frame)[SUMMED:]))
         return [frame]
     front = bytearray(b"".join((head, meta, described, pad)))
     _SUM.pack_into(front, SUM, checksum(front, bodies if flags else ()))
@@ -144,8 +152,10 @@ def _described(message: Message, limits: Limits, store: Store | None) -> tuple[b
         place = store(array, message.step) if store and nbytes and code != STRING else None
         if place is None:
             descriptors += DESCRIPTOR.pack(code, ndim, INLINE, 0, 0, nbytes), SHAPES[ndim].pack(*dims)
-            pad = padding(nbytes)
-            bodies += _contents(array), _PADDING[pad]
+            pad = -nbytes % ALIGNMENT
+            bodies.append(array.tobytes() if nbytes < _ALONE else _contents(array))
+            if pad:
+                bodies.append(_PADDING[pad])
             inline += nbytes + pad
         else:
             descriptors += DESCRIPTOR.pack(code, ndim, SLOT, *place, nbytes), SHAPES[ndim].pack(*dims)
@@ -171,18 +181,8 @@ def encode_segment(number: int, size: int) -> bytes:
 
 
 def _contents(array: Array) -> Buffer:
-    """An array's bytes in C order: themselves where they are worth it and lie so, else a copy."""
-    return array.tobytes() if array.nbytes < _ALONE else np.asarray(array, order="C").reshape(-1).view(np.uint8)
-
-
-def _header(message: Message, flags: int, described: int, inline: int) -> bytes:
-    kind, epoch, step, edge = message.kind, message.epoch, message.step, message.edge
-    sizes = len(message.tensors), len(message.meta), described, inline
-    try:
-        return HEADER.pack(MAGIC, 0, 0, VERSION, kind, flags, epoch, step, edge, *sizes)
-    except struct.error as error:
-        what = f"a message of kind {kind}, epoch {epoch}, step {step}, edge {edge} cannot be sent: {error}"
-        raise errors.InvalidArgumentError(None, None, what) from None
+    """The bytes of a large array in C order: themselves where they lie so, else a copy."""
+    return np.asarray(array, order="C").reshape(-1).view(np.uint8)
 
 
 def _check_size(what: str, size: int, most: int) -> None:

@@ -89,7 +89,7 @@ def _encode_definition(definition: OpDef, arrays: Arrays) -> list[Any]:
         [part.name, encode_definition(part.definition, arrays), part.inputs, encode_spec(part.spec)]
         for part in definition.parts
     ]
-    return [Fused.type, parts, definition.results, definition.flat, definition.rows]
+    return [Fused.type, parts, definition.results, definition.flat, definition.rows, definition.cut]
 
 
 def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
@@ -137,9 +137,11 @@ def _decode_buffer(row: Any) -> Buffer:
 
 def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
     match row:
-        case [Fused.type, list(parts), list(results), bool(flat), bool(rows)]:
-            found = Fused(tuple(_decode_part(part, arrays) for part in parts), _numbers(results), flat, rows)
+        case [Fused.type, list(parts), list(results), bool(flat), bool(rows), list(cut)]:
+            decoded = tuple(_decode_part(part, arrays) for part in parts)
+            found = Fused(decoded, _numbers(results), flat, rows, _numbers(cut))
             known = all(number < inputs + at for at, part in enumerate(found.parts) for number in part.inputs)
+            known = known and max(found.cut, default=-1) < inputs
             if not found.parts or not known or not found.results or max(found.results) >= len(parts):
                 raise ValueError(f"no operations that can run together: {str(row)[:100]}")
             return found

@@ -63,7 +63,8 @@ class Reading(Generic[Job]):
         self._woken, self._ended = (os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(2))
         self._ready.register(self._woken, select.EPOLLIN)
         self._came.register(self._ended, select.EPOLLIN)
-        self._came.register(self._ready.fileno(), _ONCE)
+        self._ready_number = self._ready.fileno()
+        self._came.register(self._ready_number, _ONCE)
         self._watch = Watch(self._arm)
         self._spin, self._pause = Spin(self._ready, _WAIT_SPIN), Spin(self._ready, spin)
         self._polling = 0  #: the thread that waits for something to come
@@ -102,6 +103,7 @@ class Reading(Generic[Job]):
 
         Handlers of signals, such as Ctrl-C's, run only between messages.
         """
+        self._spin.give_way()
         with HeldSignals() as signals:
             if self._closed or not self._watch.take():
                 return False
@@ -140,6 +142,7 @@ class Reading(Generic[Job]):
                         self._begin(job)
                     if self._relieved(jobs[0]):
                         jobs[0]()
+                        self._pause.give_way()
                     jobs = self._look()
         finally:
             with self._lock:
@@ -219,8 +222,10 @@ class Reading(Generic[Job]):
 
     def _arm(self, on: bool) -> None:
         if not self._closed:
-            with suppress(ValueError, OSError):  # it is being closed
-                self._came.modify(self._ready.fileno(), _ONCE if on else 0)
+            try:  # noqa: SIM105 - twice a message, where `suppress` would be three calls more
+                self._came.modify(self._ready_number, _ONCE if on else 0)
+            except (ValueError, OSError):  # it is being closed
+                pass
 
     # the end
 

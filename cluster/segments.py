@@ -7,9 +7,11 @@ size cannot change, so reading it never faults.
 from __future__ import annotations
 
 import fcntl
+import math
 import mmap
 import os
 import threading
+import weakref
 from collections import defaultdict, deque
 from typing import Any, NamedTuple
 
@@ -65,7 +67,10 @@ class Arena:
         self.segments: list[Segment] = []
         self._limits = limits
         self._free: defaultdict[int, list[Slot]] = defaultdict(list)
-        self._taken: defaultdict[int, list[Slot]] = defaultdict(list)  # by step
+        #: By step: slots, and arrays of `lasting` that it sends. Empty where nothing needs to be released.
+        self.taken: defaultdict[int, list[Slot | Array]] = defaultdict(list)
+        self._lasting: dict[int, Slot] = {}  # by address
+        self._given_back: deque[Slot] = deque()
         self._reserved: dict[int, tuple[int, Slot]] = {}  # by address: (step, slot)
         self._lock = threading.Lock()
         self._closed = False
@@ -76,10 +81,41 @@ class Arena:
         with self._lock:
             if self._closed:
                 raise errors.CancelledError(None, None, "the connection was closed here")
-            free = self._free[size]
-            slot = free.pop() if free else self._carve(size)
-            self._taken[step].append(slot)
+            slot = self._slot(size)
+            self.taken[step].append(slot)
             return slot
+
+    def _slot(self, size: int) -> Slot:
+        while self._given_back:
+            slot = self._given_back.popleft()
+            self._free[slot.size].append(slot)
+        free = self._free[size]
+        return free.pop() if free else self._carve(size)
+
+    def lasting(self, dtype: np.dtype[Any], dims: tuple[int, ...]) -> Array:
+        """An array in a slot that belongs to no step: it is given back when nobody refers to the array any more.
+
+        Steps that send it do, until they are released. Raises ResourceExhaustedError.
+        """
+        with self._lock:
+            if self._closed:
+                raise errors.CancelledError(None, None, "the connection was closed here")
+            slot = self._slot(slot_size(math.prod(dims) * dtype.itemsize))
+        array: Array = np.ndarray(dims, dtype, slot.segment.memory, slot.offset)
+        address = slot.segment.address + slot.offset
+        self._lasting[address] = slot
+        weakref.finalize(array, self._give_back, address).atexit = False
+        return array
+
+    def _give_back(self, address: int) -> None:
+        """Wherever the last reference goes, perhaps amid another method: so without the lock."""
+        slot = self._lasting.pop(address, None)
+        if slot is not None:
+            self._given_back.append(slot)
+
+    def lasts(self, array: Array) -> bool:
+        """Whether an array is one of `lasting`."""
+        return array.__array_interface__["data"][0] in self._lasting
 
     def reserve(self, nbytes: int, step: int) -> Slot:
         """Like `take`; `find` knows the slot again."""
@@ -89,18 +125,26 @@ class Arena:
 
     def find(self, array: Array, step: int) -> Slot | None:
         """The slot reserved for `step` that an array fills from its beginning, if it does."""
-        if not self._reserved or not array.flags.c_contiguous:
+        if not (self._reserved or self._lasting) or not array.flags.c_contiguous:
             return None
-        owner, slot = self._reserved.get(array.__array_interface__["data"][0], (-1, None))
+        address = array.__array_interface__["data"][0]
+        lasting = self._lasting.get(address)
+        if lasting is not None and array.nbytes <= lasting.size:
+            with self._lock:
+                self.taken[step].append(array)  # a view refers to the array itself
+            return lasting
+        owner, slot = self._reserved.get(address, (-1, None))
         return slot if slot is not None and owner == step and array.nbytes <= slot.size else None
 
     def release(self, step: int) -> None:
         """Take back the slots of all steps up to this one."""
-        if not self._taken:
+        if not self.taken:
             return  # most steps send little
         with self._lock:
-            for old in [taken for taken in self._taken if taken <= step]:
-                for slot in self._taken.pop(old):
+            for old in [number for number in self.taken if number <= step]:
+                for slot in self.taken.pop(old):
+                    if not isinstance(slot, Slot):
+                        continue
                     self._free[slot.size].append(slot)
                     self._reserved.pop(slot.segment.address + slot.offset, None)
 
@@ -110,7 +154,7 @@ class Arena:
             self._closed = True
             for segment in self.segments:
                 os.close(segment.fd)
-            for container in (self.segments, self._free, self._taken, self._reserved):
+            for container in (self.segments, self._free, self.taken, self._reserved, self._lasting, self._given_back):
                 container.clear()
 
     def duplicate(self, number: int) -> tuple[int, int]:

@@ -87,6 +87,10 @@ class SessionStep:
     since: float = 0.0  #: since when
     late: set[str] = field(default_factory=set)  #: the tasks that the session went on without
 
+    def is_done(self) -> bool:
+        """Whether it is over, and nothing is left to do about it."""
+        return self.over is not None and self.to_abort is None
+
     def needs_attention(self) -> bool:
         return self.over is not None or self.to_abort is not None
 

@@ -40,7 +40,8 @@ class ShmConnection(StreamConnection):
         return self._arena.size
 
     def release(self, step: int) -> None:
-        self._arena.release(step)
+        if self._arena.taken:
+            self._arena.release(step)
 
     def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
         if dtype.np.hasobject:
@@ -50,6 +51,12 @@ class ShmConnection(StreamConnection):
             return np.empty(dims, dtype.np)
         slot = self._arena.reserve(nbytes, step)
         return np.ndarray(dims, dtype.np, slot.segment.memory, slot.offset)
+
+    def lasting(self, array: Array) -> Array | None:
+        return None if array.dtype.hasobject or not array.nbytes else self._arena.lasting(array.dtype, array.shape)
+
+    def lasts(self, array: Array) -> bool:
+        return self._arena.lasts(array)
 
     def close(self) -> None:
         super().close()

@@ -27,6 +27,8 @@ _COUNTED = 8 << 20
 class StreamConnection:
     """One end of an authenticated stream socket; see `Connection` in cluster/transport.py for what each method promises."""
 
+    by_reference = False
+
     def __init__(self, sock: socket.socket, peer: str, limits: Limits, segments: Segments | None = None) -> None:
         sock.settimeout(None)
         self.peer = peer
@@ -84,17 +86,19 @@ class StreamConnection:
             return message
 
     def come(self) -> Iterator[Message]:
+        decoder = self._decoder
         with self._receiving:
-            self._check_open()
-            message = self._next() if self._decoder.amid else None
+            message = self._next() if decoder.amid or self._closed or self._broken is not None else None
             while message is None and self._fill(_DONT_WAIT):
                 message = self._next()
-                if not self._decoder.large:
+                if not decoder.large:
                     break
         while message is not None:
             yield message
+            if not decoder.amid:
+                break
             with self._receiving:
-                message = self._next() if self._decoder.amid else None
+                message = self._next()
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -105,6 +109,14 @@ class StreamConnection:
     def reserve(self, step: int, dtype: dtypes.DType, dims: Sequence[int]) -> Array | None:
         """None: a socket has no memory to write into."""
         return None
+
+    def lasting(self, array: Array) -> Array | None:
+        """None, likewise."""
+        return None
+
+    def lasts(self, array: Array) -> bool:
+        """False, likewise."""
+        return False
 
     def close(self) -> None:
         self._closed = True
@@ -121,15 +133,22 @@ class StreamConnection:
 
     def _transmit(self, pieces: list[Buffer]) -> None:
         with self._sending:
-            self._check_open()
+            if self._closed or self._broken is not None:
+                self._check_open()
             self._write(pieces)
 
-    def _write(self, pieces: list[Buffer]) -> None:
+    def _write(self, pieces: list[Any]) -> None:
         """With the lock held."""
         try:
             self._before_message()
             number_frame(pieces, self._frames_sent)
             self._frames_sent = (self._frames_sent + 1) % FRAMES
+            if len(pieces) == 1 and len(pieces[0]) <= _COUNTED:  # nearly always
+                sent = self._sock.sendmsg(pieces)
+                self.sent += sent
+                if sent == len(pieces[0]):
+                    return
+                pieces[0] = memoryview(pieces[0])[sent:]
             self._send_all(pieces)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from None
@@ -139,12 +158,6 @@ class StreamConnection:
 
     def _send_all(self, pieces: list[Any]) -> None:
         """Write all pieces, gathered by the system, none of them copied."""
-        if len(pieces) == 1 and len(pieces[0]) <= _COUNTED:  # nearly always
-            sent = self._sock.sendmsg(pieces)
-            self.sent += sent
-            if sent == len(pieces[0]):
-                return
-            pieces[0] = memoryview(pieces[0])[sent:]
         first = 0
         while first < len(pieces):
             sent = self._sock.sendmsg(_batch(pieces, first))
@@ -161,23 +174,22 @@ class StreamConnection:
     # receiving
 
     def _next(self) -> Message | None:
-        self._check_open()
+        if self._closed or self._broken is not None:
+            self._check_open()
+        decoder = self._decoder
         try:
-            message = self._decoder.next()
+            message = decoder.next()
             if message is not None:
-                self._check_number(self._decoder.number)
+                number = decoder.number
+                if number != self._frames_taken:
+                    what = f"expected its message {self._frames_taken}, got {number}: one was lost, or came twice"
+                    raise errors.DataLossError(None, None, what)
+                self._frames_taken = (number + 1) % FRAMES
             return message
         except errors.OpError as error:
             what = f"{self.peer}: {error.message}"
             self._break(error.message)
             raise type(error)(None, None, what) from None
-
-    def _check_number(self, number: int) -> None:
-        """Raises DataLossError unless this is the frame after the last one."""
-        if number != self._frames_taken:
-            what = f"expected its message {self._frames_taken}, got {number}: one was lost, or came twice"
-            raise errors.DataLossError(None, None, what)
-        self._frames_taken = (number + 1) % FRAMES
 
     def _wait(self, deadline: float | None) -> None:
         """Wait for bytes without taking them, so that an interrupt here loses none."""
@@ -188,10 +200,12 @@ class StreamConnection:
 
     def _fill(self, flags: int) -> bool:
         """Take in what came; whether anything did, where `flags` say not to wait for it."""
+        decoder = self._decoder
         try:
-            count = self._receive(self._decoder.space()[:_COUNTED], flags)
+            space = decoder.space()
+            count = self._receive(space if len(space) <= _COUNTED else space[:_COUNTED], flags)
             self.received += count
-            self._decoder.filled(count)
+            decoder.filled(count)
         except BlockingIOError:
             return False
         except OSError as error:

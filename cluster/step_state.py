@@ -98,6 +98,8 @@ class StepState:
                 self._blame(failure, "")
             case GivenUp(failure):
                 self._blame(failure, "")
+        if self.cause is None:
+            return self._finish() if not self.running else []
         return self._abort() + self._finish()
 
     def _failed(self, task: str, failure: Failure, culprit: str) -> None:

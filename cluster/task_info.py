@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..graph import errors
-from ..graph.devices import DeviceSpec
 from .protocol import decode_json
 from .transport import Location, choose
 
@@ -84,17 +83,6 @@ class TaskInfo:
 def addresses_from(place: Location, infos: Iterable[TaskInfo], transport: str = "auto") -> dict[str, str]:
     """Where to reach each of the tasks from a place."""
     return {info.name: info.address_from(place, transport) for info in infos}
-
-
-def device_of(task: str) -> DeviceSpec:
-    """The one device of a task."""
-    return DeviceSpec.from_string(f"{task}/device:CPU:0")
-
-
-def default_device(devices: Sequence[DeviceSpec]) -> DeviceSpec:
-    """Where unplaced operations go: the first worker, else the first task."""
-    workers = [device for device in devices if device.job in ("worker", "chief", "master")]
-    return (workers or list(devices))[0]
 
 
 def is_texts(value: Any) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any, cast
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
-from ..graph.state import State
+from ..graph.ops.variables import ReadVariableOp
+from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
 from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.compile import CompiledPlan
@@ -20,7 +22,7 @@ from ..runtime.failures import StepFailure
 from ..runtime.frames import frames_at_once
 from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import OncePart, all_instructions
-from ..runtime.plan import Plan, Receive, Run, Send, TakeFeed
+from ..runtime.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.rendezvous import Rendezvous
 from ..runtime.tracing import DeviceStepStats, TracedPlan, time_of_day
 from ..runtime.turns import Turn
@@ -31,6 +33,8 @@ from .reading import Reading
 from .relays import Relay
 from .transport import Connection
 
+#: Smaller variables are copied when they are sent: that takes less than making room for the next value.
+MOVED_FROM = 256 * 1024
 #: The step that each thread runs.
 _running = threading.local()
 
@@ -39,26 +43,30 @@ class LoadedPlan:
     """A plan that is ready to run, and what its instructions say about feeds and edges.
 
     What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
-    two share. What the backend compiles is compiled now, for this processor, so that no step waits for it. Raises what is
-    wrong with the plan.
+    two share. `copies`: whether fetched values are copied where the plan's next run may change them; else they must be taken
+    before that. What the backend compiles is compiled now, for this processor, so that no step waits for it. Raises what is wrong
+    with the plan.
     """
 
-    def __init__(self, plan: Plan, task: str, state: State, relay: Relay, backend: Backend = CPU) -> None:
+    def __init__(
+        self, plan: Plan, task: str, state: State, relay: Relay, copies: bool = True, backend: Backend = CPU
+    ) -> None:
+        if not copies:
+            plain = [Fetch(i.slot, i.index, copied=False) if isinstance(i, Fetch) else i for i in plan.instructions]
+            plan = Plan(plan.device, tuple(plain), plan.arena_bytes)
         instructions = plan.instructions
         sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
         results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
-        places = {
-            slot: partial(_place, sent[slot], slot, buffer.dtype)
-            for slot, buffer in results
-            if slot in sent and buffer.nbytes >= SLOT_FROM
-        }
+        #: The handles of variables whose values go to other tasks before they are updated, by the slot of the value.
+        self.updated = _updated(instructions, sent)
         if isinstance(backend, CompilingBackend):
             backend.check(plan)
-            with frames_at_once():
-                self.compiled = CompiledPlan(plan, backend, state, places=places)
-        else:
-            self.compiled = CompiledPlan(plan, backend, state, places=places)
-        self.run = self.compiled.run
+        with frames_at_once() if isinstance(backend, CompilingBackend) else nullcontext():
+            self.compiled = CompiledPlan(plan, backend, state, places={
+                slot: partial(_place, sent[slot], slot, buffer.dtype)
+                for slot, buffer in results
+                if slot in sent and buffer.nbytes >= SLOT_FROM
+            }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
         self.relay = relay
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
@@ -106,6 +114,7 @@ class TaskStep:
         self._plan: LoadedPlan | None = None
         self._thread = 0  #: that runs the plan
         self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
+        self._values: list[tuple[Array, Connection]] = []  #: of variables that are updated later, as they were sent
         self._parcels: dict[str, list[tuple[int, Array | None]]] = {}  #: by device, what waits to be sent
         self.begun = False  #: whether its plan has been told to run
         self._done: int | None = None  #: where its values begin plans of other tasks: see BEGIN_HEAD
@@ -144,22 +153,28 @@ class TaskStep:
             self._ended = True
             return not self._aborted
 
-    def run(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[Any, ...]:
-        """The plan's fetches, when its turn has come. Raises what ended it."""
+    def run(self, plan: LoadedPlan, feeds: Sequence[Any], deliver: Callable[[tuple[Any, ...]], None]) -> None:
+        """Run the plan when its turn has come, and hand its fetches to `deliver`, which must not keep them.
+
+        Raises what ended it.
+        """
         turn = self.turn
         if turn is not None:
             self._wait(turn)
         self._plan = plan
         before = set_current_stopper(self._stopper)
         self._begin()
+        compiled = plan.compiled
+        frame = compiled.take()
         try:
-            values = plan.run(dict(zip(plan.feeds, feeds, strict=True)), self)
+            values = compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)), self)
+            deliver(values)
         finally:
             self._ran()
             set_current_stopper(before)
+            compiled.give(frame)  # not before: the values may lie in its buffers
         if turn is not None:
             turn.end(failed=False)
-        return values
 
     def _wait(self, turn: Turn) -> None:
         """Raises what ended the step before it began."""
@@ -193,6 +208,7 @@ class TaskStep:
         """The plan has ended: nothing here keeps shared memory any longer."""
         _running.step, self._thread = None, 0
         self._kept.clear()
+        self._values.clear()
         self._parcels.clear()
 
     def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
@@ -208,6 +224,8 @@ class TaskStep:
             tensors = () if value is None else (np.asarray(value),)
             connection.send_once(Message(Kind.TENSOR, 0, self.number, edge, tensors=tensors))
             return
+        if self._plan is not None and self._plan.sent.get(edge) in self._plan.updated and value.nbytes >= MOVED_FROM:
+            self._values.append((value, connection))
         if self._plan is not None and edge in self._plan.shared:
             value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
         elif value is not None:
@@ -257,10 +275,23 @@ class TaskStep:
         self._kept[slot] = place
         return place
 
+    def spare(self, value: Array | None) -> Array | None:
+        """Where a variable's next value is to be written, of which this step has sent the present one.
+
+        In memory from which a later step sends it without a copy, if it goes to a task on this node.
+        """
+        for sent, connection in self._values:
+            if sent is value:
+                place = connection.lasting(value)
+                if place is not None:
+                    return place
+        self._values = [each for each in self._values if each[0] is not value]  # so that it may be changed in place
+        return None
+
     def _shared(self, connection: Connection, slot: int, value: Array) -> Array:
         """A value that goes to several tasks, in memory that those on this node share, if they do."""
         if slot not in self._kept:
-            if value.nbytes < SLOT_FROM:
+            if value.nbytes < SLOT_FROM or connection.lasts(value):
                 return value
             place = connection.reserve(self.number, dtypes.as_dtype(value.dtype), value.shape)
             if place is None:
@@ -300,6 +331,24 @@ def _place(task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:
     """As `TaskStep.place` of the step that this thread runs."""
     step: TaskStep = _running.step
     return step.place(task, slot, dtype, buffer)
+
+
+def _spare(variable: VariableSlot) -> Array | None:
+    """As `TaskStep.spare` of the step that this thread runs."""
+    step: TaskStep | None = getattr(_running, "step", None)
+    return None if step is None else step.spare(variable.value)
+
+
+def _updated(instructions: Sequence[Instruction], sent: Collection[int | None]) -> dict[int, int]:
+    """Of the variables' values among these slots that are sent before the variable is updated: its handle."""
+    reads: dict[int, int] = {}
+    found: dict[int, int] = {}
+    for i in instructions:
+        if isinstance(i, Run) and isinstance(i.definition, ReadVariableOp) and not i.copied and i.outputs[0] in sent:
+            reads[i.outputs[0]] = i.inputs[0]
+        elif isinstance(i, Run) and i.definition.access == "write":
+            found |= {slot: handle for slot, handle in reads.items() if handle in i.inputs}
+    return found
 
 
 def failure_of(error: Exception) -> Failure:

@@ -28,6 +28,7 @@ class Connection(Protocol):
     peer: str  #: who is at the other end, for error messages
     sent: int  #: how much the system took from `send`: it grows while a long message is on its way
     received: int  #: how much came, likewise
+    by_reference: bool  #: whether the peer gets the very arrays that are sent, not copies
 
     def send(self, message: Message) -> None:
         """Send a message; any thread may. Blocks while the peer is slow to take messages.
@@ -63,6 +64,16 @@ class Connection(Protocol):
 
         Raises ResourceExhaustedError.
         """
+
+    def lasting(self, array: Array) -> Array | None:
+        """A writable array like this one that is never copied when it is sent, and belongs to no step: its memory is used
+        again when nobody here refers to it and all steps are released that sent it. None where there is no such memory.
+
+        Raises ResourceExhaustedError.
+        """
+
+    def lasts(self, array: Array) -> bool:
+        """Whether an array is such a one."""
 
     def close(self) -> None:
         """End the connection and wake who waits in `send` or `recv`. Arrays that were received stay valid."""

@@ -35,6 +35,16 @@ def for_blocks(function: Block, count: int) -> None:
         pool.free.release()
 
 
+def take_threads() -> int:
+    """How many threads beside the caller's may work for it until `give_threads`, in a pool of its own; 0: others have them."""
+    return _limit - 1 if _limit > 1 and _pool.free.acquire(blocking=False) else 0
+
+
+def give_threads() -> None:
+    """To be called after a `take_threads` that gave any: others may have them."""
+    _pool.free.release()
+
+
 def threads() -> int:
     """How many threads one kernel may use."""
     return _limit

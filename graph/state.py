@@ -23,7 +23,7 @@ _OWN_REFERENCES = 2
 class VariableSlot:
     """One variable of a session or task. A resource tensor's value is such a slot."""
 
-    __slots__ = ("changing", "dims", "dtype", "name", "value", "writing")
+    __slots__ = ("changing", "dims", "dtype", "name", "spare", "value", "writing")
 
     def __init__(self, name: str, dtype: DType, dims: Dims) -> None:
         self.name = name
@@ -35,12 +35,21 @@ class VariableSlot:
         self.writing = threading.Lock()
         #: Whether somebody is about to change the array, or does.
         self.changing = False
+        #: Where whoever writes leaves the new value, if the array is not to be changed.
+        self.spare: np.ndarray[Any, Any] | None = None
 
     def read(self) -> np.ndarray[Any, Any]:
         """The slot's own array for whoever writes. Raises FailedPreconditionError when uninitialized."""
         if self.value is None:
             raise errors.FailedPreconditionError(None, None, f"Attempting to use uninitialized value {self.name}")
+        if self.spare is not None:
+            np.copyto(self.spare, self.value)
+            self.move()
         return self.value
+
+    def move(self) -> None:
+        """All of the new value is in `spare`: that is the array from now on."""
+        self.value, self.spare = self.spare, None
 
     def settled(self) -> np.ndarray[Any, Any]:
         """The slot's array for a reader: as long as the reader holds it, no step changes it (see `begin_change`).
@@ -51,21 +60,37 @@ class VariableSlot:
         if self.changing:  # perhaps this very array, by one who did not see that it is held
             with self.writing:
                 value = self.value
-        return self.read() if value is None else value
+        return self.read() if value is None else value  # which says that there is none
 
-    def begin_change(self) -> None:
+    def begin_change(self, spare: np.ndarray[Any, Any] | None = None) -> None:
         """Before a change in place by the one who holds `writing`: an array that a reader holds is left to it.
 
+        With `spare`, an array of the same type and shape, it is left in any case, and the new value goes there.
         Flag first, then count: a reader takes the array first and then looks at the flag, so one of the two sees the other.
         """
         self.changing = True
-        if self.value is not None and sys.getrefcount(self.value) > _OWN_REFERENCES:
+        if spare is not None:
+            self.spare = spare
+        elif self.value is not None and sys.getrefcount(self.value) > _OWN_REFERENCES:
             self.value = self.value.copy()
+
+    def end_change(self) -> None:
+        """The change is made, or has failed."""
+        self.spare, self.changing = None, False
+
+    def settle_in(self) -> None:
+        """Move the array out of memory that is somebody else's."""
+        if self.value is not None and self.value.base is not None:
+            with self.writing:
+                if self.value is not None and self.value.base is not None:
+                    self.value = self.value.copy()
 
     def assign(self, value: Any) -> None:
         """Copy `value` in, into the memory that is there when the shape is the same."""
         array = np.asarray(value)
         if self.value is not None and self.value.shape == array.shape:
+            if self.spare is not None:
+                self.move()
             self.value[...] = array
         else:
             self.value = array.astype(self.dtype.np, copy=True, order="C")

@@ -15,7 +15,7 @@ from .pieces import Chain, crossing_places, piece_ends
 from .plan import Fetch, Instruction, Plan
 from .quiet import quietly
 from .whereabouts import whereabouts
-from .writer import Change, Names, Places, Writer, code_of, failure, passed
+from .writer import Change, Names, Places, Spare, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
 
@@ -46,12 +46,14 @@ class CompiledPlan:
     """
 
     def __init__(
-        self, plan: Plan, backend: Backend, state: State, arrays: bool = False, places: Places | None = None
-    ) -> None:
+        self, plan: Plan, backend: Backend, state: State, arrays: bool = False, places: Places | None = None,
+        spares: Mapping[int, Spare] | None = None,
+    ) -> None:  # fmt: skip
         self.plan = plan
         self._backend, self._state = backend, state
         self._ends = piece_ends(plan.instructions)
         # Each piece of a plan knows buffers by name, but not what lies elsewhere.
+        self._spares = spares
         self._places = places if len(self._ends) == 1 else None
         self._live = crossing_places(plan.instructions, self._ends)
         #: For each file of code, what is on each of its lines.
@@ -120,7 +122,10 @@ class CompiledPlan:
     ) -> tuple[Writer, Callable[[], Frame]]:
         """The writer, and what makes the function over buffers of its own; what it is made of is entered in `lines`."""
         names = Names()
-        writer = Writer(names, self.plan, self._backend, self._state, change, arrays, self._live, places=self._places)
+        writer = Writer(
+            names, self.plan, self._backend, self._state, change, arrays, self._live,
+            places=self._places, spares=self._spares,
+        )  # fmt: skip
         inputs = "feeds, send, receive, live" if len(self._ends) > 1 else "feeds, send, receive"
         codes: list[CodeType] = []
         for start, end in zip([0, *self._ends], self._ends, strict=False):

@@ -9,16 +9,18 @@ from ..graph import shapes
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.shapes import Dims
 from .backends.kernels import CompilingBackend
-from .lower import is_row_major
+from .lower import is_cut, is_row_major
 from .partition import Item, Partition, Region, RunNode
 from .program import Program, Ref
 from .region_order import in_order, in_segments, needed_outside
-from .regions import region_of
+from .regions import region_of, taken_from_outside
 
 #: Fewer operations run as well by themselves, but for one with an input that is a row or a column, on so many elements:
 #: NumPy goes through these row by row, or through a buffer.
 FEWEST = 2
 ALONE = 1 << 12
+#: Or on so many elements, which threads share.
+SHARED = 1 << 16
 #: A function gets no longer than that, for compilers take their time.
 LONGEST = 60
 #: Big values that are made after a region's first operation could have run, and that it waits for, are at most so many:
@@ -47,9 +49,12 @@ def _layouts(program: Program, position: int, backend: CompilingBackend) -> froz
     inputs = tuple([program.spec(ref) for ref in node.inputs])
     if not all(shapes.is_full(each.dims) for each in inputs):
         return frozenset()
-    if not all(each.dims == () or is_row_major(program, ref) for each, ref in zip(inputs, node.inputs, strict=True)):
-        return frozenset()
-    return backend.layouts(node.definition, inputs, spec)
+    found = backend.layouts(node.definition, inputs, spec)
+    for each, ref in zip(inputs, node.inputs, strict=True):
+        if each.dims != () and not is_row_major(program, ref):
+            in_rows = each.dims == spec.dims and is_cut(program, ref)
+            found = found & {len(each.dims or ()) - 1} if in_rows else frozenset()
+    return found
 
 
 @dataclass(slots=True, eq=False)
@@ -104,9 +109,10 @@ def _regrouped(program: Program, segment: Sequence[int], fits: dict[int, frozens
 
 
 def _is_worth_it(group: _Group) -> bool:
-    broadcast = 0 not in group.layouts and (shapes.count(group.dims) or 0) >= ALONE
-    return len(group.members) >= (1 if broadcast else FEWEST)
+    fewest = SHARED if 0 in group.layouts else ALONE
+    return len(group.members) >= (1 if (shapes.count(group.dims) or 0) >= fewest else FEWEST)
 
 
 def _region(program: Program, group: _Group, needed: set[Ref]) -> Region:
-    return region_of(program, group.members, group.passing, 0 in group.layouts, needed)
+    cut = {ref for ref in taken_from_outside(program, group.members) if is_cut(program, ref)}
+    return region_of(program, group.members, group.passing, 0 in group.layouts, needed, cut=cut)

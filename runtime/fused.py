@@ -32,13 +32,15 @@ class Fused(OpDef):
 
     `results`: the parts whose values somebody else needs. `flat`: all inputs are scalars or have that shape, row-major.
     `rows`: the values are matrices of rows along the last axis, or a number for each row: what is computed of each row
-    alone, sums and extrema of it included (`row_form`).
+    alone, sums and extrema of it included (`row_form`). `cut`: the inputs, by number, whose rows may lie apart in memory: they
+    are pieces of longer rows.
     """
 
     parts: tuple[Part, ...]
     results: tuple[int, ...]
     flat: bool
     rows: bool = False
+    cut: tuple[int, ...] = ()
     type = "Fused"
 
     def infer(self, *inputs: Any) -> tuple[Spec, ...]:

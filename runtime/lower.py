@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..graph.opdef import OpDef
+from ..graph.ops.array import Split, SplitV
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity, StopGradient
 from ..graph.ops.placeholders import PlaceholderWithDefault
@@ -28,6 +29,15 @@ def is_row_major(program: Program, ref: Ref) -> bool:
     while isinstance(node.definition, _KEEP_ORDER):
         node = program.nodes[node.inputs[0].node]
     return not node.definition.view
+
+
+def is_cut(program: Program, ref: Ref) -> bool:
+    """Whether a value surely is a piece of each row of a larger one, row-major: its rows lie apart in memory."""
+    node = program.nodes[ref.node]
+    if not isinstance(node.definition, (Split, SplitV)) or not is_row_major(program, node.inputs[0]):
+        return False
+    rank = len(node.specs[ref.output].dims or ())
+    return rank > 1 and node.definition.axis % rank == rank - 1
 
 
 @lru_cache(maxsize=64)

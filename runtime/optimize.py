@@ -22,10 +22,12 @@ from .rewrites.forms import (
     merge_reshapes,
     merge_transposes,
     narrow_broadcasts,
+    transpose_before_packing,
 )
 from .rewrites.gates import open_gates
 from .rewrites.in_place import split_sums, update_in_place
 from .rewrites.pooling import POOLED, RECTIFIED, rectify_after_pooling, rectify_before_pooling
+from .rewrites.products import narrow_products
 from .rewrites.rewriter import Pass, Rewriter
 from .rewrites.sharing import share_equals
 
@@ -34,6 +36,7 @@ AT_EACH_NODE = (
     Pass("fold constants", fold_constants),
     Pass("merge reshapes", merge_reshapes, RESHAPES),
     Pass("merge transposes", merge_transposes, (Transpose,)),
+    Pass("transpose before packing", transpose_before_packing, (Transpose,)),
     Pass("merge casts", merge_casts, (Cast,)),
     Pass("drop identities", drop_identities, IDENTITIES),
     Pass("drop neutral arithmetic", drop_neutral, WITH_NEUTRAL),
@@ -93,6 +96,7 @@ PASSES: tuple[tuple[str, Callable[[Program, Report], Program]], ...] = (
     ("open gates", open_gates),
     ("rewrite nodes", rewrite_nodes),
     ("drop dead", drop_dead),
+    ("narrow products", narrow_products),
     ("update in place", update_in_place),
     ("split sums", split_sums),
     ("drop dead", drop_dead),

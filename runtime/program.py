@@ -82,6 +82,21 @@ def needed_nodes(program: Program, free: Container[int] = ()) -> list[bool]:
     return needed
 
 
+def uses_of(program: Program) -> list[int]:
+    """How many times each node is used, waited for or fetched."""
+    found = [0] * len(program.nodes)
+    for node in program.nodes:
+        for ref in node.inputs:
+            found[ref.node] += 1
+        for control in node.controls:
+            found[control] += 1
+    for ref in program.fetches:
+        found[ref.node] += 1
+    for target in program.targets:
+        found[target] += 1
+    return found
+
+
 def variable_key(program: Program, ref: Ref) -> str:
     """The variable that a resource tensor stands for: the name its slot has in a session's state."""
     node = program.nodes[ref.node]

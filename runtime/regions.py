@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from .fused import Fused, Part
@@ -27,11 +27,12 @@ def taken_from_outside(program: Program, positions: Iterable[int]) -> set[Ref]:
 
 def region_of(
     program: Program, members: Sequence[int], passing: Mapping[int, int], flat: bool, needed: set[Ref],
-    views: Mapping[int, int] = MappingProxyType({}), rows: bool = False,
+    views: Mapping[int, int] = MappingProxyType({}), rows: bool = False, cut: Container[Ref] = (),
 ) -> Region:  # fmt: skip
     """The members, in order, as one item. `passing`: identities, each with the member whose value it passes on.
 
-    `views`: what gives the value of a member another shape, which makes no difference inside.
+    `views`: what gives the value of a member another shape, which makes no difference inside. `cut`: inputs whose rows may lie
+    apart.
     """
     own = {position: number for number, position in enumerate(members)}
     own |= {position: own[member] for position, member in (*passing.items(), *views.items())}
@@ -49,6 +50,6 @@ def region_of(
     if not values:  # somebody only waits for it
         values[len(parts) - 1] = [Ref(members[-1], 0)]
     results = tuple(sorted(values))
-    return Region(
-        Fused(tuple(parts), results, flat, rows), tuple(inputs), tuple(tuple(values[result]) for result in results)
-    )
+    apart = tuple(number for ref, number in inputs.items() if ref in cut)
+    definition = Fused(tuple(parts), results, flat, rows, apart)
+    return Region(definition, tuple(inputs), tuple(tuple(values[result]) for result in results))

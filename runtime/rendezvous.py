@@ -28,20 +28,23 @@ class Rendezvous:
         self._ending = ending or Ending()
         self._values: dict[int, deque[Any]] = {}
         self._waiting: dict[int, float] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # the garbage collector may close a session, and end the step, amid anything
+        #: The same lock, for those who wait; made for the first of them, for most steps have none.
+        self._changed: threading.Condition | None = None
         self._error: Exception | None = None
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
     def put(self, edge: int, value: Any) -> None:
         """Leave a value."""
-        with self._changed:
+        with self._lock:
             row = self._values.get(edge)
             if row is None:
                 self._values[edge] = deque((value,))
             else:
                 row.append(value)
-            self._changed.notify_all()
+            if self._changed is not None:
+                self._changed.notify_all()
 
     def send(self, edge: int, device: str, value: Any, again: bool = False) -> None:
         """Leave a value for a plan in this process, a copy where it may change (`again`)."""
@@ -49,7 +52,7 @@ class Rendezvous:
 
     def receive(self, edge: int) -> Any:
         """Take a value, waiting for it. Raises what the step was aborted with, or DeadlineExceededError."""
-        with self._changed:
+        with self._lock:
             if edge not in self._values:
                 self._wait(edge)
             row = self._values[edge]
@@ -72,6 +75,9 @@ class Rendezvous:
             del self._waiting[edge]
 
     def _wait(self, edge: int) -> None:
+        """With the lock held."""
+        if self._changed is None:
+            self._changed = threading.Condition(self._lock)
         self._waiting[edge] = time.monotonic()
         try:
             while edge not in self._values:
@@ -102,9 +108,10 @@ class Rendezvous:
 
     def abort(self, error: Exception) -> None:
         """End the step: whoever waits or will wait gets this error. The first error stays."""
-        with self._changed:
+        with self._lock:
             self._error = self._error or error
-            self._changed.notify_all()
+            if self._changed is not None:
+                self._changed.notify_all()
         self._ending.end(error)
 
     @property

@@ -32,6 +32,9 @@ Change = Callable[[Run, Callable[..., Any]], Callable[..., Any]]
 #: For some slots, what tells where a result is to be written, given the buffer that it would be written into.
 Places = Mapping[int, Callable[[Any], Any]]
 
+#: Memory that a variable's next value goes to, where its present one is still read elsewhere.
+Spare = Callable[[Any], Any]
+
 #: The text of an instruction, and the instruction, for errors.
 Line = tuple[str, Instruction]
 
@@ -143,10 +146,11 @@ class Writer:
         self, names: Names, plan: Plan, backend: Backend, state: State, change: Change | None = None,
         arrays: bool = False, live: Mapping[int, int] | None = None, feeds: Sequence[str] | None = None,
         into: Mapping[int, str] | None = None, prefix: str = "v", places: Places | None = None,
+        spares: Mapping[int, Spare] | None = None,
     ) -> None:  # fmt: skip
         self._names, self._backend, self._state, self._change, self._arrays = names, backend, state, change, arrays
         self._live, self._feeds, self._into, self._prefix = live or {}, feeds, into or {}, prefix
-        self._places = places or {}
+        self._places, self._spares = places or {}, spares or {}
         self._start = names.reserve(plan.arena_bytes)
         #: The slots that are constants or lie in a buffer, or are named by others: always under that name.
         self._bound: dict[int, str] = {}
@@ -206,7 +210,8 @@ class Writer:
         elif kernel.needs_state:
             function = partial(function, OpState(self._state, run.name))
         if run.definition.access == "write":
-            function = _exclusive(function, sum(spec.dtype is resource for spec in run.input_specs))
+            written = run.inputs[: sum(spec.dtype is resource for spec in run.input_specs)]
+            function = _exclusive(function, [self._spares.get(slot) if kernel.moves else None for slot in written])
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self._bound[run.outputs[0]] = self._names.constant(_handle(run, function))
             return ""
@@ -322,21 +327,21 @@ def _refuse(error: errors.InvalidArgumentError, *_: Any) -> Any:
     raise type(error)(None, None, error.message)  # a new one: tracebacks stay with an exception that is kept
 
 
-def _exclusive(write: Callable[..., Any], count: int) -> Callable[..., Any]:
-    """A write to the `count` variables that come first, while no other step writes to or looks at their memory."""
-    for place in reversed(range(count)):
-        write = partial(_alone, write, place)
+def _exclusive(write: Callable[..., Any], spares: Sequence[Spare | None]) -> Callable[..., Any]:
+    """A write to the variables that come first, while no other step writes to or looks at their memory."""
+    for place, spare in reversed([*enumerate(spares)]):
+        write = partial(_alone, write, place, spare)
     return write
 
 
-def _alone(write: Callable[..., Any], place: int, *values: Any) -> Any:
+def _alone(write: Callable[..., Any], place: int, spare: Spare | None, *values: Any) -> Any:
     slot = values[place]
     with slot.writing:
-        slot.begin_change()
+        slot.begin_change(None if spare is None else spare(slot))
         try:
             return write(*values)
         finally:
-            slot.changing = False
+            slot.end_change()
 
 
 def _is_in_form(run: Run) -> bool:

@@ -12,6 +12,7 @@ from weft.graph.ops import (
     conditions,
     functional,
     loops,
+    product_sums,
     reordering,
     tapes,
     tensor_array,
@@ -104,6 +105,16 @@ def tape_beside_an_empty_one(x: Tensor) -> Any:
     return tapes.TapeRead("a", float64, (2, 3))(both)
 
 
+def added_products(x: Tensor, y: Tensor) -> Any:
+    held = product_sums.ProductSumAdd(False, True, float64, (2, 2))(product_sums.ProductSumStart()(), x, y)
+    held = product_sums.ProductSumAdd(True, False, float64, (2, 2))(held, y[:, :2], transcendental.exp(x[:, :2]))
+    return product_sums.ProductSumTotal(float64, (2, 2))(held, x[:, 1:])
+
+
+def added_products_value(x: Any, y: Any) -> Any:
+    return x @ y.T + y[:, :2].T @ np.exp(x[:, :2]) + x[:, 1:]
+
+
 def written(x: Tensor, y: Tensor) -> Any:
     array = tensor_array.TensorArray(float64, 3).write(0, x * y).write(2, y).write(1, x)
     return [array.stack(), array.read(0) * array.read(2)]
@@ -137,6 +148,10 @@ CASES = [
     Case("TapeWrite", through_tape, (X,), label="write", expected=np.square),
     Case("TapeSum", through_sum, (X, Y), expected=lambda x, y: x * y + x),
     Case("EmptyTape", tape_beside_an_empty_one, (X,), expected=np.square),
+    *(
+        Case(op, added_products, (X, Y), label="sum", expected=added_products_value)
+        for op in ("ProductSumStart", "ProductSumAdd", "ProductSumTotal")
+    ),
     Case("TensorArrayV3", lambda x: tensor_array.TensorArray(float64, 1).write(0, x).stack(), (X,), expected=lambda x: x[None]),
     Case("TensorArrayWriteV3", written, (X, Y), expected=lambda x, y: [np.stack([x * y, x, y]), x * y * y]),
     Case("TensorArrayReadV3", unstacked, (S,), expected=lambda x: x[1] ** 2 * x[[0, 2, 2]] ** 2),

@@ -9,6 +9,7 @@ import importlib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextvars import Context
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ from weft.runtime.rendezvous import Rendezvous
 #: No kernel allocates more than this, and all that lives at once in a step, many small views, is less than twice as much: less
 #: than the smallest array of a hidden layer.
 LIMIT = 4096
+#: Machine code, where there is a compiler.
+LLVM = pytest.param(
+    "llvm", marks=pytest.mark.skipif(find_spec("llvmlite") is None, reason="pip install 'weft[llvm]'")
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -79,14 +84,15 @@ def built(workload: str, steps: int, mode: str) -> tuple[Callable[..., Any], tup
 
 
 @pytest.mark.parametrize("workload", ["mlp_small", "lstm_unrolled"])
-@pytest.mark.parametrize("mode", ["run", "callable"])
+@pytest.mark.parametrize("mode", ["run", "callable", LLVM])
 def test_a_whole_step_holds_no_large_array_beside_its_buffers(workload: str, mode: str) -> None:
     """Of an LSTM of two steps: the views that splits make, 100 bytes each, are all there at once in a long one."""
     assert growth(*built(workload, 2, mode)) < 2 * LIMIT
 
 
 @pytest.mark.parametrize("workload", ["mlp_small", "lstm_unrolled"])
-def test_no_kernel_allocates_as_much_as_the_limit(workload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["callable", LLVM])
+def test_no_kernel_allocates_as_much_as_the_limit(workload: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plans: list[CompiledPlan] = []
     load = LocalEngine.load
 
@@ -96,7 +102,7 @@ def test_no_kernel_allocates_as_much_as_the_limit(workload: str, monkeypatch: py
         return handle
 
     monkeypatch.setattr(LocalEngine, "load", noting)
-    step, batch = built(workload, 16, "callable")
+    step, batch = built(workload, 16, mode)
     step(*batch)
     (plan,) = plans
     most: dict[str, int] = {}

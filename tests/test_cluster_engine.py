@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import weft as wf
 from endpoints import SECRET, in_background
 from scripted import (
     CPU_A,
@@ -33,11 +34,13 @@ from scripted import (
     workers,
 )
 from weft.cluster import engine as engine_module, roll_call
+from weft.cluster.client import Client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
 from weft.cluster.transport import Connection, connect, listen
 from weft.graph import errors
+from weft.runtime import pipeline
 from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
 
 pytestmark = pytest.mark.counts
@@ -427,6 +430,32 @@ def test_threads_may_run_steps_of_one_session_at_once() -> None:
             runs()
 
 
+@pytest.mark.parametrize("size", [100, 10_000], ids=["inline", "in a slot"])
+def test_what_is_fetched_from_a_plans_buffer_is_sent_before_the_next_run_writes_there(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with wf.Graph().as_default():
+        x = wf.placeholder(wf.float32, [size])
+        program = pipeline.cut(pipeline.Request((wf.reshape(wf.tanh(x) * 2.0, [2, -1]),), (), (x,)))
+    both, deliver = threading.Barrier(2), Client._deliver
+
+    def after_both_have_computed(client: Client, *arguments: Any) -> None:
+        both.wait(10)
+        deliver(client, *arguments)
+
+    def run(value: float) -> None:
+        fed = np.full(size, value, np.float32)
+        np.testing.assert_array_equal(engine.run(handle, [fed], 10)[0].ravel(), np.tanh(fed) * np.float32(2))
+
+    with workers(A) as made, session(made) as engine:
+        plan = pipeline.make_plan(program, ((size,),), engine, soft=False)
+        assert "copied" in str(plan), "the result lies in a buffer"
+        handle = engine.load(plan)
+        monkeypatch.setattr(Client, "_deliver", after_both_have_computed)
+        for runs in [in_background(run, value) for value in (0.25, 0.5)]:
+            runs()
+
+
 def test_what_goes_to_several_tasks_is_copied_once() -> None:
     task_c = "/job:c/replica:0/task:0"
     cpu_c = f"{task_c}/device:CPU:0"
@@ -442,7 +471,7 @@ def test_what_goes_to_several_tasks_is_copied_once() -> None:
                 for value in engine.run(handle, [X[:size] + step], 5):
                     np.testing.assert_array_equal(value, X[:size] + step)
         (client,) = made[0]._clients.values()
-        assert [len(slots) for slots in client._arena._taken.values()] == [1]
+        assert [len(slots) for slots in client._arena.taken.values()] == [1]
 
 
 def test_a_task_that_does_not_take_the_introduction() -> None:

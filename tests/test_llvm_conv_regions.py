@@ -17,6 +17,7 @@ from weft.runtime.backends import llvm_conv
 from weft.runtime.backends.llvm_code import compiler
 from weft.runtime.backends.llvm_matmul import same_bits
 from weft.runtime.backends.llvm_micro import tile
+from weft.runtime.backends.llvm_pool import in_threads
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -87,9 +88,7 @@ def test_a_layer_with_padding_is_one_function_where_its_sums_are_numpys() -> Non
     assert convolution.tail.bias
     native = compiler().function(convolution.written(), library=convolution.library())
     made = [np.empty(array.dims, np.float32) for array in convolution.arrays() if array.written]
-    room = np.empty(convolution.room_bytes(), np.uint8)
-    for index in range(-(-11 // convolution.block)):
-        assert native(*feeds.values(), *made, index, room.ctypes.data) is made[0]
+    assert in_threads(native, [*feeds.values(), *made], made[0], convolution.room_bytes())
     assert (found is not None) == same_bits(made[1], wanted)
 
 

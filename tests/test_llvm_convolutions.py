@@ -16,6 +16,7 @@ pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip i
 from weft.runtime.backends import llvm_conv
 from weft.runtime.backends.llvm_code import compiler
 from weft.runtime.backends.llvm_micro import HALF, WIDE, Tile, tile
+from weft.runtime.backends.llvm_pool import in_threads
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -85,9 +86,8 @@ def made(shape: tuple[int, ...], filters: tuple[int, ...], known: Tile, block: i
         arrays = [random.standard_normal(dims).astype(np.float32) for dims in (shape, filters)]
         if whole:
             arrays = [np.rint(3 * array) for array in arrays]
-        out, room = np.empty(convolution.arrays()[2].dims, np.float32), np.empty(convolution.room_bytes() + 1, np.uint8)
-        for index in range(-(-shape[0] // block)):
-            assert native(*arrays, out, index, room.ctypes.data) is out
+        out = np.empty(convolution.arrays()[2].dims, np.float32)
+        assert in_threads(native, [*arrays, out], out, convolution.room_bytes())
         found.append(out)
         if whole:
             same(out, conv_kernels.forward(arrays[0], arrays[1], *axes))

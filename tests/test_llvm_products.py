@@ -275,3 +275,36 @@ def test_explain_says_what_became_of_products() -> None:
         text = str(session.plan(y, {x: np.ones((11, 12), np.float32)}).explain())
     assert "tries" not in text
     assert "product" in text
+
+
+@bounded
+@given(
+    SIDES, SIDES, SIDES, st.sampled_from(BOTH), st.booleans(), st.sampled_from(["rows", "columns", "batch"]),
+    st.integers(1, 3), st.sampled_from([(True, True), (True, False), (False, True)]), st.sampled_from([WIDE, HALF]),
+)  # fmt: skip
+def test_batches_are_multiplied_where_they_lie(
+    rows: int, inner: int, columns: int, across: tuple[bool, bool], double: bool, side: str, blocks: int,
+    apart: tuple[bool, bool], known: Tile,
+) -> None:  # fmt: skip
+    """As the heads of attention lie: a row of one matrix after that of another. `_refused`: nothing is copied for BLAS."""
+    sides = Sides("float64" if double else "float32", 6, rows, inner, columns, *across)
+    a, b, c = (array._replace(dims=(2, 3, *array.dims[1:])) for array in arrays_of(sides))
+    given = []
+    for array, lies in zip((a, b), apart, strict=True):
+        first, second, lines, width = array.dims
+        whole = np.random.default_rng(0).integers(-8, 9, (first, lines, second, width)).astype(sides.kind)
+        view = whole.transpose(0, 2, 1, 3)
+        given.append(view if lies else np.ascontiguousarray(view))
+    product = Product(sides, (a, b, c), known, (inner,), False, Cut(blocks, side), True)
+    function = llvm_matmul._function(product, _refused, Workspace())
+    for _ in range(2):
+        same(function(*given), plainly(sides, *given))
+        same(function(*[np.ascontiguousarray(array) for array in given]), plainly(sides, *given))
+
+
+def test_matrices_that_lie_otherwise_are_copied() -> None:
+    x = wf.placeholder(wf.float32, [64, 5, 64, 2])
+    heads = wf.transpose(x, [1, 3, 0, 2])  # neither rows nor columns in one piece
+    feeds = {x: np.random.default_rng(0).normal(size=(64, 5, 64, 2))}
+    same(*both(wf.matmul(heads, heads, transpose_b=True), feeds))
+    same(*both(wf.matmul(heads[:, :, ::-1], heads[:, :, ::2], transpose_b=True), feeds))

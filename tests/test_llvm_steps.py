@@ -7,6 +7,7 @@ import numpy as np
 import programs
 import pytest
 import weft as wf
+from fusing import regions_of
 from machine_code import LLVM, OPTIMIZERS, both, compiled, same
 from weft.graph import parallel
 from weft.graph.opdef import Spec
@@ -31,19 +32,14 @@ def test_big_values_are_computed_in_blocks_by_any_number_of_threads(monkeypatch:
     rows = wf.sigmoid(x + b) * wf.tanh(b) - x
     random = np.random.default_rng(3)
     feeds = {x: random.normal(size=(1777, 301)), b: random.normal(size=301)}
-    blocks: list[int] = []
-
-    def counted(function: Any, count: int) -> None:
-        blocks.append(count)
-        parallel.for_blocks(function, count)
-
     found = []
-    monkeypatch.setattr(llvm, "for_blocks", counted)
     for threads in (1, 2, 5):
         monkeypatch.setattr(parallel, "_limit", threads)
         found.append(both([flat, rows], feeds))
-    assert len(blocks) == 6
-    assert min(blocks) > 4
+    with wf.Session(config=LLVM) as session:
+        codes = [llvm._code(run) for run in regions_of(session, [flat, rows], feeds)]
+    blocks = [code.form.blocks for code in codes if code is not None]
+    assert sum(count > 4 for count in blocks) == 2
     for llvms, numpys in found:
         assert programs.same_bits(llvms, numpys)
         assert programs.same_bits(llvms, found[0][0])

@@ -199,15 +199,15 @@ def test_what_exceeds_the_limits_is_not_sent(sent: Message, what: str) -> None:
         (header(inline=64), "descriptors of 64 bytes inline"),
         (one(1, 0, 0, 0, 0, 3), "expected 4 bytes for float32 of shape"),
         (one(1, 1, 0, 0, 0, 4, -1), "no negative"),
-        (one(1, 2, 0, 0, 0, 0, 0, 2**62), "expected the shape of an array"),
-        (one(7, 2, 0, 0, 0, 0, 0, 2**62), "expected the shape of an array"),
+        (sealed(one(1, 2, 0, 0, 0, 0, 0, 2**62)), "expected the shape of an array"),
+        (sealed(one(7, 2, 0, 0, 0, 0, 0, 2**62)), "expected the shape of an array"),
         (one(99, 0, 0, 0, 0, 4), "the code of a type, got 99"),
         (one(20, 0, 0, 0, 0, 8), "the code of a type, got 20"),
         (one(1, 4, 0, 0, 0, 4, 1, 1, 1, 1), "at most 3 dimensions, got 4|descriptors of 1 tensors"),
         (one(1, 3, 0, 0, 0, 4, 1), "at most 3 dimensions, got 3 in 32 bytes"),
         (one(1, 0, 0, 0, 0, 4, 1), "8 bytes left over"),
         (one(1, 0, 5, 0, 0, 4), "a place, 0 or 1, got 5"),
-        (one(1, 0, 1, 0, 0, 4), "a segment that was announced, got 0"),
+        (sealed(one(1, 0, 1, 0, 0, 4)), "a segment that was announced, got 0"),
         (one(7, 1, 0, 0, 0, 8, 1), "expected 16 bytes for object"),
         (sealed(one(7, 1, 0, 0, 0, 17, 1)), "offsets that cut 1 bytes into 1 strings"),
     ],
@@ -304,7 +304,7 @@ def test_slots_outside_of_their_segment_are_refused(data: bytes, what: str) -> N
     mapped.descriptors.append(memory_file(4096))
     decoder = Decoder(Limits(), mapped)
     with pytest.raises(errors.DataLossError, match=what):
-        feed(decoder, message.encode_segment(0, 4096) + data)
+        feed(decoder, message.encode_segment(0, 4096) + sealed(data))
     mapped.close()
 
 

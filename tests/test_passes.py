@@ -37,10 +37,18 @@ def pooled(x: Any, y: Any) -> Any:
     return wf.gradients(pool, x, grad_ys=wf.reshape(y[:6], [1, 2, 3, 1]))[0]
 
 
+def part_of_product(x: Any, y: Any, k: int) -> Any:
+    """One piece of a product that was cut into several, so many times that a trial of the bits tells something."""
+    left, right = (wf.tile(square(z, 1), [5, 6]) for z in (x, y))
+    product = wf.matmul(left, right, transpose_a=k % 3 < 1, transpose_b=k % 3 > 0)
+    return wf.reshape(wf.split(product, [2, 4, -1] if k % 2 else [1, 3, -1], k % 4 // 2)[1], [-1])[:SIZE]
+
+
 STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "identity": lambda x, y, k: wf.stop_gradient(x) if k % 2 else wf.identity(x),
     "reshapes": lambda x, y, k: wf.reshape(wf.reshape(square(x, k), [2, 3, 2]), [SIZE]),
     "transposes": lambda x, y, k: wf.reshape(wf.transpose(wf.transpose(square(x, k)), [[1, 0], [0, 1]][k % 2]), [SIZE]),
+    "packed": lambda x, y, k: wf.reshape(wf.transpose(wf.stack([x[:6], y[:6]], k % 2), [1, 0]), [SIZE]),
     "casts": lambda x, y, k: wf.cast(wf.cast(x, [wf.float64, wf.float16][k % 2]), wf.float32),
     "neutral": lambda x, y, k: neutral(x, k),
     "constants": lambda x, y, k: x * (wf.exp(wf.constant(0.25 * k)) - wf.constant(0.5)),
@@ -49,6 +57,7 @@ STEPS: dict[str, Callable[[Any, Any, int], Any]] = {
     "equals": lambda x, y, k: wf.sin(x * y) + wf.sin(x * y),
     "sum of two": lambda x, y, k: wf.add_n([x, y]),
     "product": lambda x, y, k: wf.reshape(wf.matmul(wf.transpose(square(x, 1)), square(y, 1)), [9])[:1] + x,
+    "part of a product": lambda x, y, k: part_of_product(x, y, k),
     "gate": lambda x, y, k: wf.tuple([x * y, y - x])[k % 2],
     "pooled": lambda x, y, k: pooled(x, y),
     "long sum": lambda x, y, k: wf.add_n([wf.tile(z, [LARGE]) for z in (x, y, x * y, x - y)])[:SIZE],

@@ -52,9 +52,9 @@ def test_a_training_step_copies_no_variable(monkeypatch: pytest.MonkeyPatch) -> 
     copied = []
     begin = VariableSlot.begin_change
 
-    def watched(slot: VariableSlot) -> None:
+    def watched(slot: VariableSlot, spare: Any = None) -> None:
         before = id(slot.value)
-        begin(slot)
+        begin(slot, spare)
         copied.append(id(slot.value) != before)
 
     x = wf.placeholder(wf.float32, [4, 8])

@@ -225,6 +225,8 @@ def test_the_failure_of_a_silent_part_is_told(monkeypatch: pytest.MonkeyPatch) -
 class Line:
     """A connection that notes what is sent."""
 
+    by_reference = False
+
     def __init__(self, peer: str) -> None:
         self.peer, self.sent = peer, list[Message]()
 

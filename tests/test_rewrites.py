@@ -1,5 +1,6 @@
 """The optimizer's passes one by one: what each makes of a program, what it must leave alone, and the bits it keeps."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,20 @@ def test_transpositions_of_transpositions_are_one_or_none() -> None:
     back = wf.exp(wf.transpose(wf.transpose(x), [2, 1, 0]))
     assert types(optimized(back, feeds={x: (2, 3, 4)})) == ["Feed", "Exp"]
     check_bits(turned, back, feeds={x: numbers(2, 3, 4)})
+
+
+def test_what_is_packed_and_transposed_is_transposed_and_packed_once() -> None:
+    x, y = (wf.placeholder(wf.float32, [2, 3, 4]) for _ in range(2))
+    feeds = {x: numbers(2, 3, 4), y: -numbers(2, 3, 4)}
+    for axis in range(-4, 4):
+        for perm in itertools.permutations(range(4)):
+            turned = wf.transpose(wf.stack([x, y], axis), perm)
+            check_bits(turned, wf.exp(turned), feeds=feeds)
+    program = optimized(wf.transpose(wf.stack([x, y], 1), [2, 0, 3, 1]), feeds={x: (2, 3, 4), y: (2, 3, 4)})
+    *_, last = [node for node in program.nodes if node.definition.type in ("Transpose", "Pack")]
+    assert last.definition.type == "Pack"
+    assert last.definition.axis == 3  # type: ignore[attr-defined]
+    assert last.specs[0].dims == (3, 2, 4, 2)
 
 
 def test_a_product_keeps_its_transposition() -> None:

@@ -40,6 +40,10 @@ OWN: dict[str, str] = {
         ("EmptyTape", "TapeLength", "TapeRead", "TapeSum", "TapeWrite"), f"{_GRADIENT} of branches and loops"
     ),
     **dict.fromkeys(
+        ("ProductSumAdd", "ProductSumStart", "ProductSumTotal"),
+        f"{_GRADIENT} of loops, which adds products up one by one",
+    ),
+    **dict.fromkeys(
         (
             "TensorArrayConcatV3",
             "TensorArrayGatherV3",

@@ -10,18 +10,18 @@ import numpy as np
 
 from ..dtypes import resource
 from ..function import Function, FunctionGraph
-from ..indexed_slices import Gradient, IndexedSlices
+from ..indexed_slices import Gradient
 from ..ir import Graph, Operation, Tensor, graph_of
 from ..opdef import Spec
 from .arithmetic import AddV2, Sub
-from .array_tapes import TensorArrayConcatV3, TensorArrayWriteV3
 from .backward import GradientGraph
 from .compare import GreaterEqual
 from .constant import const
-from .neutral import add_all, content, zeros_for
-from .row_gradients import parts_of, rows_of, rows_type
+from .loop_sums import LoopSum, added_up
+from .neutral import zeros_for
+from .row_gradients import parts_of
 from .segments import whole
-from .tapes import EmptyTape, TapeLength
+from .tapes import TapeLength
 
 
 @dataclass(slots=True)
@@ -106,41 +106,6 @@ def _step(
     return _Step(graph, index, arriving, leaving, added)
 
 
-class _Sum:
-    """What the iterations add to the gradient of an input that never changes: their sum, or all rows in arrays of them.
-
-    `first`: what has arrived there already. Built around the loop.
-    """
-
-    def __init__(self, source: Tensor, first: Gradient | None, grad: Gradient, rows: bool) -> None:
-        self.source = source
-        #: Of gradients of rows the type of the indices.
-        self.rows = rows_type([first, grad]) if rows else None
-        self.initial = parts_of(first, source, self.rows)
-        self._dims = grad.values.dims if isinstance(grad, IndexedSlices) else None
-        if self.rows is not None:
-            # Even without an iteration there is an element, which tells the shape of a row.
-            self.initial = [_written(EmptyTape()(), const(np.array(0, np.int32)), part) for part in self.initial]
-
-    def following(self, totals: Sequence[Tensor], grad: Gradient, number: Tensor) -> list[Tensor]:
-        """The totals after the iteration of that number, counted from 1, in the loop."""
-        parts = parts_of(grad, self.source, self.rows)
-        if self.rows is None:
-            return [add_all([totals[0], parts[0]])]
-        return [_written(total, number, part) for total, part in zip(totals, parts, strict=True)]
-
-    def result(self, totals: Sequence[Tensor]) -> Gradient:
-        """The gradient, around the loop."""
-        if self.rows is None:
-            return totals[0]
-        values = TensorArrayConcatV3(content(self.source)[0], self._dims and self._dims[1:]).outputs(totals[0])[0]
-        return rows_of(self.source, values, TensorArrayConcatV3(self.rows, ()).outputs(totals[1])[0])
-
-
-def _written(total: Tensor, number: Tensor, part: Tensor) -> Tensor:
-    return TensorArrayWriteV3(dynamic=True)(total, number, part)
-
-
 def _loop(
     operation: Operation, step: _Step, dys: Sequence[Gradient | None], loop: Callable[..., Any],
     grads: list[Gradient | None],
@@ -151,16 +116,16 @@ def _loop(
     initial = [Sub()(length, const(np.array(1, np.int32)))]
     for at in carried:
         initial += parts_of(dys[at], operation.outputs[at], None)
-    sums = {}
+    sums: dict[int, LoopSum] = {}
     for at, grad in step.added.items():
         first = dys[at] if at < len(dys) else None
         # A variable that is carried unchanged is dense where nothing arrives: zeros do, as in TensorFlow.
-        sums[at] = _Sum(operation.inputs[at], first, grad, rows=at >= len(dys) or first is not None)
+        sums[at] = added_up(operation, at, first, grad, rows=at >= len(dys) or first is not None)
         initial += sums[at].initial
     with step.graph.as_default():
         arguments = [step.index, *step.arriving.values()]
         following = [AddV2()(step.index, const(np.array(-1, np.int32))), *(step.leaving[at] for at in carried)]
-        number = Sub()(length, step.index) if any(total.rows for total in sums.values()) else step.index
+        number = Sub()(length, step.index) if any(total.numbered for total in sums.values()) else step.index
         for at, total in sums.items():
             totals = [step.graph.argument(Spec(t.dtype, t.dims, None, t.entries), "sum") for t in total.initial]
             arguments += totals

@@ -123,6 +123,26 @@ def _same_bits(form: Form, blocks: InBlocks, dtype: np.dtype[Any], inner: int, a
     return _agree(form, blocks, dtype, (rows, inner, columns), across_a, across_b)
 
 
+@lru_cache(maxsize=1024)
+def part_keeps_bits(
+    dtype: np.dtype[Any], a: Dims, b: Dims, across_a: bool, across_b: bool, axis: int, part: tuple[int, int]
+) -> bool:
+    """Whether rows `part` of `a` times `b` (of `b`, with `axis` 1) have the bits that these rows or columns of the product
+    have. Tried once, with this machine's BLAS, for floats, for which it does not follow from the arithmetic.
+    """
+    if a is None or b is None or dtype.kind != "f" or is_half(dtype) or part[1] == part[0]:
+        return False
+    sides = [side or 0 for side in (*a, *b)]
+    if sides[0] * sides[1] * sides[2 if across_b else 3] > TRIED:
+        return False
+    random = np.random.default_rng(0)
+    x, y = (random.standard_normal(tuple(dims), dtype) for dims in (sides[:2], sides[2:]))
+    rows = slice(*part)
+    whole = matrix_product(x, y, across_a, across_b)
+    alone = matrix_product(x, y[rows], across_a, across_b) if axis else matrix_product(x[rows], y, across_a, across_b)
+    return bool(np.array_equal(alone, whole[:, rows] if axis else whole[rows]))
+
+
 def _agree(
     form: Form, other: Form, dtype: np.dtype[Any], sides: tuple[int, int, int], across_a: bool, across_b: bool
 ) -> bool:

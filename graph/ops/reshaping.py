@@ -36,7 +36,7 @@ class Reshape(Op):
         return Spec(x.dtype, dims, x.known if dims == x.dims else None)
 
     def compute(self, x: Any, shape: Any) -> Any:
-        return np.reshape(x, shape)
+        return x.reshape(shape.tolist())
 
     def grad(self, operation: Operation, dy: Tensor) -> list[Tensor | None]:
         return [like(dy, operation.inputs[0]), None]

@@ -17,6 +17,8 @@ LONGEST = 1 << 13
 WIDEST = 1 << 12
 #: Sums of so many elements are made in pieces, over threads; a piece is so many rows of WIDEST elements.
 MANY, PIECE = 1 << 17, 16
+#: Fewer pieces are summed before another thread has woken up.
+FEW = 8
 
 
 def sum_rows(x: Any, out: Any = None) -> Any:
@@ -58,7 +60,11 @@ def sum_all(x: Any, out: Any = None) -> Any:
     def block(index: int, thread: int) -> None:
         np.dot(flat[index * size : (index + 1) * size].reshape(PIECE, WIDEST), ones, totals[index])
 
-    for_blocks(block, count)
+    if count < FEW:
+        for index in range(count):
+            block(index, 0)
+    else:
+        for_blocks(block, count)
     left = np.add.reduce(flat[count * size :].reshape(1, -1), 1)
     return np.add(np.add.reduce(totals.reshape(1, -1), 1), left, out)
 

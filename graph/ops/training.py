@@ -14,7 +14,13 @@ from ..opdef import Spec, TensorLike
 from ..parallel import for_blocks
 from ..shapes import Dims
 from .rooms import BLOCK, BLOCK_SIZE, Array
-from .variables import check_handle, updatable
+from .variables import check_form, check_handle, updatable
+
+#: From how many blocks on threads share an update: where they are many, and where a block is much work. Below, they would wait
+#: for each other and for the interpreter's lock longer than they help (and on a cluster other tasks want the processor).
+MANY_BLOCKS, SOME_BLOCKS = 64, 12
+#: How many arrays to work in a step has that is much work.
+_MUCH = 2
 
 #: A step of an optimizer on arrays of one form, in place: the variable and its slots, the gradient, and memory to work in.
 Step = Callable[..., None]
@@ -23,12 +29,15 @@ Step = Callable[..., None]
 def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 0) -> None:
     """`step(*slots, grad, *work)` on equal blocks of the variables, of the gradient (if any) and of `work` arrays.
 
-    Small variables are one block, in their own shape (a scalar as a vector); of big ones blocks are flat. They go to as
-    many threads as there are, so an element's result must not depend on where in a block it lies.
+    Small variables are one block, in their own shape (a scalar as a vector); of big ones blocks are flat. Of the biggest they
+    go to as many threads as there are, so an element's result must not depend on where in a block it lies.
     Raises FailedPreconditionError for an uninitialized variable, InvalidArgumentError for a gradient of another shape.
     """
     shaped = slots[0].read() if grad is None else grad
-    arrays = [updatable(slot, shaped) for slot in slots]
+    moving = [at for at, slot in enumerate(slots) if slot.spare is not None and slot.spare.size > BLOCK_SIZE]
+    arrays = [slot.spare if at in moving else updatable(slot, shaped) for at, slot in enumerate(slots)]
+    for at in moving:
+        check_form(slots[at], slots[at].value, shaped)
     dtype, size = arrays[0].dtype, arrays[0].size
     if grad is not None:
         for target in arrays:
@@ -42,12 +51,22 @@ def on_blocks(step: Step, slots: tuple[Any, ...], grad: Any = None, work: int = 
         return
     flat = [array.reshape(-1, copy=False) for array in arrays[: len(slots)]]
     flat += [array.reshape(-1) for array in arrays[len(slots) :]]
+    sources = [(at, slots[at].value.reshape(-1, copy=False)) for at in moving]
 
     def block(index: int, thread: int) -> None:
         parts = [array[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE] for array in flat]
+        for at, source in sources:
+            np.copyto(parts[at], source[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE])
         step(*parts, *BLOCK.vectors(dtype, parts[0].size, work))
 
-    for_blocks(block, -(-size // BLOCK_SIZE))
+    count = -(-size // BLOCK_SIZE)
+    if count >= (SOME_BLOCKS if work >= _MUCH else MANY_BLOCKS):
+        for_blocks(block, count)
+    else:
+        for index in range(count):
+            block(index, 0)
+    for at in moving:
+        slots[at].move()
 
 
 def shares_memory(value: Array, target: Array) -> bool:

@@ -105,7 +105,7 @@ class VariableShape(Op):
         return Spec(self.out_type, (None if self.shape is None else len(self.shape),), self.shape)
 
     def compute(self, state: Any, slot: Any) -> Any:
-        return np.array(slot.read().shape, self.out_type.np)
+        return np.array(slot.settled().shape, self.out_type.np)
 
 
 @op
@@ -183,10 +183,15 @@ def _written(definition: Any, handle: TensorLike, value: TensorLike) -> tuple[Sp
 def updatable(slot: Any, value: Any) -> Array:
     """The variable's memory, to be changed by a value of its shape. Raises InvalidArgumentError, FailedPreconditionError."""
     target: Array = slot.read()
+    check_form(slot, target, value)
+    return target
+
+
+def check_form(slot: Any, target: Array, value: Any) -> None:
+    """Raises InvalidArgumentError unless a variable's memory is of the shape of a value."""
     if target.shape != np.shape(value):
         raise errors.InvalidArgumentError(
             None, None,
             f"Cannot update variable {slot.name} of shape {shapes.text(target.shape)} using a tensor of shape "
             f"{shapes.text(np.shape(value))}: the shapes must be equal",
         )  # fmt: skip
-    return target

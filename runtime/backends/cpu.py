@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from ...graph.ops.arithmetic import Masked
-from ...graph.ops.array import ConcatV2
+from ...graph.ops.array import ConcatV2, Split, SplitV
 from ...graph.ops.branching import If
+from ...graph.ops.convert import Pack
 from ...graph.ops.looping import While
 from ...graph.ops.math import Pow, SquaredDifference
+from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
@@ -15,15 +17,19 @@ from ..parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
+from .cuts import cut
 from .functional import branching, looping, reading
-from .into_buffers import concat, sigmoid
+from .into_buffers import concat, pack, sigmoid
 from .numpy import NumpyBackend, kernel_of
+from .product_sums import adding, totalling
 from .row_blocks import RowWriter
 from .spanning import branch_part, loop_part, once_part
 
 CPU = NumpyBackend()
 
 kernel_of(ConcatV2)(concat)
+kernel_of(Split, SplitV)(cut)
+kernel_of(Pack)(pack)
 kernel_of(Sigmoid)(sigmoid)
 kernel_of(Fused)(
     lambda definition, inputs, _: (
@@ -33,6 +39,8 @@ kernel_of(Fused)(
     )
 )
 kernel_of(If)(lambda definition, inputs, _: branching(CPU, definition, inputs))
+kernel_of(ProductSumAdd)(lambda definition, inputs, _: adding(CPU, definition, inputs))
+kernel_of(ProductSumTotal)(lambda definition, *_: totalling(definition))
 kernel_of(TapeRead)(lambda definition, _, outputs: reading(definition, outputs[0]))
 kernel_of(While)(lambda definition, inputs, _: looping(CPU, definition, inputs))
 kernel_of(IfPart)(lambda definition, *_: branch_part(CPU, definition))

@@ -8,7 +8,9 @@ import numpy as np
 
 from ...graph.opdef import Spec
 from ...graph.ops.array import ConcatV2
+from ...graph.ops.convert import Pack
 from ...graph.ops.special import Sigmoid
+from ...graph.shapes import normal_axis
 from .kernels import Kernel
 
 
@@ -18,6 +20,22 @@ def concat(definition: ConcatV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, 
 
     def run(*values: Any, out: Any = None) -> Any:
         return np.concatenate(values, axis, out)
+
+    return Kernel(run, takes_out=True, strided=True)
+
+
+def pack(definition: Pack, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """Each copied into its place in the buffer, however it lies in memory."""
+    if outputs[0].dims is None:
+        return Kernel(definition.compute, strided=True)
+    lead = (slice(None),) * normal_axis(definition.axis, len(outputs[0].dims))
+
+    def run(*values: Any, out: Any = None) -> Any:
+        if out is None:
+            return definition.compute(*values)
+        for index, value in enumerate(values):
+            out[(*lead, index)] = value
+        return out
 
     return Kernel(run, takes_out=True, strided=True)
 

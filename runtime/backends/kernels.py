@@ -26,7 +26,8 @@ class Kernel(Record):
     numbers, a Python expression that computes the same of NumPy's scalars (`{0}` the first input), and what `{k}` is in it.
     `in_rows`: what makes one number of each row of a matrix, into the vector `out`, as the kernel does along the last axis.
     `meets`: it meets others of other devices: its first two arguments are the step's `send` and `receive`, and it gives a
-    tuple, whatever the number of results.
+    tuple, whatever the number of results. `moves`: it changes variables, and leaves their new values in their `spare` memory
+    where they have any.
     """
 
     function: Callable[..., Any]
@@ -41,6 +42,7 @@ class Kernel(Record):
     scalar: tuple[str, Any] | None = None
     in_rows: Callable[[Any, Any], Any] | None = None
     meets: bool = False
+    moves: bool = False
 
 
 class Backend(Protocol):

@@ -15,13 +15,21 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
+from ...graph.ops.product_sums import ProductSumAdd
 from ...graph.ops.training import shares_memory
-from ...graph.parallel import for_blocks
 from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from ..plan import Plan, Run
 from ..workspace import Workspace
-from . import llvm_conv, llvm_conv_filters, llvm_conv_regions, llvm_matmul, llvm_pooling, llvm_sparse
+from . import (
+    llvm_conv,
+    llvm_conv_filters,
+    llvm_conv_regions,
+    llvm_matmul,
+    llvm_pool,
+    llvm_pooling,
+    llvm_sparse,
+)
 from .convolutions import is_convolution
 from .cpu import CPU
 from .formula_table import recorded, update_of
@@ -33,15 +41,20 @@ from .llvm_checks import check_shapes
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
+from .product_sums import adding
 from .spanning import branch_part, loop_part, once_part
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
 _STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
-#: A block for a thread takes so many nanoseconds at least, and a function that takes as long lets others run meanwhile.
-_BLOCK = 40_000.0
+#: A block for a thread takes so many nanoseconds at least, and a function with several lets others run meanwhile.
+_BLOCK = 20_000.0
+#: And what takes as long is worth waking threads for that sleep.
+_LONG = 150_000.0
 _MOST_BLOCKS = 16
 #: Blocks begin at multiples of so many elements, so that no two threads write to one line of the cache.
 _LINE = 64
+#: What calls of functions with blocks need by name.
+_POOL = {"borrow": llvm_pool.borrow, "give_back": llvm_pool.give_back}
 
 
 class LlvmBackend:
@@ -65,6 +78,8 @@ class LlvmBackend:
             return branching(self, definition, inputs)
         elif isinstance(definition, While):
             return looping(self, definition, inputs)
+        elif isinstance(definition, ProductSumAdd):
+            return adding(self, definition, inputs)
         elif isinstance(definition, IfPart):
             return branch_part(self, definition)
         elif isinstance(definition, WhilePart):
@@ -157,6 +172,11 @@ def _array(spec: Spec, written: bool = False) -> Array:
     return Array(spec.dtype.np.name, tuple([dim or 0 for dim in spec.dims or ()]), written)
 
 
+def _given(definition: Fused, inputs: Sequence[Spec]) -> list[Array]:
+    """The inputs of a region."""
+    return [_array(spec)._replace(cut=number in definition.cut) for number, spec in enumerate(inputs)]
+
+
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
     if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
@@ -174,11 +194,13 @@ def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
         values.append(value)
     dims = tuple([dim or 0 for dim in definition.parts[0].spec.dims or ()])
     splits = layouts(dims, [spec.dims for spec in inputs])
+    if definition.cut:
+        splits &= {len(dims) - 1}
     if not splits or not prod(dims) or not _callable(recorder.steps):
         return None
     results = [values[len(inputs) + result].number for result in definition.results]
     outputs = [_array(definition.parts[result].spec, True) for result in definition.results]
-    function = _function(recorder.steps, [_array(spec) for spec in inputs], outputs, results, dims, min(splits))
+    function = _function(recorder.steps, _given(definition, inputs), outputs, results, dims, min(splits))
     return function if function.scratch_bytes() <= MOST_SCRATCH else None
 
 
@@ -209,15 +231,17 @@ def _function(
     """A function over values of these dimensions, the first `split` of which number the rows."""
     count, rows = prod(dims), prod(dims[:split]) if split else 1
     calls = sum(step.name == "call" for step in steps)
-    places = [place(dims, array.dims, split) for array in inputs]
-    touched = len(outputs) + sum(each == "full" for each in places)
+    places = ["cut" if array.cut else place(dims, array.dims, split) for array in inputs]
+    touched = len(outputs) + sum(each in ("full", "cut") for each in places)
     cost = count * (_STEP * (len(steps) - calls) + _CALL * calls + _ACCESS * touched)
     blocks = int(min(_MOST_BLOCKS, cost // _BLOCK)) if cost >= 2 * _BLOCK else 1
     whole = count if rows == 1 else rows
     block = -(-whole // blocks)
     if blocks > 1 and rows == 1:
         block = -(-block // _LINE) * _LINE
-    return Function(steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= _BLOCK))
+    return Function(
+        steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK, cost >= _LONG)
+    )
 
 
 def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:
@@ -230,7 +254,7 @@ def _replaceable(function: Function) -> tuple[tuple[int, ...], ...]:
             tuple(
                 n
                 for n, array in enumerate(function.inputs)
-                if (array.kind, array.dims) == (output.kind, output.dims) and function.stages.last_read(n) <= limit
+                if array == output._replace(written=False) and function.stages.last_read(n) <= limit
             )
         )
     return tuple(found)
@@ -255,7 +279,7 @@ def _region_function(function: Function, compute: Callable[..., Sequence[Any]]) 
         for target, value in zip(out, compute(*[np.asarray(each, order="C") for each in given]), strict=True):
             np.copyto(target, value)
 
-    names: dict[str, Any] = {"native": native, "empty": np.empty, "again": again, "for_blocks": for_blocks}
+    names: dict[str, Any] = {"native": native, "empty": np.empty, "again": again, **_POOL}
     for n, output in enumerate(function.outputs):
         names |= {f"d{n}": output.dims, f"t{n}": np.dtype(output.kind)}
     exec("\n".join(lines), names)
@@ -264,21 +288,19 @@ def _region_function(function: Function, compute: Callable[..., Sequence[Any]]) 
 
 
 def _called(function: Function, arguments: str, first: str) -> list[str]:
-    """The lines that call a compiled function on all blocks; then `refused` tells whether it did nothing."""
-    form = function.form
-    blocks = -(-(form.row if form.rows == 1 else form.rows) // form.block)
-    if blocks == 1:
+    """The lines that call a compiled function; then `refused` tells whether it did nothing."""
+    if function.form.blocks == 1:
         return [f" refused = native({arguments}, 0) is not {first}"]
     return [
-        " refused = []",
-        " def block(i, t):",
-        f"  if native({arguments}, i) is not {first}: refused.append(i)",
-        f" for_blocks(block, {blocks})",
+        " helpers = borrow()",
+        f" try: refused = native({arguments}, helpers) is not {first}",
+        " finally:",
+        "  if helpers: give_back()",
     ]
 
 
 def _native(function: Function) -> Any:
-    return compiler().function(function.written(), function.is_single())
+    return compiler().function(function.written(), function.is_single(), llvm_pool.pool_library())
 
 
 def update_code(definition: Any, inputs: Sequence[Spec]) -> Function | None:
@@ -322,8 +344,8 @@ def _update_function(definition: Any, state: Any, function: Function, slots: int
     lines += _called(function, ", ".join([*targets, *inputs[slots:], *targets]), "t0")
     lines.append(f" if refused: compute({', '.join(['state', *inputs])})")
     names: dict[str, Any] = {
-        "native": _native(function), "shares": shares_memory, "copy": np.array, "for_blocks": for_blocks,
-        "compute": definition.compute, "state": state,
+        "native": _native(function), "shares": shares_memory, "copy": np.array, "compute": definition.compute,
+        "state": state, **_POOL,
     }  # fmt: skip
     exec("\n".join(lines), names)
     found: Callable[..., Any] = names["update"]

@@ -45,6 +45,8 @@ class Compiler:
         #: The functions that others call, by name: they are compiled once.
         self._library: set[str] = set()
         self._lock = threading.Lock()
+        # When the interpreter ends threads may still be in the code, and functions read what Python wanted to know of them.
+        keep_forever(self)
 
     def function(self, text: str, single: bool = False, library: Mapping[str, str] = _NOTHING) -> Any:
         """The function of a text; `single`: all in it are single numbers; `library`: what it calls, texts by name."""
@@ -85,6 +87,11 @@ class Compiler:
         make.restype, make.argtypes = ctypes.py_object, (ctypes.POINTER(_Method), ctypes.c_void_p, ctypes.c_void_p)
         self._kept.append(method)
         return make(ctypes.byref(method), None, None)
+
+
+def keep_forever(thing: Any) -> None:
+    """Let an object live until the process ends, however the interpreter ends."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _machine(opt: int) -> Any:

@@ -13,7 +13,6 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops import conv_kernels
 from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
 from ...graph.ops.products import TRIED
-from ...graph.ops.rooms import BLOCK
 from ...graph.ops.tiles import DEPTH, pieces
 from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
@@ -28,6 +27,7 @@ from .llvm_conv_tails import tail_of
 from .llvm_convolutions import Convolution, Segment
 from .llvm_matmul import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
 from .llvm_micro import tile
+from .llvm_pool import in_threads
 from .llvm_tails import Tail
 
 #: Images are cut into so many blocks, at most, which threads share.
@@ -87,22 +87,18 @@ def forward(
         return conv_kernels.forward(x, w, rows, cols, out, finish, after)
     convolution, native = found
     result = np.empty(convolution.outputs, x.dtype) if out is None else out
-    refused: list[int] = []
+    if not in_threads(native, (x, w, result), result, convolution.room_bytes()):  # they do not lie as it takes them
+        return conv_kernels.forward(x, w, rows, cols, result, finish, after)
 
-    def run(index: int, thread: int) -> None:
-        room = BLOCK.array((convolution.room_bytes(),), np.dtype(np.uint8))
-        if native(x, w, result, index, room.ctypes.data) is not result:
-            refused.append(index)
-            return
+    def rest(index: int, thread: int) -> None:
         images = slice(index * convolution.block, min((index + 1) * convolution.block, len(x)))
         if finish is not np.positive:
             finish(result[images], result[images])
         if after is not None:
             after(images)
 
-    for_blocks(run, -(-len(x) // convolution.block))
-    if refused:  # arrays that do not lie as the function takes them
-        return conv_kernels.forward(x, w, rows, cols, result, finish, after)
+    if finish is not np.positive or after is not None:
+        for_blocks(rest, convolution.blocks)
     return result
 
 
@@ -212,11 +208,9 @@ def _found(convolution: Convolution, plain: Callable[..., Any]) -> tuple[Convolu
     lost = conv_kernels.forward(tiny[0], tiny[1], *axes)
     convolution = convolution._replace(negative=bool(np.signbit(lost).any()))
     native = compiler().function(convolution.written(), library=convolution.library())
-    room = np.empty(convolution.room_bytes() + 1, np.uint8)
     made = [np.empty(array.dims, kind) for array in convolution.arrays() if array.written]
     for given in (tiny, *draws(dims, kind, made[-1].size)):
-        for index in range(-(-convolution.images[0] // convolution.block)):
-            native(*given, *made, index, room.ctypes.data)
+        in_threads(native, (*given, *made), made[0], convolution.room_bytes())
         if not all(same_bits(one, other) for one, other in zip(made, plain(*given), strict=True)):
             return None
     return convolution, native

@@ -13,10 +13,9 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops import conv_kernels
 from ...graph.ops.conv import Conv2DBackpropFilter
 from ...graph.ops.products import TRIED
-from ...graph.ops.rooms import BLOCK, CALL
+from ...graph.ops.rooms import CALL
 from ...graph.ops.tiles import DEPTH, part_length
 from ...graph.ops.windows import Axis
-from ...graph.parallel import for_blocks
 from ..workspace import Workspace
 from .kernels import Kernel
 from .llvm_code import compiler
@@ -24,6 +23,7 @@ from .llvm_filter_gradient import Block, FilterGradient, Form, Part
 from .llvm_filters import written
 from .llvm_matmul import LONG, draws, nanoseconds, same_bits
 from .llvm_micro import tile
+from .llvm_pool import in_threads
 
 #: A table with more numbers would be a long text.
 MOST_SLOTS = 20_000
@@ -73,20 +73,7 @@ def _run(gradient: FilterGradient, native: Any, x: Array, dy: Array, result: Arr
     groups = len(gradient.groups)
     CALL.clear()
     totals = CALL.take((groups - 1, *gradient.filters), x.dtype)
-    refused: list[int] = []
-
-    def group(index: int, thread: int) -> None:
-        room = BLOCK.array((gradient.room_bytes(),), np.dtype(np.uint8))
-        if native(x, dy, result, totals, index, room.ctypes.data) is not result:
-            refused.append(index)
-
-    def slice_of(index: int, thread: int) -> None:
-        native(x, dy, result, totals, groups + index, 0)
-
-    for_blocks(group, groups)
-    if not refused:
-        for_blocks(slice_of, gradient.calls())
-    return not refused
+    return in_threads(native, (x, dy, result, totals), result, gradient.room_bytes())
 
 
 def key_of(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Any:

@@ -11,8 +11,6 @@ from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
-from ...graph.ops.rooms import BLOCK
-from ...graph.parallel import for_blocks
 from ..fused import Fused
 from ..workspace import Workspace
 from . import llvm_conv
@@ -21,6 +19,7 @@ from .cpu import CPU
 from .kernels import Kernel
 from .llvm_conv_tails import tail_of
 from .llvm_micro import tile
+from .llvm_pool import in_threads
 
 
 def region_kernel(definition: Fused, inputs: tuple[Spec, ...]) -> Kernel:
@@ -69,15 +68,7 @@ class _Region:
         given = dict(zip(self.results, out if isinstance(out, tuple) else (out,) * len(self.results), strict=True))
         made = [self._memory(number, given.get(number)) for number in range(len(self.made))]
         arrays = [*(values[number] for number in self.given), *made]
-        refused: list[int] = []
-
-        def block(index: int, thread: int) -> None:
-            room = BLOCK.array((convolution.room_bytes(),), np.dtype(np.uint8))
-            if native(*arrays, index, room.ctypes.data) is not made[0]:
-                refused.append(index)
-
-        for_blocks(block, -(-convolution.images[0] // convolution.block))
-        if refused:  # arrays that do not lie as the function takes them
+        if not in_threads(native, arrays, made[0], convolution.room_bytes()):  # they do not lie as it takes them
             return self.plain(*values, out=out)
         results = [made[number] for number in self.results]
         return tuple(results) if len(results) > 1 else results[0]

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ...graph.ops.windows import Axis
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
 from .llvm_micro import Micro, Tile
 from .llvm_packing import copied, element
+from .llvm_pool import pool_library
 from .llvm_steps import TYPES, Text
 from .llvm_tails import Tail, TailWriting
 
@@ -83,6 +84,11 @@ class Convolution(NamedTuple):
         lines = self.above + self.rows.size + (self.rows.after if self.short else 0)
         return lines * self.line * TYPES[self.kind][2] if self.is_padded() else 0
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks of images there are."""
+        return -(-self.images[0] // self.block)
+
     def begins(self) -> bool:
         """Whether the first term gives each of the outputs a value, so that none has to be zero before."""
         first = self.segments[0]
@@ -104,7 +110,9 @@ class Convolution(NamedTuple):
         shorts = [short for short, count in ((False, high), (True, tiles - high)) if count]
         lasts = [last for last, count in ((False, full), (True, rest)) if count]
         micros = [self.micro(short, last) for short in shorts for last in lasts]
-        return {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)])
+        return (
+            {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)]) | pool_library()
+        )
 
     @property
     def outputs(self) -> tuple[int, ...]:
@@ -127,7 +135,7 @@ class Convolution(NamedTuple):
 
 
 class _Writing:
-    """A convolution's function as it is written: its arguments are the arrays, a block's number, and where room is."""
+    """A convolution's function as it is written: its arguments are the arrays, how many threads help, and where room is."""
 
     def __init__(self, convolution: Convolution) -> None:
         self.convolution, self.text = convolution, Text()
@@ -137,28 +145,22 @@ class _Writing:
     def written(self) -> str:
         text, convolution = self.text, self.convolution
         arrays = convolution.arrays()
-        x, w, *others = opening(text, arrays)
+        values = [*opening(text, arrays), place_of(text, len(arrays) + 1)]
         result = next(number for number, array in enumerate(arrays) if array.written)
-        y = others[result - 2]
+        working(text, values, convolution.blocks, convolution.release)
+        closing(text, result)
+        x, w, *others, rooms = begun(text, len(values))
+        y, room = others[result - 2], room_of_thread(text, rooms, convolution.room_bytes())
         self.bias, self.pooled = others[0], others[-1]
-        room_at = text.let(f"getelementptr i8, ptr %args, i64 {8 * (len(arrays) + 1)}")
-        place = text.let(f"load ptr, ptr {room_at}, align 8")
-        index, room = (
-            text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})") for value in ("%last", place)
-        )
-        room = text.let(f"inttoptr i64 {room} to ptr")
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if convolution.release else ""
         if convolution.is_padded():
             self._clear(room, convolution.room_bytes())
-        low = text.let(f"mul i64 {index}, {convolution.block}")
+        low = text.let(f"mul i64 %block, {convolution.block}")
         high = text.intrinsic(
             "llvm.umin.i64", "i64",
             [("i64", text.let(f"add i64 {low}, {convolution.block}")), ("i64", str(convolution.images[0]))],
         )  # fmt: skip
         text.loop(low, high, 1, lambda image: self._image(image, x, w, y, room))
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
-        closing(text, result)
+        ended(text)
         return "\n".join(
             [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
         )

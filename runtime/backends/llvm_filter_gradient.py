@@ -12,6 +12,7 @@ from ...graph.ops.windows import Axis
 from .llvm_frame import Array
 from .llvm_micro import Micro, Tile
 from .llvm_packing import copied
+from .llvm_pool import pool_library
 from .llvm_steps import TYPES
 
 #: Into so many slices the sum of all groups' sums is cut, for threads.
@@ -150,7 +151,9 @@ class FilterGradient(NamedTuple):
         shorts = [short for short, count in ((False, high), (True, tiles - high)) if count]
         lasts = [last for last, count in ((False, full), (True, rest)) if count]
         micros = [self.micro(short, last) for short in shorts for last in lasts]
-        return {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)])
+        return (
+            {micro.name: micro.written() for micro in micros} | dict([copied(self.kind, self.lanes)]) | pool_library()
+        )
 
     def arrays(self) -> list[Array]:
         """What the function is given: images, gradients, the result, and the sums of all groups but the first."""

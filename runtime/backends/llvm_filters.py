@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
 from .llvm_filter_gradient import FilterGradient
-from .llvm_frame import address_of, closing, opening, pointer
+from .llvm_frame import begun, closing, ended, opening, place_of, room_of_thread, working
 from .llvm_packing import below, copied, element
 from .llvm_steps import TYPES, Text, in_memory
 
@@ -17,9 +17,9 @@ def written(gradient: FilterGradient) -> str:
 
 
 class _Writing:
-    """The function as it is written: its arguments are the arrays, a number, and where room is.
+    """The function as it is written: its arguments are the arrays, how many threads help, and where room is.
 
-    The number is that of a group or, after those, of a slice in which the groups' sums are added.
+    Its blocks are the groups; then the slices in which the groups' sums are added.
     """
 
     def __init__(self, gradient: FilterGradient) -> None:
@@ -29,23 +29,15 @@ class _Writing:
 
     def written(self) -> str:
         text, gradient, table = self.text, self.gradient, self._table()
-        x, dy, result, totals = opening(text, gradient.arrays())
-        place = text.let(f"load ptr, ptr {text.let('getelementptr i8, ptr %args, i64 40')}, align 8")
-        index, room = (
-            text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})") for value in ("%last", place)
-        )
-        room = text.let(f"inttoptr i64 {room} to ptr")
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if gradient.release else ""
-        count = len(gradient.groups)
-        summing = text.let(f"icmp uge i64 {index}, {count}")
-        self._if(
-            summing,
-            lambda: text.put(f"call void @added(ptr {result}, ptr {totals}, i64 {index})"),
-            lambda: self._group(index, x, dy, result, totals, room),
-        )
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        values = [*opening(text, gradient.arrays()), place_of(text, 5)]
+        working(text, values, len(gradient.groups), gradient.release)
+        if gradient.calls():
+            working(text, values, gradient.calls(), gradient.release, "added")
         closing(text, 2)
+        x, dy, result, totals, rooms = begun(text, len(values))
+        room = room_of_thread(text, rooms, gradient.room_bytes())
+        self._group("%block", x, dy, result, totals, room)
+        ended(text)
         self._block()
         self._part()
         self._added()
@@ -247,14 +239,13 @@ class _Writing:
     def _added(self) -> None:
         """The function that adds the sums of all other groups to the first's, for a slice of the numbers."""
         text, gradient = self.text, self.gradient
-        text.lines.append("define internal void @added(ptr %c, ptr %totals, i64 %index) #0 {")
-        text.begin("entry")
+        _, _, result, totals, _ = begun(text, 5, "added")
         others, slices = len(gradient.groups) - 1, max(1, gradient.calls())
         step = -(-gradient.size // (slices * gradient.lanes)) * gradient.lanes
-        low = text.let(f"mul i64 {text.let(f'sub i64 %index, {others + 1}')}, {step}")
+        low = text.let(f"mul i64 %block, {step}")
         high = self._least(text.let(f"add i64 {low}, {step}"), str(gradient.size))
-        self._sum(low, high, "%c", [self._at("%totals", str(group * gradient.size)) for group in range(others)])
-        self._return()
+        self._sum(low, high, result, [self._at(totals, str(group * gradient.size)) for group in range(others)])
+        ended(text)
 
     def _sum(self, low: str, high: str, target: str, terms: Sequence[str]) -> None:
         """Some numbers each of terms added to a target, in order."""

@@ -1,4 +1,7 @@
-"""The frame of a compiled function: a builtin function of Python that looks at its arrays before it touches their memory."""
+"""The frame of a compiled function: a builtin function of Python that looks at its arrays before it touches their memory.
+
+What it does then is a function of its own, `@work`, of one block of the work: threads call it for the blocks that they take.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .llvm_steps import Text
+from .llvm_steps import TYPES, Text
 
 #: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
 _HEAD = object.__basicsize__
-_TYPE, _DATA, _NDIM, _DIMS, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 40, 48))
+_TYPE, _DATA, _NDIM, _DIMS, _STRIDES, _DTYPE, _FLAGS = (_HEAD + offset for offset in (-8, 0, 8, 16, 24, 40, 48))
 #: Row-major, aligned; and writeable.
-_PLAIN, _WRITEABLE = 0x1 | 0x100, 0x400
+_ALIGNED, _WRITEABLE = 0x100, 0x400
+_PLAIN = 0x1 | _ALIGNED
+_LINE = 64
 #: In place of a dimension: it may be any, and the code asks for it with `extent`.
 ANY = -1
 
 
 class Array(NamedTuple):
-    """An array that a function is given: what it must be."""
+    """An array that a function is given: what it must be.
+
+    `cut`: its rows, along the last axis, may lie apart. `strides`, in numbers: how it lies in memory, if not row-major.
+    """
 
     kind: str
     dims: tuple[int, ...]
     written: bool
+    cut: bool = False
+    strides: tuple[int, ...] = ()
 
 
 def address_of(function: str) -> int:
@@ -45,9 +55,12 @@ def check_layout() -> None:
         words(start + _TYPE).value, words(start + _DATA).value, ctypes.c_int.from_address(start + _NDIM).value,
         words(start + _DTYPE).value, ctypes.c_int.from_address(start + _FLAGS).value & (_PLAIN | _WRITEABLE),
     )  # fmt: skip
-    dims = [ctypes.c_ssize_t.from_address((words(start + _DIMS).value or 0) + 8 * i).value for i in range(2)]
+    dims, strides = (
+        [ctypes.c_ssize_t.from_address((words(start + place).value or 0) + 8 * i).value for i in range(2)]
+        for place in (_DIMS, _STRIDES)
+    )
     wanted = (id(np.ndarray), array.ctypes.data, 2, id(array.dtype), _PLAIN | _WRITEABLE)
-    if found != wanted or dims != [2, 3] or ctypes.sizeof(ctypes.c_void_p) != 8:
+    if found != wanted or (dims, strides) != ([2, 3], [12, 4]) or ctypes.sizeof(ctypes.c_void_p) != 8:
         raise ImportError("backend='llvm' does not know this Python's or NumPy's arrays")
 
 
@@ -66,7 +79,74 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     unless(text, tests)
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
     unless(text, dims)
+    unless(text, [test for array, each in zip(arrays, objects, strict=True) for test in _rows(text, array, each)])
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
+
+
+def row_strides(text: Text, arrays: Sequence[Array]) -> dict[int, str]:
+    """For each argument that is cut, how many bytes there are from one row to the next."""
+    found = {}
+    for number, array in enumerate(arrays):
+        if array.cut:
+            there = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
+            found[number] = _stride(text, there, len(array.dims) - 2)
+    return found
+
+
+def working(
+    text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work", long: bool = True
+) -> None:  # fmt: skip
+    """The call of `@work`, or a function of another name, of these pointers, for all blocks.
+
+    As many threads help as the last argument says, but where it does not take long only those that are awake. `release`:
+    other threads of Python run meanwhile.
+    """
+    place = text.let(f"alloca [{len(values)} x ptr], align 16")
+    for number, value in enumerate(values):
+        text.put(f"store ptr {value}, ptr {_at(text, place, 8 * number)}, align 8")
+    helpers = given_number(text) if blocks > 1 else "0"
+    state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if release else ""
+    if blocks > 1:
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
+        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
+    else:
+        text.put(f"call void @{name}(ptr {place}, i64 0, i64 0)")
+    if state:
+        text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+
+
+def begun(text: Text, count: int, name: str = "work") -> list[str]:
+    """The beginning of such a function: of so many pointers, a block's number (`%block`) and a thread's. Returns the pointers."""
+    text.lines.append(f"define internal void @{name}(ptr %given, i64 %block, i64 %thread) #0 {{")
+    text.begin("entry")
+    return [text.let(f"load ptr, ptr {_at(text, '%given', 8 * number)}, align 8") for number in range(count)]
+
+
+def room_of_thread(text: Text, start: str, size: int) -> str:
+    """Where the memory of `@work`'s thread begins: each has so many bytes, in whole lines of the cache."""
+    return text.let(f"getelementptr i8, ptr {start}, i64 {text.let(f'mul i64 %thread, {in_lines(size)}')}")
+
+
+def in_lines(size: int) -> int:
+    """So many bytes as whole lines of the cache."""
+    return -(-size // _LINE) * _LINE
+
+
+def ended(text: Text) -> None:
+    """The end of `@work`."""
+    text.put("ret void")
+    text.lines.append("}")
+
+
+def place_of(text: Text, number: int) -> str:
+    """The place in memory that the argument of that number is."""
+    given = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
+    return text.let(f"inttoptr i64 {_number_of(text, given)} to ptr")
+
+
+def _number_of(text: Text, value: str) -> str:
+    """The integer that an object of Python is."""
+    return text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})")
 
 
 def closing(text: Text, result: int) -> None:
@@ -95,7 +175,7 @@ def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: in
 
 
 def _form(text: Text, array: Array, start: str) -> list[str]:
-    flags = _PLAIN | _WRITEABLE * array.written
+    flags = (_ALIGNED if array.cut or array.strides else _PLAIN) | _WRITEABLE * array.written
     return [
         _holds(text, start, _FLAGS, "i32", flags, flags),
         _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
@@ -107,7 +187,28 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
     if not array.dims:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
-    return [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
+    tests = [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
+    if array.strides:
+        size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+        tests += [_holds(text, strides, 8 * axis, "i64", size * each) for axis, each in enumerate(array.strides)]
+    return tests
+
+
+def _rows(text: Text, array: Array, start: str) -> list[str]:
+    """Whether an array that is cut has rows without gaps, all as far from each other."""
+    if not array.cut:
+        return []
+    strides = [_stride(text, start, axis) for axis in range(len(array.dims))]
+    tests = [text.let(f"icmp eq i64 {strides[-1]}, {np.dtype(array.kind).itemsize}")]
+    for axis in range(len(array.dims) - 2):
+        step = text.let(f"mul i64 {strides[axis + 1]}, {array.dims[axis + 1]}")
+        tests.append(text.let(f"icmp eq i64 {strides[axis]}, {step}"))
+    return tests
+
+
+def _stride(text: Text, start: str, axis: int) -> str:
+    strides = text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+    return text.let(f"load i64, ptr {_at(text, strides, 8 * axis)}, align 8")
 
 
 def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
@@ -123,7 +224,7 @@ def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
 
 def given_number(text: Text) -> str:
     """The function's last argument, a number."""
-    return text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
+    return _number_of(text, "%last")
 
 
 def let_go(text: Text, state: str, condition: str) -> None:

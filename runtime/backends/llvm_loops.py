@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .formulas import Step
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, begun, closing, ended, opening, pointer, row_strides, working
 from .llvm_stages import Stages
 from .llvm_steps import TYPES, WIDTH, Text, constant
 
@@ -26,12 +26,24 @@ class Form(NamedTuple):
     """How values are gone through: so many rows of so many elements. Where it does not matter what a row is, there is one.
 
     `block`: how many rows a block has, or elements where there is one row. `release`: let other threads of Python run meanwhile.
+    `long`: it is worth waking threads that sleep.
     """
 
     rows: int
     row: int
     block: int
     release: bool
+    long: bool = True
+
+    @property
+    def total(self) -> int:
+        """How many rows there are, or elements where there is one row."""
+        return self.row if self.rows == 1 else self.rows
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return -(-self.total // self.block)
 
 
 @dataclass(slots=True)
@@ -51,6 +63,8 @@ class Function:
     uniform: dict[int, str] = field(default_factory=dict)
     splats: dict[int, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    #: Of the inputs that are cut, how many bytes there are from one row to the next.
+    strides: dict[int, str] = field(default_factory=dict)
     #: The text, once it is written.
     done: str = ""
 
@@ -80,20 +94,32 @@ class Function:
         return self.done
 
     def _written(self) -> str:
-        text = self.text
+        text, form = self.text, self.form
         self.data = opening(text, [*self.inputs, *self.outputs])
-        self._allocate()
-        self._uniform()
         if self.is_single():
+            self._allocate(2)
+            self._uniform()
             _Single(self).write()
+            closing(text, len(self.inputs))
         else:
+            strides = row_strides(text, self.inputs)
+            numbers = [text.let(f"inttoptr i64 {each} to ptr") for each in strides.values()]
+            working(text, [*self.data, *numbers], form.blocks, form.release, long=form.long)
+            closing(text, len(self.inputs))
+            start, arrays = len(text.lines), len(self.data)
+            given = begun(text, arrays + len(numbers))
+            self.data = given[:arrays]
+            self._allocate(start + 2)
+            again = [text.let(f"ptrtoint ptr {each} to i64") for each in given[arrays:]]
+            self.strides = dict(zip(strides, again, strict=True))
+            self._uniform()
             self._blocks()
-        closing(text, len(self.inputs))
+            ended(text)
         lines = [*text.lines, *sorted(text.declared), f"attributes #0 = {{ nounwind {_vectors()} }}"]
         return "\n".join(lines)
 
-    def _allocate(self) -> None:
-        """Memory on the stack, asked for where the function begins."""
+    def _allocate(self, line: int) -> None:
+        """Memory on the stack, asked for where the function begins: on that line."""
         text, count = self.text, self.piece() * (1 if self.form.rows == 1 else self.form.row)
         wanted = {"%arguments": "[2 x ptr]", "%lengths": "i64", "%strides": "[2 x i64]"}
         if not self.is_single():
@@ -101,7 +127,7 @@ class Function:
             wanted |= {
                 name: f"[{size * count} x i8]" for name, size in zip(self.pieces, self.stages.sizes, strict=True)
             }
-        text.lines[2:2] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
+        text.lines[line:line] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
 
     def _uniform(self) -> None:
         for number in sorted(self.stages.uniform):
@@ -123,15 +149,10 @@ class Function:
 
     def _blocks(self) -> None:
         text, form = self.text, self.form
-        index = text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
-        low = text.let(f"mul i64 {index}, {form.block}")
-        total = form.row if form.rows == 1 else form.rows
-        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(total))
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if form.release else ""
+        low = text.let(f"mul i64 %block, {form.block}")
+        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(form.total))
         self.text.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
             text.let(f"add i64 {start}, {self.piece()}"), high)))  # fmt: skip
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
 
     def _least(self, one: str, other: str) -> str:
         return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
@@ -147,7 +168,7 @@ class Function:
                 self._calls(stage, base, length)
             elif self.stages.stores(stage):
                 if form.rows == 1:
-                    _Body(self, stage, start, "0", {}).over(count)
+                    _Body(self, stage, start, "0", {}, {}).over(count)
                 else:
                     self.text.loop("0", count, 1, lambda row, stage=stage: self._row(stage, start, row))  # type: ignore[misc]
 
@@ -155,12 +176,16 @@ class Function:
         text, form = self.text, self.form
         number = text.let(f"add i64 {start}, {row}")
         columns = {}
+        starts = {
+            at: text.let(f"getelementptr i8, ptr {self.data[at]}, i64 {text.let(f'mul i64 {number}, {stride}')}")
+            for at, stride in self.strides.items()
+        }
         for at, step in enumerate(self.steps):
             if step.name == "input" and self.places[step.extra] == "column":
                 place = self.element(self.data[step.extra], number, step.kind)
                 columns[at] = text.splat(text.load(place, step.kind, 1), step.kind, WIDTH)
         base, inside = (text.let(f"mul i64 {each}, {form.row}") for each in (number, row))
-        _Body(self, stage, base, inside, columns).over(str(form.row))
+        _Body(self, stage, base, inside, columns, starts).over(str(form.row))
 
     def element(self, start: str, index: str, kind: str) -> str:
         """Where an element is."""
@@ -198,8 +223,12 @@ class Function:
 class _Body:
     """What a loop does with the elements of one row, WIDTH at a time; the rest by masks."""
 
-    def __init__(self, function: Function, stage: int, base: str, inside: str, columns: dict[int, str]) -> None:
+    def __init__(
+        self, function: Function, stage: int, base: str, inside: str, columns: dict[int, str], starts: dict[int, str]
+    ) -> None:
         self.function, self.stage, self.base, self.inside, self.columns = function, stage, base, inside, columns
+        #: Where this row begins of the inputs that are cut.
+        self.starts = starts
         self.text, self.stages = function.text, function.stages
 
     def over(self, count: str) -> None:
@@ -270,7 +299,8 @@ class _Body:
 
     def _input(self, step: Step, whole: str, at: str, mask: str) -> str:
         index = whole if self.function.places[step.extra] == "full" else at
-        place = self.function.element(self.function.data[step.extra], index, step.kind)
+        start = self.starts.get(step.extra) or self.function.data[step.extra]
+        place = self.function.element(start, index, step.kind)
         return self.text.load(place, step.kind, WIDTH, mask)
 
     def _place(self, number: int, whole: str, inside: str) -> str:

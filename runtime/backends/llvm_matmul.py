@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,20 +17,25 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.products import TRIED
-from ...graph.parallel import for_blocks, threads
+from ...graph.parallel import threads
 from ..plan import Run
 from ..workspace import Workspace
 from .cpu import CPU
 from .kernels import Kernel
 from .llvm_code import compiler
-from .llvm_frame import Array
+from .llvm_frame import Array, in_lines
 from .llvm_micro import Tile, tile
+from .llvm_pool import borrow, give_back
 from .llvm_products import Cut, Product, Sides
 
 #: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
 _SPEED = 3.4
+#: To pack a number takes as long as so many multiplications.
+_PACKED = 20
 #: What takes so many nanoseconds lets others run meanwhile; and a block for a thread takes so many at least.
-LONG, BLOCK = 40_000.0, 100_000.0
+LONG, BLOCK = 40_000.0, 20_000.0
+#: And what takes so many is worth waking threads for that sleep.
+_AWAKE = 100_000.0
 #: Sums that are shorter are never cut, as far as is known; and so many places are looked at to find where longer ones are.
 _SHORT, _PLACES = 128, 64
 #: So many numbers, at least, that come out the same are taken for a proof.
@@ -72,12 +78,19 @@ def product_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[S
 
     def in_frame(workspace: Workspace) -> Form:
         product = tried(sides, arrays, form, known)
-        return form if product is None else _function(product, form, workspace)
+        if product is not None:
+            return _function(product, form, workspace)
+        return _row_major(form) if sides.batch > 1 else form
 
     def alone(a: Any, b: Any, out: Any = None) -> Any:
         return in_frame(Workspace())(a, b, out)
 
-    return Kernel(alone, takes_out=True, in_frame=in_frame)
+    return Kernel(alone, takes_out=True, in_frame=in_frame, strided=sides.batch > 1)
+
+
+def _row_major(form: Form) -> Form:
+    """A form for matrices that may lie in any way: its bits are those of matrices whose rows lie one after the other."""
+    return lambda a, b, out=None: form(np.asarray(a, order="C"), np.asarray(b, order="C"), out)
 
 
 def _arrays(kind: str, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> tuple[Array, ...]:
@@ -129,11 +142,18 @@ def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
     if blocks == 1:
         return Cut(1, "columns"), release
     if sides.batch >= 4 * blocks:
-        return Cut(blocks, "batch"), release
+        return Cut(blocks, "batch", time >= _AWAKE), release
     whole = Product(sides, (), known, (sides.inner,), False, Cut(1, "columns"), release)
     counts = {"columns": whole.panels, "rows": whole.heights[2]}
-    best = min(counts, key=lambda side: -(-counts[side] // blocks) * blocks / counts[side])
-    return Cut(min(blocks, counts[best]), best), release
+    packed = {"columns": sides.rows * whole.packs_a(), "rows": sides.columns * whole.packs_b()}
+
+    def longest(side: str) -> float:
+        """What the thread with the most to do takes: each has all of the other matrix to pack."""
+        share = -(-counts[side] // blocks) / counts[side]
+        return share * sides.work() + _PACKED * sides.inner * packed[side]
+
+    best = min(counts, key=longest)
+    return Cut(min(blocks, counts[best]), best, time >= _AWAKE), release
 
 
 _tried: dict[Any, Product | None] = {}
@@ -236,38 +256,83 @@ def _parts(sides: Sides, arrays: tuple[Array, ...], form: Form) -> tuple[int, ..
 
 def _function(product: Product, form: Form, workspace: Workspace, refuses: bool = False) -> Form:
     """The function of two matrices and `out`. What it does not take is `form`'s; `refuses`: is an error."""
-    native = compiler().function(product.written(), library=product.library())
     blocks, dims, kind = product.cut.blocks, product.arrays[2].dims, np.dtype(product.sides.kind)
-    workspace.reserve(product.room_bytes())
-    rooms: dict[int, int] = {}
+    most = min(threads(), blocks)
+    workspace.reserve(most * in_lines(product.most_bytes()))
+    start = cache(lambda: workspace.piece(0).ctypes.data)
+    native, plain = _native(product), _row_major(form)
+    others = _Others(product)
 
-    def room(thread: int) -> int:
-        """Where a thread's memory is, which the workspace keeps."""
-        found = rooms.get(thread)
-        if found is None:
-            found = rooms[thread] = workspace.piece(thread).ctypes.data
-        return found
+    def alone(a: Any, b: Any, out: Any) -> bool:
+        """Whether the function took the matrices."""
+        return native(a, b, out, 0, start()) is out
+
+    def shared(a: Any, b: Any, out: Any) -> bool:
+        helpers = borrow()
+        try:
+            return native(a, b, out, min(helpers, most - 1), start()) is out
+        finally:
+            if helpers:
+                give_back()
+
+    fits = shared if blocks > 1 else alone
 
     def again(a: Any, b: Any, out: Any) -> Any:
+        """Matrices that do not lie as those before: there is a function for some, which is the first to be called then."""
+        nonlocal native
         if refuses:
             raise AssertionError("a product refuses its own matrices")
-        return form(np.asarray(a, order="C"), np.asarray(b, order="C"), out)
+        other = others.like(a, b)
+        if other is not None:
+            native = other
+            if fits(a, b, out):
+                return out
+        return plain(a, b, out)
 
-    def whole(a: Any, b: Any, out: Any = None) -> Any:
+    def run(a: Any, b: Any, out: Any = None) -> Any:
         if out is None:
             out = np.empty(dims, kind)
-        return out if native(a, b, out, 0, room(0)) is out else again(a, b, out)
+        return out if fits(a, b, out) else again(a, b, out)
 
-    def in_blocks(a: Any, b: Any, out: Any = None) -> Any:
-        if out is None:
-            out = np.empty(dims, kind)
-        refused: list[int] = []
+    return run
 
-        def block(index: int, thread: int) -> None:
-            if native(a, b, out, index, room(thread)) is not out:
-                refused.append(index)
 
-        for_blocks(block, blocks)
-        return again(a, b, out) if refused else out
+class _Others:
+    """The functions of a product for matrices that lie otherwise."""
 
-    return whole if blocks == 1 else in_blocks
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        self._found: dict[Any, Any] = {}
+
+    def like(self, a: Any, b: Any) -> Any:
+        """That for matrices that lie as these do; None where they have to be copied."""
+        key = getattr(a, "strides", None), getattr(b, "strides", None)
+        if key not in self._found:
+            other = _lying(self._product, a, b)
+            self._found[key] = None if other is None else _native(other)
+        return self._found[key]
+
+
+def _native(product: Product) -> Any:
+    """The compiled function, whose text is not written again for each frame."""
+    return _compiled(product, product.packs_a(), product.packs_b(), product.block_tiles())
+
+
+@lru_cache(maxsize=1024)
+def _compiled(product: Product, *packing: object) -> Any:
+    """`packing`: what else the text depends on, and how much memory it works in."""
+    return compiler().function(product.written(), library=product.library())
+
+
+def _lying(product: Product, *given: Any) -> Product | None:
+    """The same product of matrices that lie as these do, if they can be read so: along their lines."""
+    arrays: list[Array] = []
+    for array, found in zip(product.arrays, given, strict=False):
+        if not isinstance(found, np.ndarray) or found.dtype != array.kind or found.shape != array.dims:
+            return None
+        strides = () if found.flags.c_contiguous else tuple([each // found.itemsize for each in found.strides])
+        if strides and (strides[-1] != 1 or strides[-2] < array.dims[-1] or not found.flags.aligned):
+            return None
+        arrays.append(array._replace(strides=strides))
+    different = product.sides.batch > 1 or not any(array.strides for array in arrays)
+    return product._replace(arrays=(*arrays, product.arrays[2])) if different else None

@@ -14,14 +14,15 @@ from ...graph import shapes
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.pooling import MaxPoolGrad
 from ...graph.ops.windows import Axis
-from ...graph.parallel import for_blocks, threads
+from ...graph.parallel import threads
 from ..plan import Run
 from ..workspace import Workspace
 from .kernels import Kernel
 from .llvm_code import compiler
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, begun, closing, ended, opening, working
 from .llvm_micro import tile
 from .llvm_packing import element
+from .llvm_pool import in_threads, pool_library
 from .llvm_steps import TYPES, Text, in_memory
 from .llvm_tails import for_channels, for_windows, is_whole
 
@@ -44,6 +45,11 @@ class PoolGradient(NamedTuple):
     lanes: int
     block: int
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks of images there are."""
+        return -(-self.images[0] // self.block)
+
     def arrays(self) -> list[Array]:
         """What the function is given: images, maxima, gradients, and where the result goes."""
         pooled = (self.images[0], self.rows.out, self.cols.out, self.images[3])
@@ -60,23 +66,23 @@ class PoolGradient(NamedTuple):
 
 
 class _Writing:
-    """The function as it is written: its arguments are the arrays and the number of a block."""
+    """The function as it is written: its arguments are the arrays, and how many threads help."""
 
     def __init__(self, pool: PoolGradient) -> None:
         self.pool, self.text = pool, Text()
 
     def written(self) -> str:
         text, pool = self.text, self.pool
-        x, y, dy, dx = opening(text, pool.arrays())
-        index = text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr %last)")
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()")
-        low = text.let(f"mul i64 {index}, {pool.block}")
+        data = opening(text, pool.arrays())
+        working(text, data, pool.blocks, release=True)
+        closing(text, 3)
+        x, y, dy, dx = begun(text, len(data))
+        low = text.let(f"mul i64 %block, {pool.block}")
         high = text.intrinsic(
             "llvm.umin.i64", "i64", [("i64", text.let(f"add i64 {low}, {pool.block}")), ("i64", str(pool.images[0]))]
         )
         text.loop(low, high, 1, lambda image: self._image(image, x, y, dy, dx))
-        text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
-        closing(text, 3)
+        ended(text)
         return "\n".join(
             [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
         )
@@ -169,19 +175,11 @@ def pooling_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None
 
 def _function(pool: PoolGradient, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of the inputs and `out`. `plain`: takes what the compiled one does not."""
-    native = compiler().function(pool.written())
-    blocks, kind = -(-pool.images[0] // pool.block), np.dtype(pool.kind)
+    native, kind = compiler().function(pool.written(), library=pool_library()), np.dtype(pool.kind)
 
     def run(x: Any, y: Any, dy: Any, out: Any = None) -> Any:
         result = np.empty(pool.images, kind) if out is None else out
-        refused: list[int] = []
-
-        def block(index: int, thread: int) -> None:
-            if native(x, y, dy, result, index) is not result:
-                refused.append(index)
-
-        for_blocks(block, blocks)
-        return plain(x, y, dy, result) if refused else result
+        return result if in_threads(native, (x, y, dy, result), result) else plain(x, y, dy, result)
 
     return run
 

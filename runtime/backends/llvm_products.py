@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from .llvm_frame import Array, address_of, closing, opening, pointer
+from .llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
 from .llvm_micro import Micro, Tile
 from .llvm_packing import copied, element, turned
+from .llvm_pool import pool_library
 from .llvm_steps import TYPES, Text
 
 #: How many bytes of the first matrix are packed at a time: about what the second-level cache holds beside the rest.
@@ -38,10 +39,14 @@ class Sides(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How the work is cut into blocks for threads: so many, along "batch", "rows" or "columns"."""
+    """How the work is cut into blocks for threads: so many, along "batch", "rows" or "columns".
+
+    `long`: it is worth waking threads that sleep.
+    """
 
     blocks: int
     side: str
+    long: bool = True
 
 
 class Product(NamedTuple):
@@ -75,6 +80,18 @@ class Product(NamedTuple):
         return self.tile.heights(self.sides.rows, self.width == self.lanes)
 
     @property
+    def lines(self) -> tuple[int, int]:
+        """How far apart the lines of the first matrix lie, and of the second, as they are given."""
+        sides = self.sides
+        plain = sides.rows if sides.across_a else sides.inner, sides.inner if sides.across_b else sides.columns
+        if not self.arrays:
+            return plain
+        one, other = (
+            array.strides[-2] if array.strides else line for array, line in zip(self.arrays[:2], plain, strict=True)
+        )
+        return one, other
+
+    @property
     def panels(self) -> int:
         """How many panels of columns there are."""
         return -(-self.sides.columns // self.width)
@@ -97,16 +114,22 @@ class Product(NamedTuple):
     def packs_a(self) -> bool:
         """Whether the first matrix is packed. Rows far apart may drive each other out of the nearest cache."""
         sides, size = self.sides, TYPES[self.sides.kind][2]
+        if self._is_apart(0):
+            return True
         if sides.across_a:
-            return self.panels >= OFTEN and sides.rows * size % FAR == 0
-        apart = sides.inner * size
+            return self.panels >= OFTEN and self.lines[0] * size % FAR == 0
+        apart = self.lines[0] * size
         return _PERIOD // gcd(apart, _PERIOD) * _WAYS < self.heights[0]
 
     def packs_b(self) -> bool:
         """Whether the second matrix is packed: always if it is given transposed, for then its rows do not lie together."""
         sides = self.sides
-        far = sides.columns * TYPES[sides.kind][2] >= FAR
-        return sides.across_b or (far and self.heights[2] >= OFTEN)
+        far = self.lines[1] * TYPES[sides.kind][2] >= FAR
+        return sides.across_b or self._is_apart(1) or (far and self.heights[2] >= OFTEN)
+
+    def _is_apart(self, number: int) -> bool:
+        """Whether something else lies between the rows of a matrix."""
+        return bool(self.arrays) and self.arrays[number].strides != ()
 
     def block_tiles(self) -> int:
         """How many tiles of rows are packed at a time."""
@@ -120,6 +143,13 @@ class Product(NamedTuple):
         first = self.block_tiles() * self.packed_tile if self.packs_a() else 0
         return first, first + (self.deep * self.width if self.packs_b() else 0)
 
+    def most_bytes(self) -> int:
+        """How much memory a thread needs to work in, however the matrices of a batch lie."""
+        if self.sides.batch == 1:
+            return self.room_bytes()
+        tiles = min(self.heights[2], max(1, BLOCK_BYTES // (self.packed_tile * TYPES[self.sides.kind][2])))
+        return (tiles * self.packed_tile + self.deep * self.width) * TYPES[self.sides.kind][2]
+
     def room_bytes(self) -> int:
         """How much memory a thread needs to work in."""
         return self.room()[1] * TYPES[self.sides.kind][2]
@@ -130,9 +160,9 @@ class Product(NamedTuple):
         columns = sides.columns % self.width if last else self.width
         vectors = -(-columns // self.lanes)
         if sides.across_a:
-            row, step = 1, self.heights[0] if self.packs_a() else sides.rows
+            row, step = 1, self.heights[0] if self.packs_a() else self.lines[0]
         else:
-            row, step = self.packed_row if self.packs_a() else sides.inner, 1
+            row, step = self.packed_row if self.packs_a() else self.lines[0], 1
         return Micro(sides.kind, self.lanes, height, vectors, columns - (vectors - 1) * self.lanes, row, step)
 
     def micros(self) -> list[Micro]:
@@ -146,7 +176,7 @@ class Product(NamedTuple):
     def library(self) -> dict[str, str]:
         """The functions that it calls, which others call as well: their texts by name."""
         found = {micro.name: micro.written() for micro in self.micros()}
-        return found | dict([copied(self.sides.kind, self.lanes), turned(self.sides.kind, self.lanes)])
+        return found | dict([copied(self.sides.kind, self.lanes), turned(self.sides.kind, self.lanes)]) | pool_library()
 
     def written(self) -> str:
         """The text."""
@@ -163,40 +193,29 @@ class _Writing:
 
     def written(self) -> str:
         text, product = self.text, self.product
-        data = opening(text, product.arrays)
-        index, room = (self._number(f"%{name}") for name in ("last", "room"))
-        room = text.let(f"inttoptr i64 {room} to ptr")
-        state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if product.release else ""
-        self._block(index, data, room)
-        if state:
-            text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        values = [*opening(text, product.arrays), place_of(text, len(product.arrays) + 1)]
+        working(text, values, product.cut.blocks, product.release, long=product.cut.long)
         closing(text, len(product.arrays) - 1)
-        after = len(product.arrays) + 1
-        text.lines[2:2] = [
-            f"  %room.at = getelementptr i8, ptr %args, i64 {8 * after}",
-            "  %room = load ptr, ptr %room.at, align 8",
-        ]
+        *data, rooms = begun(text, len(values))
+        self._block(data, room_of_thread(text, rooms, product.room_bytes()))
+        ended(text)
         self._part()
         return "\n".join(
             [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
         )
 
-    def _number(self, value: str) -> str:
-        return self.text.let(f"call i64 {pointer(address_of('PyLong_AsSsize_t'))}(ptr {value})")
-
-    def _block(self, index: str, data: Sequence[str], room: str) -> None:
+    def _block(self, data: Sequence[str], room: str) -> None:
         """One block: its tiles and panels, of all products or of its share of them."""
         product, sides, text = self.product, self.sides, self.text
         whole = {"batch": sides.batch, "rows": product.heights[2], "columns": product.panels}
         bounds = {side: ("0", str(count)) for side, count in whole.items()}
         cut = product.cut
         step = -(-whole[cut.side] // cut.blocks)
-        low = text.let(f"mul i64 {index}, {step}")
+        low = text.let(f"mul i64 %block, {step}")
         bounds[cut.side] = low, self._least(text.let(f"add i64 {low}, {step}"), str(whole[cut.side]))
 
         def one(number: str) -> None:
-            sizes = sides.rows * sides.inner, sides.inner * sides.columns, sides.rows * sides.columns
-            places = [self._at(start, f"{number}", size) for start, size in zip(data, sizes, strict=True)]
+            places = [self._matrix(start, array, number) for start, array in zip(data, product.arrays, strict=True)]
             done = 0
             for length in product.parts:
                 taken = [*(f"ptr {place}" for place in (*places, room))]
@@ -205,6 +224,17 @@ class _Writing:
                 done += length
 
         text.loop(*bounds["batch"], 1, one)
+
+    def _matrix(self, start: str, array: Array, number: str) -> str:
+        """Where the matrix of that number lies in an array of them."""
+        if not array.strides:
+            return self._at(start, number, array.dims[-2] * array.dims[-1])
+        left = number
+        for axis in reversed(range(len(array.dims) - 2)):
+            dim = array.dims[axis]
+            left, own = (self.text.let(f"{what} i64 {left}, {dim}") for what in ("udiv", "urem"))
+            start = self._at(start, own, array.strides[axis])
+        return start
 
     def _part(self) -> None:
         """The function that adds one part of the sums to some tiles of some panels."""
@@ -246,10 +276,11 @@ class _Writing:
         is_high = text.let(f"icmp ult i64 {tile}, {high}")
         rows = text.let(f"select i1 {is_high}, i64 {height}, i64 {height - 1}")
         if sides.across_a:
-            lines, length, apart, placed = "%length", rows, sides.rows, height
+            lines, length, placed = "%length", rows, height
         else:
-            lines, length, apart, placed = rows, "%length", sides.inner, product.packed_row
-        self._call_pack(copied(self.kind, product.lanes)[0], self._in_a(tile), target, lines, length, apart, placed)
+            lines, length, placed = rows, "%length", product.packed_row
+        name, apart = copied(self.kind, product.lanes)[0], product.lines[0]
+        self._call_pack(name, self._in_a(tile), target, lines, length, apart, placed)
 
     def _call_pack(self, name: str, source: str, target: str, lines: str, length: str, apart: int, placed: int) -> None:
         self.text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
@@ -261,21 +292,21 @@ class _Writing:
         """One panel, packed if it needs it, for some tiles."""
         text, product, sides = self.text, self.product, self.sides
         _, high, tiles = product.heights
-        width = product.width
+        width, line = product.width, product.lines[1]
         column = text.let(f"mul i64 {panel}, {width}")
         columns = sides.columns % width if last else width
         if not product.packs_b():
-            place, step = self._at(self._at("%b", "%done", sides.columns), column), sides.columns
+            place, step = self._at(self._at("%b", "%done", line), column), line
         elif sides.across_b:
             place, step = second, width
-            source = self._at(self._at("%b", column, sides.inner), "%done")
+            source = self._at(self._at("%b", column, line), "%done")
             name = turned(self.kind, product.lanes)[0]
-            self._call_pack(name, source, second, str(columns), "%length", sides.inner, width)
+            self._call_pack(name, source, second, str(columns), "%length", line, width)
         else:
             place, step = second, width
-            source = self._at(self._at("%b", "%done", sides.columns), column)
+            source = self._at(self._at("%b", "%done", line), column)
             name = copied(self.kind, product.lanes)[0]
-            self._call_pack(name, source, second, "%length", str(columns), sides.columns, width)
+            self._call_pack(name, source, second, "%length", str(columns), line, width)
         zero = "-0.0" if product.negative else "0.0"
 
         def tile_of(short: bool, tile: str) -> None:
@@ -297,10 +328,10 @@ class _Writing:
 
     def _in_a(self, tile: str) -> str:
         """Where a tile's part of the first matrix begins."""
-        row, sides = self._row(tile), self.sides
-        if sides.across_a:
-            return self._at(self._at("%a", "%done", sides.rows), row)
-        return self._at(self._at("%a", row, sides.inner), "%done")
+        row, line = self._row(tile), self.product.lines[0]
+        if self.sides.across_a:
+            return self._at(self._at("%a", "%done", line), row)
+        return self._at(self._at("%a", row, line), "%done")
 
     def _packed(self, tile: str, first: str) -> str:
         """Where it lies packed; `first` of the tiles that are."""

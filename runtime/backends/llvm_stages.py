@@ -18,7 +18,8 @@ from .llvm_steps import TYPES
 class Stages:
     """The stage of each step, and where the values are that another stage takes.
 
-    `places`: how each input lies in memory: "full" (as the results), "row", "column" or "one".
+    `places`: how each input lies in memory: "full" (as the results), "cut" (so, but its rows lie apart), "row", "column",
+    "one".
     """
 
     steps: Sequence[Step]

@@ -68,7 +68,8 @@ class NumpyBackend:
             if kernel is not None:
                 return with_long_rows(kernel, ufunc, inputs, outputs)
         elementwise = isinstance(definition, (Unary, Binary)) and not isinstance(definition, CheckNumerics)
-        return Kernel(definition.compute, needs_state=definition.stateful, elementwise=elementwise)
+        writes = definition.access == "write"
+        return Kernel(definition.compute, needs_state=definition.stateful, elementwise=elementwise, moves=writes)
 
 
 @lru_cache(maxsize=1024)

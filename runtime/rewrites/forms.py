@@ -10,10 +10,12 @@ from ...graph.opdef import Spec
 from ...graph.ops.arithmetic import Binary, Masked, Unary
 from ...graph.ops.broadcasting import BroadcastTo, SumTo
 from ...graph.ops.cast import Cast
+from ...graph.ops.convert import Pack
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze, Transpose
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import TanhGrad
+from ...graph.shapes import normal_axis
 from ..backends.numpy import EXACT
 from ..program import Node, Ref
 from .constants import fold_constants
@@ -69,6 +71,23 @@ def merge_transposes(node: Node, program: Rewriter) -> Node | Ref:
     if source == node.inputs[0]:
         return node
     return node._replace(definition=Transpose(perm), inputs=(source,))
+
+
+def transpose_before_packing(node: Node, program: Rewriter) -> Node:
+    """A transposition of what is packed: the parts are transposed, which copies nothing, and packed as they are wanted."""
+    before = program.maker(node.inputs[0])
+    if not isinstance(before.definition, Pack) or before.controls or before.specs[0].dims is None:
+        return node
+    rank = len(before.specs[0].dims)
+    perm, axis = _perm(node, rank), normal_axis(before.definition.axis, rank)
+    inside = tuple(each - (each > axis) for each in perm if each != axis)
+    parts = []
+    for ref in before.inputs:
+        definition, spec = Transpose(inside), program.spec(ref)
+        made = Spec(spec.dtype, None if spec.dims is None else tuple(spec.dims[each] for each in inside))
+        part = Node(node.name, definition, (ref,), (), (made,), node.origin, node.device)
+        parts.append(Ref(program.insert(part), 0))
+    return node._replace(definition=Pack(perm.index(axis)), inputs=tuple(parts))
 
 
 def _perm(node: Node, rank: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from ...graph.ops.variables import (
     AssignVariableOp,
     ReadVariableOp,
 )
-from ..program import Node, Program, Ref, touched_variables, variable_key
+from ..program import Node, Program, Ref, touched_variables, uses_of, variable_key
 from ..report import Report
 
 #: Sums of smaller terms are made at once: their memory is not worth an instruction a term.
@@ -23,7 +23,7 @@ def update_in_place(program: Program, report: Report) -> Program:
     writes = [at for at, node in enumerate(program.nodes) if isinstance(node.definition, _WRITES)]
     if not writes:
         return program
-    uses = _uses(program)
+    uses = uses_of(program)
     written = _written_once(program)
     nodes = list(program.nodes)
     for at in writes:
@@ -36,21 +36,6 @@ def update_in_place(program: Program, report: Report) -> Program:
 
 
 _WRITES = (AssignSubVariableOp, AssignVariableOp)
-
-
-def _uses(program: Program) -> list[int]:
-    """How many times each node is used, waited for or fetched."""
-    found = [0] * len(program.nodes)
-    for node in program.nodes:
-        for ref in node.inputs:
-            found[ref.node] += 1
-        for control in node.controls:
-            found[control] += 1
-    for ref in program.fetches:
-        found[ref.node] += 1
-    for target in program.targets:
-        found[target] += 1
-    return found
 
 
 def _descent(program: Program, node: Node, uses: list[int]) -> Node | None:
