@@ -56,7 +56,7 @@ def plan() -> Plan:
 
 
 def loaded(made: Plan) -> LoadedPlan:
-    return LoadedPlan(made, TASK, State(), Relay(), COMPILED)
+    return LoadedPlan(made, TASK, State(), Relay(), backend=COMPILED)
 
 
 def test_what_is_true_is_taken() -> None:
@@ -149,10 +149,10 @@ def test_plans_that_somebody_has_changed_are_refused_or_do_no_harm(data: st.Data
     if found is None:
         return
     state = State()
-    LoadedPlan(plans()[0], TASK, state, Relay()).run([], _Nobody())
+    LoadedPlan(plans()[0], TASK, state, Relay()).compiled.run([], _Nobody())
     try:
-        there = LoadedPlan(found, TASK, state, Relay(), COMPILED)
-        there.run([np.ones([4, 16, 16, 8], np.float32)], _Nobody())
+        there = LoadedPlan(found, TASK, state, Relay(), backend=COMPILED)
+        there.compiled.run([np.ones([4, 16, 16, 8], np.float32)], _Nobody())
     except Exception:  # it fails, and the session hears why
         pass
 
