@@ -1,7 +1,6 @@
 """Rows as machine code: gathers, distinct indices, sums and updates of rows have NumPy's bits and NumPy's errors."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from weft.graph.opdef import OpDef, Spec
 from weft.graph.ops import training_sparse, variable_rows
 from weft.graph.ops.gathering import GatherV2
 from weft.graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
+from weft.graph.state import VariableSlot
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
@@ -138,8 +138,9 @@ def test_sums_of_rows_are_made_in_their_order(
 
 def slot_of(array: Array) -> Any:
     """A variable's memory, of its own."""
-    own = array.copy()
-    return SimpleNamespace(value=own, read=lambda: own, settled=lambda: own, name="v")
+    slot = VariableSlot("v", wf.as_dtype(array.dtype), array.shape)
+    slot.assign(array)
+    return slot
 
 
 #: For each update the tables it changes and the numbers it takes before and after the rows.

@@ -139,6 +139,18 @@ def test_fetched_arrays_stay_as_they_are_in_later_steps(sess: wf.Session) -> Non
         np.testing.assert_array_equal(array, copy)
 
 
+@pytest.mark.parametrize("dims", [(3, 4), (None, None)])
+@pytest.mark.parametrize("joined", [lambda a, b: wf.concat([a, b], 0), lambda a, b: wf.stack([a, b], 1)])
+def test_what_is_joined_of_strided_values_is_row_major(sess: wf.Session, joined: Any, dims: tuple[Any, ...]) -> None:
+    """NumPy keeps the order in memory of its inputs, where they agree."""
+    x = wf.placeholder(wf.float32, dims)
+    turned = wf.transpose(x)
+    both = joined(turned, turned)
+    value, again = sess.run([both, wf.sigmoid(turned)], {x: np.zeros((3, 4), np.float32)})
+    assert value.flags.c_contiguous
+    assert again.flags.c_contiguous
+
+
 def test_fetched_arrays_may_be_written_and_share_no_memory(sess: wf.Session) -> None:
     x = rows(2, 3)
     y = x * 2.0

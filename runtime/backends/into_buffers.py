@@ -19,6 +19,8 @@ def concat(definition: ConcatV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, 
     axis = definition.axis
 
     def run(*values: Any, out: Any = None) -> Any:
+        if out is None:  # else the order in memory of the inputs, where they agree
+            return np.asarray(np.concatenate(values, axis), order="C")
         return np.concatenate(values, axis, out)
 
     return Kernel(run, takes_out=True, strided=True)
@@ -27,12 +29,12 @@ def concat(definition: ConcatV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, 
 def pack(definition: Pack, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """Each copied into its place in the buffer, however it lies in memory."""
     if outputs[0].dims is None:
-        return Kernel(definition.compute, strided=True)
+        return Kernel(lambda *values: np.asarray(definition.compute(*values), order="C"), strided=True)
     lead = (slice(None),) * normal_axis(definition.axis, len(outputs[0].dims))
 
     def run(*values: Any, out: Any = None) -> Any:
         if out is None:
-            return definition.compute(*values)
+            return np.asarray(definition.compute(*values), order="C")
         for index, value in enumerate(values):
             out[(*lead, index)] = value
         return out
@@ -49,7 +51,7 @@ def sigmoid(definition: Sigmoid, inputs: tuple[Spec, ...], outputs: tuple[Spec, 
 
     def run(x: Any, out: Any = None) -> Any:
         if out is None:
-            return definition.compute(x)
+            return np.asarray(definition.compute(x), order="C")
         # A step runs without warnings, so overflow needs no `np.errstate`, which takes as long as one of these.
         np.negative(x, out)
         np.exp(out, out)
