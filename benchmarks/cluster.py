@@ -33,6 +33,8 @@ START_SECONDS, TURN_SECONDS, END_SECONDS = 90.0, 120.0, 15.0
 PEERS = ("ray", "flight")
 #: What these do not measure: they have no kernels, a model would be another library's.
 NO_KERNELS = {*PEERS}
+#: weft with the backend "llvm".
+LLVM = "llvm"
 #: How many workers a null step is measured with.
 WORKERS = (1, 2, 4, 8, 16)
 
@@ -223,7 +225,7 @@ def two_hosts() -> Iterator[Any]:
 
 @click.command()
 @click.option("--peer-python", type=click.Path(exists=True), help="A Python that has TensorFlow.")
-@click.option("--peers", default="", help="Beside it: ray, flight, or both with a comma, in the Python of weft.")
+@click.option("--peers", default="", help="Beside it, in the Python of weft: ray, flight, llvm (weft's other backend).")
 @click.option("--only", default="", help="Workloads whose names contain one of these, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=0.5, show_default=True, type=float, help="How long each turn measures.")
@@ -246,7 +248,7 @@ def main(
     os.environ.setdefault("WEFT_CLUSTER_SECRET", secrets.token_hex(32))
     pythons = {"weft": sys.executable} | ({"tf": peer_python} if peer_python else {})
     chosen = [peer for peer in peers.split(",") if peer]
-    if unknown := set(chosen) - set(PEERS) or (chosen and hosts and set(chosen)):
+    if unknown := set(chosen) - {LLVM} - (set() if hosts else set(PEERS)):
         raise click.BadParameter(f"cannot measure {', '.join(sorted(unknown))} here", param_hint="--peers")
     pythons |= dict.fromkeys(chosen, sys.executable)
     if workers:

@@ -22,7 +22,7 @@ NULL_ON_ALL = "null step on all workers"
 
 
 def library(name: str) -> Any:
-    """The library that is measured."""
+    """The library that is measured: TensorFlow, or weft, with one backend or the other."""
     tf = importlib.import_module("tensorflow").compat.v1 if name == "tf" else importlib.import_module("weft")
     tf.disable_eager_execution()
     return tf
@@ -93,11 +93,15 @@ def workloads(tf: Any, workers: int = len(WORKERS)) -> dict[str, Callable[[], An
     return found
 
 
-def client(tf: Any, cluster: dict[str, list[str]], digits: str) -> None:
-    """Serve all workloads; `digits`: where the data of that training is, "" to do without any training of models."""
+def client(tf: Any, name: str, cluster: dict[str, list[str]], digits: str) -> None:
+    """Serve all workloads with a library of that name.
+
+    `digits`: where the data of that training is, "" to do without any training of models.
+    """
     built = {name: build() for name, build in workloads(tf, len(cluster["worker"])).items()}
     models = trainings(tf, digits, PS, WORKERS) if digits else {}
-    session = tf.Session(f"grpc://{cluster['worker'][0]}")
+    config = tf.ConfigProto(backend="llvm") if name == "llvm" else None
+    session = tf.Session(f"grpc://{cluster['worker'][0]}", config=config)
     session.run(tf.global_variables_initializer())
     if "hop 4 KB" in built:
         value = session.run(built["hop 4 KB"])
@@ -115,7 +119,7 @@ def main() -> None:
     name, job, index, text, digits = sys.argv[1:]
     tf, cluster = library(name), json.loads(text)
     if job == "client":
-        client(tf, cluster, digits)
+        client(tf, name, cluster, digits)
     else:
         server = tf.train.Server(cluster, job, int(index))
         say("ready")

@@ -8,7 +8,7 @@ from typing import Any
 from cluster_training import TOLERANCE
 from local_report import table, time_of
 
-NAMES = {"weft": "weft", "tf": "TF", "ray": "Ray actors", "flight": "Flight"}
+NAMES = {"weft": "weft", "llvm": "weft llvm", "tf": "TF", "ray": "Ray actors", "flight": "Flight"}
 #: What weft may take of TensorFlow's time.
 TARGETS = {"null step": 1 / 3, "hop 4 KB": 1 / 10, "hop 16 MB": 1 / 5, "training step 1 MB": 1 / 8}
 #: What a transfer should reach: on one node of the speed at which memory is copied, between two of a bare socket's.

@@ -15,6 +15,8 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
+from ..runtime.backends.kernels import Backend
+from ..runtime.backends.named import backend_named
 from ..runtime.device_threads import DeviceThreads
 from ..runtime.turns import Turn
 from .message import Limits, Message
@@ -40,15 +42,19 @@ Dial = Callable[[str, str, Arena], Connection]
 
 
 class Client:
-    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's."""
+    """A session as a task sees it. `dial(client, task, arena)` connects to another task; `state` is the session's.
 
-    def __init__(self, name: str, task: str, state: State, dial: Dial) -> None:
+    `backend`: whose kernels its plans run with.
+    """
+
+    def __init__(self, name: str, task: str, state: State, dial: Dial, backend: str = "numpy") -> None:
         self.name = name
         self.task = task
         self.session: Connection | None = None
         self._state = state
         state.report, state.place = self.report, task
         self._dial = dial
+        self._backend = backend
         self._plans: dict[int, LoadedPlan | None] = {}  #: None while it is made ready
         self._steps: dict[int, TaskStep] = {}
         self._done = 0
@@ -213,7 +219,8 @@ class Client:
         relay, _, data = message.meta.partition(b"\n")
         try:
             decoded = decode_plan(data, constants)
-            plan = LoadedPlan(decoded, self.task, self._state, Relay.decode(relay), connection.by_reference)
+            begins, copies = Relay.decode(relay), connection.by_reference
+            plan = LoadedPlan(decoded, self.task, self._state, begins, copies, self._kernels())
         except Exception as error:  # whatever it is, the session must hear of it
             self._tell(message.step, Failure.of(error, derived=False))
             return
@@ -221,6 +228,14 @@ class Client:
             if message.edge in self._plans:  # the session has not lost its interest
                 self._plans[message.edge] = plan
         connection.send(Message(Kind.LOADED, 0, message.step, message.edge))
+
+    def _kernels(self) -> Backend:
+        """The session's backend, which is loaded when the first plan comes. Raises UnimplementedError."""
+        try:
+            return backend_named(self._backend)
+        except (ImportError, OSError) as error:  # the latter: of a library that is there and is none
+            text = f"backend='{self._backend}' does not work here: {error}"
+            raise errors.UnimplementedError(None, None, text) from None
 
     def _unload(self, number: int) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec
+from ..runtime.backends.named import for_tasks
 from ..runtime.threads import kernel_threads
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
@@ -90,7 +91,11 @@ class Cluster:
             self._tasks.reset(containers)
 
     def engine(self, config: Any) -> ClusterEngine:
-        """An engine for a new session. Raises RuntimeError when the cluster is closed, UnavailableError when a task is gone."""
+        """An engine for a new session.
+
+        Raises RuntimeError when the cluster is closed, UnavailableError when a task is gone, UnimplementedError when one does not
+        have the session's backend, ImportError when this process does not.
+        """
         if self._closing.is_set():
             raise RuntimeError("Attempted to use a closed cluster.")
         with self._mending:
@@ -105,7 +110,7 @@ class Cluster:
                 engine = ClusterEngine(
                     addresses_from(Location.here(), infos, transport), self._secret, hosts, threads, self._heartbeat,
                     peers={each.name: addresses_from(each.location, infos, transport) for each in infos},
-                    epoch=self._members.epoch, log_tail=self._log_tail,
+                    epoch=self._members.epoch, log_tail=self._log_tail, backend=for_tasks(config.backend),
                 )  # fmt: skip
             except errors.UnavailableError as error:  # a task has ended, and Ray has not said so yet
                 where = "".join(f"; it was on {hosts[task]}" for task in hosts if error.message.startswith(f"{task} "))

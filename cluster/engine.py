@@ -18,8 +18,8 @@ import numpy as np
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..graph.state import to_stderr
-from ..runtime.backends.cpu import CPU
-from ..runtime.backends.kernels import Backend
+from ..runtime.backends.kernels import Backend, CompilingBackend
+from ..runtime.backends.named import backend_named
 from ..runtime.plan import StepPlan
 from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
@@ -45,7 +45,8 @@ class ClusterEngine:
     errors; `threads`: how many its kernels may use (0: as many as it likes); `heartbeat`: how many seconds a task may be
     silent while a step waits for it; `peers`: where each task finds the others, if not where the session does;
     `default_task`: where operations without a request go; `epoch`: the cluster's; `log_tail(task)`: what a task that is gone
-    wrote last, to be added to the error that says so. Raises OpError when a task cannot be reached.
+    wrote last, to be added to the error that says so; `backend`: "numpy" or "llvm", which each task must have. Raises OpError
+    when a task cannot be reached or has no such backend, ImportError when this process has none.
     """
 
     local = False
@@ -62,7 +63,9 @@ class ClusterEngine:
         default_task: str = "",
         epoch: int = 0,
         log_tail: Callable[[str], str] = lambda task: "",
+        backend: str = "numpy",
     ) -> None:
+        self._backend = backend_named(backend)
         self.devices = tuple(device_of(task) for task in sorted(addresses))
         self.default_device = device_of(default_task) if default_task else default_of(self.devices)
         self._hosts, self._log_tail = hosts, log_tail
@@ -82,6 +85,7 @@ class ClusterEngine:
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
         said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch}
+        said |= {"backend": backend} if backend != "numpy" else {}
         try:
             for task, address in addresses.items():
                 routes = addresses if peers is None else peers[task]
@@ -92,7 +96,7 @@ class ClusterEngine:
             raise
 
     def backend(self, device: DeviceSpec) -> Backend:
-        return CPU
+        return self._backend
 
     # what comes in
 
@@ -297,7 +301,8 @@ class ClusterEngine:
         for task in sorted(step.late):
             text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
             if step.loads:
-                text = f"{task} had not made its plan ready"
+                compiles = isinstance(self._backend, CompilingBackend)
+                text = f"{task} had not made its plan ready{', for which it compiles machine code' if compiles else ''}"
             self._event(step, Lost(task, Failure(errors.UNAVAILABLE, text, derived=True)))
 
     def _abort(self, step: SessionStep, abort: Abort) -> None:

@@ -12,7 +12,7 @@ from ..graph import errors
 from .auth import HANDSHAKE_TIMEOUT
 from .heartbeat import Signs
 from .message import Message
-from .protocol import Kind
+from .protocol import Failure, Kind
 from .reading import Reading
 from .transport import Connection, connect
 
@@ -28,6 +28,8 @@ def greet(
     try:
         connection.send(Message(Kind.HELLO, 0, 0, meta=json.dumps(introduction).encode()))
         answer = connection.recv(timeout)
+        if answer.kind == Kind.FAILED:
+            raise Failure.decode(answer.meta).error()
         if answer.kind != Kind.READY:
             raise errors.DataLossError(None, None, f"{task} answered HELLO with a message of kind {answer.kind}")
     except BaseException:

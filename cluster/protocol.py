@@ -25,7 +25,7 @@ class Kind(IntEnum):
         5  #: session to task: run plan `edge` as `step`; meta: STEP_HEAD; tensors are the feeds, as the plan takes them
     )
     RESULT = 6  #: the answer to STEP, unless another task gives it too: the fetches of the task, in the plan's order
-    FAILED = 7  #: the answer to STEP or LOAD: a Failure
+    FAILED = 7  #: the answer to STEP or LOAD, or to HELLO where it is refused: a Failure
     TENSOR = 8  #: task to task: the value of an edge of a step; without a tensor, a signal; of several: parcels.py
     ABORT = 9  #: session to task: give a step of plan `edge` up; meta: ABORT_HEAD
     PING = 10  #: session to task: are you there, and what is `step` doing? `edge` 1: it takes long, MARK for your peers

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
+from ..runtime.backends.named import for_tasks, lacking
 from .engine import ClusterEngine
 from .heartbeat import HEARTBEAT_SECONDS
 from .links import greet
@@ -65,8 +66,10 @@ def engine(target: str, config: Any) -> ClusterEngine:
     but for those that have told others that they end.
     Raises NotFoundError for what is no target, DeadlineExceededError that names who did not come, UnauthenticatedError
     where secrets differ, FailedPreconditionError where protocols do, InvalidArgumentError where the tasks were told different
-    clusters.
+    clusters, UnimplementedError where a task does not have the session's backend, and ImportError where this process does not.
     """
+    if lack := lacking(config.backend):
+        raise ImportError(lack)
     name = target.partition("://")[2]
     if name in ENGINES:
         return ENGINES[name].engine(config)
@@ -198,6 +201,7 @@ def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: An
         _seconds(HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS),
         peers={name: addresses_from(info.location, infos.values()) for name, info in infos.items()},
         default_task=home,
+        backend=for_tasks(config.backend),
     )
     _made.add(made)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from functools import cache, partial
 from typing import Any, cast
 
@@ -15,8 +16,10 @@ from ..graph.devices import DeviceSpec
 from ..graph.ops.variables import ReadVariableOp
 from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
+from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.compile import CompiledPlan
 from ..runtime.failures import StepFailure
+from ..runtime.frames import frames_at_once
 from ..runtime.interrupt import Stopper, set_current_stopper
 from ..runtime.parts import OncePart, all_instructions
 from ..runtime.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
@@ -41,10 +44,13 @@ class LoadedPlan:
 
     What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
     two share. `copies`: whether fetched values are copied where the plan's next run may change them; else they must be taken
-    before that. Raises what is wrong with the plan.
+    before that. What the backend compiles is compiled now, for this processor, so that no step waits for it. Raises what is wrong
+    with the plan.
     """
 
-    def __init__(self, plan: Plan, task: str, state: State, relay: Relay, copies: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, task: str, state: State, relay: Relay, copies: bool = True, backend: Backend = CPU
+    ) -> None:
         if not copies:
             plain = [Fetch(i.slot, i.index, copied=False) if isinstance(i, Fetch) else i for i in plan.instructions]
             plan = Plan(plan.device, tuple(plain), plan.arena_bytes)
@@ -53,11 +59,14 @@ class LoadedPlan:
         results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
         #: The handles of variables whose values go to other tasks before they are updated, by the slot of the value.
         self.updated = _updated(instructions, sent)
-        self.compiled = CompiledPlan(plan, CPU, state, places={
-            slot: partial(_place, sent[slot], slot, buffer.dtype)
-            for slot, buffer in results
-            if slot in sent and buffer.nbytes >= SLOT_FROM
-        }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
+        if isinstance(backend, CompilingBackend):
+            backend.check(plan)
+        with frames_at_once() if isinstance(backend, CompilingBackend) else nullcontext():
+            self.compiled = CompiledPlan(plan, backend, state, places={
+                slot: partial(_place, sent[slot], slot, buffer.dtype)
+                for slot, buffer in results
+                if slot in sent and buffer.nbytes >= SLOT_FROM
+            }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
         self.relay = relay
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.state import State
+from ..runtime.backends.named import ON_TASKS, lacking
 from ..runtime.threads import limit_kernel_threads
 from .client import Client
 from .message import Message
@@ -36,7 +37,8 @@ class Worker:
     """One task of a cluster, in this process. `addresses` says where it listens, by transport.
 
     `jobs`: the cluster it belongs to, for those who ask; `others`: the names of its other tasks. Who connects says in a
-    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "peers": where the other tasks are}), another
+    HELLO what it is: a session ({"role": "session", "client", "threads", "epoch", "peers": where the other tasks are, and
+    "backend", if not "numpy"}), another
     task that sends for a session ({"role": "peer", "client"}), somebody who asks who this is ({"role": "ask", "task",
     "serves"}), the program of another task that will use this one ({"role": "program", "task"}), or one who wants
     the variables forgotten ({"role": "reset", "containers"}).
@@ -162,9 +164,12 @@ class Worker:
                 if epoch != self.epoch:
                     text = f"a session of epoch {epoch} came to a task of epoch {self.epoch}"
                     raise errors.AbortedError(None, None, text)
+                if refusal := self._refusal(backend := said.get("backend", ON_TASKS[0])):
+                    connection.send(Message(Kind.FAILED, 0, 0, meta=refusal.encode()))
+                    return
                 limit_kernel_threads(threads)
                 with self.visitors.session():
-                    self._serve_session(connection, name, peers)
+                    self._serve_session(connection, name, peers, backend)
             case {"role": "peer", "client": str(name)}:
                 self._client(name).serve_peer(connection)
             case {"role": "ask", "task": str(task), "serves": bool(serves)}:
@@ -181,9 +186,14 @@ class Worker:
             case _:
                 raise errors.DataLossError(None, None, f"expected to hear who it is, got {str(said)[:100]}")
 
-    def _serve_session(self, connection: Connection, name: str, peers: Mapping[str, str]) -> None:
+    def _refusal(self, backend: Any) -> Failure | None:
+        """Why this task cannot serve a session that wants such kernels."""
+        lack = lacking(backend) if backend in ON_TASKS else f"there is no backend '{str(backend)[:100]}' for tasks"
+        return Failure(errors.UNIMPLEMENTED, f"{self.info} cannot serve this session: {lack}") if lack else None
+
+    def _serve_session(self, connection: Connection, name: str, peers: Mapping[str, str], backend: str) -> None:
         self._await_ended()
-        client = Client(name, self.name, self.state.for_session(), partial(self._dial, peers))
+        client = Client(name, self.name, self.state.for_session(), partial(self._dial, peers), backend)
         client.attach(connection)
         with self._lock:
             self._clients[name] = client

@@ -41,10 +41,6 @@ def _gathering(backend: str, local: bool) -> Gather | None:
     if backend not in ("llvm", "xla"):
         raise ValueError(f"backend must be 'numpy', 'llvm' or 'xla', but got {backend!r}")
     if backend == "llvm":  # its kernels are the engine's: see `backends/named.py`
-        if not local:
-            raise errors.UnimplementedError(
-                None, None, "backend='llvm' compiles for one process alone, not for a cluster"
-            )
         return None
     if find_spec("jax") is None:
         raise ImportError("backend='xla' needs JAX: pip install 'weft[xla]'")

@@ -81,8 +81,10 @@ class ConfigProto:
     `schedule_seed`: run operations in a random order among those the graph allows. `race_check`: what a session does when
     nothing orders two accesses to a variable (`wf.find_races`): "warn" (RaceWarning), "error" (InvalidArgumentError) or "off".
     `backend`: "numpy"; or "llvm": elementwise operations, optimizers' updates, and the matrix products and convolutions
-    for which that gives the same bits become machine code (`pip install weft[llvm]`); or "xla": JAX compiles
-    the parts of a step that it can take (`pip install weft[xla]`).
+    for which that gives the same bits become machine code (`pip install weft[llvm]`); on a cluster each task compiles its own
+    part of a plan, for its own processor, before the first step runs, and needs llvmlite as this process does: without it there
+    is no session (UnimplementedError that names the task); or "xla": JAX compiles the parts of a step that it can take
+    (`pip install weft[xla]`), in one process.
     With "xla" values may differ from the others' and from those of other placements in their last bits, and numbers below the
     smallest normal one may become 0; with the same placement and number of threads they are the same in each run. Steps with
     new shapes wait for the compilers.

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 from .interrupt import interrupt
 
 F = TypeVar("F", bound=Callable[..., Any])
+_at_once: ContextVar[bool] = ContextVar("frames at once", default=False)
+
+
+@contextmanager
+def frames_at_once() -> Iterator[None]:
+    """A block in which each plan, those of branches and loops inside of it too, makes its first function when it is made.
+
+    Kernels that are compiled for a function are so then, and not in the first run.
+    """
+    token = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(token)
 
 
 class Frames(Generic[F]):
@@ -20,6 +36,8 @@ class Frames(Generic[F]):
         self._idle: list[F] = []
         self._made: weakref.WeakSet[F] = weakref.WeakSet()
         self._lock = threading.Lock()
+        if _at_once.get():
+            self.give(self.new())
 
     def take(self) -> F:
         """A function whose buffers no other run uses until it is given back."""

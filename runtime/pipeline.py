@@ -91,8 +91,12 @@ def explained_plan(
 
 def _compiled(step: StepPlan, engine: Engine) -> list[str]:
     """What backends say that they compile."""
-    found = [(engine.backend(DeviceSpec.from_string(plan.device)), plan) for plan in step.plans]
-    return [line for backend, plan in found if isinstance(backend, CompilingBackend) for line in backend.note(plan)]
+    lines = []
+    for plan in step.plans:
+        backend = engine.backend(device := DeviceSpec.from_string(plan.device))
+        if isinstance(backend, CompilingBackend):
+            lines += backend.note(plan, "" if engine.local else str(device.task_only()))
+    return lines
 
 
 def partition_graphs(

@@ -18,6 +18,7 @@ from ..graph.ops.signature import own
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
 from .arena import ALIGNMENT
+from .as_planned import as_planned
 from .backends.kernels import Backend, Kernel
 from .failures import StepFailure, explained, misfit
 from .parts import DevicePart
@@ -230,8 +231,12 @@ class Writer:
         if error is not None:
             return Kernel(partial(_refuse, error))
         kernel = self._backend.kernel(run.definition, run.input_specs, run.output_specs)
-        assert kernel is not None  # lowering has seen it
-        return kernel
+        if kernel is None:
+            raise NotImplementedError(f"there is no kernel for {run.definition.type} here")
+        if not any(run.buffers) or run.copied or (kernel.takes_out and kernel.exact):
+            return kernel
+        buffers = [None if each is None else self._buffer(each) for each in run.buffers]
+        return as_planned(kernel, [self._bound.get(slot) for slot in run.inputs], buffers)
 
     def _call(self, run: Run, kernel: Kernel, function: str) -> str:
         arguments = [self._value(slot) for slot in run.inputs]

@@ -12,6 +12,7 @@ between hosts (network namespaces). Where a node of Ray is killed, and for one d
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import tempfile
@@ -28,6 +29,7 @@ import weft as wf
 from certificates import Authority
 from chaos_jobs import FAULTS, TRANSPORTS, Fault, Job, fill
 from chaos_left import shared_memory
+from chaos_program import BACKEND
 from hosts import hosts, reason_against
 from tqdm import tqdm
 
@@ -137,10 +139,22 @@ def judge(outcome: Outcome, undisturbed: dict[str, bytes]) -> str:
     return "same bits" if outcome.values == undisturbed else "WRONG: other bits"
 
 
+@contextmanager
+def with_backend(name: str) -> Iterator[None]:
+    """A block whose jobs have the kernels of a backend."""
+    before = os.environ.get(BACKEND, "numpy")
+    os.environ[BACKEND] = name
+    try:
+        yield
+    finally:
+        os.environ[BACKEND] = before
+
+
 @cache
 def undisturbed(mode: str) -> dict[str, bytes]:
-    """What a job saves that nothing happens to."""
-    plain = run(mode, "shm", FAULTS[0])
+    """What a job saves that nothing happens to, and that has NumPy's kernels."""
+    with with_backend("numpy"):
+        plain = run(mode, "shm", FAULTS[0])
     assert not plain.wrong, plain.wrong
     assert not plain.error, plain.error
     return plain.values
@@ -171,7 +185,10 @@ def chosen(names: str, all_of: Iterable[Any]) -> list[Any]:
 @click.option("--only", default="", help="Faults, separated by commas.")
 @click.option("--mode", default="", help=f"Of {', '.join(MODES)}.")
 @click.option("--transport", default="", help=f"Of {', '.join(TRANSPORTS)}.")
-def main(only: str, mode: str, transport: str) -> None:
+@click.option(
+    "--backend", default="numpy", type=click.Choice(["numpy", "llvm"]), help="The kernels of the disturbed jobs."
+)
+def main(only: str, mode: str, transport: str, backend: str) -> None:
     if reason := reason_against():
         raise click.ClickException(reason)
     cells = [
@@ -181,9 +198,10 @@ def main(only: str, mode: str, transport: str) -> None:
     ]  # fmt: skip
     print("| graph | transport | disturbed by | ends with | seconds | started again |\n|---|---|---|---|---|---|")
     wrong = 0
-    for (graph, over, fault), verdict, outcome in matrix(cells):
-        tqdm.write(f"| {graph} | {over} | {fault.name} | {verdict} | {outcome.seconds:.1f} | {outcome.restarts} |")
-        wrong += verdict.startswith("WRONG")
+    with with_backend(backend):
+        for (graph, over, fault), verdict, outcome in matrix(cells):
+            tqdm.write(f"| {graph} | {over} | {fault.name} | {verdict} | {outcome.seconds:.1f} | {outcome.restarts} |")
+            wrong += verdict.startswith("WRONG")
     if wrong:
         raise click.ClickException(f"{wrong} of {len(cells)} jobs ended as they must not")
 

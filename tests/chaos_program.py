@@ -22,6 +22,8 @@ import weft as wf
 #: Steps of the training, and the one before which the disturbance is asked for.
 STEPS, AT = 12, 5
 WORKERS = 2
+#: What names the backend of the sessions, in the environment.
+BACKEND = "WEFT_CHAOS_BACKEND"
 #: Numbers in the larger weights: enough to travel in shared memory, or in several pieces.
 ROWS, COLUMNS = 200, 64
 
@@ -106,7 +108,8 @@ def train(
     with wf.train.MonitoredTrainingSession(
         target, is_chief=chief, checkpoint_dir=str(folder / "saved"), hooks=hooks,
         save_checkpoint_secs=None, save_checkpoint_steps=1, save_summaries_steps=None, log_step_count_steps=None,
-        config=wf.ConfigProto(operation_timeout_in_ms=20_000), recovery=wf.train.RecoveryPolicy(backoff_secs=0.1),
+        config=wf.ConfigProto(operation_timeout_in_ms=20_000, backend=os.environ.get(BACKEND, "numpy")),
+        recovery=wf.train.RecoveryPolicy(backoff_secs=0.1),
     ) as session:  # fmt: skip
         while not session.should_stop():
             session.run_step_fn(one_step)

@@ -31,6 +31,14 @@ def test_a_disturbed_training_ends_with_the_bits_of_an_undisturbed_one(mode: str
     assert verdict == "same bits"
 
 
+@pytest.mark.parametrize("fault", ["kill worker", "kill ps"])
+def test_so_does_one_whose_tasks_compile(fault: str) -> None:
+    pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
+    with chaos.with_backend("llvm"):
+        ((_, verdict, _),) = chaos.matrix([("in-graph", "shm", BY_NAME[fault])], quiet=True)
+    assert verdict == "same bits"
+
+
 @pytest.mark.skipif(bool(reason_against()), reason=reason_against())
 @pytest.mark.parametrize("fault", ["kill ps", "kill worker"])
 def test_so_does_one_of_servers_on_three_hosts_that_speak_flight(fault: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import weft as wf
 from weft.runtime import compilers
+from weft.runtime.backends import named
 
 
 def test_strange_backends_are_refused() -> None:
@@ -22,12 +23,20 @@ def test_without_jax_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
         wf.Session(config=wf.ConfigProto(backend="xla"))
 
 
-@pytest.mark.parametrize("backend", ["llvm", "xla"])
-def test_a_cluster_is_refused(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_xla_is_refused_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilers, "find_spec", lambda name: name)
     elsewhere: Any = SimpleNamespace(local=False)
     with pytest.raises(wf.errors.UnimplementedError, match="not for a cluster"):
-        compilers.planning(wf.ConfigProto(backend=backend), elsewhere, wf.Graph())
+        compilers.planning(wf.ConfigProto(backend="xla"), elsewhere, wf.Graph())
+
+
+@pytest.mark.parametrize("target", ["", "weft://localhost:1"])
+def test_without_llvmlite_the_error_says_at_once_how_to_install_it(
+    target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'weft\[llvm\]'"):
+        wf.Session(target, config=wf.ConfigProto(backend="llvm"))
 
 
 @pytest.mark.parametrize("module", ["jax", "llvmlite"])

@@ -64,6 +64,11 @@ class CompilingBackend(Backend, Protocol):
         """How it can compile an operation on such values, if at all: see `layouts.layouts`."""
         ...
 
-    def note(self, plan: Any) -> list[str]:
-        """What of a plan it compiles, as lines for people."""
+    def check(self, plan: Any) -> None:
+        """Look at a plan that came from elsewhere. Raises ValueError where shapes that code would go by are not those of what it
+        computes."""
+        ...
+
+    def note(self, plan: Any, place: str = "") -> list[str]:
+        """What of a plan it compiles, as lines for people; `place`: where, if not in this process."""
         ...

@@ -5,7 +5,7 @@ It gives the bits that the CPU backend gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -37,6 +37,7 @@ from .formulas import KINDS, Recorder, Step
 from .functional import branching, looping
 from .kernels import Kernel
 from .layouts import layouts, place
+from .llvm_checks import check_shapes
 from .llvm_code import compiler
 from .llvm_frame import Array
 from .llvm_loops import MOST_SCRATCH, Form, Function, has_loop
@@ -64,8 +65,8 @@ class LlvmBackend:
     def kernel(self, definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
         kernel = (
             llvm_matmul.product_kernel(definition, inputs, outputs)
-            or llvm_conv.conv_kernel(definition, inputs)
-            or llvm_conv_filters.filter_kernel(definition, inputs)
+            or llvm_conv.conv_kernel(definition, inputs, outputs)
+            or llvm_conv_filters.filter_kernel(definition, inputs, outputs)
             or llvm_pooling.pooling_kernel(definition, inputs)
             or llvm_sparse.sparse_kernel(definition, inputs, outputs)
         )
@@ -101,42 +102,56 @@ class LlvmBackend:
             return frozenset()
         return layouts(dims, [spec.dims for spec in inputs])
 
-    def note(self, plan: Plan) -> list[str]:
+    def check(self, plan: Plan) -> None:
+        check_shapes(plan)
+
+    def note(self, plan: Plan, place: str = "") -> list[str]:
         runs = [run for run in plan.instructions if isinstance(run, Run)]
         regions, updates = (
             [code.written() for run in runs if isinstance(run.definition, Fused) is fused and (code := _code(run))]
             for fused in (True, False)
         )
+        pools, rows = llvm_pooling.note(runs), llvm_sparse.note(runs)
+        made = {*regions, *updates, *pools, *[text for each in rows for text in each]}
+        parts = {
+            "region": len(regions), "update": len(updates), "pooling gradient": len(pools), "row kernel": len(rows),
+        }  # fmt: skip
+        if place:
+            return _noted_elsewhere(runs, parts, len(made), place)
         products, more = llvm_matmul.note(runs)
         convolutions, untried = llvm_conv.note(runs)
-        pools = llvm_pooling.note(runs)
         if untried:
             more.append(f"    the first step tries whether {untried} convolutions can be compiled with the same bits")
-        rows = llvm_sparse.note(runs)
-        texts = {*regions, *updates, *products, *convolutions, *pools, *[text for each in rows for text in each]}
+        texts = {*made, *products, *convolutions}
         took = [seconds for text in texts if (seconds := compiler().took(text)) is not None]
-        parts = [
-            f"{len(found)} {what}{'s' * (len(found) > 1)}"
-            for found, what in (
-                (regions, "region"),
-                (updates, "update"),
-                (products, "product"),
-                (convolutions, "convolution"),
-                (pools, "pooling gradient"),
-                (rows, "row kernel"),
-            )
-            if found
-        ]
+        parts |= {"product": len(products), "convolution": len(convolutions)}
         lines = []
         if texts:
-            made = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-            lines.append(f"  compile: machine code of {made}, in {len(texts)} function{'s' * (len(texts) > 1)}.")
+            lines.append(f"  compile: machine code of {_counted(parts)}, in {_counted({'function': len(texts)})}.")
         elif more:
             lines.append("  compile: no machine code yet.")
         if took:
             lines.append(f"    compiling {len(took)} of them took {1000 * sum(took):.0f} ms")
         left = len(texts) - len(took)
         return lines + ([f"    the first step compiles {left} of them"] if left else []) + more
+
+
+def _noted_elsewhere(runs: Sequence[Run], parts: Mapping[str, int], functions: int, place: str) -> list[str]:
+    """What another process compiles of these instructions: it alone knows what it has, and what it finds out by trying."""
+    lines = []
+    if functions:
+        made = f"{_counted(parts)}, in {_counted({'function': functions})}"
+        lines.append(f"  compile: machine code of {made}, on {place}, when the plan comes there.")
+    tried = {"product": llvm_matmul.candidates(runs), "convolution": llvm_conv.candidates(runs)}
+    if any(tried.values()):
+        lines.append(f"  try, on {place}: whether {_counted(tried)} can be compiled with the same bits.")
+    return lines
+
+
+def _counted(parts: Mapping[str, int]) -> str:
+    """So many of each, in words."""
+    words = [f"{count} {what}{'s' * (count > 1)}" for what, count in parts.items() if count]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _code(run: Run) -> Function | None:
@@ -165,6 +180,8 @@ def _given(definition: Fused, inputs: Sequence[Spec]) -> list[Array]:
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
     """The function that a region is, if all of it can be compiled."""
     if definition.rows or any(spec.dtype.np.name not in KINDS for spec in inputs):
+        return None
+    if len({part.spec.dims for part in definition.parts}) > 1:  # nothing makes such; data that came may say so
         return None
     recorder = Recorder()
     values = [recorder.step("input", (), spec.dtype.np.name, n) for n, spec in enumerate(inputs)]

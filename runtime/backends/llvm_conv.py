@@ -18,6 +18,7 @@ from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
 from ..fused import Fused
 from ..plan import Run
+from ..workspace import Workspace
 from . import llvm_conv_filters
 from .convolutions import is_convolution
 from .kernels import Kernel
@@ -39,7 +40,7 @@ _tried: dict[Any, tuple[Convolution, Any] | None] = {}
 _trying = threading.Lock()
 
 
-def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None:
+def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
     """The kernel of a convolution or of its gradient by the images, of known shapes."""
     if not isinstance(definition, (Conv2D, Conv2DBackpropInput)) or tile() is None:
         return None
@@ -59,7 +60,20 @@ def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None:
         definition.check(dims, w.shape, dy.shape)
         return conv_kernels.input_gradient(w, dy, *layout.axes(dims, w.shape), out, forward)
 
-    return Kernel(images if isinstance(definition, Conv2D) else backwards, takes_out=True)
+    run = images if isinstance(definition, Conv2D) else backwards
+
+    def in_frame(workspace: Workspace) -> Callable[..., Any]:
+        key = _key(definition, inputs, outputs[0], None)
+        if key:  # now, and not when it is first called
+            tried(key, _plain(*key[3:5]))
+        return run
+
+    return Kernel(run, takes_out=True, in_frame=in_frame)
+
+
+def _plain(rows: Axis, cols: Axis) -> Callable[..., list[Array]]:
+    """What makes of images and filters what the CPU backend does."""
+    return lambda x, w: [conv_kernels.forward(x, w, rows, cols)]
 
 
 def forward(
@@ -67,11 +81,8 @@ def forward(
     finish: Callable[[Array, Array], object] = np.positive, after: Callable[[slice], object] | None = None,
 ) -> Array:  # fmt: skip
     """As that of `conv_kernels`."""
-
-    def plain(x: Array, w: Array) -> list[Array]:
-        return [conv_kernels.forward(x, w, rows, cols)]
-
-    found = tried((x.dtype.name, x.shape, w.shape, rows, cols, None), plain) if x.dtype == w.dtype else None
+    key = x.dtype.name, x.shape, w.shape, rows, cols, None
+    found = tried(key, _plain(rows, cols)) if x.dtype == w.dtype else None
     if found is None:
         return conv_kernels.forward(x, w, rows, cols, out, finish, after)
     convolution, native = found
@@ -110,16 +121,25 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
     return texts, left
 
 
+def candidates(runs: Sequence[Run]) -> int:
+    """How many of these instructions are convolutions, or gradients of such, that might be compiled."""
+    gradients = [llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs) for run in runs]
+    return sum(bool(gradient or _key_of(run)) for run, gradient in zip(runs, gradients, strict=True))
+
+
 def _key_of(run: Run) -> Any:
     """What an instruction is known by here, if it is a convolution of known shapes."""
-    definition, specs, tail = run.definition, list(run.input_specs), None
+    definition, specs = run.definition, run.input_specs
     if isinstance(definition, Fused) and is_convolution(definition):
-        tail = tail_of(definition, run.input_specs)
         first = definition.parts[0]
-        output, definition, specs = first.spec, first.definition, [specs[number] for number in first.inputs]
-    elif isinstance(definition, (Conv2D, Conv2DBackpropInput)):
-        output = run.output_specs[0]
-    else:
+        given = [specs[number] for number in first.inputs]
+        return _key(first.definition, given, first.spec, tail_of(definition, specs))
+    return _key(definition, specs, run.output_specs[0], None) if run.output_specs else None
+
+
+def _key(definition: OpDef, specs: Sequence[Spec], output: Spec, tail: Tail | None) -> Any:
+    """What an operation is known by; None for one that is no convolution of known shapes."""
+    if not isinstance(definition, (Conv2D, Conv2DBackpropInput)):
         return None
     if not all(shapes.is_full(spec.dims) for spec in (*specs, output)):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...graph.ops.products import TRIED
 from ...graph.ops.rooms import CALL
 from ...graph.ops.tiles import DEPTH, part_length
 from ...graph.ops.windows import Axis
+from ..workspace import Workspace
 from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_filter_gradient import Block, FilterGradient, Form, Part
@@ -31,7 +33,7 @@ _tried: dict[Any, tuple[FilterGradient, Any] | None] = {}
 _trying = threading.Lock()
 
 
-def filter_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None:
+def filter_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
     """The kernel of a convolution's gradient by its filters, of known shapes."""
     if not isinstance(definition, Conv2DBackpropFilter) or tile() is None:
         return None
@@ -45,12 +47,18 @@ def filter_kernel(definition: OpDef, inputs: tuple[Spec, ...]) -> Kernel | None:
         definition.check(x.shape, dims, dy.shape)
         return filter_gradient(x, dy, *definition.layout.axes(x.shape, dims), out)
 
-    return Kernel(run, takes_out=True)
+    def in_frame(workspace: Workspace) -> Callable[..., Any]:
+        key = key_of(definition, inputs, outputs)
+        if key:  # now, and not when it is first called
+            _tried_for(key)
+        return run
+
+    return Kernel(run, takes_out=True, in_frame=in_frame)
 
 
 def filter_gradient(x: Array, dy: Array, rows: Axis, cols: Axis, out: Array | None = None) -> Array:
     """As that of `conv_kernels`."""
-    found = _tried_for(x, dy.shape[3], rows, cols) if x.dtype == dy.dtype else None
+    found = _tried_for((x.dtype.name, x.shape, dy.shape[3], rows, cols)) if x.dtype == dy.dtype else None
     if found is None:
         return conv_kernels.filter_gradient(x, dy, rows, cols, out)
     gradient, native = found
@@ -86,9 +94,8 @@ def seen(key: Any) -> tuple[bool, str | None]:
     return _gradient(*key) is not None, None
 
 
-def _tried_for(x: Array, outputs: int, rows: Axis, cols: Axis) -> tuple[FilterGradient, Any] | None:
+def _tried_for(key: Any) -> tuple[FilterGradient, Any] | None:
     """What is compiled for such a gradient, if it has the bits of the plain one: tried once, for arrays of that size."""
-    key = x.dtype.name, x.shape, outputs, rows, cols
     if key in _tried:
         return _tried[key]
     with _trying:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from ...graph.opdef import Spec
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
 from ..fused import Fused
+from ..workspace import Workspace
 from . import llvm_conv
 from .convolutions import convolved
 from .cpu import CPU
@@ -32,7 +34,8 @@ def region_kernel(definition: Fused, inputs: tuple[Spec, ...]) -> Kernel:
         return plain
     images, filters = (tuple([dim or 0 for dim in spec.dims or ()]) for spec in given)
     key = (*kinds, images, filters, *first.definition.layout.axes(images, filters), tail)
-    return Kernel(_Region(definition, inputs, key, plain).run, takes_out=True)
+    region = _Region(definition, inputs, key, plain)
+    return Kernel(region.run, takes_out=True, in_frame=region.in_frame)
 
 
 class _Region:
@@ -50,6 +53,11 @@ class _Region:
         self.made = [*(at - 1 for at in pools), last]
         #: Which of these each result is.
         self.results = [self.made.index(result) for result in definition.results]
+
+    def in_frame(self, workspace: Workspace) -> Callable[..., Any]:
+        """What runs, tried now, and not when it is first called."""
+        llvm_conv.tried(self.key, self._wanted)
+        return self.run
 
     def run(self, *values: Any, out: Any = None) -> Any:
         """All results."""

@@ -120,6 +120,11 @@ def note(runs: Sequence[Run]) -> tuple[list[str], list[str]]:
     return texts, lines
 
 
+def candidates(runs: Sequence[Run]) -> int:
+    """How many of these instructions are products that might be compiled."""
+    return sum(sides_of(run.definition, run.input_specs) is not None for run in runs)
+
+
 def _counted(count: int) -> str:
     return f"{count} matrix product{'s' * (count > 1)}"
 
