@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import shapes
 from ..dtypes import DType
-from ..function import functions_of
 from ..indexed_slices import Gradient, IndexedSlices
 from ..ir import Operation, Tensor
 from ..product_sum import capacity
@@ -52,7 +51,7 @@ def added_up(loop: Operation, at: int, first: Gradient | None, grad: Gradient, r
     kind = rows_type([first, grad]) if rows else None
     if kind is not None:
         return _Rows(source, first, grad, kind)
-    if isinstance(grad, Tensor) and (products := products_of(grad, loop)):
+    if isinstance(grad, Tensor) and (products := products_of(grad)):
         return _Products(source, first, grad, products)
     return _Dense(source, first)
 
@@ -126,12 +125,13 @@ class _Products:
         return ProductSumTotal(self._dtype, self._dims)(*totals[:1], *others)
 
 
-def products_of(grad: Tensor, loop: Operation) -> list[Operation]:
+def products_of(grad: Tensor) -> list[Operation]:
     """The products that a gradient is a sum of, those that are worth to be computed for many iterations at once.
 
-    They are of a known shape, sum over few rows each, are used for nothing else, and ask for no other device than the loop.
+    They are of a known shape, sum over few rows each, and are used for nothing else. Which devices they ask for is not looked
+    at: they wait where the loop has its home, for bits must not depend on it.
     """
-    return [term.op for term in terms_of(grad) if _is_worth(term, grad, loop)]
+    return [term.op for term in terms_of(grad) if _is_worth(term, grad)]
 
 
 def terms_of(grad: Tensor) -> list[Tensor]:
@@ -139,7 +139,7 @@ def terms_of(grad: Tensor) -> list[Tensor]:
     return list(grad.op.inputs) if isinstance(grad.op.definition, AddN) and not grad.consumers() else [grad]
 
 
-def _is_worth(term: Tensor, grad: Tensor, loop: Operation) -> bool:
+def _is_worth(term: Tensor, grad: Tensor) -> bool:
     product = term.op
     definition = product.definition
     if not isinstance(definition, MatMul) or term.dtype.size < 4 or not shapes.is_full(term.dims):
@@ -147,12 +147,4 @@ def _is_worth(term: Tensor, grad: Tensor, loop: Operation) -> bool:
     a = product.inputs[0].dims
     count = None if a is None else a[not definition.transpose_a]
     users = len(term.consumers())
-    return (count is None or capacity(count) > 0) and users == (term is not grad) and not _is_elsewhere(product, loop)
-
-
-def _is_elsewhere(product: Operation, loop: Operation) -> bool:
-    """Whether a product, or what it is to be with, asks for another device than the loop."""
-    inside = functions_of(loop.definition)[-1].graph
-    others = [inside.operation_named(name) for name in product.colocation]
-    asked = {product.device, *(None if other is None else other.device for other in others)}
-    return not asked.issubset({"", loop.device})
+    return (count is None or capacity(count) > 0) and users == (term is not grad)
