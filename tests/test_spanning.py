@@ -11,8 +11,8 @@ import pytest
 import weft as wf
 from clustered import soon
 from endpoints import in_background
-from hypothesis import HealthCheck, given, settings, strategies as st
-from nested import A, B, C, three_devices
+from hypothesis import HealthCheck, example, given, settings, strategies as st
+from nested import A, B, C, Step, three_devices
 from programs import same_bits
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph import errors
@@ -71,7 +71,18 @@ def test_random_programs_have_the_bits_of_one_device(recipe: Any, seed: int | No
     assert same_bits(found, values(fetches, built.feed_dict(), devices=1, times=2, schedule_seed=seed))
 
 
+#: The loop of its second gradient that adds up a tape runs on one device, the one that reads this on two.
+BRANCH_IN_LOOP = (
+    Step("add", 0, 0, 0),
+    Step("while", 0, 0, 1, (
+        (Step("add", 0, 0, 0),),
+        (Step("cond", 0, 0, 1, ((Step("max", 0, 0, 0),), (Step("mul", 0, 0, 1),))),),
+    )),
+)  # fmt: skip
+
+
 @settings(bounded, max_examples=12)
+@example(BRANCH_IN_LOOP, False, True, 0)
 @given(nested.recipes([*nested.KINDS, "random", "read", "weight"]), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_gradients_of_random_programs_have_the_bits_of_one_device(
     recipe: Any, colocate: bool, twice: bool, seed: int

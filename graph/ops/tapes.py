@@ -52,6 +52,8 @@ class TapeRead(Op):
 
     def compute(self, tape: Any, index: Any = 0) -> Any:
         value = tape.find(self.entry, int(index))
+        if value is None and self.dtype is variant:
+            return Tape({}, 0)  # a device's piece of a tape has none of another in it of which nothing is there
         if value is None:
             raise InternalError(None, None, f"the tape holds no {self.entry} at {index}")
         return value
