@@ -1,5 +1,6 @@
 """What every test shares: the package under one name, Ctrl-C, and a fresh default graph."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure of an example, nor of drawing one; the timeout of a test has the last word.
-hypothesis.settings.register_profile("weft", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# `make test` draws other examples each time; what lets a change in (CI=1) draws the same, so that it says of the change alone.
+hypothesis.settings.register_profile(
+    "weft",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 hypothesis.settings.load_profile("weft")
 
 
