@@ -77,10 +77,8 @@ def word(name: str) -> ctypes.c_uint64:
 
 
 def test_only_one_short_job_after_the_other_wakes_threads() -> None:
-    counted(9, 1000)
     end = time.monotonic() + 60
-    while word("sleepers").value < 2 and time.monotonic() < end:
-        time.sleep(0.01)
+    all_asleep(end)
     word("skipped").value = 0
     for _ in range(llvm_pool.SKIPS):
         assert counted(64, 1000, long=False) == {0}
@@ -88,6 +86,18 @@ def test_only_one_short_job_after_the_other_wakes_threads() -> None:
     while seen != {0, 1, 2} and time.monotonic() < end:
         seen |= counted(64, 1000, long=False)
     assert seen == {0, 1, 2}
+
+
+def all_asleep(end: float) -> None:
+    """Wait until all threads of the pool sleep; first until all are awake, for who was woken may count as asleep a while."""
+    counted(9, 1000)
+    threads = max(2, llvm_pool._pool()._count)
+    parallel.limit_threads(threads + 1)
+    while counted(64, 1_000_000) != {*range(threads + 1)} and time.monotonic() < end:
+        pass
+    while word("sleepers").value < threads and time.monotonic() < end:
+        time.sleep(0.01)
+    parallel.limit_threads(3)
 
 
 def until(limit: int, wanted: set[int]) -> None:
