@@ -42,7 +42,7 @@ NAMES = [
     "nn.softmax", "nn.softmax_cross_entropy_with_logits", "nn.softmax_cross_entropy_with_logits_v2", "nn.softplus",
     "nn.sparse_softmax_cross_entropy_with_logits", "nn.tanh", "nn.top_k", "nn.xw_plus_b", "nn.zero_fraction",
     "nn.rnn_cell.BasicLSTMCell", "nn.rnn_cell.BasicRNNCell", "nn.rnn_cell.GRUCell", "nn.rnn_cell.MultiRNNCell",
-    "contrib.layers.flatten", "contrib.layers.fully_connected", "contrib.rnn.BasicLSTMCell", "test.TestCase", "test.main",
+    "contrib.layers.flatten", "contrib.layers.fully_connected", "contrib.rnn.BasicLSTMCell", "contrib.training.GreedyLoadBalancingStrategy", "test.TestCase", "test.main",
     "test.is_gpu_available", "test.compute_gradient", "test.compute_gradient_error", "train.AdagradOptimizer",
     "train.AdamOptimizer", "train.Server", "train.ServerDef",
     "container", "train.ClusterDef", "train.ClusterSpec", "train.ExponentialMovingAverage", "train.GradientDescentOptimizer",
