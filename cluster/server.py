@@ -23,6 +23,8 @@ from .worker import Worker
 
 #: How long a task may take to say whether it may still come.
 _ASK_SECONDS = 2.0
+#: How long a task that is closed lets steps run on here. What waits for something may do so in vain.
+_FINISH_SECONDS = 0.5
 #: The servers that are not closed: a program need not keep them.
 _alive: set[Server] = set()
 
@@ -136,6 +138,8 @@ class Server:
         if not self._closed:
             self._closed = True
             _alive.discard(self)
+            if say_so:  # else a step that is as good as done fails elsewhere because this program has ended well
+                self._worker.finish(_FINISH_SECONDS)
             leave(self._worker.name, say_so)
             self._worker.close()
 
