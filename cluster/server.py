@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import numbers
 import socket
 import sys
 import weakref
@@ -45,10 +46,10 @@ class Server:
     Every connection must prove that it knows the cluster's secret: `WEFT_CLUSTER_SECRET_FILE` names a file with it, or
     `WEFT_CLUSTER_SECRET` holds it; without both, tasks of one machine share one that is kept in the user's cache folder.
 
-    Source: `tf.train.Server`. Raises TypeError for what is no cluster, ValueError for a task that is not named or has no
-    address, errors.InternalError for one that is not in the cluster, errors.NotFoundError for another protocol,
-    errors.UnavailableError where it cannot listen, errors.FailedPreconditionError without a secret, or certificates that it
-    needs.
+    Source: `tf.train.Server`. Raises TypeError for what is no cluster and for an index that is no int, ValueError for a task
+    that is not named and for addresses that are none, errors.InternalError for a task that is not in the cluster,
+    errors.NotFoundError for another protocol, errors.UnavailableError where it cannot listen,
+    errors.FailedPreconditionError without a secret, or certificates that it needs.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Server:
         jobs = {each.name: each.tasks for each in self._def.cluster.job}
         address = jobs[job][index]
         name = task_name(job, index)
+        for each, where in tasks_of(jobs).items():
+            _parted(each, where)
         host, port = _place(name, address)
         self._secret = cluster_secret(tasks_of(jobs).values())
         _check_reachable(f"{name} at {address}", host, tasks_of(jobs).values())
@@ -170,6 +173,8 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
             None, None, f"There is no job '{job}' in the cluster; there are {', '.join(spec.jobs)}"
         )
     index = _only(spec.task_indices(job), "task_index") if index is None else index
+    if not isinstance(index, numbers.Integral):
+        raise TypeError(f"task_index must be an int, got {index!r}")
     if index not in spec.task_indices(job):
         raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'")
     return ServerDef(spec.as_cluster_def(), job, index, protocol or known, config)
@@ -182,15 +187,21 @@ def _only(choices: list[Any], what: str) -> Any:
 
 
 def _place(task: str, address: str) -> tuple[str, int]:
-    """Where a task listens. Raises ValueError for an address that is none."""
+    """Where a task listens. Raises ValueError for a host that is not known."""
+    host, port = _parted(task, address)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ValueError(f"The host of {task}, {host!r}, is not known: {error}") from None
+    return str(min(found, key=lambda row: row[0] != socket.AF_INET)[4][0]), port
+
+
+def _parted(task: str, address: str) -> tuple[str, int]:
+    """The host and the port of an address. Raises ValueError for one that is none."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 1 << 16):
         raise ValueError(f"The address of {task} must be host:port, got {address!r}")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ValueError(f"The host of {task}, {host!r}, is not known: {error}") from None
-    return str(min(found, key=lambda row: row[0] != socket.AF_INET)[4][0]), int(port)
+    return host, int(port)
 
 
 def _check_reachable(what: str, ip: str, addresses: Iterable[str]) -> None:

@@ -51,7 +51,8 @@ def byte_size_load_fn(op: Operation) -> float:
         dtype, shape = op.outputs[0].dtype, op.outputs[0].get_shape()
     else:
         raise ValueError(f"Op {op.name} must have a single output, but has {len(op.outputs)}")
-    return float(dtype.size * (shape.num_elements() if shape.is_fully_defined() else 1))
+    elements = shape.num_elements()
+    return float(dtype.size * (1 if elements is None else elements))
 
 
 __all__ = ["GreedyLoadBalancingStrategy", "RandomStrategy", "byte_size_load_fn"]

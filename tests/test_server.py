@@ -427,6 +427,12 @@ def test_a_local_server_is_a_cluster_of_one() -> None:
         ([{"ps": ["localhost:0"]}, "ps", 0, "verbs"], wf.errors.NotFoundError, "no protocol 'verbs'"),
         ([{"ps": ["localhost:0"]}, "ps", 0, None, 3], TypeError, "ConfigProto"),
         ([{"ps": ["no such host:1"]}], ValueError, "is not known"),
+        ([{"ps": ["localhost:0"]}, "ps", "0"], TypeError, "task_index must be an int, got '0'"),
+        (
+            [{"ps": [""], "worker": ["localhost:0"]}, "worker"],
+            ValueError,
+            "of /job:ps/replica:0/task:0 must be host:port, got ''",
+        ),
         ([{"ps": ["localhost:0"], "worker": ["192.0.2.7:1"]}, "ps"], wf.errors.FailedPreconditionError, "token_hex"),
     ],
 )
