@@ -190,6 +190,14 @@ def test_links_in_a_page_lead_somewhere(path: Path) -> None:
                 assert anchor in anchors(target.read_text()), link
 
 
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_files_of_code_in_a_page_are_there(path: Path) -> None:
+    """Those that are named with their folder, from the checkout's root or from one of its rooms."""
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", TEXTS[path]))
+    rooms = [ROOT, *(ROOT / room for room in ("graph", "runtime", "cluster", "train"))]
+    assert {name for name in named if not any((room / name).exists() for room in rooms)} == set()
+
+
 def test_the_list_of_decisions_has_all_with_their_titles() -> None:
     folder = Path("docs/decisions")
     listed = dict(re.findall(r"^\| \[\d{4}\]\((\S+)\) \| (.*) \|$", TEXTS[folder / "README.md"], re.MULTILINE))
