@@ -7,6 +7,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,13 @@ def test_the_defaults_of_environment_variables_are_those_of_the_code() -> None:
     assert float(found[target.HEARTBEAT_VARIABLE]) == heartbeat.HEARTBEAT_SECONDS
 
 
-def test_the_page_on_configuration_has_each_flag_of_weft_launch() -> None:
-    options = [each for each in launch.params if isinstance(each, click.Option)]
-    expected = {each.opts[0]: "" if each.multiple or each.default is None else str(each.default) for each in options}
+def test_the_page_on_configuration_has_each_flag_of_weft_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEFT_PROTOCOL", raising=False)
+    values = launch.make_context("launch", ["train.py"]).params
+    expected = {each.opts[0]: values[str(each.name)] for each in launch.params if isinstance(each, click.Option)}
+    without = (None, [])
     assert told(section("`weft launch`")) == {
-        name: "" if "Sentinel" in text else text for name, text in expected.items()
+        name: "" if value in without else str(value) for name, value in expected.items()
     }
 
 
@@ -161,6 +164,16 @@ def test_the_programs_in_a_page_run(path: Path) -> None:
     for program in whole:
         with wf.Graph().as_default():
             exec(compile(program, str(path), "exec"), {})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=str)
+def test_arguments_in_a_page_are_there(path: Path) -> None:
+    """The first argument of each call in a text, where it has a name."""
+    for call, argument in set(re.findall(r"\b([A-Za-z_][\w.]*)\((?:\.\.\., )?([a-z_]+)=", TEXTS[path])):
+        name = call.removeprefix("wf.").removeprefix("tf.")
+        for found in (name, f"train.{name}", f"cluster.{name}"):
+            if is_there(found) and callable(function := attrgetter(found)(wf)):
+                assert argument in inspect.signature(function).parameters, f"{call}({argument}=...)"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=str)
