@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import numbers
+import operator
 import socket
 import sys
 import weakref
@@ -173,8 +173,10 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
             None, None, f"There is no job '{job}' in the cluster; there are {', '.join(spec.jobs)}"
         )
     index = _only(spec.task_indices(job), "task_index") if index is None else index
-    if not isinstance(index, numbers.Integral):
-        raise TypeError(f"task_index must be an int, got {index!r}")
+    try:
+        index = operator.index(index)  # of NumPy's ints, too
+    except TypeError:
+        raise TypeError(f"task_index must be an int, got {index!r}") from None
     if index not in spec.task_indices(job):
         raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'")
     return ServerDef(spec.as_cluster_def(), job, index, protocol or known, config)
