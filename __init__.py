@@ -416,10 +416,10 @@ if _typing.TYPE_CHECKING:  # `_MODULES` and `_NAMES`, below, for who looks at ty
         RunMetadata as RunMetadata,
         RunOptions as RunOptions,
     )
-    from .runtime.cost_model import CostModel as CostModel
     from .runtime.fetches import IndexedSlicesValue as IndexedSlicesValue
     from .runtime.interactive import InteractiveSession as InteractiveSession
-    from .runtime.measure_costs import measure_costs as measure_costs
+    from .runtime.measuring.measure_costs import measure_costs as measure_costs
+    from .runtime.placing.cost_model import CostModel as CostModel
     from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
     from .runtime.session import Session as Session
     from .train import distribute as distribute, gfile as gfile, summary as summary
@@ -452,10 +452,10 @@ _MODULES = {
 #: So is what runs graphs, and the messages of event files, which need protobuf: names, by the module that has them.
 _NAMES = {
     "runtime.config": "CallableOptions ConfigProto GPUOptions GraphOptions OptimizerOptions RunMetadata RunOptions",
-    "runtime.cost_model": "CostModel",
+    "runtime.placing.cost_model": "CostModel",
     "runtime.fetches": "IndexedSlicesValue",
     "runtime.interactive": "InteractiveSession",
-    "runtime.measure_costs": "measure_costs",
+    "runtime.measuring.measure_costs": "measure_costs",
     "runtime.races": "Race RaceWarning find_races",
     "runtime.session": "Session",
     "train.summaries_before_1_0": "histogram_summary image_summary merge_all_summaries merge_summary scalar_summary",

@@ -17,8 +17,8 @@ from ..graph import errors
 from ..graph.state import State
 from ..runtime.backends.kernels import Backend
 from ..runtime.backends.named import backend_named
-from ..runtime.device_threads import DeviceThreads
-from ..runtime.turns import Turn
+from ..runtime.execution.device_threads import DeviceThreads
+from ..runtime.execution.turns import Turn
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan

@@ -27,8 +27,8 @@ def _placer(config: ConfigProto, engine: Engine, graph: Graph) -> Placer | None:
     """What `ConfigProto.placer` names."""
     if config.placer != "cost":
         return None
-    from .cost_model import CostModel
-    from .cost_placer import CostPlacer
+    from .placing.cost_model import CostModel
+    from .placing.cost_placer import CostPlacer
 
     given = config.cost_model
     model = CostModel() if given is None else given if isinstance(given, CostModel) else CostModel.load(given)
@@ -47,6 +47,6 @@ def _gathering(backend: str, local: bool) -> Gather | None:
     if not local:
         raise errors.UnimplementedError(None, None, "backend='xla' compiles for one process alone, not for a cluster")
     from .backends.xla import fits
-    from .compounds import gather
+    from .regions.compounds import gather
 
     return lambda program, order: gather(program, order, fits)

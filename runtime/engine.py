@@ -15,11 +15,11 @@ from ..graph.state import State
 from .backends.kernels import Backend
 from .backends.named import backend_named
 from .compile import CompiledPlan
-from .device_threads import DeviceThreads
-from .interrupt import Stopper, set_current_stopper
+from .execution.device_threads import DeviceThreads
+from .execution.interrupt import Stopper, set_current_stopper
+from .execution.rendezvous import Rendezvous
 from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
-from .plan import StepPlan
-from .rendezvous import Rendezvous
+from .stages.plan import StepPlan
 from .targets import factory_of
 from .tracing import StepStats, TracedPlan, time_of_day
 

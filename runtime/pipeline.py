@@ -11,26 +11,26 @@ from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
 from .backends.kernels import CompilingBackend
-from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
-from .fuse import fuse
-from .inside import Making
-from .lower import lower
-from .optimize import optimize
-from .order import order
-from .partition import partition
-from .partition_graphs import graph_defs
-from .place import place_all
-from .placement import Placement
-from .plan import StepPlan
-from .program import Program, on_devices
-from .prune import prune
-from .report import Report
-from .specialize import specialize
-from .spread import spread
-from .tapes import record
-from .waits import part_waits
+from .placing.place import place_all
+from .placing.placement import Placement
+from .regions.fuse import fuse
+from .spanning.bodies import Bodies
+from .spanning.inside import Making
+from .spanning.spread import spread
+from .stages.lower import lower
+from .stages.optimize import optimize
+from .stages.order import order
+from .stages.partition import partition
+from .stages.partition_graphs import graph_defs
+from .stages.plan import StepPlan
+from .stages.program import Program, on_devices
+from .stages.prune import prune
+from .stages.report import Report
+from .stages.specialize import specialize
+from .stages.tapes import record
+from .stages.waits import part_waits
 
 #: From a program and its order to another program with the same results, and its order.
 Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]

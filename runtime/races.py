@@ -20,8 +20,8 @@ from ..graph.ops.variables import InitializedValue, VariableShape
 from ..graph.record import Record, record
 from .feeds import fed_tensors
 from .fetches import Fetches
-from .program import Program, touched_variables, variable_key
-from .prune import prune, unfed_placeholders
+from .stages.program import Program, touched_variables, variable_key
+from .stages.prune import prune, unfed_placeholders
 
 #: So many accesses are followed through the program at once, a bit each.
 AT_ONCE = 4096

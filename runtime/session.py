@@ -19,18 +19,18 @@ from .calls import Call, Prepared, are_plain_keys, fetches_key, seconds
 from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
 from .engine import engine_for
+from .execution.failures import StepFailure, public_error
 from .explain import ExplainedPlan
-from .failures import StepFailure, public_error
 from .feeds import fed_tensors, flatten_feeds, parts_of
 from .fetches import Fetches
 from .many import ManyRuns
 from .partial import PartialStep
 from .pipeline import Request
 from .placements import Placements
-from .plan import StepPlan
-from .program import Program
-from .prune import unfed_placeholders
 from .races import check as check_races
+from .stages.plan import StepPlan
+from .stages.program import Program
+from .stages.prune import unfed_placeholders
 from .targets import reset_target
 from .threads import limit_kernel_threads
 from .tracing import Tracer

@@ -12,13 +12,13 @@ from programs import Built, build, recipes, runs, same_bits
 from test_cases import COMPUTED, build as build_case
 from weft.graph.state import State
 from weft.runtime import engine, targets
-from weft.runtime.as_planned import as_planned
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.backends.kernels import Backend, Kernel
 from weft.runtime.compile import CompiledPlan
+from weft.runtime.execution.as_planned import as_planned
 from weft.runtime.local_steps import Loaded
-from weft.runtime.plan import StepPlan
 from weft.runtime.session import Session
+from weft.runtime.stages.plan import StepPlan
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

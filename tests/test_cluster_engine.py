@@ -41,7 +41,7 @@ from weft.cluster.protocol import STEP_HEAD, Failure, Kind
 from weft.cluster.transport import Connection, connect, listen
 from weft.graph import errors
 from weft.runtime import pipeline
-from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
+from weft.runtime.stages.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
 
 pytestmark = pytest.mark.counts
 

@@ -22,7 +22,7 @@ from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
 from weft.cluster.transport import Connection
 from weft.graph import errors
-from weft.runtime.plan import StepPlan
+from weft.runtime.stages.plan import StepPlan
 
 pytestmark = pytest.mark.counts
 

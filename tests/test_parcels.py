@@ -22,7 +22,7 @@ from weft.graph.opdef import Spec
 from weft.graph.ops.arithmetic import Mul
 from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.report import PrintOp
-from weft.runtime.plan import Free, Receive, Run, Send
+from weft.runtime.stages.plan import Free, Receive, Run, Send
 
 pytestmark = pytest.mark.counts
 

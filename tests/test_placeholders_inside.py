@@ -9,10 +9,10 @@ from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph.state import State
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.compile import CompiledPlan
-from weft.runtime.failures import StepFailure
+from weft.runtime.execution.failures import StepFailure
+from weft.runtime.execution.rendezvous import Rendezvous
 from weft.runtime.pipeline import make_plan
-from weft.runtime.prune import prune
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.stages.prune import prune
 
 
 def run(fetches: Any, feeds: Any = None) -> Any:

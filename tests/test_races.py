@@ -11,8 +11,8 @@ import pytest
 import weft as wf
 from hypothesis import given, strategies as st
 from weft.runtime import pipeline, races as races_module
-from weft.runtime.program import Program
 from weft.runtime.races import races
+from weft.runtime.stages.program import Program
 
 
 def kinds(*fetches: object) -> list[tuple[str, tuple[str, str]]]:

@@ -24,7 +24,7 @@ from weft.cluster.relays import Relay, beginnings, endings, relays
 from weft.cluster.sockets import StreamConnection
 from weft.graph import errors
 from weft.graph.state import State
-from weft.runtime.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed
+from weft.runtime.stages.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed
 
 pytestmark = pytest.mark.counts
 

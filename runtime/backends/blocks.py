@@ -13,9 +13,9 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.parallel import for_blocks, threads
 from ...graph.shapes import Dims
-from ..arena import ALIGNMENT
-from ..fused import STEP, Fused, Part, rows_of_block
-from ..workspace import Array, Workspace
+from ..execution.workspace import Array, Workspace
+from ..stages.arena import ALIGNMENT
+from ..stages.fused import STEP, Fused, Part, rows_of_block
 from .kernels import Backend, Kernel
 from .lines import naming_parts
 from .numpy import EXACT

@@ -13,8 +13,8 @@ from ...graph.ops.activations import BiasAdd
 from ...graph.ops.arithmetic import AddV2
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
-from ..failures import StepFailure
-from ..fused import Fused, Part
+from ..execution.failures import StepFailure
+from ..stages.fused import Fused, Part
 from .kernels import Backend, Kernel
 
 #: A step of a region, for some images: what there is before pooling, and after it.

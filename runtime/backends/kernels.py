@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from ...graph.opdef import OpDef, Spec
 from ...graph.record import Record, record
 from ...graph.state import OpState
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
 
 
 @record

@@ -17,10 +17,10 @@ from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.product_sums import ProductSumAdd
 from ...graph.ops.training import shares_memory
-from ..fused import Fused
-from ..parts import IfPart, OncePart, WhilePart
-from ..plan import Plan, Run
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.fused import Fused
+from ..stages.parts import IfPart, OncePart, WhilePart
+from ..stages.plan import Plan, Run
 from . import (
     llvm_conv,
     llvm_conv_filters,

@@ -16,9 +16,9 @@ from ...graph.ops.products import TRIED
 from ...graph.ops.tiles import DEPTH, pieces
 from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
-from ..fused import Fused
-from ..plan import Run
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.fused import Fused
+from ..stages.plan import Run
 from . import llvm_conv_filters
 from .convolutions import is_convolution
 from .kernels import Kernel

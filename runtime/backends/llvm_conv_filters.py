@@ -16,7 +16,7 @@ from ...graph.ops.products import TRIED
 from ...graph.ops.rooms import CALL
 from ...graph.ops.tiles import DEPTH, part_length
 from ...graph.ops.windows import Axis
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
 from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_filter_gradient import Block, FilterGradient, Form, Part

@@ -11,8 +11,8 @@ from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
-from ..fused import Fused
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.fused import Fused
 from . import llvm_conv
 from .convolutions import convolved
 from .cpu import CPU

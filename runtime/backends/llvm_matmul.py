@@ -18,8 +18,8 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.products import TRIED
 from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.plan import Run
 from .cpu import CPU
 from .kernels import Kernel
 from .llvm_code import compiler

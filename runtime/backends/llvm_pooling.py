@@ -15,8 +15,8 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.pooling import MaxPoolGrad
 from ...graph.ops.windows import Axis
 from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.plan import Run
 from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_frame import Array, begun, closing, ended, opening, working

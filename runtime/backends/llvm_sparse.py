@@ -20,8 +20,8 @@ from ...graph.ops.training import shares_memory
 from ...graph.ops.variable_rows import ResourceGather
 from ...graph.parallel import for_blocks, threads
 from ...graph.shapes import Dims
-from ..plan import Run
-from ..workspace import Workspace
+from ..execution.workspace import Workspace
+from ..stages.plan import Run
 from .cpu import CPU
 from .formula_table import row_update_of
 from .formulas import KINDS, Recorder, UnfitError

@@ -13,8 +13,8 @@ from ...graph.opdef import Spec
 from ...graph.ops.linalg import MatMul
 from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal, multiply
 from ...graph.product_sum import capacity
-from ..recycling import RECYCLER, SMALLEST
-from ..workspace import Workspace
+from ..execution.recycling import RECYCLER, SMALLEST
+from ..execution.workspace import Workspace
 from .kernels import Backend, Kernel
 
 Run = Callable[..., Any]

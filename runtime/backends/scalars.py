@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..fused import Fused
+from ..stages.fused import Fused
 from .kernels import Kernel
 from .lines import naming_parts
 
