@@ -15,10 +15,10 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
-from ..runtime.backends.kernels import Backend
 from ..runtime.backends.named import backend_named
 from ..runtime.execution.device_threads import DeviceThreads
 from ..runtime.execution.turns import Turn
+from ..runtime.kernels import Backend
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan

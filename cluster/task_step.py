@@ -16,13 +16,13 @@ from ..graph.devices import DeviceSpec
 from ..graph.ops.variables import ReadVariableOp
 from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
-from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.compile import CompiledPlan
 from ..runtime.execution.failures import StepFailure
 from ..runtime.execution.frames import frames_at_once
 from ..runtime.execution.interrupt import Stopper, set_current_stopper
 from ..runtime.execution.rendezvous import Rendezvous
 from ..runtime.execution.turns import Turn
+from ..runtime.kernels import Backend, CompilingBackend
 from ..runtime.stages.parts import OncePart, all_instructions
 from ..runtime.stages.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.tracing import DeviceStepStats, TracedPlan, time_of_day

@@ -12,12 +12,12 @@ from ..graph import errors
 from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
-from .backends.kernels import Backend
 from .backends.named import backend_named
 from .compile import CompiledPlan
 from .execution.device_threads import DeviceThreads
 from .execution.interrupt import Stopper, set_current_stopper
 from .execution.rendezvous import Rendezvous
+from .kernels import Backend
 from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
 from .stages.plan import StepPlan
 from .targets import factory_of

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
-from .backends.kernels import CompilingBackend
 from .engine import Engine
 from .explain import ExplainedPlan
+from .kernels import CompilingBackend
 from .placing.place import place_all
 from .placing.placement import Placement
 from .regions.fuse import fuse

@@ -17,12 +17,12 @@ from ..graph.opdef import Spec
 from ..graph.ops.signature import own
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
-from .backends.kernels import Backend, Kernel
 from .execution.as_planned import as_planned
 from .execution.failures import StepFailure, explained, misfit
-from .execution.recycling import RECYCLER, SMALLEST
-from .execution.workspace import Workspace
-from .stages.arena import ALIGNMENT
+from .kernels import Backend, Kernel
+from .memory.arena import ALIGNMENT
+from .memory.recycling import RECYCLER, SMALLEST
+from .memory.workspace import Workspace
 from .stages.parts import DevicePart
 from .stages.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 

@@ -13,8 +13,8 @@ from spying import spy
 from weft.graph.context import reset_default_graph
 from weft.runtime import writer
 from weft.runtime.execution.pieces import LENGTH
-from weft.runtime.execution.recycling import Recycler
 from weft.runtime.loops import carried, loop as loops
+from weft.runtime.memory.recycling import Recycler
 
 STEPS = 4
 

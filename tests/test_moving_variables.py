@@ -18,7 +18,7 @@ from weft.graph.ops import training
 from weft.graph.state import VariableSlot
 from weft.runtime import pipeline
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.backends.kernels import Kernel
+from weft.runtime.kernels import Kernel
 
 LARGE = 100_000
 NUMBERS = [np.asarray(np.float32(x)) for x in (0.9, 0.99, 0.1, 0.9, 0.99, 1e-8)]

@@ -13,10 +13,10 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.parallel import for_blocks, threads
 from ...graph.shapes import Dims
-from ..execution.workspace import Array, Workspace
-from ..stages.arena import ALIGNMENT
+from ..kernels import Backend, Kernel
+from ..memory.arena import ALIGNMENT
+from ..memory.workspace import Array, Workspace
 from ..stages.fused import STEP, Fused, Part, rows_of_block
-from .kernels import Backend, Kernel
 from .lines import naming_parts
 from .numpy import EXACT
 from .scalars import of_numbers

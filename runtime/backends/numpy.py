@@ -25,7 +25,7 @@ from ...graph.ops.rows import take_rows
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
-from .kernels import Kernel
+from ..kernels import Kernel
 from .rows import rectified, with_long_rows
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]

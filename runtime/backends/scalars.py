@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import Kernel
 from ..stages.fused import Fused
-from .kernels import Kernel
 from .lines import naming_parts
 
 _FILE = "<weft numbers>"

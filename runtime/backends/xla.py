@@ -16,9 +16,9 @@ from ...graph.opdef import Spec
 from ...graph.ops.constant import Const
 from ...graph.state import OpState, VariableSlot
 from ..execution.failures import StepFailure
+from ..kernels import Kernel
 from ..regions.compounds import Compound
 from ..stages.program import Node, Program
-from .kernels import Kernel
 from .numpy import kernel_of
 from .xla_ops import ROWS, row_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.kernels import Kernel
+from ..kernels import Kernel
 
 
 def as_planned(kernel: Kernel, inputs: Sequence[str | None], outputs: Sequence[str | None]) -> Kernel:

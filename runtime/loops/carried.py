@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from ...graph import shapes
 from ...graph.opdef import Spec
-from ..backends.kernels import Backend, Kernel
-from ..execution.recycling import SMALLEST
+from ..kernels import Backend, Kernel
+from ..memory.recycling import SMALLEST
 from ..stages.buffers import in_place
 from ..stages.lower import Draft
 from ..stages.plan import Buffer, Fetch, Instruction, Plan, Run, TakeFeed

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...graph.devices import DeviceSpec
 from ...graph.function import Function
 from ...graph.opdef import Spec
-from ..backends.kernels import Backend
+from ..kernels import Backend
 from ..regions.fuse import fuse
 from ..stages.lower import Draft, lower
 from ..stages.order import order

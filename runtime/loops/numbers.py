@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from ..backends.kernels import Backend
 from ..execution.pieces import piece_ends
+from ..kernels import Backend
 from ..stages.fused import Fused
 from ..stages.plan import Fetch, Free, Instruction, Load, Plan, Run, TakeFeed
 from ..writer import Writer

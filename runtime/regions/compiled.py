@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ...graph import shapes
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.shapes import Dims
-from ..backends.kernels import CompilingBackend
+from ..kernels import CompilingBackend
 from ..stages.lower import is_cut, is_row_major
 from ..stages.partition import Item, Partition, Region, RunNode
 from ..stages.program import Program, Ref

@@ -14,7 +14,7 @@ from ...graph.ops.activations import BiasAdd
 from ...graph.ops.arithmetic import AddV2
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
-from ..backends.kernels import Backend
+from ..kernels import Backend
 from ..stages.lower import is_row_major
 from ..stages.partition import Item, Partition, RunNode
 from ..stages.program import Node, Program, Ref

@@ -17,7 +17,7 @@ from ...graph import shapes
 from ...graph.ops.constant import Const
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.shapes import Dims
-from ..backends.kernels import Backend, CompilingBackend
+from ..kernels import Backend, CompilingBackend
 from ..stages.fused import can_be_rows, rows_of_block
 from ..stages.lower import is_row_major
 from ..stages.partition import Item, Partition, RunNode

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...graph import shapes
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze
 from ...graph.shapes import Dims
-from ..backends.kernels import Backend
+from ..kernels import Backend
 from ..stages.fused import can_be_rows, row_form
 from ..stages.lower import is_row_major
 from ..stages.program import Node, Program

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...graph import shapes
-from ..backends.kernels import Backend
+from ..kernels import Backend
 from ..stages.partition import Item, Partition, Region, RunNode
 from ..stages.program import Node, Program
 from .order import has_effect

@@ -11,7 +11,7 @@ from ...graph.function import Function
 from ...graph.opdef import Spec
 from ...graph.ops.constant import Const
 from ...graph.ops.identity import Identity
-from ..backends.kernels import Backend
+from ..kernels import Backend
 from ..regions.fuse import fuse
 from ..stages.lower import lower
 from ..stages.optimize import drop_dead

@@ -9,8 +9,8 @@ from typing import Protocol, cast
 from ...graph import shapes
 from ...graph.dtypes import resource, string
 from ...graph.opdef import Spec
-from ..backends.kernels import Kernel
-from .arena import Arena
+from ..kernels import Kernel
+from ..memory.arena import Arena
 from .plan import Buffer, Instruction, Run
 
 

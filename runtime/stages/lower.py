@@ -13,7 +13,7 @@ from ...graph.ops.constant import Const
 from ...graph.ops.identity import Identity, StopGradient
 from ...graph.ops.placeholders import PlaceholderWithDefault
 from ...graph.ops.reshaping import ExpandDims, Reshape, Squeeze
-from ..backends.kernels import Backend, Kernel
+from ..kernels import Backend, Kernel
 from .buffers import assign_buffers
 from .partition import Item, Partition, ReceiveValue, Region, RunNode, SendValue
 from .plan import Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..stages.arena import ALIGNMENT
+from .arena import ALIGNMENT
 
 Array = np.ndarray[Any, Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-from ...graph.opdef import OpDef, Spec
-from ...graph.record import Record, record
-from ...graph.state import OpState
-from ..execution.workspace import Workspace
+from ..graph.opdef import OpDef, Spec
+from ..graph.record import Record, record
+from ..graph.state import OpState
+from .memory.workspace import Workspace
 
 
 @record

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..stages.arena import ALIGNMENT
+from .arena import ALIGNMENT
 
 #: Smaller results are allocated as NumPy does it, which is as fast.
 SMALLEST = 1 << 17
