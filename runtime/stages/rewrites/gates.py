@@ -11,7 +11,7 @@ from ....graph.ops.identity import Identity, NoOp
 from ....graph.ops.random import Random
 from ....graph.ops.sizes import Rank, Shape, Size
 from ....graph.ops.variables import VarHandleOp
-from ...races import ordered_before
+from ..accesses import ordered_before
 from ..program import Node, Program, needed_nodes
 from ..report import Report
 
