@@ -17,8 +17,8 @@ from ..kernels import Backend, Kernel
 from ..memory.arena import ALIGNMENT
 from ..memory.workspace import Array, Workspace
 from ..stages.fused import STEP, Fused, Part, rows_of_block
+from ..ufuncs import EXACT
 from .lines import naming_parts
-from .numpy import EXACT
 from .scalars import of_numbers
 
 #: How much memory the blocks of one thread may have at a time, to stay in the caches near it.

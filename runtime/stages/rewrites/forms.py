@@ -16,7 +16,7 @@ from ....graph.ops.reshaping import ExpandDims, Reshape, Squeeze, Transpose
 from ....graph.ops.special import SigmoidGrad
 from ....graph.ops.transcendental import TanhGrad
 from ....graph.shapes import normal_axis
-from ...backends.numpy import EXACT
+from ...ufuncs import EXACT
 from ..program import Node, Ref
 from .constants import fold_constants
 from .rewriter import Rewriter
