@@ -459,7 +459,7 @@ _NAMES = {
     "runtime.races": "Race RaceWarning find_races",
     "runtime.session": "Session",
     "train.summaries_before_1_0": "histogram_summary image_summary merge_all_summaries merge_summary scalar_summary",
-    "train.event_protos": """Event HistogramProto LogMessage SessionLog Summary SummaryDescription SummaryMetadata
+    "train.events.protos": """Event HistogramProto LogMessage SessionLog Summary SummaryDescription SummaryMetadata
         TaggedRunMetadata""",
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}

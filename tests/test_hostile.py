@@ -30,7 +30,7 @@ from weft.graph.state import VariableSlot
 from weft.graph.wire import encode_graph
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
 from weft.train import checkpoint, checkpoint_state
-from weft.train.event_protos import event_protos
+from weft.train.events.protos import event_protos
 
 MIB = 1 << 20
 REFUSED = (errors.DataLossError,)
