@@ -25,10 +25,10 @@ from .plan_wire import decode_plan
 from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import Trace
-from .transport import Connection
+from .transports.segments import Arena
+from .transports.transport import Connection
 
 #: How long a task looks for the next step, after one, before it sleeps.
 SPIN_SECONDS = 1e-3

@@ -31,7 +31,7 @@ from .parcels import MOST_BYTES, encode_edges, together
 from .protocol import BEGIN_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .transport import Connection
+from .transports.transport import Connection
 
 #: Smaller variables are copied when they are sent: that takes less than making room for the next value.
 MOVED_FROM = 256 * 1024

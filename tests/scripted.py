@@ -11,7 +11,7 @@ from endpoints import SECRET, in_background, nothing_left, running_threads
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
-from weft.cluster.transport import Connection, listen
+from weft.cluster.transports.transport import Connection, listen
 from weft.cluster.worker import Worker
 from weft.graph import errors
 from weft.graph.ops.literal import Literal

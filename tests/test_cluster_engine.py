@@ -38,7 +38,7 @@ from weft.cluster.client import Client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
-from weft.cluster.transport import Connection, connect, listen
+from weft.cluster.transports.transport import Connection, connect, listen
 from weft.graph import errors
 from weft.runtime import pipeline
 from weft.runtime.stages.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed

@@ -12,7 +12,7 @@ from endpoints import SECRET
 from scripted import A, B, nothing_left_soon, session, soon, workers
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Limits
-from weft.cluster.segments import Arena, Slot
+from weft.cluster.transports.segments import Arena, Slot
 from weft.graph.dtypes import float32
 from weft.graph.ops import training
 from weft.graph.state import VariableSlot

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from endpoints import BARE, SECRET, SOCKETS, Pair, certified, connected, in_background, nothing_left, numbered
-from weft.cluster import auth, listener, message, transport
+from weft.cluster import message
 from weft.cluster.message import Limits, Message
+from weft.cluster.transports import auth, listener, transport
 from weft.graph import errors
 
 pytestmark = pytest.mark.counts

@@ -13,7 +13,7 @@ import pytest
 from certificates import Authority
 from clustered import SERVE, local_cluster, programs
 from endpoints import SECRET, connected, in_background, nothing_left, numbered
-from weft.cluster import tls, transport
+from weft.cluster.transports import tls, transport
 from weft.graph import errors
 
 pytestmark = pytest.mark.counts

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from ..graph import dtypes, errors
-from .decoder import Decoder, Segments
-from .message import FRAMES, Array, Buffer, Limits, Message, encode, number_frame
+from ...graph import dtypes, errors
+from ..decoder import Decoder, Segments
+from ..message import FRAMES, Array, Buffer, Limits, Message, encode, number_frame
 from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.
@@ -25,7 +25,7 @@ _COUNTED = 8 << 20
 
 
 class StreamConnection:
-    """One end of an authenticated stream socket; see `Connection` in cluster/transport.py for what each method promises."""
+    """One end of an authenticated stream socket; see `Connection` in transport.py for what each method promises."""
 
     by_reference = False
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from ..runtime.backoff import wait_before
+from ...runtime.backoff import wait_before
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..graph import errors
-from .message import Array, Limits, slot_size
+from ...graph import errors
+from ..message import Array, Limits, slot_size
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 #: The size of the first segment; each further one is twice as large as the last.

@@ -10,7 +10,7 @@ import hmac
 import secrets
 from collections.abc import Generator
 
-from ..graph import errors
+from ...graph import errors
 
 SECRET_SIZE = 32
 #: How long a peer may take to prove itself, in seconds.

@@ -10,8 +10,8 @@ from typing import Any
 
 import ray
 
-from ..graph import errors
-from . import tls
+from ...graph import errors
+from ..transports import tls
 
 #: How long to try a Ray address before saying that nobody answers there.
 ANSWER_SECONDS = 5.0

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import ray
 
+from ..task_info import TaskInfo
+from ..worker import Worker
 from .log_tail import log_file
-from .task_info import TaskInfo
-from .worker import Worker
 
 
 class TaskActor:

@@ -10,8 +10,8 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from ..graph import errors
-from . import ray_connection
+from ...graph import errors
+from . import connection as ray_connection
 
 
 class RayGroup:

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import numpy as np
 
-from ..graph import dtypes, errors
+from ...graph import dtypes, errors
+from ..message import Array, Message
 from . import auth
-from .message import Array, Message
 
 #: How many messages may wait to be received before `send` blocks.
 _DEPTH = 1024
@@ -50,7 +50,7 @@ class _Pipe:
 
 
 class InprocConnection:
-    """One end of a connection within a process; see `Connection` in cluster/transport.py."""
+    """One end of a connection within a process; see `Connection` in transport.py."""
 
     by_reference = True
 
@@ -156,7 +156,7 @@ class InprocConnection:
 
 
 class InprocListener:
-    """Accepts connections from this process; see `Listener` in cluster/transport.py."""
+    """Accepts connections from this process; see `Listener` in transport.py."""
 
     def __init__(self, secret: bytes) -> None:
         self._name = secrets.token_hex(12)
@@ -207,7 +207,7 @@ class InprocListener:
 
 
 def connect(place: str, secret: bytes, peer: str, name: str) -> InprocConnection:
-    """A connection to the listener of that name. Raises as `connect` in cluster/transport.py does."""
+    """A connection to the listener of that name. Raises as `connect` in transport.py does."""
     listener = _listeners.get(place)
     if listener is None:
         what = f"{peer} cannot be reached at inproc://{place}: nobody listens there in this process"

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..graph import errors
-from .ray_cluster import End, RayTasks
+from ...graph import errors
+from ..task_info import TaskInfo
 from .recovery_state import (
     Begin,
     Budget,
@@ -26,7 +26,7 @@ from .recovery_state import (
     Wanted,
     Whole,
 )
-from .task_info import TaskInfo
+from .tasks import End, RayTasks
 
 _LOG = logging.getLogger("weft.cluster")
 #: How long Ray is waited for at a time.

@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from ..graph import errors
+from ...graph import errors
 
 USE, CERTIFICATE, KEY, AUTHORITY = "RAY_USE_TLS", "RAY_TLS_SERVER_CERT", "RAY_TLS_SERVER_KEY", "RAY_TLS_CA_CERT"
 #: What a connection carries inside of TLS, by the name with which the two sides agree on it: weft's frames, or gRPC for Flight.

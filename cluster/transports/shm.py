@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..graph import dtypes, errors
+from ...graph import dtypes, errors
+from ..message import SLOT_FROM, Array, Buffer, Limits, Message, encode, encode_segment
 from .listener import SocketListener, prove
-from .message import SLOT_FROM, Array, Buffer, Limits, Message, encode, encode_segment
 from .segments import Arena, MappedSegments
 from .sockets import StreamConnection
 
@@ -119,7 +119,7 @@ def listen(secret: bytes, limits: Limits) -> SocketListener:
 def connect(
     place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str, arena: Arena | None = None
 ) -> ShmConnection:
-    """A connection to the listener of that name. Raises as `connect` in cluster/transport.py does."""
+    """A connection to the listener of that name. Raises as `connect` in transport.py does."""
     deadline = time.monotonic() + timeout
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -10,13 +10,13 @@ from typing import Any
 
 import ray
 
-from ..graph import errors
-from ..graph.cluster_spec import ClusterSpec
+from ...graph import errors
+from ...graph.cluster_spec import ClusterSpec
+from ..task_info import TaskInfo
+from ..transports.transport import Location
 from .actor import TaskActor
+from .group import RayGroup, said
 from .log_tail import tail
-from .ray_group import RayGroup, said
-from .task_info import TaskInfo
-from .transport import Location
 
 #: How long a host may take to read what a task on it wrote last.
 _READING_SECONDS = 2.0

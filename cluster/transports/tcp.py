@@ -6,11 +6,11 @@ import os
 import socket
 import time
 
-from ..graph import errors
+from ...graph import errors
+from ..message import Limits
 from . import tls
 from .auth import HANDSHAKE_TIMEOUT
 from .listener import SocketListener, prove
-from .message import Limits
 from .sockets import StreamConnection
 
 #: Seconds of silence before the system asks whether the peer's node is still there, between its questions, and how many.
@@ -25,7 +25,7 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketLis
     """A listener on a port (0: any free one) of one of this node's addresses.
 
     Raises ValueError for the address of all of them, UnavailableError when the port is taken, FailedPreconditionError
-    where TLS is asked for (`cluster/tls.py`) and cannot be had.
+    where TLS is asked for (`tls.py`) and cannot be had.
     """
     encrypted = tls.server_side(HANDSHAKE_TIMEOUT)
     sock = bound(host, port)
@@ -40,7 +40,7 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> SocketLis
 
 
 def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> TcpConnection:
-    """A connection to the listener at `host:port`. Raises as `connect` in cluster/transport.py does."""
+    """A connection to the listener at `host:port`. Raises as `connect` in transport.py does."""
     deadline = time.monotonic() + timeout
     sock, host = reached("tcp", place, timeout, peer)
     try:
@@ -67,7 +67,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def reached(scheme: str, place: str, timeout: float, peer: str) -> tuple[socket.socket, str]:
-    """A socket that is connected to `host:port`, and the host. Raises as `connect` in cluster/transport.py does."""
+    """A socket that is connected to `host:port`, and the host. Raises as `connect` in transport.py does."""
     host, colon, port = place.rpartition(":")
     if not (host and colon and port.isdecimal()):
         raise ValueError(f"the address of a listener is {scheme}://host:port, not {scheme}://{place}")

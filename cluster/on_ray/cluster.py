@@ -8,18 +8,18 @@ import threading
 import weakref
 from typing import Any
 
-from ..graph import errors
-from ..graph.cluster_spec import ClusterSpec
-from ..runtime.backends.named import for_tasks
-from ..runtime.threads import kernel_threads
-from .engine import ClusterEngine
-from .heartbeat import HEARTBEAT_SECONDS
+from ...graph import errors
+from ...graph.cluster_spec import ClusterSpec
+from ...runtime.backends.named import for_tasks
+from ...runtime.threads import kernel_threads
+from ..engine import ClusterEngine
+from ..heartbeat import HEARTBEAT_SECONDS
+from ..target import ENGINES, SCHEME
+from ..task_info import TaskInfo, addresses_from
+from ..transports.transport import Location
 from .members import Members
-from .ray_cluster import End, RayTasks
 from .recovery_state import Budget
-from .target import ENGINES, SCHEME
-from .task_info import TaskInfo, addresses_from
-from .transport import Location
+from .tasks import End, RayTasks
 
 #: What to do about a task that is gone.
 _MEND = "`Cluster.recover()` starts anew what has died, as MonitoredTrainingSession does by itself."

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from ..graph import errors
+from ...graph import errors
 from . import auth
 from .sockets import StreamConnection
 
@@ -56,7 +56,7 @@ class Candidate:
 
 
 class SocketListener:
-    """Accepts connections on a listening socket, which it owns; see `Listener` in cluster/transport.py.
+    """Accepts connections on a listening socket, which it owns; see `Listener` in transport.py.
 
     `make` turns an authenticated socket and the client's name into a connection; `admit` makes of an accepted socket the one
     that is spoken to.

@@ -1,4 +1,4 @@
-"""What a transport promises, and which one two endpoints use: the one door to cluster/inproc.py, shm.py, tcp.py and flight.py."""
+"""What a transport promises, and which one two endpoints use: the one door to inproc.py, shm.py, tcp.py and flight.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..graph.dtypes import DType
+from ...graph.dtypes import DType
+from ..message import Array, Limits, Message
 from . import auth, inproc, shm, tcp
-from .message import Array, Limits, Message
 from .segments import Arena
 
 _LIMITS = Limits()

@@ -1,7 +1,7 @@
 """The transport through Arrow Flight: the same bytes as over TCP, inside of a gRPC exchange with mutual TLS.
 
 For networks in which only gRPC passes. A connection's bytes go through threads at both ends, between a plain socket, which
-messages are read from and written to, and the exchange: slower than `cluster/tcp.py`, which carries TLS as well.
+messages are read from and written to, and the exchange: slower than `tcp.py`, which carries TLS as well.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import flight
 
-from ..graph import errors
+from ...graph import errors
+from ..message import Limits
 from . import tcp, tls
 from .listener import SocketListener, prove
-from .message import Limits
 from .sockets import StreamConnection
 
 _CHUNK = 1 << 20
@@ -113,7 +113,7 @@ def listen(secret: bytes, limits: Limits, host: str, port: int = 0) -> FlightLis
 
 
 def connect(place: str, secret: bytes, limits: Limits, timeout: float, peer: str, name: str) -> FlightConnection:
-    """A connection to the listener at `host:port`. Raises as `connect` in cluster/transport.py does."""
+    """A connection to the listener at `host:port`. Raises as `connect` in transport.py does."""
     deadline = time.monotonic() + timeout
     certificate, key, authority = _contents()
     if not _let_in(place, peer, deadline):
