@@ -312,7 +312,7 @@ print("Ray", "goes on" if ray.is_initialized() else "has ended")
 DRIVER_THAT_ENDS_RAY = """
 import ray
 import weft as wf
-from weft.cluster.transport import Location
+from weft.cluster.transports.transport import Location
 
 Location.here = classmethod(lambda kind: kind("another", "process"))
 with wf.cluster.start({"worker": 1}) as cluster, wf.Session(cluster.target) as session:

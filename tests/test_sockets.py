@@ -155,7 +155,7 @@ def test_received_arrays_are_aligned(pair: Pair) -> None:
 CHILD = """
 import sys, time
 import numpy as np
-from weft.cluster import transport
+from weft.cluster.transports import transport
 from weft.cluster.message import Message
 connection = transport.connect(sys.argv[1], bytes(range(32)), name="child")
 connection.send(Message(1, 0, 1, tensors=[np.arange(1_000_000)]))
