@@ -116,7 +116,9 @@ def loaded(engine: ClusterEngine) -> dict[str, Any]:
     handles = {}
     for name, part in built(remote=True)[1].items():
         request = pipeline.Request((part,), (), ()) if name == "read" else pipeline.Request((), (part,), ())
-        handles[name] = engine.load(pipeline.make_plan(pipeline.cut(request), (), engine, soft=False))
+        handles[name] = engine.load(
+            pipeline.make_plan(pipeline.cut(request), (), pipeline.Planning(engine, soft=False))
+        )
     return handles
 
 

@@ -19,7 +19,7 @@ from ...graph.ops.linalg import matmul
 from ...graph.ops.placeholders import placeholder
 from .. import pipeline
 from ..engine import Engine
-from ..pipeline import Request
+from ..pipeline import Planning, Request
 from ..placing.cost_model import DISTURBED, Client, Link, pair_of
 from .calm import busy_seconds, processors
 
@@ -140,7 +140,7 @@ class Links:
             if not whole:
                 ends = [_corner(end, devices[-1]) for end, devices in zip(ends, chains, strict=True)]
             program = pipeline.cut(Request(tuple(ends), (), (fed,)))
-            plan = pipeline.make_plan(program, [(rows, rows)], self._engine, soft=False)
+            plan = pipeline.make_plan(program, [(rows, rows)], Planning(self._engine, soft=False))
             return _Step(self._engine.load(plan, self._timeout), np.full((rows, rows), 0.5 / rows, np.float32))
 
     def _in_turns(self, steps: Sequence[_Step], rounds: int) -> Any:

@@ -1,4 +1,4 @@
-"""What a session's config names, loaded when it asks for it: compilers that can take parts of a step, and the placer."""
+"""What a session's config names, loaded when it asks for it: its engine, compilers that can take parts of a step, the placer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from ..graph import errors
 from ..graph.ir import Graph
 from .config import ConfigProto
 from .engine import Engine
-from .pipeline import Gather, Placer
+from .local_engine import LocalEngine
+from .pipeline import Gather, Placer, Planning
+from .targets import factory_of
 
 
-def planning(
-    config: ConfigProto, engine: Engine, graph: Graph
-) -> tuple[bool, int | None, Gather | None, Placer | None]:
-    """How a session's plans are made: soft placement, the seed of the order, the stage that makes compounds, and the placer.
+def engine_for(target: str, config: ConfigProto) -> Engine:
+    """The engine of a session's target; "" is this process. Raises NotFoundError for a target nobody serves."""
+    if not target:
+        return LocalEngine(dict(config.device_count), config.backend)
+    engine: Engine = factory_of(target)(target, config)
+    return engine
+
+
+def planning_for(config: ConfigProto, engine: Engine, graph: Graph) -> Planning:
+    """How a session's plans are made.
 
     Raises ValueError for an unknown backend, ImportError for one that is not installed, UnimplementedError for one that does
     not run on the session's engine; and what a cost model that cannot be read raises.
     """
     gather = _gathering(config.backend, engine.local)
-    return config.allow_soft_placement, config.schedule_seed, gather, _placer(config, engine, graph)
+    return Planning(engine, config.allow_soft_placement, config.schedule_seed, gather, _placer(config, engine, graph))
 
 
 def _placer(config: ConfigProto, engine: Engine, graph: Graph) -> Placer | None:
