@@ -35,6 +35,8 @@ SPIN_SECONDS = 1e-3
 #: How long a task whose connection from another one has ended waits for the session to know why. The other's death, and the
 #: session's end, it knows at once.
 GRACE_SECONDS = 1.0
+#: How long a task that ends a session tries to tell it why.
+LAST_WORDS_SECONDS = 0.5
 #: How many characters an operation may tell the session at once.
 MOST_REPORTED = 1 << 20
 
@@ -105,10 +107,14 @@ class Client:
         return over
 
     def end(self, failure: Failure) -> None:
-        """Tell the session that it is over, and why, and close."""
+        """Tell the session that it is over, and why, and close.
+
+        Another thread may be sending just then, an answer of microseconds or a result that the session does not take.
+        """
+        words, deadline = Message(Kind.ENDED, 0, 0, meta=failure.encode()), time.monotonic() + LAST_WORDS_SECONDS
         with suppress(errors.OpError):
-            if self.session is not None:
-                self.session.poke(Message(Kind.ENDED, 0, 0, meta=failure.encode()))
+            while self.session is not None and not self.session.poke(words) and time.monotonic() < deadline:
+                time.sleep(1e-3)
         self.close()
 
     def report(self, text: str) -> None:

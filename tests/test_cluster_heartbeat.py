@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import weft as wf
 from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
-from weft.cluster import client
+from weft.cluster import client as client_module
 from weft.cluster.client import Client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.heartbeat import Heartbeat, Signs
 from weft.cluster.message import Message
-from weft.cluster.protocol import Kind
+from weft.cluster.protocol import Failure, Kind
 from weft.cluster.session_step import Loaded, SessionStep, expected
 from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
 from weft.cluster.told import Told
 from weft.cluster.transports.transport import Connection
 from weft.graph import errors
+from weft.graph.state import State
 from weft.runtime.stages.plan import StepPlan
 
 pytestmark = pytest.mark.counts
@@ -196,7 +197,7 @@ def test_a_task_answers_while_it_makes_a_plan_ready_and_while_it_waits(monkeypat
         time.sleep(4)
         return LoadedPlan(*arguments)
 
-    monkeypatch.setattr(client, "LoadedPlan", slow)
+    monkeypatch.setattr(client_module, "LoadedPlan", slow)
     with workers(A, B) as made, session(made, heartbeat=2) as engine:
         lonely = engine.load(StepPlan(HOP.plans[1:], 1))
         with pytest.raises(errors.DeadlineExceededError, match="had waited for 'x'"):
@@ -221,6 +222,36 @@ def loses_the_last_message(
 
         monkeypatch.setattr(link, "_transmit", lose)
         yield sender, lambda: engine.run(hop, [X], None)
+
+
+class Busy:
+    """A connection over which another thread sends, until somebody has tried three times."""
+
+    def __init__(self) -> None:
+        self.tried, self.sent = 0, list[Message]()
+
+    def poke(self, message: Message) -> bool:
+        self.tried += 1
+        if self.tried > 3:
+            self.sent.append(message)
+        return bool(self.sent)
+
+    def close(self) -> None:
+        pass
+
+
+def test_why_a_task_ends_a_session_is_said_though_an_answer_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = Failure(errors.UNAVAILABLE, "what a task sent to it was lost")
+    line = Busy()
+    client = Client("s", B, State(), lambda *_: None)  # type: ignore[arg-type]
+    client.attach(line)  # type: ignore[arg-type]
+    client.end(failure)
+    assert [(message.kind, Failure.decode(message.meta)) for message in line.sent] == [(Kind.ENDED, failure)]
+    monkeypatch.setattr(client_module, "LAST_WORDS_SECONDS", 0.01)
+    mute = Client("s", B, State(), lambda *_: None)  # type: ignore[arg-type]
+    monkeypatch.setattr(line, "poke", lambda _: False)
+    mute.attach(line)  # type: ignore[arg-type]
+    mute.end(failure)  # and it ends when nothing can be said
 
 
 def test_a_session_hears_that_the_last_message_of_a_step_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
