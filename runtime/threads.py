@@ -11,7 +11,6 @@ import os
 
 import threadpoolctl
 
-from ..graph import errors
 from ..graph.parallel import VARIABLES, limit_threads, threads, threads_wanted
 
 _controller: threadpoolctl.ThreadpoolController | None = None
@@ -21,24 +20,15 @@ _asked = VARIABLES[0] in os.environ
 def limit_kernel_threads(count: int) -> None:
     """Let kernels use `count` threads from now on, in the whole process, and BLAS one.
 
-    0 leaves the number as it is, but for what the environment asks. Raises FailedPreconditionError where that is no number.
+    0 leaves the number as it is, but for what the environment asks.
     """
     global _asked
     if not count and _asked:
-        count = _asked_for()
+        count = threads_wanted()
     _asked = False
     _known().limit(limits=1)
     if count > 0:
         limit_threads(count)
-
-
-def _asked_for() -> int:
-    """What the environment asks for. Others' variables may say what they like, but ours is meant for weft."""
-    text = os.environ.get(VARIABLES[0], "")
-    if text and not text.strip().isdecimal():
-        text = f"{VARIABLES[0]} must be a number of threads, got '{text}'"
-        raise errors.FailedPreconditionError(None, None, text)
-    return threads_wanted()
 
 
 def kernel_threads() -> int:

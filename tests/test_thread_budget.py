@@ -87,9 +87,3 @@ def told(**environment: str) -> "subprocess.CompletedProcess[str]":
 
 def test_the_environment_may_say_more_for_threads_of_threads() -> None:
     assert told(OMP_NUM_THREADS="3,2").stdout == "3\n"
-
-
-def test_what_the_environment_says_that_is_no_number_is_an_error() -> None:
-    done = told(WEFT_NUM_THREADS="two")
-    assert done.returncode
-    assert "WEFT_NUM_THREADS must be a number of threads, got 'two'" in done.stderr
