@@ -25,8 +25,9 @@ def recompute() -> Iterator[None]:
 
     What leaves the scope is kept; what is only used inside is computed a second time, from what enters it, once a gradient
     has arrived. The same operations run on the same values, so gradients have the same bits; gradients of gradients add the
-    parts of a sum in another order, and so may differ in the last bits. Reads of variables and random numbers are kept, and so are branches and loops that have such inside. A scope inside of another one changes
-    nothing, and without `gradients` none does. Also a decorator of functions; see `recompute_grad`.
+    parts of a sum in another order, and so may differ in the last bits. Reads of variables and random numbers are kept, and
+    so are branches and loops that have such inside. A scope inside of another one changes nothing, and without `gradients`
+    none does. Also a decorator of functions; see `recompute_grad`.
     """
     if context.executing_eagerly():
         yield
