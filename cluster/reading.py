@@ -117,17 +117,17 @@ class Reading(Generic[Job]):
                         break
                     signals.open = True
                     try:
-                        events = self._spin.look(left) or self._ready.poll(left)
+                        events = self._spin.look(left) or self._spin.sleep(left)
                     finally:
                         signals.open = False
                         self._polling = 0
-                    self._spin.over()
                     for job in self._read(events):
                         self._begin(job)
             finally:
                 self._polling = 0
                 self._watch.give()
-                self._dispose()
+                if self._closed:
+                    self._dispose()
         return True
 
     def stand_by(self) -> None:
@@ -140,7 +140,7 @@ class Reading(Generic[Job]):
                 while jobs:
                     for job in jobs[1:]:
                         self._begin(job)
-                    if self._relieved(jobs[0]):
+                    if self._idle > 0 or self._started(self.stand_by, jobs[0]):  # another thread stands by meanwhile
                         jobs[0]()
                         self._pause.give_way()
                     jobs = self._look()
@@ -171,18 +171,9 @@ class Reading(Generic[Job]):
         if self._closed or not self._watch.take():
             return []
         try:
-            events = self._pause.look(None)
-            if events:
-                self._pause.over()
-            return self._read(events)
+            return self._read(self._pause.look(None))
         finally:
             self._watch.give()
-
-    def _relieved(self, job: Job) -> bool:
-        """Whether another thread stands by while this one does a job."""
-        if self._idle > 0:
-            return True
-        return self._started(self.stand_by, job)
 
     def _begin(self, job: Job) -> None:
         self._started(job, job)
