@@ -67,7 +67,7 @@ class Reading(Generic[Job]):
         self._came.register(self._ready_number, _ONCE)
         self._watch = Watch(self._arm)
         self._spin, self._pause = Spin(self._ready, _WAIT_SPIN), Spin(self._ready, spin)
-        self._polling = 0  #: the thread that waits for something to come
+        self.polling = 0  #: the thread that waits for something to come
         self._lock = threading.RLock()  # the garbage collector may close a session amid anything
         self._standing = self._idle = 0  #: threads in `stand_by`, and those of them that sleep
         self._closed = False
@@ -93,7 +93,7 @@ class Reading(Generic[Job]):
 
     def wake(self) -> None:
         """Something has happened that did not come from a connection: whoever waits has to look again."""
-        if self._polling and self._polling != threading.get_ident():
+        if self.polling and self.polling != threading.get_ident():
             with self._lock:
                 if not self._closed:  # else it is awake
                     os.eventfd_write(self._woken, 1)
@@ -112,7 +112,7 @@ class Reading(Generic[Job]):
                     left = _FOREVER if until is None else until - time.monotonic()
                     if until is not None and left <= 0:
                         break
-                    self._polling = threading.get_ident()
+                    self.polling = threading.get_ident()
                     if done():
                         break
                     signals.open = True
@@ -120,14 +120,13 @@ class Reading(Generic[Job]):
                         events = self._spin.look(left) or self._spin.sleep(left)
                     finally:
                         signals.open = False
-                        self._polling = 0
+                        self.polling = 0
                     for job in self._read(events):
                         self._begin(job)
             finally:
-                self._polling = 0
+                self.polling = 0
                 self._watch.give()
-                if self._closed:
-                    self._dispose()
+                self._dispose()
         return True
 
     def stand_by(self) -> None:
