@@ -9,13 +9,12 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
 from ..graph import dtypes, errors
 from .listener import SocketListener, prove
-from .message import SLOT_FROM, Array, Limits, encode_segment
+from .message import Array, Limits, encode_segment
 from .segments import Arena, MappedSegments
 from .sockets import StreamConnection
 
@@ -33,7 +32,7 @@ class ShmConnection(StreamConnection):
         self._own = arena is None
         self._mapped = MappedSegments(limits)
         super().__init__(sock, peer, limits, self._mapped)
-        self._store, self._mine = partial(_slot, self._arena), self._arena.segments
+        self._store, self._mine = self._arena.place, self._arena.segments
 
     @property
     def shared_bytes(self) -> int:
@@ -87,17 +86,6 @@ class ShmConnection(StreamConnection):
         if flags & _TRUNCATED or len(self._mapped.descriptors) > 16:
             raise errors.DataLossError(None, None, f"{self.peer}: expected a descriptor a segment, got too many")
         return count
-
-
-def _slot(arena: Arena, tensor: Array, step: int) -> tuple[int, int] | None:
-    """Where in shared memory a tensor is, after copying it there unless it is there already."""
-    slot = arena.find(tensor, step)
-    if slot is None:
-        if tensor.nbytes < SLOT_FROM:
-            return None
-        slot = arena.take(tensor.nbytes, step)
-        np.copyto(np.ndarray(tensor.shape, tensor.dtype, slot.segment.memory, slot.offset), tensor)
-    return slot.segment.number, slot.offset
 
 
 def listen(secret: bytes, limits: Limits) -> SocketListener:

@@ -95,7 +95,7 @@ class StreamConnection:
             message = self._next() if decoder.amid or self._closed or self._broken is not None else None
             while message is None and self._fill(_DONT_WAIT):
                 message = self._next()
-                if not decoder.large:
+                if message is not None or not decoder.large:
                     break
         if message is None:
             return ()

@@ -41,7 +41,7 @@ class Spin:
         while not (events := self._poll(0)) and time.perf_counter() < until:
             os.sched_yield()
         if events:
-            self.over()
+            self._soon = time.perf_counter() - now < self._seconds
         return events
 
     def sleep(self, left: float) -> Events:

@@ -14,7 +14,6 @@ import numpy as np
 from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
 from ..graph.function import functions_of
-from ..graph.opdef import OpDef
 from ..graph.ops.variables import ReadVariableOp
 from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
@@ -72,7 +71,7 @@ class LoadedPlan:
             }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
         self.relay = relay
         #: Whether it may take long inside of a kernel, which a step that is given up must end.
-        self.may_last = any(isinstance(i, Run) and _may_last(i.definition) for i in instructions)
+        self.may_last = any(isinstance(i, Run) and _may_last(i) for i in instructions)
         #: Whether its kernels write what goes to other tasks where those can read it.
         self.places = bool(self.updated) or any(slot in sent for slot, _ in results)
         #: Which of the step's feeds it takes, in the order in which they are sent.
@@ -266,13 +265,14 @@ class TaskStep:
 
     def _message(self, values: Sequence[tuple[int, Array | None]]) -> Message:
         """What brings values to another task, and begins the plan there that waits for one of them."""
-        kind, (edge, _), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
+        kind, (edge, value), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
         if self._done is not None and self._plan is not None and (begins := self._plan.relay.begins):
             for each, _ in values:
                 if each in begins:
                     kind, meta = Kind.BEGIN, BEGIN_HEAD.pack(self._done, begins[each]) + meta
-        tensors = tuple([value for _, value in values if value is not None])
-        return Message(kind, 0, self.number, edge, meta, tensors)
+        if len(values) == 1:
+            return Message(kind, 0, self.number, edge, meta, () if value is None else (value,))
+        return Message(kind, 0, self.number, edge, meta, [each for _, each in values if each is not None])
 
     def _kept_back(self, connection: Connection, edge: int, value: Array) -> tuple[Array, bool]:
         """A value in memory that the plan does not use again, and whether there is such memory."""
@@ -370,9 +370,12 @@ def _updated(instructions: Sequence[Instruction], sent: Collection[int | None]) 
     return found
 
 
-def _may_last(definition: OpDef) -> bool:
-    """Whether it may wait for others, or runs plans of its own."""
-    return (definition.stateful and not definition.access) or bool(functions_of(definition))
+def _may_last(run: Run) -> bool:
+    """Whether it may wait for others, or runs plans of its own. Handles are taken once, before any step."""
+    definition = run.definition
+    if not run.inputs and [spec.dtype for spec in run.output_specs] == [dtypes.resource]:
+        return False
+    return (definition.stateful and definition.access not in ("read", "write")) or bool(functions_of(definition))
 
 
 def failure_of(error: Exception) -> Failure:

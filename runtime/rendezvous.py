@@ -14,6 +14,8 @@ import numpy as np
 from ..graph import errors
 from ..graph.waiting import Ending
 
+_RLock = type(threading.RLock())  # `threading.RLock` is a function that looks for it each time
+
 
 class Rendezvous:
     """A table of edges. Each value is put once and taken once, on an edge in order; `abort` wakes everyone with one error.
@@ -28,7 +30,7 @@ class Rendezvous:
         self._ending = ending
         self._values: dict[int, deque[Any]] = {}
         self._waiting: dict[int, float] = {}
-        self._lock = threading.RLock()  # the garbage collector may close a session, and end the step, amid anything
+        self._lock = _RLock()  # the garbage collector may close a session, and end the step, amid anything
         #: The same lock, for those who wait; made for the first of them, for most steps have none.
         self._changed: threading.Condition | None = None
         self.error: Exception | None = None  #: what the step was aborted with
