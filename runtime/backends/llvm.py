@@ -330,19 +330,25 @@ def _update(definition: Any, inputs: Sequence[Spec]) -> Kernel | None:
     def bind(state: Any) -> Callable[..., Any]:
         return _update_function(definition, state, function, slots, grad)
 
-    return Kernel(definition.compute, needs_state=True, bind=bind)
+    return Kernel(definition.compute, needs_state=True, bind=bind, moves=True)
 
 
 def _update_function(definition: Any, state: Any, function: Function, slots: int, grad: int) -> Callable[..., Any]:
-    """The function of an update's inputs. What is not as it should be is left to NumPy, which says so."""
+    """The function of an update's inputs. What is not as it should be is left to NumPy, which says so.
+
+    The new value of a variable that has `spare` memory is written there, else over the present one.
+    """
     inputs = [f"a{n}" for n in range(len(function.inputs))]
-    targets = [f"t{n}" for n in range(slots)]
+    values, targets = ([f"{letter}{n}" for n in range(slots)] for letter in "vt")
     lines = [f"def update({', '.join(inputs)}):"]
-    lines += [f" {target} = {name}.value" for target, name in zip(targets, inputs, strict=False)]
-    shared = " or ".join(f"(t{n} is not None and shares(a{grad}, t{n}))" for n in range(slots))
+    for name, value, target in zip(inputs, values, targets, strict=False):
+        lines += [f" {value} = {name}.value", f" {target} = {value} if {name}.spare is None else {name}.spare"]
+    shared = " or ".join(f"({target} is not None and shares(a{grad}, {target}))" for target in targets)
     lines.append(f" if {shared}: a{grad} = copy(a{grad})")
-    lines += _called(function, ", ".join([*targets, *inputs[slots:], *targets]), "t0")
-    lines.append(f" if refused: compute({', '.join(['state', *inputs])})")
+    lines += _called(function, ", ".join([*values, *inputs[slots:], *targets]), "t0")
+    lines.append(f" if refused: return compute({', '.join(['state', *inputs])})")
+    for name, value, target in zip(inputs, values, targets, strict=False):
+        lines.append(f" if {target} is not {value}: {name}.move()")
     names: dict[str, Any] = {
         "native": _native(function), "shares": shares_memory, "copy": np.array, "compute": definition.compute,
         "state": state, **_POOL,

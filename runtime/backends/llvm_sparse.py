@@ -252,7 +252,7 @@ def _update_kernel(definition: Any, code: Update | Sweep) -> Kernel:
     def bind(state: Any) -> Callable[..., Any]:
         return _updating(code, lambda *inputs: definition.compute(state, *inputs))
 
-    return Kernel(definition.compute, needs_state=True, bind=bind)
+    return Kernel(definition.compute, needs_state=True, bind=bind, moves=True)
 
 
 def _updating(code: Update | Sweep, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -261,10 +261,12 @@ def _updating(code: Update | Sweep, plain: Callable[..., Any]) -> Callable[..., 
     change = _changing(code) if isinstance(code, Update) else _sweeping(code)
 
     def update(*inputs: Any) -> None:
-        arrays = [*[slot.value for slot in inputs[:tables]], *inputs[tables:]]
-        if any(array is None for array in arrays[:tables]):
+        slots = inputs[:tables]
+        if any(slot.value is None for slot in slots):
             plain(*inputs)
             return
+        # Rows that do not change go along to memory that is spare.
+        arrays = [*[slot.value if slot.spare is None else slot.read() for slot in slots], *inputs[tables:]]
         if any(shares_memory(arrays[given], array) for array in arrays[:tables]):
             arrays[given] = np.array(arrays[given])  # what changes must not be what is added
         if not change(arrays):
