@@ -19,7 +19,7 @@ pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip i
 
 from weft.runtime.backends import llvm_pool
 from weft.runtime.backends.llvm_code import compiler
-from weft.runtime.backends.llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
+from weft.runtime.backends.llvm_frame import Array, begun, closing, opening, place_of, room_of_thread, working
 from weft.runtime.backends.llvm_steps import Text
 
 
@@ -36,7 +36,7 @@ def counting(count: int, rounds: int = 0, long: bool = True) -> Any:
     """A function that counts for each block how often it ran, and who ran it, after so many rounds of doing nothing."""
     text = Text()
     data = [*opening(text, [Array("int64", (count,), True), Array("int64", (count,), True)]), place_of(text, 3)]
-    working(text, data, count, release=True, long=long)
+    working(text, data, (), count, release=True, long=long)
     closing(text, 0)
     runs, threads, rooms = begun(text, len(data))
     room = room_of_thread(text, rooms, 8)
@@ -45,9 +45,8 @@ def counting(count: int, rounds: int = 0, long: bool = True) -> Any:
     before = text.let(f"load i64, ptr {place}, align 8")
     text.put(f"store i64 {text.let(f'add i64 {before}, 1')}, ptr {place}, align 8")
     text.put(f"store i64 %thread, ptr {text.let(f'getelementptr i64, ptr {threads}, i64 %block')}, align 8")
-    ended(text)
-    lines = [*text.lines, *sorted(text.declared), "attributes #0 = { nounwind }"]
-    return compiler().function("\n".join(lines), library=llvm_pool.pool_library())
+    text.end()
+    return compiler().function(text.whole(), library=llvm_pool.pool_library())
 
 
 def counted(count: int, rounds: int = 0, long: bool = True) -> set[int]:

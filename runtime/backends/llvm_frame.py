@@ -69,8 +69,7 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
 
     Returns the names of the pointers to their memory.
     """
-    text.lines.append("define ptr @region(ptr %self, ptr %args, i64 %count) #0 {")
-    text.begin("entry")
+    text.define("ptr @region(ptr %self, ptr %args, i64 %count)")
     objects = [text.let(f"load ptr, ptr {_at(text, '%args', 8 * n)}, align 8") for n in range(len(arrays))]
     text.lines.append(f"  %last = load ptr, ptr {_at(text, '%args', 8 * len(arrays))}, align 8")
     types = [_holds(text, each, _TYPE, "ptr", pointer(id(np.ndarray))) for each in dict.fromkeys(objects)]
@@ -94,32 +93,33 @@ def row_strides(text: Text, arrays: Sequence[Array]) -> dict[int, str]:
 
 
 def working(
-    text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work", long: bool = True
+    text: Text, pointers: Sequence[str], numbers: Sequence[str] = (), blocks: int | str = 1, release: bool | str = False,
+    name: str = "work", long: bool = True,
 ) -> None:  # fmt: skip
-    """The call of `@work`, or a function of another name, of these pointers, for all blocks.
+    """The call of `@work`, or a function of another name, of these pointers and numbers, for all blocks.
 
-    As many threads help as the last argument says, but where it does not take long only those that are awake. `release`:
-    other threads of Python run meanwhile.
+    Where there may be several, as many threads help as the last argument says, but where it does not take long only those
+    that are awake. `release`: whether other threads of Python run meanwhile, or what tells it.
     """
-    place = text.let(f"alloca [{len(values)} x ptr], align 16")
-    for number, value in enumerate(values):
-        text.put(f"store ptr {value}, ptr {_at(text, place, 8 * number)}, align 8")
-    helpers = given_number(text) if blocks > 1 else "0"
-    state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if release else ""
-    if blocks > 1:
-        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
-        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
+    given = text.let(f"alloca [{len(pointers) + len(numbers)} x i64], align 16")
+    for number, value in enumerate([*(f"ptr {each}" for each in pointers), *(f"i64 {each}" for each in numbers)]):
+        text.put(f"store {value}, ptr {_at(text, given, 8 * number)}, align 8")
+    helpers = "0" if blocks == 1 else given_number(text)
+    state = _let_go(text, str(release).lower()) if release else ""
+    if blocks == 1:
+        text.put(f"call void @{name}(ptr {given}, i64 0, i64 0)")
     else:
-        text.put(f"call void @{name}(ptr {place}, i64 0, i64 0)")
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
+        text.put(f"call void @run_blocks(ptr @{name}, ptr {given}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
     if state:
-        text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        _take_back(text, state)
 
 
-def begun(text: Text, count: int, name: str = "work") -> list[str]:
-    """The beginning of such a function: of so many pointers, a block's number (`%block`) and a thread's. Returns the pointers."""
-    text.lines.append(f"define internal void @{name}(ptr %given, i64 %block, i64 %thread) #0 {{")
-    text.begin("entry")
-    return [text.let(f"load ptr, ptr {_at(text, '%given', 8 * number)}, align 8") for number in range(count)]
+def begun(text: Text, pointers: int, numbers: int = 0, name: str = "work") -> list[str]:
+    """The beginning of such a function, of a block's number (`%block`), too, and a thread's. Returns pointers and numbers."""
+    text.define(f"internal void @{name}(ptr %given, i64 %block, i64 %thread)")
+    kinds = ["ptr"] * pointers + ["i64"] * numbers
+    return [text.let(f"load {kind}, ptr {_at(text, '%given', 8 * n)}, align 8") for n, kind in enumerate(kinds)]
 
 
 def room_of_thread(text: Text, start: str, size: int) -> str:
@@ -130,12 +130,6 @@ def room_of_thread(text: Text, start: str, size: int) -> str:
 def in_lines(size: int) -> int:
     """So many bytes as whole lines of the cache."""
     return -(-size // _LINE) * _LINE
-
-
-def ended(text: Text) -> None:
-    """The end of `@work`."""
-    text.put("ret void")
-    text.lines.append("}")
 
 
 def place_of(text: Text, number: int) -> str:
@@ -227,35 +221,27 @@ def given_number(text: Text) -> str:
     return _number_of(text, "%last")
 
 
-def let_go(text: Text, state: str, condition: str) -> None:
-    """Let other threads of Python run where the condition holds. `state`: room for a pointer, for `take_back`."""
-    release, after = text.block(), text.block()
-    text.put(f"store ptr null, ptr {state}, align 8")
+def _let_go(text: Text, condition: str) -> str:
+    """Let other threads of Python run where the condition holds. Returns what `_take_back` needs."""
+    before, release, after = (text.block() for _ in range(3))
+    text.put(f"br label %{before}")
+    text.begin(before)
     text.put(f"br i1 {condition}, label %{release}, label %{after}")
     text.begin(release)
     thread = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()")
-    text.put(f"store ptr {thread}, ptr {state}, align 8")
     text.put(f"br label %{after}")
     text.begin(after)
+    return text.let(f"phi ptr [ null, %{before} ], [ {thread}, %{release} ]")
 
 
-def take_back(text: Text, state: str) -> None:
-    """The end of what `let_go` began."""
+def _take_back(text: Text, state: str) -> None:
+    """The end of what `_let_go` began."""
     restore, after = text.block(), text.block()
-    thread = text.let(f"load ptr, ptr {state}, align 8")
-    held = text.let(f"icmp eq ptr {thread}, null")
-    text.put(f"br i1 {held}, label %{after}, label %{restore}")
+    text.put(f"br i1 {text.let(f'icmp eq ptr {state}, null')}, label %{after}, label %{restore}")
     text.begin(restore)
-    text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {thread})")
+    text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
     text.put(f"br label %{after}")
     text.begin(after)
-
-
-def allocate(text: Text, kind: str) -> str:
-    """Room on the stack, asked for where the function begins."""
-    name = text.name()
-    text.lines.insert(2, f"  {name} = alloca {kind}, align 64")
-    return name
 
 
 def unless(text: Text, tests: Sequence[str]) -> None:

@@ -106,11 +106,10 @@ class _Writing:
 
     def written(self) -> str:
         text = self.text
-        text.lines.append(
-            f"define void @{self.micro.name}(ptr %a, ptr %b, ptr %c, i64 %line, i64 %count, i64 %step, i1 %first, "
-            f"{self.number} %start, i64 %left) #0 {{"
+        text.define(
+            f"void @{self.micro.name}(ptr %a, ptr %b, ptr %c, i64 %line, i64 %count, i64 %step, i1 %first, "
+            f"{self.number} %start, i64 %left)"
         )
-        text.begin("entry")
         self._ask()
         text.put("br label %head")
         self._products()
@@ -122,9 +121,7 @@ class _Writing:
         text.begin("added")
         self._stores(lambda place, mask: text.load(place, self.micro.kind, self.micro.lanes, mask))
         text.lines.append("}")
-        return "\n".join(
-            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
-        )
+        return text.whole()
 
     def _ask(self) -> None:
         """Ask for the tile's places in memory, which are needed when all products are made."""
@@ -132,9 +129,7 @@ class _Writing:
         for row in range(self.micro.rows):
             line = self._at(line, "%line") if row else line
             for number in range(self.micro.vectors):
-                place = self._at(line, str(number * self.micro.lanes))
-                hints = [("ptr", place), ("i32", "1"), ("i32", "3"), ("i32", "1")]
-                self.text.intrinsic("llvm.prefetch.p0", "void", hints)
+                self.text.ask_for(self._at(line, str(number * self.micro.lanes)), True)
 
     def _products(self) -> None:
         """The loop: a number of each row times the vectors of the second matrix, added to the sums."""
@@ -180,7 +175,7 @@ class _Writing:
         return self.mask if number == micro.vectors - 1 and micro.valid < micro.lanes else ""
 
     def _at(self, start: str, index: str) -> str:
-        return self.text.let(f"getelementptr {self.number}, ptr {start}, i64 {index}")
+        return self.text.at(start, index, self.micro.kind)
 
     def _stores(self, base: Callable[[str, str], str]) -> None:
         """Each sum added to what there was: a function of the place in memory and the mask."""

@@ -214,10 +214,15 @@ def borrow() -> int:
 give_back = give_threads
 
 
-def in_threads(native: Any, arrays: Sequence[Any], result: Any, room_bytes: int = 0) -> bool:
-    """Whether a function took the arrays, one of which is its result; with memory of so many bytes for each thread."""
-    helpers = borrow()
+def in_threads(native: Any, arrays: Sequence[Any], result: Any, room_bytes: int = 0, shared: bool = True) -> bool:
+    """Whether a function took the arrays, one of which is its result; with memory of so many bytes for each thread.
+
+    `shared`: other threads may help, else it does its blocks in order.
+    """
+    helpers = borrow() if shared else 0
     try:
+        if not room_bytes:
+            return native(*arrays, helpers) is result
         room = BLOCK.array(((helpers + 1) * in_lines(room_bytes),), np.dtype(np.uint8))
         return native(*arrays, helpers, room.ctypes.data) is result
     finally:

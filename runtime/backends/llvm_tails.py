@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ...graph.ops.windows import Axis
 from .formulas import Step
-from .llvm_packing import element
 from .llvm_steps import Text, constant, in_memory
 
 
@@ -186,4 +185,4 @@ class TailWriting:
         return values[formula.result]
 
     def _at(self, start: str, index: str) -> str:
-        return element(self.text, start, index, self.kind)
+        return self.text.at(start, index, self.kind)
