@@ -174,7 +174,8 @@ def _array(spec: Spec, written: bool = False) -> Array:
 
 def _given(definition: Fused, inputs: Sequence[Spec]) -> list[Array]:
     """The inputs of a region."""
-    return [_array(spec)._replace(cut=number in definition.cut) for number, spec in enumerate(inputs)]
+    arrays = [_array(spec) for spec in inputs]
+    return [array.cut() if number in definition.cut else array for number, array in enumerate(arrays)]
 
 
 def region_code(definition: Fused, inputs: Sequence[Spec]) -> Function | None:
@@ -231,7 +232,7 @@ def _function(
     """A function over values of these dimensions, the first `split` of which number the rows."""
     count, rows = prod(dims), prod(dims[:split]) if split else 1
     calls = sum(step.name == "call" for step in steps)
-    places = ["cut" if array.cut else place(dims, array.dims, split) for array in inputs]
+    places = ["cut" if array.is_cut else place(dims, array.dims, split) for array in inputs]
     touched = len(outputs) + sum(each in ("full", "cut") for each in places)
     cost = count * (_STEP * (len(steps) - calls) + _CALL * calls + _ACCESS * touched)
     blocks = int(min(_MOST_BLOCKS, cost // _BLOCK)) if cost >= 2 * _BLOCK else 1

@@ -27,14 +27,23 @@ ANY = -1
 class Array(NamedTuple):
     """An array that a function is given: what it must be.
 
-    `cut`: its rows, along the last axis, may lie apart. `strides`, in numbers: how it lies in memory, if not row-major.
+    `strides`, in numbers: how it lies in memory, if not row-major. Where they are ANY, its rows, along the last axis, may lie
+    apart, all as far from each other.
     """
 
     kind: str
     dims: tuple[int, ...]
     written: bool
-    cut: bool = False
     strides: tuple[int, ...] = ()
+
+    def cut(self) -> Array:
+        """The same with rows that may lie apart."""
+        return self._replace(strides=(*[ANY] * (len(self.dims) - 1), 1))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its rows may lie apart."""
+        return ANY in self.strides
 
 
 def address_of(function: str) -> int:
@@ -78,7 +87,6 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     unless(text, tests)
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
     unless(text, dims)
-    unless(text, [test for array, each in zip(arrays, objects, strict=True) for test in _rows(text, array, each)])
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
 
 
@@ -86,9 +94,10 @@ def row_strides(text: Text, arrays: Sequence[Array]) -> dict[int, str]:
     """For each argument that is cut, how many bytes there are from one row to the next."""
     found = {}
     for number, array in enumerate(arrays):
-        if array.cut:
+        if array.is_cut:
             there = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
-            found[number] = _stride(text, there, len(array.dims) - 2)
+            strides = text.let(f"load ptr, ptr {_at(text, there, _STRIDES)}, align 8")
+            found[number] = _word(text, strides, len(array.dims) - 2)
     return found
 
 
@@ -169,7 +178,7 @@ def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: in
 
 
 def _form(text: Text, array: Array, start: str) -> list[str]:
-    flags = (_ALIGNED if array.cut or array.strides else _PLAIN) | _WRITEABLE * array.written
+    flags = (_ALIGNED if array.strides else _PLAIN) | _WRITEABLE * array.written
     return [
         _holds(text, start, _FLAGS, "i32", flags, flags),
         _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
@@ -182,27 +191,21 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
     tests = [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
-    if array.strides:
-        size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
-        tests += [_holds(text, strides, 8 * axis, "i64", size * each) for axis, each in enumerate(array.strides)]
+    if not array.strides:
+        return tests
+    size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+    for axis, stride in enumerate(array.strides):
+        if stride != ANY:
+            tests.append(_holds(text, strides, 8 * axis, "i64", size * stride))
+        elif array.strides[axis + 1] == ANY:  # rows lie as far from each other where the axis before them changes, too
+            step = text.let(f"mul i64 {_word(text, strides, axis + 1)}, {array.dims[axis + 1]}")
+            tests.append(_holds(text, strides, 8 * axis, "i64", step))
     return tests
 
 
-def _rows(text: Text, array: Array, start: str) -> list[str]:
-    """Whether an array that is cut has rows without gaps, all as far from each other."""
-    if not array.cut:
-        return []
-    strides = [_stride(text, start, axis) for axis in range(len(array.dims))]
-    tests = [text.let(f"icmp eq i64 {strides[-1]}, {np.dtype(array.kind).itemsize}")]
-    for axis in range(len(array.dims) - 2):
-        step = text.let(f"mul i64 {strides[axis + 1]}, {array.dims[axis + 1]}")
-        tests.append(text.let(f"icmp eq i64 {strides[axis]}, {step}"))
-    return tests
-
-
-def _stride(text: Text, start: str, axis: int) -> str:
-    strides = text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
-    return text.let(f"load i64, ptr {_at(text, strides, 8 * axis)}, align 8")
+def _word(text: Text, start: str, number: int) -> str:
+    """The number of 64 bits at a place of an array of them."""
+    return text.let(f"load i64, ptr {_at(text, start, 8 * number)}, align 8")
 
 
 def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
@@ -211,8 +214,7 @@ def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
     dims = text.let(f"load ptr, ptr {_at(text, array, _DIMS)}, align 8")
     product = "1"
     for axis in range(first, first + 1 if last is None else last):
-        dim = text.let(f"load i64, ptr {_at(text, dims, 8 * axis)}, align 8")
-        product = text.let(f"mul i64 {product}, {dim}")
+        product = text.let(f"mul i64 {product}, {_word(text, dims, axis)}")
     return product
 
 
