@@ -16,8 +16,8 @@ from weft.graph.state import VariableSlot
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm
 from weft.runtime.backends.formula_table import update_of
+from weft.runtime.backends.llvm.backend import LLVM
 
 UPDATES: dict[str, Any] = {
     "descent": training.ResourceApplyGradientDescent,
@@ -41,7 +41,7 @@ def function_of(definition: Any, slots: int, rest: list[Any], monkeypatch: pytes
     specs = [Spec(resource, ())] * slots + [Spec(wf.as_dtype(each.dtype), each.shape) for each in rest]
     if monkeypatch is not None:
         monkeypatch.setattr(type(definition), "compute", None)
-    kernel = llvm.LLVM.kernel(definition, tuple(specs), ())
+    kernel = LLVM.kernel(definition, tuple(specs), ())
     assert kernel is not None
     assert kernel.moves
     assert kernel.bind is not None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .llvm_steps import TYPES, Text
+from .text import TYPES, Text
 
 #: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
 _HEAD = object.__basicsize__
@@ -118,7 +118,7 @@ def working(
     if blocks == 1:
         text.put(f"call void @{name}(ptr {given}, i64 0, i64 0)")
     else:
-        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of pool.py
         text.put(f"call void @run_blocks(ptr @{name}, ptr {given}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
     if state:
         _take_back(text, state)

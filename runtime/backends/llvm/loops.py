@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .formulas import Step
-from .llvm_frame import Array, begun, closing, opening, pointer, row_strides, working
-from .llvm_stages import Stages
-from .llvm_steps import TYPES, WIDTH, Text, constant
+from ..formulas import Step
+from .frame import Array, begun, closing, opening, pointer, row_strides, working
+from .stages import Stages
+from .text import TYPES, WIDTH, Text, constant
 
 #: How many elements, about, go through all stages at a time, and how much scratch memory there may be, on the stack.
 PIECE = 512

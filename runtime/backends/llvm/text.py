@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from .formulas import KINDS, Step
+from ..formulas import KINDS, Step
 
 #: How LLVM calls a type of number in memory, its short name in the names of functions, and how many bytes it has.
 TYPES = {

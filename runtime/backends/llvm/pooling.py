@@ -10,20 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.pooling import MaxPoolGrad
-from ...graph.ops.windows import Axis
-from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
-from .kernels import Kernel
-from .llvm_code import compiler
-from .llvm_frame import Array, begun, closing, opening, working
-from .llvm_micro import tile
-from .llvm_pool import in_threads, pool_library
-from .llvm_steps import TYPES, Text, in_memory
-from .llvm_tails import for_channels, for_windows, is_whole
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.pooling import MaxPoolGrad
+from ....graph.ops.windows import Axis
+from ....graph.parallel import threads
+from ...plan import Run
+from ...workspace import Workspace
+from ..kernels import Kernel
+from .compiling import compiler
+from .frame import Array, begun, closing, opening, working
+from .micro import tile
+from .pool import in_threads, pool_library
+from .tails import for_channels, for_windows, is_whole
+from .text import TYPES, Text, in_memory
 
 #: With fewer channels than this vectors are mostly empty.
 LEAST_CHANNELS = 8

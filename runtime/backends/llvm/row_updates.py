@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .formulas import Step
-from .llvm_frame import ANY, Array, begun, closing, extent, opening, unless
-from .llvm_rows import Rows, all_within, for_numbers, in_blocks, largest, load_index, over_chosen, row_at
-from .llvm_steps import Text, constant
+from ..formulas import Step
+from .frame import ANY, Array, begun, closing, extent, opening, unless
+from .rows import Rows, all_within, for_numbers, in_blocks, largest, load_index, over_chosen, row_at
+from .text import Text, constant
 
 
 class Formulas(NamedTuple):

@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.linalg import BatchMatMulV2, MatMul
-from ...graph.ops.products import TRIED
-from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
-from .cpu import CPU
-from .kernels import Kernel
-from .llvm_code import compiler
-from .llvm_frame import Array, in_lines
-from .llvm_micro import Tile, tile
-from .llvm_pool import borrow, give_back
-from .llvm_products import Cut, Product, Sides
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.linalg import BatchMatMulV2, MatMul
+from ....graph.ops.products import TRIED
+from ....graph.parallel import threads
+from ...plan import Run
+from ...workspace import Workspace
+from ..cpu import CPU
+from ..kernels import Kernel
+from .compiling import compiler
+from .frame import Array, in_lines
+from .micro import Tile, tile
+from .pool import borrow, give_back
+from .products import Cut, Product, Sides
 
 #: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
 _SPEED = 3.4

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
-from .llvm_frame import ANY, Array, begun, closing, extent, opening, unless, working
-from .llvm_steps import TYPES, WIDTH, Text
-from .llvm_tails import for_channels
+from .frame import ANY, Array, begun, closing, extent, opening, unless, working
+from .tails import for_channels
+from .text import TYPES, WIDTH, Text
 
 #: How many bytes of rows are asked for before they are worked on, and how many rows at most.
 AHEAD, MOST_AHEAD = 4096, 32

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...graph.ops.windows import Axis
-from .formulas import Step
-from .llvm_steps import Text, constant, in_memory
+from ....graph.ops.windows import Axis
+from ..formulas import Step
+from .text import Text, constant, in_memory
 
 
 class Formula(NamedTuple):

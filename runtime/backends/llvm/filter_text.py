@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
-from .llvm_filter_gradient import FilterGradient
-from .llvm_frame import begun, closing, opening, place_of, room_of_thread, working
-from .llvm_packing import call_pack, copied
-from .llvm_steps import TYPES, Text, in_memory
+from .filter_gradient import FilterGradient
+from .frame import begun, closing, opening, place_of, room_of_thread, working
+from .packing import call_pack, copied
+from .text import TYPES, Text, in_memory
 
 
 def written(gradient: FilterGradient) -> str:

@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops import conv_kernels
-from ...graph.ops.conv import Conv2DBackpropFilter
-from ...graph.ops.products import TRIED
-from ...graph.ops.rooms import CALL
-from ...graph.ops.tiles import DEPTH, part_length
-from ...graph.ops.windows import Axis
-from ..workspace import Workspace
-from .kernels import Kernel
-from .llvm_code import compiler
-from .llvm_filter_gradient import Block, FilterGradient, Form, Part
-from .llvm_filters import written
-from .llvm_matmul import LONG, draws, nanoseconds, same_bits
-from .llvm_micro import tile
-from .llvm_pool import in_threads
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops import conv_kernels
+from ....graph.ops.conv import Conv2DBackpropFilter
+from ....graph.ops.products import TRIED
+from ....graph.ops.rooms import CALL
+from ....graph.ops.tiles import DEPTH, part_length
+from ....graph.ops.windows import Axis
+from ...workspace import Workspace
+from ..kernels import Kernel
+from .compiling import compiler
+from .filter_gradient import Block, FilterGradient, Form, Part
+from .filter_text import written
+from .micro import tile
+from .pool import in_threads
+from .product_kernels import LONG, draws, nanoseconds, same_bits
 
 #: A table with more numbers would be a long text.
 MOST_SLOTS = 20_000

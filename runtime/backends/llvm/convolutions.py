@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...graph.ops.windows import Axis
-from .llvm_frame import Array, begun, closing, opening, place_of, room_of_thread, working
-from .llvm_micro import Micro, Tile
-from .llvm_packing import call_pack, copied
-from .llvm_pool import pool_library
-from .llvm_steps import TYPES, Text
-from .llvm_tails import Tail, TailWriting
+from ....graph.ops.windows import Axis
+from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
+from .micro import Micro, Tile
+from .packing import call_pack, copied
+from .pool import pool_library
+from .tails import Tail, TailWriting
+from .text import TYPES, Text
 
 
 class Segment(NamedTuple):

@@ -11,27 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.gathering import GatherV2
-from ...graph.ops.rooms import CALL
-from ...graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
-from ...graph.ops.training import shares_memory
-from ...graph.ops.variable_rows import ResourceGather
-from ...graph.parallel import threads
-from ...graph.shapes import Dims
-from ..plan import Run
-from ..workspace import Workspace
-from .cpu import CPU
-from .formula_table import row_update_of
-from .formulas import KINDS, Recorder, UnfitError
-from .kernels import Kernel
-from .llvm_code import compiler
-from .llvm_distinct import Distinct, Uniques, slots_for
-from .llvm_pool import in_threads, pool_library
-from .llvm_row_sums import Sums
-from .llvm_row_updates import Formulas, Marking, Sweep, Update
-from .llvm_rows import Gather, Rows
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.gathering import GatherV2
+from ....graph.ops.rooms import CALL
+from ....graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
+from ....graph.ops.training import shares_memory
+from ....graph.ops.variable_rows import ResourceGather
+from ....graph.parallel import threads
+from ....graph.shapes import Dims
+from ...plan import Run
+from ...workspace import Workspace
+from ..cpu import CPU
+from ..formula_table import row_update_of
+from ..formulas import KINDS, Recorder, UnfitError
+from ..kernels import Kernel
+from .compiling import compiler
+from .distinct import Distinct, Uniques, slots_for
+from .pool import in_threads, pool_library
+from .row_sums import Sums
+from .row_updates import Formulas, Marking, Sweep, Update
+from .rows import Gather, Rows
 
 #: With fewer numbers NumPy is as fast as compiling is worth it.
 LEAST = 256

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 
-from .llvm_steps import TYPES, Text, in_memory
+from .text import TYPES, Text, in_memory
 
 
 class Tile(NamedTuple):

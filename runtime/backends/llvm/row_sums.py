@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .formulas import KINDS
-from .llvm_frame import begun, closing, extent, opening, unless, working
-from .llvm_rows import LEAST_RELEASED, Rows, ask_for_row, for_numbers, largest, load_index, row_at
-from .llvm_steps import TYPES, Text, in_memory, repeated
+from ..formulas import KINDS
+from .frame import begun, closing, extent, opening, unless, working
+from .rows import LEAST_RELEASED, Rows, ask_for_row, for_numbers, largest, load_index, row_at
+from .text import TYPES, Text, in_memory, repeated
 
 
 class Sums(NamedTuple):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .llvm_frame import ANY, Array, begun, closing, extent, given_number, opening, unless, working
-from .llvm_rows import largest, load_index
-from .llvm_steps import TYPES, Text
+from .frame import ANY, Array, begun, closing, extent, given_number, opening, unless, working
+from .rows import largest, load_index
+from .text import TYPES, Text
 
 #: 2^64 divided by the golden ratio: multiplied by it, numbers that are near each other go far apart.
 _FACTOR = -7046029254386353131

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from .llvm_frame import Array, begun, closing, opening, place_of, room_of_thread, working
-from .llvm_micro import Micro, Tile
-from .llvm_packing import call_pack, copied, turned
-from .llvm_pool import pool_library
-from .llvm_steps import TYPES, Text
+from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
+from .micro import Micro, Tile
+from .packing import call_pack, copied, turned
+from .pool import pool_library
+from .text import TYPES, Text
 
 #: How many bytes of the first matrix are packed at a time: about what the second-level cache holds beside the rest.
 BLOCK_BYTES = 512 << 10

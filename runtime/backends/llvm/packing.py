@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .llvm_steps import Text, in_memory
+from .text import Text, in_memory
 
 #: So many lines before it is copied a line is asked for: lines far apart are nothing that the processor foresees.
 AHEAD = 8

@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops import conv_kernels
-from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
-from ...graph.ops.products import TRIED
-from ...graph.ops.tiles import DEPTH, pieces
-from ...graph.ops.windows import Axis
-from ...graph.parallel import for_blocks
-from ..fused import Fused
-from ..plan import Run
-from ..workspace import Workspace
-from . import llvm_conv_filters
-from .convolutions import is_convolution
-from .kernels import Kernel
-from .llvm_code import compiler
-from .llvm_conv_tails import tail_of
-from .llvm_convolutions import Convolution, Segment
-from .llvm_matmul import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
-from .llvm_micro import tile
-from .llvm_pool import in_threads
-from .llvm_tails import Tail
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops import conv_kernels
+from ....graph.ops.conv import Conv2D, Conv2DBackpropInput
+from ....graph.ops.products import TRIED
+from ....graph.ops.tiles import DEPTH, pieces
+from ....graph.ops.windows import Axis
+from ....graph.parallel import for_blocks
+from ...fused import Fused
+from ...plan import Run
+from ...workspace import Workspace
+from ..convolutions import is_convolution
+from ..kernels import Kernel
+from . import filter_kernels
+from .compiling import compiler
+from .convolutions import Convolution, Segment
+from .micro import tile
+from .pool import in_threads
+from .product_kernels import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
+from .region_tails import tail_of
+from .tails import Tail
 
 #: Images are cut into so many blocks, at most, which threads share.
 BLOCKS = 8
@@ -106,9 +106,9 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
     """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
     texts, left = [], 0
     for run in runs:
-        gradient = llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs)
+        gradient = filter_kernels.key_of(run.definition, run.input_specs, run.output_specs)
         if gradient:
-            untried, text = llvm_conv_filters.seen(gradient)
+            untried, text = filter_kernels.seen(gradient)
             texts += [text] if text else []
             left += untried
             continue
@@ -123,7 +123,7 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
 
 def candidates(runs: Sequence[Run]) -> int:
     """How many of these instructions are convolutions, or gradients of such, that might be compiled."""
-    gradients = [llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs) for run in runs]
+    gradients = [filter_kernels.key_of(run.definition, run.input_specs, run.output_specs) for run in runs]
     return sum(bool(gradient or _key_of(run)) for run, gradient in zip(runs, gradients, strict=True))
 
 
