@@ -17,7 +17,7 @@ from weft.runtime.backends.llvm import convolution_kernels
 from weft.runtime.backends.llvm.compiling import compiler
 from weft.runtime.backends.llvm.micro import tile
 from weft.runtime.backends.llvm.pool import in_threads
-from weft.runtime.backends.llvm.product_kernels import same_bits
+from weft.runtime.backends.llvm.trials import same_bits
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -82,7 +82,7 @@ def test_a_layer_with_padding_is_one_function_where_its_sums_are_numpys() -> Non
     with wf.Session(config=LLVM) as session:
         wanted = session.run(y, feeds)
     ((key, found),) = [
-        item for item in convolution_kernels._tried.items() if item[0][1][0] == 11 and item[0][-1] is not None
+        item for item in convolution_kernels._trials.found.items() if item[0][1][0] == 11 and item[0][-1] is not None
     ]
     convolution = convolution_kernels._convolution(*key)
     assert convolution is not None

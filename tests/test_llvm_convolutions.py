@@ -158,7 +158,9 @@ def test_explain_says_what_became_of_convolutions() -> None:
         text = str(session.plan(fetches, feeds).explain())
     filters = (3, 3, 19, 16), (3, 3, 16, 19)
     tried = [
-        found for key, found in convolution_kernels._tried.items() if key[1][:3] == (2, 9, 9) and key[2] in filters
+        found
+        for key, found in convolution_kernels._trials.found.items()
+        if key[1][:3] == (2, 9, 9) and key[2] in filters
     ]
     assert len(tried) == 2
     taken = sum(found is not None for found in tried)

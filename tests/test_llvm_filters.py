@@ -73,7 +73,7 @@ def test_blocks_of_images_and_of_lines_are_summed_as_numpy_does(blocks: str, mon
     if blocks == "some lines":
         monkeypatch.setattr(conv_kernels, "BLOCK_BYTES", 2_000)
     monkeypatch.setattr(conv_kernels, "GROUPS", 3)
-    monkeypatch.setattr(filter_kernels, "_tried", {})
+    monkeypatch.setattr(filter_kernels._trials, "found", {})
     for shape, filters, stride in [
         ((7, 18, 20, 16), (3, 3, 16, 40), 1),
         ((7, 18, 20, 16), (5, 3, 16, 24), 2),
@@ -160,6 +160,6 @@ def test_explain_counts_the_gradient_by_the_filters() -> None:
         assert "tries whether 1 convolutions can be compiled" in str(session.plan(fetches, feeds).explain())
         session.run(fetches, feeds)
         text = str(session.plan(fetches, feeds).explain())
-    (taken,) = [found for key, found in filter_kernels._tried.items() if key[1] == (2, 9, 9, 21)]
+    (taken,) = [found for key, found in filter_kernels._trials.found.items() if key[1] == (2, 9, 9, 21)]
     assert "tries" not in text
     assert taken is None or "1 convolution" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,9 +25,9 @@ from .compiling import compiler
 from .convolutions import Convolution, Segment
 from .micro import tile
 from .pool import in_threads
-from .product_kernels import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
 from .region_tails import tail_of
 from .tails import Tail
+from .trials import BLOCK, LONG, Trials, draws, nanoseconds, same_bits
 
 #: Images are cut into so many blocks, at most, which threads share.
 BLOCKS = 8
@@ -36,8 +35,7 @@ BLOCKS = 8
 MOST_TERMS = 64
 
 Array = np.ndarray[Any, Any]
-_tried: dict[Any, tuple[Convolution, Any] | None] = {}
-_trying = threading.Lock()
+_trials: Trials[tuple[Convolution, Any]] = Trials()
 
 
 def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
@@ -113,10 +111,10 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
             left += untried
             continue
         key = _key_of(run)
-        found = _tried.get(key) if key else None
+        found = _trials.found.get(key) if key else None
         if found is not None:
             texts.append(found[0].written())
-        elif key and key not in _tried:
+        elif key and key not in _trials.found:
             left += _convolution(*key) is not None
     return texts, left
 
@@ -157,13 +155,12 @@ def tried(key: Any, plain: Callable[..., Any]) -> tuple[Convolution, Any] | None
 
     `plain`: makes of the arrays that are given the arrays that are made.
     """
-    if key in _tried:
-        return _tried[key]
-    with _trying:
-        if key not in _tried:
-            convolution = _convolution(*key)
-            _tried[key] = None if convolution is None else _found(convolution, plain)
-        return _tried[key]
+
+    def trial() -> tuple[Convolution, Any] | None:
+        convolution = _convolution(*key)
+        return None if convolution is None else _found(convolution, plain)
+
+    return _trials.tried(key, trial)
 
 
 def _convolution(
@@ -190,7 +187,7 @@ def _convolution(
     if len(segments) > MOST_TERMS or (short and rows.kernel * run > DEPTH):
         return None
     time = nanoseconds(work, known.lanes(kind))
-    blocks = int(max(1, min(BLOCKS, time // LEAST_TIME)))
+    blocks = int(max(1, min(BLOCKS, time // BLOCK)))
     block = -(-images[0] // (1 << (blocks - 1).bit_length()))  # as many for each of two or four threads
     return Convolution(
         kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG, short, tail

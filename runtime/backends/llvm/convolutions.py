@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ....graph.ops.windows import Axis
 from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
-from .micro import Micro, Tile
+from .micro import Micro, Tile, for_tiles
 from .packing import call_pack, copied
 from .pool import pool_library
 from .tails import Tail, TailWriting
@@ -211,20 +211,14 @@ class _Writing:
     def _line(self, begin: str, filters: str, result: str, count: int, first: bool, last: bool) -> None:
         """One term of the outputs of a line, tile by tile."""
         text, convolution = self.text, self.convolution
-        height, high, tiles = convolution.heights
         outputs, zero = convolution.filters[3], "-0.0" if convolution.negative else "0.0"
 
-        def tile_of(short: bool, tile: str) -> None:
-            less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-            window = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+        def tile_of(short: bool, window: str) -> None:
             micro = convolution.micro(short, last)
             places = self._at(begin, window, micro.row), filters, self._at(result, window, outputs)
             micro.call(text, *places, outputs, str(count), outputs, str(int(first)), zero, str(micro.run))
 
-        if high:
-            text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))
-        if high < tiles:
-            text.loop(str(high), str(tiles), 1, lambda tile: tile_of(True, tile))
+        for_tiles(text, convolution.heights, tile_of)
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or the line of it, each of some size."""

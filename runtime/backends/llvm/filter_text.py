@@ -7,6 +7,7 @@ from itertools import accumulate, pairwise
 
 from .filter_gradient import FilterGradient
 from .frame import begun, closing, opening, place_of, room_of_thread, working
+from .micro import for_tiles
 from .packing import call_pack, copied
 from .text import TYPES, Text, in_memory
 
@@ -199,7 +200,6 @@ class _Writing:
     def _term(self, term: str, start: str, target: str) -> None:
         """One term of the sums: the products of some windows, panel by panel and tile by tile."""
         text, gradient = self.text, self.gradient
-        height, high, tiles = gradient.heights
         first = text.let(f"icmp eq i64 {term}, {start}")
         window = text.let(f"mul i64 {term}, %length")
         line, column = (text.let(f"{what} i64 {window}, {gradient.cols.out}") for what in ("udiv", "urem"))
@@ -212,17 +212,12 @@ class _Writing:
             column = text.let(f"mul i64 {panel}, {gradient.width}")
             second = self._at(b, text.let(f"mul i64 {panel}, %apart") if gradient.packs else column)
 
-            def tile_of(short: bool, tile: str) -> None:
-                less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-                row = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+            def tile_of(short: bool, row: str) -> None:
                 places = self._at(a, row), second, self._at(self._at(target, row, outputs), column)
                 micro = gradient.micro(short, last)
                 micro.call(text, *places, outputs, "%length", self.step, first, zero, left)
 
-            if high:
-                text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))
-            if high < tiles:
-                text.loop(str(high), str(tiles), 1, lambda tile: tile_of(True, tile))
+            for_tiles(text, gradient.heights, tile_of)
 
         full, rest = divmod(outputs, gradient.width)
         if full:

@@ -92,6 +92,25 @@ class Micro(NamedTuple):
         return _Writing(self).written()
 
 
+def first_row(text: Text, heights: tuple[int, int, int], tile: str) -> str:
+    """The first row of the tile of that number: `heights` as `Tile.heights` gives them."""
+    height, high, _ = heights
+    less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
+    return text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+
+
+def for_tiles(text: Text, heights: tuple[int, int, int], body: Callable[[bool, str], None]) -> None:
+    """`body(short, row)` for all tiles: whether it has a row less than others, and its first row."""
+    _, high, tiles = heights
+    for short, begin, end in ((False, 0, high), (True, high, tiles)):
+        if begin < end:
+
+            def one(tile: str, short: bool = short) -> None:
+                body(short, first_row(text, heights, tile))
+
+            text.loop(str(begin), str(end), 1, one)
+
+
 class _Writing:
     """A micro-kernel as it is written."""
 

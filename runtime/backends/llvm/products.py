@@ -7,7 +7,7 @@ from math import gcd
 from typing import NamedTuple
 
 from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
-from .micro import Micro, Tile
+from .micro import Micro, Tile, first_row
 from .packing import call_pack, copied, turned
 from .pool import pool_library
 from .text import TYPES, Text
@@ -311,9 +311,7 @@ class _Writing:
 
     def _row(self, tile: str) -> str:
         """The first row of a tile."""
-        text, (height, high, _) = self.text, self.product.heights
-        less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-        return text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+        return first_row(self.text, self.product.heights, tile)
 
     def _in_a(self, tile: str) -> str:
         """Where a tile's part of the first matrix begins."""
