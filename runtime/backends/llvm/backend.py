@@ -1,6 +1,12 @@
 """The backend "llvm": regions of elementwise operations, updates and matrix products as machine code, all else as the CPU's.
 
-It gives the bits that the CPU backend gives.
+It gives the bits that the CPU backend gives. The folder, in the order in which to read it: `text` (LLVM's language), `frame` (a
+builtin function of Python, and the work of a block), `compiling`, `pool` (the threads). Then what is compiled. Elementwise:
+`stages` and `loops` are the text, `regions` and `updates` the kernels. Products: `micro` and `packing` are what all call,
+`products` is the text, `trials` and `product_kernels` say where it has BLAS's bits. Convolutions: `convolutions` and `tails`,
+`filter_gradient` and `filter_text` are texts, `convolution_kernels`, `filter_kernels`, `region_tails` and `convolution_regions`
+the kernels; `pooling` is both. Rows of tables: `rows`, `distinct`, `row_sums` and `row_updates` are texts, `row_kernels` the
+kernels. `checks` looks at plans that came from elsewhere.
 """
 
 from __future__ import annotations
