@@ -12,8 +12,8 @@ from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
-from ..fused import Fused
-from ..parts import IfPart, OncePart, WhilePart
+from ..stages.fused import Fused
+from ..stages.parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution

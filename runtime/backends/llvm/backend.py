@@ -17,15 +17,15 @@ from ....graph.opdef import OpDef, Spec
 from ....graph.ops.branching import If
 from ....graph.ops.looping import While
 from ....graph.ops.product_sums import ProductSumAdd
-from ...fused import Fused
-from ...parts import IfPart, OncePart, WhilePart
-from ...plan import Plan, Run
+from ...kernels import Kernel
+from ...stages.fused import Fused
+from ...stages.parts import IfPart, OncePart, WhilePart
+from ...stages.plan import Plan, Run
 from ..convolutions import is_convolution
 from ..cpu import CPU
 from ..formula_table import recorded
 from ..formulas import KINDS, Recorder
 from ..functional import branching, looping
-from ..kernels import Kernel
 from ..layouts import layouts
 from ..product_sums import adding
 from ..spanning import branch_part, loop_part, once_part

@@ -15,11 +15,11 @@ from ....graph.ops.products import TRIED
 from ....graph.ops.tiles import DEPTH, pieces
 from ....graph.ops.windows import Axis
 from ....graph.parallel import for_blocks
-from ...fused import Fused
-from ...plan import Run
-from ...workspace import Workspace
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.fused import Fused
+from ...stages.plan import Run
 from ..convolutions import is_convolution
-from ..kernels import Kernel
 from . import filter_kernels
 from .compiling import compiler
 from .convolutions import Convolution, Segment

@@ -11,11 +11,11 @@ from ....graph import shapes
 from ....graph.opdef import Spec
 from ....graph.ops.conv import Conv2D
 from ....graph.ops.pooling import MaxPool
-from ...fused import Fused
-from ...workspace import Workspace
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.fused import Fused
 from ..convolutions import convolved
 from ..cpu import CPU
-from ..kernels import Kernel
 from . import convolution_kernels
 from .micro import tile
 from .pool import in_threads

@@ -17,10 +17,10 @@ from ....graph.opdef import OpDef, Spec
 from ....graph.ops.linalg import BatchMatMulV2, MatMul
 from ....graph.ops.products import TRIED
 from ....graph.parallel import threads
-from ...plan import Run
-from ...workspace import Workspace
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.plan import Run
 from ..cpu import CPU
-from ..kernels import Kernel
 from .compiling import compiler
 from .frame import Array, in_lines
 from .micro import Tile, tile

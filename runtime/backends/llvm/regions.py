@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from ....graph.opdef import Spec
-from ...fused import Fused
-from ...workspace import Workspace
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.fused import Fused
 from ..formula_table import recorded
 from ..formulas import KINDS, Recorder, Step
-from ..kernels import Kernel
 from ..layouts import layouts, place
 from . import pool
 from .compiling import compiler

@@ -11,9 +11,9 @@ import numpy as np
 from ....graph import shapes
 from ....graph.opdef import Spec
 from ....graph.ops.training import shares_memory
+from ...kernels import Kernel
 from ..formula_table import update_of
 from ..formulas import Recorder
-from ..kernels import Kernel
 from .frame import Array
 from .loops import Function
 from .regions import POOL, called, function_of, native_of
