@@ -22,7 +22,7 @@ from weft.runtime.stages.plan import Plan, Run
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends.llvm import LLVM as COMPILED
+from weft.runtime.backends.llvm.backend import LLVM as COMPILED
 
 MIB = 1 << 20
 TASK = "/job:localhost/replica:0/task:0"

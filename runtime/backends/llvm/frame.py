@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .llvm_steps import TYPES, Text
+from .text import TYPES, Text
 
 #: Where CPython keeps an object's type, and NumPy's public structure of an array what belongs to it.
 _HEAD = object.__basicsize__
@@ -27,14 +27,23 @@ ANY = -1
 class Array(NamedTuple):
     """An array that a function is given: what it must be.
 
-    `cut`: its rows, along the last axis, may lie apart. `strides`, in numbers: how it lies in memory, if not row-major.
+    `strides`, in numbers: how it lies in memory, if not row-major. Where they are ANY, its rows, along the last axis, may lie
+    apart, all as far from each other.
     """
 
     kind: str
     dims: tuple[int, ...]
     written: bool
-    cut: bool = False
     strides: tuple[int, ...] = ()
+
+    def cut(self) -> Array:
+        """The same with rows that may lie apart."""
+        return self._replace(strides=(*[ANY] * (len(self.dims) - 1), 1))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether its rows may lie apart."""
+        return ANY in self.strides
 
 
 def address_of(function: str) -> int:
@@ -69,8 +78,7 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
 
     Returns the names of the pointers to their memory.
     """
-    text.lines.append("define ptr @region(ptr %self, ptr %args, i64 %count) #0 {")
-    text.begin("entry")
+    text.define("ptr @region(ptr %self, ptr %args, i64 %count)")
     objects = [text.let(f"load ptr, ptr {_at(text, '%args', 8 * n)}, align 8") for n in range(len(arrays))]
     text.lines.append(f"  %last = load ptr, ptr {_at(text, '%args', 8 * len(arrays))}, align 8")
     types = [_holds(text, each, _TYPE, "ptr", pointer(id(np.ndarray))) for each in dict.fromkeys(objects)]
@@ -79,7 +87,6 @@ def opening(text: Text, arrays: Sequence[Array]) -> list[str]:
     unless(text, tests)
     dims = [test for array, each in zip(arrays, objects, strict=True) for test in _dims(text, array, each)]
     unless(text, dims)
-    unless(text, [test for array, each in zip(arrays, objects, strict=True) for test in _rows(text, array, each)])
     return [text.let(f"load ptr, ptr {_at(text, each, _DATA)}, align 8") for each in objects]
 
 
@@ -87,39 +94,41 @@ def row_strides(text: Text, arrays: Sequence[Array]) -> dict[int, str]:
     """For each argument that is cut, how many bytes there are from one row to the next."""
     found = {}
     for number, array in enumerate(arrays):
-        if array.cut:
+        if array.is_cut:
             there = text.let(f"load ptr, ptr {_at(text, '%args', 8 * number)}, align 8")
-            found[number] = _stride(text, there, len(array.dims) - 2)
+            strides = text.let(f"load ptr, ptr {_at(text, there, _STRIDES)}, align 8")
+            found[number] = _word(text, strides, len(array.dims) - 2)
     return found
 
 
 def working(
-    text: Text, values: Sequence[str], blocks: int, release: bool, name: str = "work", long: bool = True
+    text: Text, pointers: Sequence[str], numbers: Sequence[str] = (), blocks: int | str = 1, release: bool | str = False,
+    name: str = "work", long: bool = True,
 ) -> None:  # fmt: skip
-    """The call of `@work`, or a function of another name, of these pointers, for all blocks.
+    """The call of `@work`, or a function of another name, of these pointers and numbers, for all blocks.
 
-    As many threads help as the last argument says, but where it does not take long only those that are awake. `release`:
-    other threads of Python run meanwhile.
+    Where there may be several, as many threads help as the last argument says, but where it does not take long only those
+    that are awake. `release`: whether other threads of Python run meanwhile, or what tells it.
     """
-    place = text.let(f"alloca [{len(values)} x ptr], align 16")
-    for number, value in enumerate(values):
-        text.put(f"store ptr {value}, ptr {_at(text, place, 8 * number)}, align 8")
-    helpers = given_number(text) if blocks > 1 else "0"
-    state = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()") if release else ""
-    if blocks > 1:
-        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of llvm_pool.py
-        text.put(f"call void @run_blocks(ptr @{name}, ptr {place}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
+    given = text.let(f"alloca [{len(pointers) + len(numbers)} x i64], align 16")
+    for number, value in enumerate([*(f"ptr {each}" for each in pointers), *(f"i64 {each}" for each in numbers)]):
+        text.put(f"store {value}, ptr {_at(text, given, 8 * number)}, align 8")
+    helpers = "0" if blocks == 1 else given_number(text)
+    state = _let_go(text, str(release).lower()) if release else ""
+    if blocks == 1:
+        text.put(f"call void @{name}(ptr {given}, i64 0, i64 0)")
     else:
-        text.put(f"call void @{name}(ptr {place}, i64 0, i64 0)")
+        text.declared.add("declare void @run_blocks(ptr, ptr, i64, i64, i1)")  # of pool.py
+        text.put(f"call void @run_blocks(ptr @{name}, ptr {given}, i64 {blocks}, i64 {helpers}, i1 {int(long)})")
     if state:
-        text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
+        _take_back(text, state)
 
 
-def begun(text: Text, count: int, name: str = "work") -> list[str]:
-    """The beginning of such a function: of so many pointers, a block's number (`%block`) and a thread's. Returns the pointers."""
-    text.lines.append(f"define internal void @{name}(ptr %given, i64 %block, i64 %thread) #0 {{")
-    text.begin("entry")
-    return [text.let(f"load ptr, ptr {_at(text, '%given', 8 * number)}, align 8") for number in range(count)]
+def begun(text: Text, pointers: int, numbers: int = 0, name: str = "work") -> list[str]:
+    """The beginning of such a function, of a block's number (`%block`), too, and a thread's. Returns pointers and numbers."""
+    text.define(f"internal void @{name}(ptr %given, i64 %block, i64 %thread)")
+    kinds = ["ptr"] * pointers + ["i64"] * numbers
+    return [text.let(f"load {kind}, ptr {_at(text, '%given', 8 * n)}, align 8") for n, kind in enumerate(kinds)]
 
 
 def room_of_thread(text: Text, start: str, size: int) -> str:
@@ -130,12 +139,6 @@ def room_of_thread(text: Text, start: str, size: int) -> str:
 def in_lines(size: int) -> int:
     """So many bytes as whole lines of the cache."""
     return -(-size // _LINE) * _LINE
-
-
-def ended(text: Text) -> None:
-    """The end of `@work`."""
-    text.put("ret void")
-    text.lines.append("}")
 
 
 def place_of(text: Text, number: int) -> str:
@@ -175,7 +178,7 @@ def _holds(text: Text, start: str, offset: int, kind: str, wanted: Any, mask: in
 
 
 def _form(text: Text, array: Array, start: str) -> list[str]:
-    flags = (_ALIGNED if array.cut or array.strides else _PLAIN) | _WRITEABLE * array.written
+    flags = (_ALIGNED if array.strides else _PLAIN) | _WRITEABLE * array.written
     return [
         _holds(text, start, _FLAGS, "i32", flags, flags),
         _holds(text, start, _DTYPE, "ptr", pointer(id(np.dtype(array.kind)))),
@@ -188,27 +191,21 @@ def _dims(text: Text, array: Array, start: str) -> list[str]:
         return []
     dims = text.let(f"load ptr, ptr {_at(text, start, _DIMS)}, align 8")
     tests = [_holds(text, dims, 8 * axis, "i64", dim) for axis, dim in enumerate(array.dims) if dim != ANY]
-    if array.strides:
-        size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
-        tests += [_holds(text, strides, 8 * axis, "i64", size * each) for axis, each in enumerate(array.strides)]
+    if not array.strides:
+        return tests
+    size, strides = TYPES[array.kind][2], text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
+    for axis, stride in enumerate(array.strides):
+        if stride != ANY:
+            tests.append(_holds(text, strides, 8 * axis, "i64", size * stride))
+        elif array.strides[axis + 1] == ANY:  # rows lie as far from each other where the axis before them changes, too
+            step = text.let(f"mul i64 {_word(text, strides, axis + 1)}, {array.dims[axis + 1]}")
+            tests.append(_holds(text, strides, 8 * axis, "i64", step))
     return tests
 
 
-def _rows(text: Text, array: Array, start: str) -> list[str]:
-    """Whether an array that is cut has rows without gaps, all as far from each other."""
-    if not array.cut:
-        return []
-    strides = [_stride(text, start, axis) for axis in range(len(array.dims))]
-    tests = [text.let(f"icmp eq i64 {strides[-1]}, {np.dtype(array.kind).itemsize}")]
-    for axis in range(len(array.dims) - 2):
-        step = text.let(f"mul i64 {strides[axis + 1]}, {array.dims[axis + 1]}")
-        tests.append(text.let(f"icmp eq i64 {strides[axis]}, {step}"))
-    return tests
-
-
-def _stride(text: Text, start: str, axis: int) -> str:
-    strides = text.let(f"load ptr, ptr {_at(text, start, _STRIDES)}, align 8")
-    return text.let(f"load i64, ptr {_at(text, strides, 8 * axis)}, align 8")
+def _word(text: Text, start: str, number: int) -> str:
+    """The number of 64 bits at a place of an array of them."""
+    return text.let(f"load i64, ptr {_at(text, start, 8 * number)}, align 8")
 
 
 def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
@@ -217,8 +214,7 @@ def extent(text: Text, number: int, first: int, last: int | None = None) -> str:
     dims = text.let(f"load ptr, ptr {_at(text, array, _DIMS)}, align 8")
     product = "1"
     for axis in range(first, first + 1 if last is None else last):
-        dim = text.let(f"load i64, ptr {_at(text, dims, 8 * axis)}, align 8")
-        product = text.let(f"mul i64 {product}, {dim}")
+        product = text.let(f"mul i64 {product}, {_word(text, dims, axis)}")
     return product
 
 
@@ -227,35 +223,27 @@ def given_number(text: Text) -> str:
     return _number_of(text, "%last")
 
 
-def let_go(text: Text, state: str, condition: str) -> None:
-    """Let other threads of Python run where the condition holds. `state`: room for a pointer, for `take_back`."""
-    release, after = text.block(), text.block()
-    text.put(f"store ptr null, ptr {state}, align 8")
+def _let_go(text: Text, condition: str) -> str:
+    """Let other threads of Python run where the condition holds. Returns what `_take_back` needs."""
+    before, release, after = (text.block() for _ in range(3))
+    text.put(f"br label %{before}")
+    text.begin(before)
     text.put(f"br i1 {condition}, label %{release}, label %{after}")
     text.begin(release)
     thread = text.let(f"call ptr {pointer(address_of('PyEval_SaveThread'))}()")
-    text.put(f"store ptr {thread}, ptr {state}, align 8")
     text.put(f"br label %{after}")
     text.begin(after)
+    return text.let(f"phi ptr [ null, %{before} ], [ {thread}, %{release} ]")
 
 
-def take_back(text: Text, state: str) -> None:
-    """The end of what `let_go` began."""
+def _take_back(text: Text, state: str) -> None:
+    """The end of what `_let_go` began."""
     restore, after = text.block(), text.block()
-    thread = text.let(f"load ptr, ptr {state}, align 8")
-    held = text.let(f"icmp eq ptr {thread}, null")
-    text.put(f"br i1 {held}, label %{after}, label %{restore}")
+    text.put(f"br i1 {text.let(f'icmp eq ptr {state}, null')}, label %{after}, label %{restore}")
     text.begin(restore)
-    text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {thread})")
+    text.put(f"call void {pointer(address_of('PyEval_RestoreThread'))}(ptr {state})")
     text.put(f"br label %{after}")
     text.begin(after)
-
-
-def allocate(text: Text, kind: str) -> str:
-    """Room on the stack, asked for where the function begins."""
-    name = text.name()
-    text.lines.insert(2, f"  {name} = alloca {kind}, align 64")
-    return name
 
 
 def unless(text: Text, tests: Sequence[str]) -> None:

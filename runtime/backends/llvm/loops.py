@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .formulas import Step
-from .llvm_frame import Array, begun, closing, ended, opening, pointer, row_strides, working
-from .llvm_stages import Stages
-from .llvm_steps import TYPES, WIDTH, Text, constant
+from ..formulas import Step
+from .frame import Array, begun, closing, opening, pointer, row_strides, working
+from .stages import Stages
+from .text import TYPES, WIDTH, Text, constant
 
 #: How many elements, about, go through all stages at a time, and how much scratch memory there may be, on the stack.
 PIECE = 512
@@ -63,6 +63,8 @@ class Function:
     uniform: dict[int, str] = field(default_factory=dict)
     splats: dict[int, str] = field(default_factory=dict)
     pieces: list[str] = field(default_factory=list)
+    #: Memory for what a loop of NumPy's is given: where its numbers are, how many, and how far apart.
+    called: list[str] = field(default_factory=list)
     #: Of the inputs that are cut, how many bytes there are from one row to the next.
     strides: dict[int, str] = field(default_factory=dict)
     #: The text, once it is written.
@@ -97,37 +99,29 @@ class Function:
         text, form = self.text, self.form
         self.data = opening(text, [*self.inputs, *self.outputs])
         if self.is_single():
-            self._allocate(2)
+            self._allocate()
             self._uniform()
             _Single(self).write()
             closing(text, len(self.inputs))
         else:
             strides = row_strides(text, self.inputs)
-            numbers = [text.let(f"inttoptr i64 {each} to ptr") for each in strides.values()]
-            working(text, [*self.data, *numbers], form.blocks, form.release, long=form.long)
+            working(text, self.data, [*strides.values()], form.blocks, form.release, long=form.long)
             closing(text, len(self.inputs))
-            start, arrays = len(text.lines), len(self.data)
-            given = begun(text, arrays + len(numbers))
-            self.data = given[:arrays]
-            self._allocate(start + 2)
-            again = [text.let(f"ptrtoint ptr {each} to i64") for each in given[arrays:]]
-            self.strides = dict(zip(strides, again, strict=True))
+            arrays = len(self.data)
+            given = begun(text, arrays, len(strides))
+            self.data, self.strides = given[:arrays], dict(zip(strides, given[arrays:], strict=True))
+            self._allocate()
             self._uniform()
             self._blocks()
-            ended(text)
-        lines = [*text.lines, *sorted(text.declared), f"attributes #0 = {{ nounwind {_vectors()} }}"]
-        return "\n".join(lines)
+            text.end()
+        return text.whole()
 
-    def _allocate(self, line: int) -> None:
-        """Memory on the stack, asked for where the function begins: on that line."""
+    def _allocate(self) -> None:
+        """Memory on the stack: for calls of NumPy's loops, and for what goes from stage to stage."""
         text, count = self.text, self.piece() * (1 if self.form.rows == 1 else self.form.row)
-        wanted = {"%arguments": "[2 x ptr]", "%lengths": "i64", "%strides": "[2 x i64]"}
+        self.called = [text.room(kind) for kind in ("[2 x ptr]", "i64", "[2 x i64]")]
         if not self.is_single():
-            self.pieces = [text.name() for _ in self.stages.sizes]
-            wanted |= {
-                name: f"[{size * count} x i8]" for name, size in zip(self.pieces, self.stages.sizes, strict=True)
-            }
-        text.lines[line:line] = [f"  {name} = alloca {kind}, align 64" for name, kind in wanted.items()]
+            self.pieces = [text.room(f"[{size * count} x i8]") for size in self.stages.sizes]
 
     def _uniform(self) -> None:
         for number in sorted(self.stages.uniform):
@@ -149,13 +143,9 @@ class Function:
 
     def _blocks(self) -> None:
         text, form = self.text, self.form
-        low = text.let(f"mul i64 %block, {form.block}")
-        high = self._least(text.let(f"add i64 {low}, {form.block}"), str(form.total))
-        self.text.loop(low, high, self.piece(), lambda start: self._piece(start, self._least(
+        low, high = text.share("%block", form.block, form.total)
+        text.loop(low, high, self.piece(), lambda start: self._piece(start, text.least(
             text.let(f"add i64 {start}, {self.piece()}"), high)))  # fmt: skip
-
-    def _least(self, one: str, other: str) -> str:
-        return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
 
     def _piece(self, start: str, end: str) -> None:
         """All stages for the elements, or rows, from start to end."""
@@ -182,14 +172,10 @@ class Function:
         }
         for at, step in enumerate(self.steps):
             if step.name == "input" and self.places[step.extra] == "column":
-                place = self.element(self.data[step.extra], number, step.kind)
+                place = self.text.at(self.data[step.extra], number, step.kind)
                 columns[at] = text.splat(text.load(place, step.kind, 1), step.kind, WIDTH)
         base, inside = (text.let(f"mul i64 {each}, {form.row}") for each in (number, row))
         _Body(self, stage, base, inside, columns, starts).over(str(form.row))
-
-    def element(self, start: str, index: str, kind: str) -> str:
-        """Where an element is."""
-        return self.text.let(f"getelementptr {TYPES[kind][0]}, ptr {start}, i64 {index}")
 
     def _calls(self, stage: int, base: str, length: str) -> None:
         for number, step in enumerate(self.steps):
@@ -201,23 +187,21 @@ class Function:
         """Where the values of a step begin, of the elements from `base` on."""
         step = self.steps[number]
         if self.stages.is_full_input(number):
-            return self.element(self.data[step.extra], base, step.kind)
+            return self.text.at(self.data[step.extra], base, step.kind)
         if number in self.stages.written:
-            return self.element(self.data[len(self.inputs) + self.stages.written[number]], base, step.kind)
+            return self.text.at(self.data[len(self.inputs) + self.stages.written[number]], base, step.kind)
         return self.pieces[self.stages.scratch[number]]
 
     def call(self, step: Step, source: str, target: str, length: str) -> None:
         """NumPy's own loop over so many numbers."""
         text, size = self.text, TYPES[step.kind][2]
         function, extra = loop_of(step.extra, step.kind)
-        for place, value, kind in (
-            ("%arguments", source, "ptr"), ("%arguments.1", target, "ptr"), ("%lengths", length, "i64"),
-            ("%strides", str(size), "i64"), ("%strides.1", str(size), "i64"),
-        ):  # fmt: skip
-            start, _, second = place.partition(".")
-            there = text.let(f"getelementptr i64, ptr {start}, i64 {second or 0}")
-            text.put(f"store {kind} {value}, ptr {there}, align 8")
-        text.put(f"call void {pointer(function)}(ptr %arguments, ptr %lengths, ptr %strides, ptr {pointer(extra)})")
+        arguments, lengths, strides = self.called
+        for start, values in ((arguments, (f"ptr {source}", f"ptr {target}")), (lengths, (f"i64 {length}",)),
+                              (strides, (f"i64 {size}", f"i64 {size}"))):  # fmt: skip
+            for place, value in enumerate(values):
+                text.put(f"store {value}, ptr {text.at(start, str(place), 'int64')}, align 8")
+        text.put(f"call void {pointer(function)}(ptr {arguments}, ptr {lengths}, ptr {strides}, ptr {pointer(extra)})")
 
 
 class _Body:
@@ -240,13 +224,7 @@ class _Body:
         some = text.let(f"icmp ne i64 {whole}, {count}")
         text.put(f"br i1 {some}, label %{rest}, label %{after}")
         text.begin(rest)
-        left = text.let(f"trunc i64 {text.let(f'sub i64 {count}, {whole}')} to i32")
-        first = text.let(f"insertelement <{WIDTH} x i32> poison, i32 {left}, i64 0")
-        all_ = text.let(
-            f"shufflevector <{WIDTH} x i32> {first}, <{WIDTH} x i32> poison, <{WIDTH} x i32> zeroinitializer"
-        )
-        numbers = f"<{', '.join(f'i32 {n}' for n in range(WIDTH))}>"
-        mask = text.let(f"icmp ult <{WIDTH} x i32> {numbers}, {all_}")
+        mask = text.below(text.let(f"sub i64 {count}, {whole}"), WIDTH)
         self._elements(whole, mask)
         text.put(f"br label %{after}")
         text.begin(after)
@@ -276,9 +254,9 @@ class _Body:
         for number, result in stores:
             kind = steps[number].kind
             if result is None:
-                place = function.element(function.pieces[stages.scratch[number]], inside, kind)
+                place = function.text.at(function.pieces[stages.scratch[number]], inside, kind)
             else:
-                place = function.element(function.data[len(function.inputs) + result], whole, kind)
+                place = function.text.at(function.data[len(function.inputs) + result], whole, kind)
             self.text.store(values[number], place, kind, WIDTH, mask)
 
     def _needed(self, wanted: Sequence[int]) -> list[int]:
@@ -300,14 +278,14 @@ class _Body:
     def _input(self, step: Step, whole: str, at: str, mask: str) -> str:
         index = whole if self.function.places[step.extra] == "full" else at
         start = self.starts.get(step.extra) or self.function.data[step.extra]
-        place = self.function.element(start, index, step.kind)
+        place = self.function.text.at(start, index, step.kind)
         return self.text.load(place, step.kind, WIDTH, mask)
 
     def _place(self, number: int, whole: str, inside: str) -> str:
         function, kind = self.function, self.function.steps[number].kind
         if number in self.stages.written:
-            return function.element(function.data[len(function.inputs) + self.stages.written[number]], whole, kind)
-        return function.element(function.pieces[self.stages.scratch[number]], inside, kind)
+            return function.text.at(function.data[len(function.inputs) + self.stages.written[number]], whole, kind)
+        return function.text.at(function.pieces[self.stages.scratch[number]], inside, kind)
 
 
 class _Single:
@@ -335,10 +313,6 @@ class _Single:
                 values[number] = text.step(step, kinds, [values[a] for a in step.arguments], 1)
         for index, number in enumerate(function.results):
             text.store(values[number], function.data[len(function.inputs) + index], function.steps[number].kind, 1)
-
-
-def _vectors() -> str:
-    return f'"prefer-vector-width"="{WIDTH * 32}"'
 
 
 def loop_of(ufunc: Any, kind: str) -> tuple[int, int]:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops import conv_kernels
-from ...graph.ops.conv import Conv2D, Conv2DBackpropInput
-from ...graph.ops.products import TRIED
-from ...graph.ops.tiles import DEPTH, pieces
-from ...graph.ops.windows import Axis
-from ...graph.parallel import for_blocks
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from ..stages.fused import Fused
-from ..stages.plan import Run
-from . import llvm_conv_filters
-from .convolutions import is_convolution
-from .llvm_code import compiler
-from .llvm_conv_tails import tail_of
-from .llvm_convolutions import Convolution, Segment
-from .llvm_matmul import BLOCK as LEAST_TIME, LONG, draws, nanoseconds, same_bits
-from .llvm_micro import tile
-from .llvm_pool import in_threads
-from .llvm_tails import Tail
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops import conv_kernels
+from ....graph.ops.conv import Conv2D, Conv2DBackpropInput
+from ....graph.ops.products import TRIED
+from ....graph.ops.tiles import DEPTH, pieces
+from ....graph.ops.windows import Axis
+from ....graph.parallel import for_blocks
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.fused import Fused
+from ...stages.plan import Run
+from ..convolutions import is_convolution
+from . import filter_kernels
+from .compiling import compiler
+from .convolutions import Convolution, Segment
+from .micro import tile
+from .pool import in_threads
+from .region_tails import tail_of
+from .tails import Tail
+from .trials import BLOCK, LONG, Trials, draws, nanoseconds, same_bits
 
 #: Images are cut into so many blocks, at most, which threads share.
 BLOCKS = 8
@@ -36,8 +35,7 @@ BLOCKS = 8
 MOST_TERMS = 64
 
 Array = np.ndarray[Any, Any]
-_tried: dict[Any, tuple[Convolution, Any] | None] = {}
-_trying = threading.Lock()
+_trials: Trials[tuple[Convolution, Any]] = Trials()
 
 
 def conv_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
@@ -106,24 +104,24 @@ def note(runs: Sequence[Run]) -> tuple[list[str], int]:
     """The texts of the convolutions among these instructions that are compiled, and how many a step has yet to try."""
     texts, left = [], 0
     for run in runs:
-        gradient = llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs)
+        gradient = filter_kernels.key_of(run.definition, run.input_specs, run.output_specs)
         if gradient:
-            untried, text = llvm_conv_filters.seen(gradient)
+            untried, text = filter_kernels.seen(gradient)
             texts += [text] if text else []
             left += untried
             continue
         key = _key_of(run)
-        found = _tried.get(key) if key else None
+        found = _trials.found.get(key) if key else None
         if found is not None:
             texts.append(found[0].written())
-        elif key and key not in _tried:
+        elif key and key not in _trials.found:
             left += _convolution(*key) is not None
     return texts, left
 
 
 def candidates(runs: Sequence[Run]) -> int:
     """How many of these instructions are convolutions, or gradients of such, that might be compiled."""
-    gradients = [llvm_conv_filters.key_of(run.definition, run.input_specs, run.output_specs) for run in runs]
+    gradients = [filter_kernels.key_of(run.definition, run.input_specs, run.output_specs) for run in runs]
     return sum(bool(gradient or _key_of(run)) for run, gradient in zip(runs, gradients, strict=True))
 
 
@@ -157,13 +155,12 @@ def tried(key: Any, plain: Callable[..., Any]) -> tuple[Convolution, Any] | None
 
     `plain`: makes of the arrays that are given the arrays that are made.
     """
-    if key in _tried:
-        return _tried[key]
-    with _trying:
-        if key not in _tried:
-            convolution = _convolution(*key)
-            _tried[key] = None if convolution is None else _found(convolution, plain)
-        return _tried[key]
+
+    def trial() -> tuple[Convolution, Any] | None:
+        convolution = _convolution(*key)
+        return None if convolution is None else _found(convolution, plain)
+
+    return _trials.tried(key, trial)
 
 
 def _convolution(
@@ -190,7 +187,7 @@ def _convolution(
     if len(segments) > MOST_TERMS or (short and rows.kernel * run > DEPTH):
         return None
     time = nanoseconds(work, known.lanes(kind))
-    blocks = int(max(1, min(BLOCKS, time // LEAST_TIME)))
+    blocks = int(max(1, min(BLOCKS, time // BLOCK)))
     block = -(-images[0] // (1 << (blocks - 1).bit_length()))  # as many for each of two or four threads
     return Convolution(
         kind, images, filters, rows, cols, tuple(segments), known, False, block, time >= LONG, short, tail

@@ -5,7 +5,6 @@ Why, and how the order of the sums is found: docs/decisions/0034-products-as-mac
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -13,33 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.linalg import BatchMatMulV2, MatMul
-from ...graph.ops.products import TRIED
-from ...graph.parallel import threads
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from ..stages.plan import Run
-from .cpu import CPU
-from .llvm_code import compiler
-from .llvm_frame import Array, in_lines
-from .llvm_micro import Tile, tile
-from .llvm_pool import borrow, give_back
-from .llvm_products import Cut, Product, Sides
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.linalg import BatchMatMulV2, MatMul
+from ....graph.ops.products import TRIED
+from ....graph.parallel import threads
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.plan import Run
+from ..cpu import CPU
+from .compiling import compiler
+from .frame import Array, in_lines
+from .micro import Tile, tile
+from .pool import borrow, give_back
+from .products import Cut, Product, Sides
+from .trials import BLOCK, LONG, Trials, nanoseconds, same_bits
 
-#: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
-_SPEED = 3.4
 #: To pack a number takes as long as so many multiplications.
 _PACKED = 20
-#: What takes so many nanoseconds lets others run meanwhile; and a block for a thread takes so many at least.
-LONG, BLOCK = 40_000.0, 20_000.0
 #: And what takes so many is worth waking threads for that sleep.
 _AWAKE = 100_000.0
 #: Sums that are shorter are never cut, as far as is known; and so many places are looked at to find where longer ones are.
 _SHORT, _PLACES = 128, 64
-#: So many numbers, at least, that come out the same are taken for a proof.
-_RESULTS = 1 << 10
 
 Form = Callable[..., Any]
 
@@ -129,11 +123,6 @@ def _counted(count: int) -> str:
     return f"{count} matrix product{'s' * (count > 1)}"
 
 
-def nanoseconds(work: int, lanes: int) -> float:
-    """About how long so many multiplications take, on vectors of so many numbers."""
-    return work / (_SPEED * lanes)
-
-
 def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
     """How a product is cut for the threads that there are, and whether others may run while it is computed."""
     time = nanoseconds(sides.work(), known.lanes(sides.kind))
@@ -156,8 +145,7 @@ def _cut(sides: Sides, known: Tile) -> tuple[Cut, bool]:
     return Cut(min(blocks, counts[best]), best, time >= _AWAKE), release
 
 
-_tried: dict[Any, Product | None] = {}
-_trying = threading.Lock()
+_trials: Trials[Product] = Trials()
 
 
 def _key(sides: Sides, arrays: tuple[Array, ...], known: Tile) -> Any:
@@ -167,16 +155,12 @@ def _key(sides: Sides, arrays: tuple[Array, ...], known: Tile) -> Any:
 def seen(sides: Sides, arrays: tuple[Array, ...], known: Tile) -> tuple[bool, Product | None]:
     """Whether such products were tried, with the threads that there are, and what is compiled for them."""
     key = _key(sides, arrays, known)
-    return key in _tried, _tried.get(key)
+    return key in _trials.found, _trials.found.get(key)
 
 
 def tried(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> Product | None:
     """What is compiled for such products, if it gives the bits that `form` gives: tried once, for matrices of that size."""
-    key = _key(sides, arrays, known)
-    with _trying:
-        if key not in _tried:
-            _tried[key] = _found(sides, arrays, form, known)
-        return _tried[key]
+    return _trials.tried(_key(sides, arrays, known), lambda: _found(sides, arrays, form, known))
 
 
 def _found(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> Product | None:
@@ -188,20 +172,6 @@ def _found(sides: Sides, arrays: tuple[Array, ...], form: Form, known: Tile) -> 
     function = _function(product, form, Workspace(), refuses=True)
     same = all(same_bits(function(*given), form(*given)) for given in (random, tiny))
     return product if same else None
-
-
-def same_bits(one: Any, other: Any) -> bool:
-    """Whether two arrays of floats have the same bits."""
-    return bool(np.array_equal(*[array.view(f"u{array.itemsize}") for array in (one, other)]))
-
-
-def draws(dims: Sequence[tuple[int, ...]], kind: Any, results: int) -> list[list[Any]]:
-    """Random arrays to try a kernel with that has so many results: several times where these are few.
-
-    One number alone may be right by chance.
-    """
-    random = np.random.default_rng(0)
-    return [[random.standard_normal(each, kind) for each in dims] for _ in range(max(1, _RESULTS // max(1, results)))]
 
 
 def _random(sides: Sides, arrays: tuple[Array, ...]) -> list[Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
-from .llvm_filter_gradient import FilterGradient
-from .llvm_frame import begun, closing, ended, opening, place_of, room_of_thread, working
-from .llvm_packing import below, copied, element
-from .llvm_steps import TYPES, Text, in_memory
+from .filter_gradient import FilterGradient
+from .frame import begun, closing, opening, place_of, room_of_thread, working
+from .micro import for_tiles
+from .packing import call_pack, copied
+from .text import TYPES, Text, in_memory
 
 
 def written(gradient: FilterGradient) -> str:
@@ -30,22 +31,19 @@ class _Writing:
     def written(self) -> str:
         text, gradient, table = self.text, self.gradient, self._table()
         values = [*opening(text, gradient.arrays()), place_of(text, 5)]
-        working(text, values, len(gradient.groups), gradient.release)
+        working(text, values, (), len(gradient.groups), gradient.release)
         if gradient.calls():
-            working(text, values, gradient.calls(), gradient.release, "added")
+            working(text, values, (), gradient.calls(), gradient.release, "added")
         closing(text, 2)
         x, dy, result, totals, rooms = begun(text, len(values))
         room = room_of_thread(text, rooms, gradient.room_bytes())
         self._group("%block", x, dy, result, totals, room)
-        ended(text)
+        text.end()
         self._block()
         self._part()
         self._added()
         numbers = ", ".join(f"i64 {number}" for number in table)
-        return "\n".join(
-            [f"@table = private constant [{len(table)} x i64] [{numbers}]", *text.lines, *sorted(text.declared),
-             'attributes #0 = { nounwind "prefer-vector-width"="512" }']
-        )  # fmt: skip
+        return f"@table = private constant [{len(table)} x i64] [{numbers}]\n{text.whole()}"
 
     def _table(self) -> list[int]:
         """What the function has to know of groups, of blocks, of their forms and the parts of these.
@@ -103,8 +101,7 @@ class _Writing:
     def _block(self) -> None:
         """The function that adds a block's part of the sums: what it needs is packed, then each row of the windows."""
         text, gradient = self.text, self.gradient
-        text.lines.append("define internal void @block(ptr %x, ptr %dy, ptr %c, ptr %room, i64 %form, i1 %add) #0 {")
-        text.begin("entry")
+        text.define("internal void @block(ptr %x, ptr %dy, ptr %c, ptr %room, i64 %form, i1 %add)")
         images, lines, across, down, slots = (self._entry("%form", n) for n in range(5))
         first, second, _ = gradient.room()
         given = self._at("%room", str(first))
@@ -128,7 +125,7 @@ class _Writing:
             )
 
         text.loop("0", str(gradient.rows.kernel), 1, part)
-        self._return()
+        text.end()
 
     @property
     def step(self) -> int:
@@ -139,7 +136,7 @@ class _Writing:
         """The lines of the images that windows meet, with zeros around them."""
         text, gradient = self.text, self.gradient
         _, height, width, channels = gradient.images
-        self._clear("%room", gradient.room()[0] * self.size)
+        self.text.fill("%room", gradient.room()[0] * self.size)
         table = text.let(f"add i64 %form, {5 + 5 * gradient.rows.kernel}")
         placed = text.let(f"mul i64 {across}, {gradient.line}")
         inside = self._at("%room", str(gradient.cols.before * channels))
@@ -181,31 +178,28 @@ class _Writing:
     def _part(self) -> None:
         """The function that sums over the windows for one row of them: chunk by chunk, each of some terms."""
         text, gradient = self.text, self.gradient
-        text.lines.append(
-            "define internal void @part(ptr %a, ptr %b, ptr %c, ptr %temporary, i64 %length, i64 %terms, i64 %apart, "
-            "i1 %add) #0 {"
+        text.define(
+            "internal void @part(ptr %a, ptr %b, ptr %c, ptr %temporary, i64 %length, i64 %terms, i64 %apart, i1 %add)"
         )
-        text.begin("entry")
         size = gradient.run * gradient.outputs
         empty = text.let("icmp eq i64 %terms, 0")
         fresh = text.let("xor i1 %add, true")
-        self._if(text.let(f"and i1 {empty}, {fresh}"), lambda: self._clear("%c", size * self.size))
+        self._if(text.let(f"and i1 {empty}, {fresh}"), lambda: self.text.fill("%c", size * self.size))
 
         def chunk(start: str) -> None:
             begins = text.let(f"icmp eq i64 {start}, 0")
             direct = text.let(f"and i1 {begins}, {fresh}")
             target = text.let(f"select i1 {direct}, ptr %c, ptr %temporary")
-            end = self._least(text.let(f"add i64 {start}, {gradient.chunk}"), "%terms")
+            end = text.least(text.let(f"add i64 {start}, {gradient.chunk}"), "%terms")
             text.loop(start, end, 1, lambda term: self._term(term, start, target))
             self._if(direct, lambda: None, lambda: self._sum("0", str(size), "%c", ["%temporary"]))
 
         text.loop("0", "%terms", gradient.chunk, chunk)
-        self._return()
+        text.end()
 
     def _term(self, term: str, start: str, target: str) -> None:
         """One term of the sums: the products of some windows, panel by panel and tile by tile."""
         text, gradient = self.text, self.gradient
-        height, high, tiles = gradient.heights
         first = text.let(f"icmp eq i64 {term}, {start}")
         window = text.let(f"mul i64 {term}, %length")
         line, column = (text.let(f"{what} i64 {window}, {gradient.cols.out}") for what in ("udiv", "urem"))
@@ -218,17 +212,12 @@ class _Writing:
             column = text.let(f"mul i64 {panel}, {gradient.width}")
             second = self._at(b, text.let(f"mul i64 {panel}, %apart") if gradient.packs else column)
 
-            def tile_of(short: bool, tile: str) -> None:
-                less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-                row = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+            def tile_of(short: bool, row: str) -> None:
                 places = self._at(a, row), second, self._at(self._at(target, row, outputs), column)
                 micro = gradient.micro(short, last)
                 micro.call(text, *places, outputs, "%length", self.step, first, zero, left)
 
-            if high:
-                text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))
-            if high < tiles:
-                text.loop(str(high), str(tiles), 1, lambda tile: tile_of(True, tile))
+            for_tiles(text, gradient.heights, tile_of)
 
         full, rest = divmod(outputs, gradient.width)
         if full:
@@ -239,20 +228,22 @@ class _Writing:
     def _added(self) -> None:
         """The function that adds the sums of all other groups to the first's, for a slice of the numbers."""
         text, gradient = self.text, self.gradient
-        _, _, result, totals, _ = begun(text, 5, "added")
+        _, _, result, totals, _ = begun(text, 5, name="added")
         others, slices = len(gradient.groups) - 1, max(1, gradient.calls())
         step = -(-gradient.size // (slices * gradient.lanes)) * gradient.lanes
-        low = text.let(f"mul i64 %block, {step}")
-        high = self._least(text.let(f"add i64 {low}, {step}"), str(gradient.size))
-        self._sum(low, high, result, [self._at(totals, str(group * gradient.size)) for group in range(others)])
-        ended(text)
+        self._sum(
+            *text.share("%block", step, gradient.size),
+            result,
+            [self._at(totals, str(group * gradient.size)) for group in range(others)],
+        )
+        text.end()
 
     def _sum(self, low: str, high: str, target: str, terms: Sequence[str]) -> None:
         """Some numbers each of terms added to a target, in order."""
         text, kind, lanes = self.text, self.gradient.kind, self.gradient.lanes
 
         def vector(at: str) -> None:
-            mask = below(text, text.let(f"sub i64 {high}, {at}"), lanes)
+            mask = text.below(text.let(f"sub i64 {high}, {at}"), lanes)
             total = text.load(self._at(target, at), kind, lanes, mask)
             for term in terms:
                 value = text.load(self._at(term, at), kind, lanes, mask)
@@ -263,30 +254,13 @@ class _Writing:
 
     def _copy(self, source: str, target: str, lines: str, length: str, apart: str, placed: str) -> None:
         name = copied(self.gradient.kind, self.gradient.lanes)[0]
-        self.text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
-        self.text.put(
-            f"call void @{name}(ptr {source}, ptr {target}, i64 {lines}, i64 {length}, i64 {apart}, i64 {placed})"
-        )
-
-    def _clear(self, start: str, size: int) -> None:
-        self.text.intrinsic(
-            "llvm.memset.p0.i64", "void", [("ptr", start), ("i8", "0"), ("i64", str(size)), ("i1", "false")]
-        )
+        call_pack(self.text, name, source, target, lines, length, apart, placed)
 
     def _entry(self, at: str, offset: int) -> str:
         """The number of the table at some place."""
         place = self.text.let(f"getelementptr i64, ptr @table, i64 {self.text.let(f'add i64 {at}, {offset}')}")
         return self.text.let(f"load i64, ptr {place}, align 8")
 
-    def _return(self) -> None:
-        self.text.put("ret void")
-        self.text.lines.append("}")
-
-    def _least(self, one: str, other: str) -> str:
-        return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
-
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or the line of it, each of some size."""
-        if size != 1:
-            index = self.text.let(f"mul i64 {index}, {size}")
-        return element(self.text, start, index, self.gradient.kind)
+        return self.text.at(start, index, self.gradient.kind, size)

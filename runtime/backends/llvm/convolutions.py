@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...graph.ops.windows import Axis
-from .llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
-from .llvm_micro import Micro, Tile
-from .llvm_packing import copied, element
-from .llvm_pool import pool_library
-from .llvm_steps import TYPES, Text
-from .llvm_tails import Tail, TailWriting
+from ....graph.ops.windows import Axis
+from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
+from .micro import Micro, Tile, for_tiles
+from .packing import call_pack, copied
+from .pool import pool_library
+from .tails import Tail, TailWriting
+from .text import TYPES, Text
 
 
 class Segment(NamedTuple):
@@ -147,28 +147,20 @@ class _Writing:
         arrays = convolution.arrays()
         values = [*opening(text, arrays), place_of(text, len(arrays) + 1)]
         result = next(number for number, array in enumerate(arrays) if array.written)
-        working(text, values, convolution.blocks, convolution.release)
+        working(text, values, (), convolution.blocks, convolution.release)
         closing(text, result)
         x, w, *others, rooms = begun(text, len(values))
         y, room = others[result - 2], room_of_thread(text, rooms, convolution.room_bytes())
         self.bias, self.pooled = others[0], others[-1]
         if convolution.is_padded():
-            self._clear(room, convolution.room_bytes())
-        low = text.let(f"mul i64 %block, {convolution.block}")
-        high = text.intrinsic(
-            "llvm.umin.i64", "i64",
-            [("i64", text.let(f"add i64 {low}, {convolution.block}")), ("i64", str(convolution.images[0]))],
-        )  # fmt: skip
-        text.loop(low, high, 1, lambda image: self._image(image, x, w, y, room))
-        ended(text)
-        return "\n".join(
-            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
+            text.fill(room, convolution.room_bytes())
+        text.loop(
+            *text.share("%block", convolution.block, convolution.images[0]),
+            1,
+            lambda image: self._image(image, x, w, y, room),
         )
-
-    def _clear(self, start: str, size: int) -> None:
-        self.text.intrinsic(
-            "llvm.memset.p0.i64", "void", [("ptr", start), ("i8", "0"), ("i64", str(size)), ("i1", "false")]
-        )
+        text.end()
+        return text.whole()
 
     def _image(self, image: str, x: str, w: str, y: str, room: str) -> None:
         """All outputs of one image."""
@@ -178,17 +170,13 @@ class _Writing:
         source = self._at(x, image, rows.size * cols.size * channels)
         if convolution.is_padded():
             name = copied(convolution.kind, convolution.lanes)[0]
-            text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
             length = cols.size * channels
             inside = self._at(room, str(convolution.above * convolution.line + cols.before * channels))
-            text.put(
-                f"call void @{name}(ptr {source}, ptr {inside}, i64 {rows.size}, i64 {length}, i64 {length}, "
-                f"i64 {convolution.line})"
-            )
+            call_pack(text, name, source, inside, rows.size, length, length, convolution.line)
             source = room
         target = self._at(y, image, rows.out * cols.out * outputs)
         if not convolution.begins():
-            self._clear(target, rows.out * cols.out * outputs * self.size)
+            text.fill(target, rows.out * cols.out * outputs * self.size)
         full, rest = divmod(outputs, convolution.width)
         if full:
             text.loop("0", str(full), 1, lambda panel: self._panel(panel, source, w, target, False))
@@ -223,23 +211,15 @@ class _Writing:
     def _line(self, begin: str, filters: str, result: str, count: int, first: bool, last: bool) -> None:
         """One term of the outputs of a line, tile by tile."""
         text, convolution = self.text, self.convolution
-        height, high, tiles = convolution.heights
         outputs, zero = convolution.filters[3], "-0.0" if convolution.negative else "0.0"
 
-        def tile_of(short: bool, tile: str) -> None:
-            less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-            window = text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+        def tile_of(short: bool, window: str) -> None:
             micro = convolution.micro(short, last)
             places = self._at(begin, window, micro.row), filters, self._at(result, window, outputs)
             micro.call(text, *places, outputs, str(count), outputs, str(int(first)), zero, str(micro.run))
 
-        if high:
-            text.loop("0", str(high), 1, lambda tile: tile_of(False, tile))
-        if high < tiles:
-            text.loop(str(high), str(tiles), 1, lambda tile: tile_of(True, tile))
+        for_tiles(text, convolution.heights, tile_of)
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or the line of it, each of some size."""
-        if size != 1:
-            index = self.text.let(f"mul i64 {index}, {size}")
-        return element(self.text, start, index, self.convolution.kind)
+        return self.text.at(start, index, self.convolution.kind, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from .formulas import KINDS, Step
+from ..formulas import KINDS, Step
 
 #: How LLVM calls a type of number in memory, its short name in the names of functions, and how many bytes it has.
 TYPES = {
@@ -55,6 +55,7 @@ class Text:
         self.lines: list[str] = []
         self.declared: set[str] = set()
         self._count = 0
+        self._entry = 0
 
     def name(self) -> str:
         """A name that is new."""
@@ -107,6 +108,61 @@ class Text:
         self.put(f"{following} = add i64 {at}, {step}")
         self.put(f"br label %{head}")
         self.begin(after)
+
+    def define(self, head: str) -> None:
+        """What follows is a function of that head."""
+        self.lines += [f"define {head} #0 {{", "entry:"]
+        self._entry = len(self.lines)
+
+    def end(self) -> None:
+        """The function ends, which gives nothing back."""
+        self.lines += ["  ret void", "}"]
+
+    def room(self, kind: str) -> str:
+        """Memory on the stack, asked for where the function begins."""
+        name = self.name()
+        self.lines.insert(self._entry, f"  {name} = alloca {kind}, align 64")
+        return name
+
+    def whole(self) -> str:
+        """All of the text."""
+        attributes = f'attributes #0 = {{ nounwind "prefer-vector-width"="{32 * WIDTH}" }}'
+        return "\n".join([*self.lines, *sorted(self.declared), attributes])
+
+    def at(self, start: str, index: str, kind: str, size: int | str = 1) -> str:
+        """Where the element of an index lies, or the line of it, each of some size."""
+        if size != 1:
+            index = self.let(f"mul i64 {index}, {size}")
+        return self.let(f"getelementptr {TYPES[kind][0]}, ptr {start}, i64 {index}")
+
+    def least(self, one: str, other: int | str) -> str:
+        """The smaller of two numbers without a sign."""
+        return self.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", str(other))])
+
+    def share(self, number: str, size: int, total: int | str) -> tuple[str, str]:
+        """The first of the block of that number, and the one after its last: each has so many of a total."""
+        low = self.let(f"mul i64 {number}, {size}")
+        return low, self.least(self.let(f"add i64 {low}, {size}"), total)
+
+    def fill(self, start: str, size: int | str, byte: int = 0) -> None:
+        """So many bytes become this one."""
+        given = [("ptr", start), ("i8", str(byte)), ("i64", str(size)), ("i1", "false")]
+        self.intrinsic("llvm.memset.p0.i64", "void", given)
+
+    def ask_for(self, place: str, written: bool) -> None:
+        """Ask for a line of memory, to be written to or read."""
+        hints = [("ptr", place), ("i32", str(int(written))), ("i32", "3"), ("i32", "1")]
+        self.intrinsic("llvm.prefetch.p0", "void", hints)
+
+    def below(self, count: str, width: int) -> str:
+        """The mask of the first `count` numbers of a vector."""
+        some = self.let(f"trunc i64 {self.least(count, width)} to i32")
+        first = self.let(f"insertelement <{width} x i32> poison, i32 {some}, i64 0")
+        all_ = self.let(
+            f"shufflevector <{width} x i32> {first}, <{width} x i32> poison, <{width} x i32> zeroinitializer"
+        )
+        numbers = f"<{', '.join(f'i32 {n}' for n in range(width))}>"
+        return self.let(f"icmp ult <{width} x i32> {numbers}, {all_}")
 
     def splat(self, value: str, kind: str, width: int) -> str:
         """A value in registers, as many times."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .formulas import Step
-from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
-from .llvm_packing import element
-from .llvm_rows import LEAST_RELEASED, Rows, Walk, ended, for_numbers, largest, least, load_index, row_at
-from .llvm_steps import Text, constant
+from ..formulas import Step
+from .frame import ANY, Array, begun, closing, extent, opening, unless
+from .rows import Rows, all_within, for_numbers, in_blocks, largest, load_index, over_chosen, row_at
+from .text import Text, constant
 
 
 class Formulas(NamedTuple):
@@ -59,7 +58,7 @@ class Formulas(NamedTuple):
 
         def some(at: str, mask: str) -> None:
             values = dict(uniform)
-            places = {n: element(text, start, at, rows.kind) for n, start in starts.items()}
+            places = {n: text.at(start, at, rows.kind) for n, start in starts.items()}
             for number in self._needed(results):  # all are read before any is written
                 step = self.steps[number]
                 if number in values:
@@ -101,13 +100,16 @@ class Update(NamedTuple):
     results: tuple[int, ...]
 
     def written(self) -> str:
-        """The text: of the inputs, and the number of a block, or -1 for all."""
+        """The text: of the inputs, and how many threads help: none, where indices may be equal."""
         rows, text, formulas = self.rows, Text(), self.formulas
         data = opening(text, formulas.arrays(rows))
         given, ids = formulas.inputs.index("rows"), formulas.inputs.index("indices")
         limit, count = extent(text, 0, 0), extent(text, ids, 0, rows.rank)
         same = [text.let(f"icmp eq i64 {extent(text, n, 0)}, {limit}") for n in range(1, formulas.tables)]
         unless(text, [*same, text.let(f"icmp eq i64 {count}, {extent(text, given, 0, rows.rank)}")])
+        all_within(text, rows, data[ids], limit, count)
+        in_blocks(text, rows, data, (count, limit), 0)
+        *data, count, limit = begun(text, len(data), 2)
         uniform, tables = formulas.uniform(text, data, rows.lanes), data[: formulas.tables]
 
         def row(number: str, place: str) -> None:
@@ -115,9 +117,9 @@ class Update(NamedTuple):
             starts[given] = row_at(text, rows, data[given], number)
             formulas.change(text, rows, self.results, starts, uniform)
 
-        Walk(text, rows, data[ids], limit, count).over(tables, True, row)
-        closing(text, 0)
-        return ended(text)
+        over_chosen(text, rows, data[ids], (count, limit), tables, True, row)
+        text.end()
+        return text.whole()
 
 
 class Marking(NamedTuple):
@@ -134,17 +136,16 @@ class Marking(NamedTuple):
         text = Text()
         arrays = [Array(self.id_kind, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
         ids, marks = opening(text, arrays)
-        twice = allocate(text, "i64")
+        twice = text.room("i64")
         count, limit = extent(text, 0, 0, self.rank), extent(text, 1, 0)
-        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.id_kind)}, {limit}")])
-        size = text.let(f"shl i64 {limit}, 2")
-        text.intrinsic("llvm.memset.p0.i64", "void", [("ptr", marks), ("i8", "-1"), ("i64", size), ("i1", "false")])
+        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, count, self.id_kind)}, {limit}")])
+        text.fill(marks, text.let(f"shl i64 {limit}, 2"), -1)
         text.put(f"store i64 0, ptr {twice}, align 8")
         last = text.let(f"sub i64 {limit}, 1")
 
         def one(number: str) -> None:
             # The indices are somebody's memory, which may change after it was looked at.
-            where = element(text, marks, least(text, load_index(text, ids, number, self.id_kind), last), "int32")
+            where = text.at(marks, text.least(load_index(text, ids, number, self.id_kind), last), "int32")
             free = text.let(f"icmp slt i32 {text.load(where, 'int32', 1)}, 0")
             known = text.let(f"load i64, ptr {twice}, align 8")
             text.put(f"store i64 {text.let(f'select i1 {free}, i64 {known}, i64 1')}, ptr {twice}, align 8")
@@ -153,7 +154,7 @@ class Marking(NamedTuple):
         text.loop("0", count, 1, one)
         unless(text, [text.let(f"icmp eq i64 {text.let(f'load i64, ptr {twice}, align 8')}, 0")])
         closing(text, 0)
-        return ended(text)
+        return text.whole()
 
 
 class Sweep(NamedTuple):
@@ -169,18 +170,16 @@ class Sweep(NamedTuple):
     others: tuple[int, ...]
 
     def written(self) -> str:
-        """The text: of the inputs, and the number of a block."""
+        """The text: of the inputs, and how many threads help."""
         rows, text, formulas = self.rows, Text(), self.formulas
         data = opening(text, formulas.arrays(rows))
         given, marks = formulas.inputs.index("rows"), formulas.inputs.index("marks")
-        limit, state = extent(text, 0, 0), allocate(text, "ptr")
+        limit = extent(text, 0, 0)
         lengths = [extent(text, n, 0) for n in (*range(1, formulas.tables), marks)]
         unless(text, [text.let(f"icmp eq i64 {each}, {limit}") for each in lengths])
+        in_blocks(text, rows, data, (limit,), 0)
+        *data, limit = begun(text, len(data), 1)
         uniform = formulas.uniform(text, data, rows.lanes)
-        low = text.let(f"mul i64 {given_number(text)}, {rows.block}")
-        high = least(text, text.let(f"add i64 {low}, {rows.block}"), limit)
-        size = text.let(f"mul i64 {text.let(f'sub i64 {high}, {low}')}, {rows.bytes}")
-        let_go(text, state, text.let(f"icmp uge i64 {size}, {LEAST_RELEASED}"))
 
         def row(number: str) -> None:
             starts = {n: row_at(text, rows, table, number) for n, table in enumerate(data[: formulas.tables])}
@@ -195,7 +194,6 @@ class Sweep(NamedTuple):
             text.put(f"br label %{after}")
             text.begin(after)
 
-        text.loop(low, high, 1, row)
-        take_back(text, state)
-        closing(text, 0)
-        return ended(text)
+        text.loop(*text.share("%block", rows.block, limit), 1, row)
+        text.end()
+        return text.whole()

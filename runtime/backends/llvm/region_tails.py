@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from ...graph import shapes
-from ...graph.opdef import Spec
-from ...graph.ops.activations import BiasAdd
-from ...graph.ops.arithmetic import AddV2
-from ...graph.ops.pooling import MaxPool
-from ...graph.ops.windows import Axis
-from ..stages.fused import Fused, Part
-from .formula_table import recorded
-from .formulas import KINDS, Recorder
-from .llvm_tails import Formula, Tail
+from ....graph import shapes
+from ....graph.opdef import Spec
+from ....graph.ops.activations import BiasAdd
+from ....graph.ops.arithmetic import AddV2
+from ....graph.ops.pooling import MaxPool
+from ....graph.ops.windows import Axis
+from ...stages.fused import Fused, Part
+from ..formula_table import recorded
+from ..formulas import KINDS, Recorder
+from .tails import Formula, Tail
 
 
 def tail_of(definition: Fused, inputs: tuple[Spec, ...]) -> Tail | None:

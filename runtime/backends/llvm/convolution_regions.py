@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import Spec
-from ...graph.ops.conv import Conv2D
-from ...graph.ops.pooling import MaxPool
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from ..stages.fused import Fused
-from . import llvm_conv
-from .convolutions import convolved
-from .cpu import CPU
-from .llvm_conv_tails import tail_of
-from .llvm_micro import tile
-from .llvm_pool import in_threads
+from ....graph import shapes
+from ....graph.opdef import Spec
+from ....graph.ops.conv import Conv2D
+from ....graph.ops.pooling import MaxPool
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.fused import Fused
+from ..convolutions import convolved
+from ..cpu import CPU
+from . import convolution_kernels
+from .micro import tile
+from .pool import in_threads
+from .region_tails import tail_of
 
 
 def region_kernel(definition: Fused, inputs: tuple[Spec, ...]) -> Kernel:
     """The kernel of a region that begins with a convolution."""
-    plain = convolved(CPU, definition, inputs, llvm_conv.forward)
+    plain = convolved(CPU, definition, inputs, convolution_kernels.forward)
     first, tail = definition.parts[0], tail_of(definition, inputs)
     kinds = {spec.dtype.np.name for spec in inputs}
     given = [inputs[number] for number in first.inputs]
@@ -56,12 +56,12 @@ class _Region:
 
     def in_frame(self, workspace: Workspace) -> Callable[..., Any]:
         """What runs, tried now, and not when it is first called."""
-        llvm_conv.tried(self.key, self._wanted)
+        convolution_kernels.tried(self.key, self._wanted)
         return self.run
 
     def run(self, *values: Any, out: Any = None) -> Any:
         """All results."""
-        found = llvm_conv.tried(self.key, self._wanted)
+        found = convolution_kernels.tried(self.key, self._wanted)
         if found is None:
             return self.plain(*values, out=out)
         convolution, native = found

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ...graph.ops.rooms import BLOCK
-from ...graph.parallel import give_threads, take_threads
-from .llvm_code import compiler, keep_forever
-from .llvm_frame import address_of, in_lines, pointer
+from ....graph.ops.rooms import BLOCK
+from ....graph.parallel import give_threads, take_threads
+from .compiling import compiler, keep_forever
+from .frame import address_of, in_lines, pointer
 
 #: How often a thread looks for a job, or for the end of others' blocks, without letting others run: for about 0.1 ms.
 PATIENCE = 4000
@@ -214,10 +214,18 @@ def borrow() -> int:
 give_back = give_threads
 
 
-def in_threads(native: Any, arrays: Sequence[Any], result: Any, room_bytes: int = 0) -> bool:
-    """Whether a function took the arrays, one of which is its result; with memory of so many bytes for each thread."""
-    helpers = borrow()
+def in_threads(
+    native: Any, arrays: Sequence[Any], result: Any, room_bytes: int | None = None, shared: bool = True
+) -> bool:
+    """Whether a function took the arrays, one of which is its result.
+
+    `room_bytes`: how much memory it has for each thread, if it asks where that is. `shared`: other threads may help, else
+    it does its blocks in order.
+    """
+    helpers = borrow() if shared else 0
     try:
+        if room_bytes is None:
+            return native(*arrays, helpers) is result
         room = BLOCK.array(((helpers + 1) * in_lines(room_bytes),), np.dtype(np.uint8))
         return native(*arrays, helpers, room.ctypes.data) is result
     finally:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
-from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
-from .llvm_packing import below, element
-from .llvm_steps import TYPES, WIDTH, Text
-from .llvm_tails import for_channels
+from .frame import ANY, Array, begun, closing, extent, opening, unless, working
+from .tails import for_channels
+from .text import TYPES, WIDTH, Text
 
 #: How many bytes of rows are asked for before they are worked on, and how many rows at most.
 AHEAD, MOST_AHEAD = 4096, 32
@@ -78,75 +77,82 @@ class Gather(NamedTuple):
     rows: Rows
 
     def written(self) -> str:
-        """The text: of the table, the indices, the result and the number of a block."""
+        """The text: of the table, the indices, the result and how many threads help."""
         rows, text = self.rows, Text()
-        table, ids, out = opening(text, [rows.table(False), rows.indices(), rows.chosen(True)])
+        data = opening(text, [rows.table(False), rows.indices(), rows.chosen(True)])
         limit, count = extent(text, 0, 0), extent(text, 1, 0, rows.rank)
         unless(text, [text.let(f"icmp eq i64 {count}, {extent(text, 2, 0, rows.rank)}")])
-        walk = Walk(text, rows, ids, limit, count)
+        all_within(text, rows, data[1], limit, count)
+        in_blocks(text, rows, data, (count, limit), 2)
+        table, ids, out, count, limit = begun(text, 3, 2)
 
         def row(number: str, place: str) -> None:
             source, target = row_at(text, rows, table, place), row_at(text, rows, out, number)
 
             def some(at: str, mask: str) -> None:
-                value = text.load(element(text, source, at, rows.kind), rows.kind, rows.lanes, mask)
-                text.store(value, element(text, target, at, rows.kind), rows.kind, rows.lanes, mask)
+                value = text.load(text.at(source, at, rows.kind), rows.kind, rows.lanes, mask)
+                text.store(value, text.at(target, at, rows.kind), rows.kind, rows.lanes, mask)
 
             for_numbers(text, rows, some)
 
-        walk.over([table], False, row)
-        closing(text, 2)
-        return ended(text)
+        over_chosen(text, rows, ids, (count, limit), [table], False, row)
+        text.end()
+        return text.whole()
 
 
-class Walk:
-    """The way over the rows that indices name, as it is written into a function."""
+def all_within(text: Text, rows: Rows, ids: str, limit: str, count: str) -> None:
+    """Refuse where one of so many indices is no row of a table of `limit` rows."""
+    most = text.least(limit, 1 << (8 * TYPES[rows.id_kind][2] - 1))
+    unless(text, [text.let(f"icmp ult i64 {largest(text, ids, count, rows.id_kind)}, {most}")])
 
-    def __init__(self, text: Text, rows: Rows, ids: str, limit: str, count: str) -> None:
-        self.text, self.rows, self.ids, self.limit, self.count = text, rows, ids, limit, count
 
-    def over(self, tables: Sequence[str], written: bool, row: Callable[[str, str], None]) -> None:
-        """`row(number, place)` for the indices of the block that the last argument names: all where that is negative.
+def in_blocks(text: Text, rows: Rows, data: Sequence[str], numbers: Sequence[str], result: int) -> None:
+    """The end of a function that works on blocks of so many rows as the first number says: `begun` follows.
 
-        Nothing is done where one of them is out of range. `tables`: in which the rows ahead are asked for, to be written
-        to or read.
-        """
-        text, rows = self.text, self.rows
-        state = allocate(text, "ptr")
-        block = given_number(text)
-        whole = text.let(f"icmp slt i64 {block}, 0")
-        begin = text.let(f"mul i64 {block}, {rows.block}")
-        end = least(text, text.let(f"add i64 {begin}, {rows.block}"), self.count)
-        low = text.let(f"select i1 {whole}, i64 0, i64 {begin}")
-        high = text.let(f"select i1 {whole}, i64 {self.count}, i64 {end}")
-        most = least(text, self.limit, str(1 << (8 * TYPES[rows.id_kind][2] - 1)))
-        unless(text, [text.let(f"icmp ult i64 {largest(text, self.ids, low, high, rows.id_kind)}, {most}")])
-        size = text.let(f"mul i64 {text.let(f'sub i64 {high}, {low}')}, {rows.bytes}")
-        let_go(text, state, text.let(f"icmp uge i64 {size}, {LEAST_RELEASED}"))
-        last, top = text.let(f"sub i64 {self.count}, 1"), text.let(f"sub i64 {self.limit}, 1")
+    It gives back the argument of the number `result`.
+    """
+    count = numbers[0]
+    blocks = text.let(f"udiv i64 {text.let(f'add i64 {count}, {rows.block - 1}')}, {rows.block}")
+    working(text, data, numbers, blocks, is_much(text, rows, count))
+    closing(text, result)
 
-        def one(number: str) -> None:
-            soon = least(text, text.let(f"add i64 {number}, {rows.ahead}"), last)
-            far = load_index(text, self.ids, soon, rows.id_kind)
-            for table in tables:
-                ask_for(text, rows, row_at(text, rows, table, far), written)
-            # The indices are somebody's memory, which may change after it was looked at.
-            row(number, least(text, load_index(text, self.ids, number, rows.id_kind), top))
 
-        text.loop(low, high, 1, one)
-        take_back(text, state)
+def is_much(text: Text, rows: Rows, count: str) -> str:
+    """Whether work on so many rows takes so long that others could make use of the time."""
+    return text.let(f"icmp uge i64 {text.let(f'mul i64 {count}, {rows.bytes}')}, {LEAST_RELEASED}")
+
+
+def over_chosen(
+    text: Text, rows: Rows, ids: str, counts: tuple[str, str], tables: Sequence[str], written: bool,
+    row: Callable[[str, str], None],
+) -> None:  # fmt: skip
+    """`row(number, place)` for the indices of a block, of all of them, and rows of the tables: `counts` says how many.
+
+    `tables`: in which the rows ahead are asked for, to be written to or read.
+    """
+    count, limit = counts
+    last, top = text.let(f"sub i64 {count}, 1"), text.let(f"sub i64 {limit}, 1")
+
+    def one(number: str) -> None:
+        far = load_index(text, ids, text.least(text.let(f"add i64 {number}, {rows.ahead}"), last), rows.id_kind)
+        for table in tables:
+            ask_for_row(text, rows, row_at(text, rows, table, far), written)
+        # The indices are somebody's memory, which may change after it was looked at.
+        row(number, text.least(load_index(text, ids, number, rows.id_kind), top))
+
+    text.loop(*text.share("%block", rows.block, count), 1, one)
 
 
 def row_at(text: Text, rows: Rows, start: str, number: str) -> str:
     """Where a row begins."""
-    return element(text, start, text.let(f"mul i64 {number}, {rows.width}"), rows.kind)
+    return text.at(start, number, rows.kind, rows.width)
 
 
-def ask_for(text: Text, rows: Rows, start: str, written: bool) -> None:
+def ask_for_row(text: Text, rows: Rows, start: str, written: bool) -> None:
     """Ask for the memory of a row, to be written to or read."""
     size = min(rows.bytes, LONGEST_ASKED)
     for offset in sorted({*range(0, size, LINE), size - 1}):
-        prefetch(text, text.let(f"getelementptr i8, ptr {start}, i64 {offset}"), written)
+        text.ask_for(text.let(f"getelementptr i8, ptr {start}, i64 {offset}"), written)
 
 
 def for_numbers(text: Text, rows: Rows, body: Callable[[str, str], None]) -> None:
@@ -162,42 +168,26 @@ def for_numbers(text: Text, rows: Rows, body: Callable[[str, str], None]) -> Non
         body(str(full), f"<{', '.join(f'i1 {int(n < width - full)}' for n in range(lanes))}>")
 
 
-def least(text: Text, one: str, other: str) -> str:
-    """The smaller of two numbers without a sign."""
-    return text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
-
-
 def load_index(text: Text, ids: str, number: str, kind: str) -> str:
     """An index, as a number of 64 bits with its sign."""
-    value = text.load(element(text, ids, number, kind), kind, 1)
+    value = text.load(text.at(ids, number, kind), kind, 1)
     return value if kind == "int64" else text.let(f"sext i32 {value} to i64")
 
 
-def prefetch(text: Text, place: str, written: bool) -> None:
-    """Ask for a line of memory."""
-    text.intrinsic("llvm.prefetch.p0", "void", [("ptr", place), ("i32", str(int(written))), ("i32", "3"), ("i32", "1")])
-
-
-def largest(text: Text, ids: str, low: str, high: str, kind: str, sign: str = "u") -> str:
+def largest(text: Text, ids: str, count: str, kind: str, sign: str = "u") -> str:
     """The largest of some indices and 0: as numbers without a sign ("u"), where negative ones are largest, or with ("s")."""
     one, size = TYPES[kind][0], TYPES[kind][2]
     vector, name = f"<{WIDTH} x {one}>", f"llvm.{sign}max.v{WIDTH}{one}"
-    best = allocate(text, vector)
+    best = text.room(vector)
     text.put(f"store {vector} zeroinitializer, ptr {best}, align {size}")
-    count = text.let(f"sub i64 {high}, {low}")
-    whole = text.let(f"add i64 {low}, {text.let(f'and i64 {count}, {-WIDTH}')}")
+    whole = text.let(f"and i64 {count}, {-WIDTH}")
 
     def some(at: str, mask: str = "") -> None:
-        value = text.load(element(text, ids, at, kind), kind, WIDTH, mask)
+        value = text.load(text.at(ids, at, kind), kind, WIDTH, mask)
         known = text.load(best, kind, WIDTH)
         text.store(text.intrinsic(name, vector, [(vector, known), (vector, value)]), best, kind, WIDTH)
 
-    text.loop(low, whole, WIDTH, some)
-    some(whole, below(text, text.let(f"sub i64 {high}, {whole}"), WIDTH))
+    text.loop("0", whole, WIDTH, some)
+    some(whole, text.below(text.let(f"sub i64 {count}, {whole}"), WIDTH))
     found = text.intrinsic(f"llvm.vector.reduce.{sign}max.v{WIDTH}{one}", one, [(vector, text.load(best, kind, WIDTH))])
     return found if kind == "int64" else text.let(f"{sign.replace('u', 'z')}ext i32 {found} to i64")
-
-
-def ended(text: Text) -> str:
-    """All of the text."""
-    return "\n".join([*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }'])

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops import conv_kernels
-from ...graph.ops.conv import Conv2DBackpropFilter
-from ...graph.ops.products import TRIED
-from ...graph.ops.rooms import CALL
-from ...graph.ops.tiles import DEPTH, part_length
-from ...graph.ops.windows import Axis
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from .llvm_code import compiler
-from .llvm_filter_gradient import Block, FilterGradient, Form, Part
-from .llvm_filters import written
-from .llvm_matmul import LONG, draws, nanoseconds, same_bits
-from .llvm_micro import tile
-from .llvm_pool import in_threads
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops import conv_kernels
+from ....graph.ops.conv import Conv2DBackpropFilter
+from ....graph.ops.products import TRIED
+from ....graph.ops.rooms import CALL
+from ....graph.ops.tiles import DEPTH, part_length
+from ....graph.ops.windows import Axis
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from .compiling import compiler
+from .filter_gradient import Block, FilterGradient, Form, Part
+from .filter_text import written
+from .micro import tile
+from .pool import in_threads
+from .trials import LONG, Trials, draws, nanoseconds, same_bits
 
 #: A table with more numbers would be a long text.
 MOST_SLOTS = 20_000
 
 Array = np.ndarray[Any, Any]
-_tried: dict[Any, tuple[FilterGradient, Any] | None] = {}
-_trying = threading.Lock()
+_trials: Trials[tuple[FilterGradient, Any]] = Trials()
 
 
 def filter_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel | None:
@@ -88,21 +86,20 @@ def key_of(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...
 
 def seen(key: Any) -> tuple[bool, str | None]:
     """Whether such a gradient has yet to be tried, and the text of what is compiled for it."""
-    if key in _tried:
-        found = _tried[key]
+    if key in _trials.found:
+        found = _trials.found[key]
         return False, None if found is None else written(found[0])
     return _gradient(*key) is not None, None
 
 
 def _tried_for(key: Any) -> tuple[FilterGradient, Any] | None:
     """What is compiled for such a gradient, if it has the bits of the plain one: tried once, for arrays of that size."""
-    if key in _tried:
-        return _tried[key]
-    with _trying:
-        if key not in _tried:
-            gradient = _gradient(*key)
-            _tried[key] = None if gradient is None else _found(gradient)
-        return _tried[key]
+
+    def trial() -> tuple[FilterGradient, Any] | None:
+        gradient = _gradient(*key)
+        return None if gradient is None else _found(gradient)
+
+    return _trials.tried(key, trial)
 
 
 def _gradient(kind: str, images: tuple[int, ...], outputs: int, rows: Axis, cols: Axis) -> FilterGradient | None:

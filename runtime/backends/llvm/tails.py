@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...graph.ops.windows import Axis
-from .formulas import Step
-from .llvm_packing import element
-from .llvm_steps import Text, constant, in_memory
+from ....graph.ops.windows import Axis
+from ..formulas import Step
+from .text import Text, constant, in_memory
 
 
 class Formula(NamedTuple):
@@ -186,4 +185,4 @@ class TailWriting:
         return values[formula.result]
 
     def _at(self, start: str, index: str) -> str:
-        return element(self.text, start, index, self.kind)
+        return self.text.at(start, index, self.kind)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import gcd
 from typing import NamedTuple
 
-from .llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
-from .llvm_micro import Micro, Tile
-from .llvm_packing import copied, element, turned
-from .llvm_pool import pool_library
-from .llvm_steps import TYPES, Text
+from .frame import Array, begun, closing, opening, place_of, room_of_thread, working
+from .micro import Micro, Tile, first_row
+from .packing import call_pack, copied, turned
+from .pool import pool_library
+from .text import TYPES, Text
 
 #: How many bytes of the first matrix are packed at a time: about what the second-level cache holds beside the rest.
 BLOCK_BYTES = 512 << 10
@@ -194,15 +194,13 @@ class _Writing:
     def written(self) -> str:
         text, product = self.text, self.product
         values = [*opening(text, product.arrays), place_of(text, len(product.arrays) + 1)]
-        working(text, values, product.cut.blocks, product.release, long=product.cut.long)
+        working(text, values, (), product.cut.blocks, product.release, long=product.cut.long)
         closing(text, len(product.arrays) - 1)
         *data, rooms = begun(text, len(values))
         self._block(data, room_of_thread(text, rooms, product.room_bytes()))
-        ended(text)
+        text.end()
         self._part()
-        return "\n".join(
-            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
-        )
+        return text.whole()
 
     def _block(self, data: Sequence[str], room: str) -> None:
         """One block: its tiles and panels, of all products or of its share of them."""
@@ -211,8 +209,7 @@ class _Writing:
         bounds = {side: ("0", str(count)) for side, count in whole.items()}
         cut = product.cut
         step = -(-whole[cut.side] // cut.blocks)
-        low = text.let(f"mul i64 %block, {step}")
-        bounds[cut.side] = low, self._least(text.let(f"add i64 {low}, {step}"), str(whole[cut.side]))
+        bounds[cut.side] = text.share("%block", step, whole[cut.side])
 
         def one(number: str) -> None:
             places = [self._matrix(start, array, number) for start, array in zip(data, product.arrays, strict=True)]
@@ -239,25 +236,23 @@ class _Writing:
     def _part(self) -> None:
         """The function that adds one part of the sums to some tiles of some panels."""
         text, product = self.text, self.product
-        text.lines.append(
-            "define internal void @part(ptr %a, ptr %b, ptr %c, ptr %space, i64 %low, i64 %high, i64 %left, i64 %right, "
-            "i64 %done, i64 %length, i1 %first) #0 {"
+        text.define(
+            "internal void @part(ptr %a, ptr %b, ptr %c, ptr %space, i64 %low, i64 %high, i64 %left, i64 %right, "
+            "i64 %done, i64 %length, i1 %first)"
         )
-        text.begin("entry")
         second = self._at("%space", str(product.room()[0]))
         text.loop("%low", "%high", product.block_tiles(), lambda start: self._tiles(start, second))
-        text.put("ret void")
-        text.lines.append("}")
+        text.end()
 
     def _tiles(self, start: str, second: str) -> None:
         """Some tiles of rows, packed if they need it, for each panel. `second`: where panels are packed."""
         text, product = self.text, self.product
-        end = self._least(text.let(f"add i64 {start}, {product.block_tiles()}"), "%high")
+        end = text.least(text.let(f"add i64 {start}, {product.block_tiles()}"), "%high")
         if product.packs_a():
             text.loop(start, end, 1, lambda tile: self._pack_a(tile, start))
         full = self.sides.columns // product.width
         if full:
-            right = self._least("%right", str(full))
+            right = text.least("%right", str(full))
             text.loop("%left", right, 1, lambda panel: self._panel(panel, start, end, second, False))
         if self.sides.columns % product.width:
             last, after = text.block(), text.block()
@@ -280,13 +275,7 @@ class _Writing:
         else:
             lines, length, placed = rows, "%length", product.packed_row
         name, apart = copied(self.kind, product.lanes)[0], product.lines[0]
-        self._call_pack(name, self._in_a(tile), target, lines, length, apart, placed)
-
-    def _call_pack(self, name: str, source: str, target: str, lines: str, length: str, apart: int, placed: int) -> None:
-        self.text.declared.add(f"declare void @{name}(ptr, ptr, i64, i64, i64, i64)")
-        self.text.put(
-            f"call void @{name}(ptr {source}, ptr {target}, i64 {lines}, i64 {length}, i64 {apart}, i64 {placed})"
-        )
+        call_pack(text, name, self._in_a(tile), target, lines, length, apart, placed)
 
     def _panel(self, panel: str, start: str, end: str, second: str, last: bool) -> None:
         """One panel, packed if it needs it, for some tiles."""
@@ -301,12 +290,12 @@ class _Writing:
             place, step = second, width
             source = self._at(self._at("%b", column, line), "%done")
             name = turned(self.kind, product.lanes)[0]
-            self._call_pack(name, source, second, str(columns), "%length", line, width)
+            call_pack(text, name, source, second, str(columns), "%length", line, width)
         else:
             place, step = second, width
             source = self._at(self._at("%b", "%done", line), column)
             name = copied(self.kind, product.lanes)[0]
-            self._call_pack(name, source, second, "%length", str(columns), line, width)
+            call_pack(text, name, source, second, "%length", str(columns), line, width)
         zero = "-0.0" if product.negative else "0.0"
 
         def tile_of(short: bool, tile: str) -> None:
@@ -315,16 +304,14 @@ class _Writing:
             product.micro(short, last).call(text, first, place, result, sides.columns, "%length", step, "%first", zero)
 
         if high:
-            text.loop(start, self._least(end, str(high)), 1, lambda tile: tile_of(False, tile))
+            text.loop(start, text.least(end, str(high)), 1, lambda tile: tile_of(False, tile))
         if high < tiles:
             low = text.intrinsic("llvm.umax.i64", "i64", [("i64", start), ("i64", str(high))])
             text.loop(low, end, 1, lambda tile: tile_of(True, tile))
 
     def _row(self, tile: str) -> str:
         """The first row of a tile."""
-        text, (height, high, _) = self.text, self.product.heights
-        less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
-        return text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+        return first_row(self.text, self.product.heights, tile)
 
     def _in_a(self, tile: str) -> str:
         """Where a tile's part of the first matrix begins."""
@@ -340,9 +327,4 @@ class _Writing:
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or the line of it, each of some size."""
-        if size != 1:
-            index = self.text.let(f"mul i64 {index}, {size}")
-        return element(self.text, start, index, self.kind)
-
-    def _least(self, one: str, other: str) -> str:
-        return self.text.intrinsic("llvm.umin.i64", "i64", [("i64", one), ("i64", other)])
+        return self.text.at(start, index, self.kind, size)

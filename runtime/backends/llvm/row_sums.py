@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .formulas import KINDS
-from .llvm_frame import allocate, closing, extent, let_go, opening, take_back, unless
-from .llvm_packing import element
-from .llvm_rows import LEAST_RELEASED, Rows, ask_for, ended, for_numbers, largest, least, load_index, row_at
-from .llvm_steps import TYPES, Text, in_memory, repeated
+from ..formulas import KINDS
+from .frame import begun, closing, extent, opening, unless, working
+from .rows import LEAST_RELEASED, Rows, ask_for_row, for_numbers, largest, load_index, row_at
+from .text import TYPES, Text, in_memory, repeated
 
 
 class Sums(NamedTuple):
@@ -22,19 +21,21 @@ class Sums(NamedTuple):
     def written(self) -> str:
         """The text: of the rows, their numbers, the table, and anything."""
         rows, text = self.rows, Text()
-        data, ids, out = opening(text, [rows.chosen(False), rows.indices(), rows.table(True)])
+        given = opening(text, [rows.chosen(False), rows.indices(), rows.table(True)])
         count, limit = extent(text, 1, 0, rows.rank), extent(text, 2, 0)
-        top, state = allocate(text, "i64"), allocate(text, "ptr")
         unless(text, [text.let(f"icmp eq i64 {count}, {extent(text, 0, 0, rows.rank)}")])
-        unless(text, [text.let(f"icmp slt i64 {largest(text, ids, '0', count, rows.id_kind, 's')}, {limit}")])
+        unless(text, [text.let(f"icmp slt i64 {largest(text, given[1], count, rows.id_kind, 's')}, {limit}")])
         size = text.let(f"mul i64 {text.let(f'add i64 {count}, {limit}')}, {rows.bytes}")
-        let_go(text, state, text.let(f"icmp uge i64 {size}, {2 * LEAST_RELEASED}"))
+        working(text, given, (count, limit), release=text.let(f"icmp uge i64 {size}, {2 * LEAST_RELEASED}"))
+        closing(text, 2)
+        data, ids, out, count, limit = begun(text, 3, 2)
+        top = text.room("i64")
         text.put(f"store i64 0, ptr {top}, align 8")
         last = text.let(f"sub i64 {count}, 1")
 
         def one(number: str) -> None:
-            soon = least(text, text.let(f"add i64 {number}, {rows.ahead}"), last)
-            ask_for(text, rows, row_at(text, rows, out, load_index(text, ids, soon, rows.id_kind)), True)
+            soon = text.least(text.let(f"add i64 {number}, {rows.ahead}"), last)
+            ask_for_row(text, rows, row_at(text, rows, out, load_index(text, ids, soon, rows.id_kind)), True)
             place = load_index(text, ids, number, rows.id_kind)
             counts, after = text.block(), text.block()
             # A negative number is no row; nor is one that was changed after it was looked at.
@@ -46,9 +47,8 @@ class Sums(NamedTuple):
 
         text.loop("0", count, 1, one)
         self._clear(text, out, text.let(f"load i64, ptr {top}, align 8"), limit)
-        take_back(text, state)
-        closing(text, 2)
-        return ended(text)
+        text.end()
+        return text.whole()
 
     def _add(self, text: Text, source: str, out: str, place: str, top: str) -> None:
         """Add a row to the one of its number. Rows from `top` on hold nothing yet: one becomes what is added to 0."""
@@ -77,8 +77,8 @@ class Sums(NamedTuple):
         zero = repeated("0x0000000000000000" if KINDS[kind] else "0", TYPES[kind][0], lanes)
 
         def some(at: str, mask: str) -> None:
-            value = text.load(element(text, source, at, kind), kind, lanes, mask)
-            where = element(text, target, at, kind)
+            value = text.load(text.at(source, at, kind), kind, lanes, mask)
+            where = text.at(target, at, kind)
             known = text.load(where, kind, lanes, mask) if more else zero
             total = text.let(f"{'fadd' if KINDS[kind] else 'add'} {vector} {known}, {value}")
             text.store(total, where, kind, lanes, mask)
@@ -89,4 +89,4 @@ class Sums(NamedTuple):
         """Rows from `low` to below `high` become 0."""
         start = row_at(text, self.rows, out, low)
         size = text.let(f"mul i64 {text.let(f'sub i64 {high}, {low}')}, {self.rows.bytes}")
-        text.intrinsic("llvm.memset.p0.i64", "void", [("ptr", start), ("i8", "0"), ("i64", size), ("i1", "false")])
+        text.fill(start, size)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 
-from .llvm_steps import TYPES, Text, in_memory
+from .text import TYPES, Text, in_memory
 
 
 class Tile(NamedTuple):
@@ -92,6 +92,25 @@ class Micro(NamedTuple):
         return _Writing(self).written()
 
 
+def first_row(text: Text, heights: tuple[int, int, int], tile: str) -> str:
+    """The first row of the tile of that number: `heights` as `Tile.heights` gives them."""
+    height, high, _ = heights
+    less = text.intrinsic("llvm.usub.sat.i64", "i64", [("i64", tile), ("i64", str(high))])
+    return text.let(f"sub i64 {text.let(f'mul i64 {tile}, {height}')}, {less}")
+
+
+def for_tiles(text: Text, heights: tuple[int, int, int], body: Callable[[bool, str], None]) -> None:
+    """`body(short, row)` for all tiles: whether it has a row less than others, and its first row."""
+    _, high, tiles = heights
+    for short, begin, end in ((False, 0, high), (True, high, tiles)):
+        if begin < end:
+
+            def one(tile: str, short: bool = short) -> None:
+                body(short, first_row(text, heights, tile))
+
+            text.loop(str(begin), str(end), 1, one)
+
+
 class _Writing:
     """A micro-kernel as it is written."""
 
@@ -106,11 +125,10 @@ class _Writing:
 
     def written(self) -> str:
         text = self.text
-        text.lines.append(
-            f"define void @{self.micro.name}(ptr %a, ptr %b, ptr %c, i64 %line, i64 %count, i64 %step, i1 %first, "
-            f"{self.number} %start, i64 %left) #0 {{"
+        text.define(
+            f"void @{self.micro.name}(ptr %a, ptr %b, ptr %c, i64 %line, i64 %count, i64 %step, i1 %first, "
+            f"{self.number} %start, i64 %left)"
         )
-        text.begin("entry")
         self._ask()
         text.put("br label %head")
         self._products()
@@ -122,9 +140,7 @@ class _Writing:
         text.begin("added")
         self._stores(lambda place, mask: text.load(place, self.micro.kind, self.micro.lanes, mask))
         text.lines.append("}")
-        return "\n".join(
-            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
-        )
+        return text.whole()
 
     def _ask(self) -> None:
         """Ask for the tile's places in memory, which are needed when all products are made."""
@@ -132,9 +148,7 @@ class _Writing:
         for row in range(self.micro.rows):
             line = self._at(line, "%line") if row else line
             for number in range(self.micro.vectors):
-                place = self._at(line, str(number * self.micro.lanes))
-                hints = [("ptr", place), ("i32", "1"), ("i32", "3"), ("i32", "1")]
-                self.text.intrinsic("llvm.prefetch.p0", "void", hints)
+                self.text.ask_for(self._at(line, str(number * self.micro.lanes)), True)
 
     def _products(self) -> None:
         """The loop: a number of each row times the vectors of the second matrix, added to the sums."""
@@ -180,7 +194,7 @@ class _Writing:
         return self.mask if number == micro.vectors - 1 and micro.valid < micro.lanes else ""
 
     def _at(self, start: str, index: str) -> str:
-        return self.text.let(f"getelementptr {self.number}, ptr {start}, i64 {index}")
+        return self.text.at(start, index, self.micro.kind)
 
     def _stores(self, base: Callable[[str, str], str]) -> None:
         """Each sum added to what there was: a function of the place in memory and the mask."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from .llvm_frame import ANY, Array, allocate, closing, extent, given_number, let_go, opening, take_back, unless
-from .llvm_packing import element
-from .llvm_rows import ended, largest, least, load_index, prefetch
-from .llvm_steps import TYPES, Text
+from .frame import ANY, Array, begun, closing, extent, given_number, opening, unless, working
+from .rows import largest, load_index
+from .text import TYPES, Text
 
 #: 2^64 divided by the golden ratio: multiplied by it, numbers that are near each other go far apart.
 _FACTOR = -7046029254386353131
@@ -38,13 +37,14 @@ class Distinct(NamedTuple):
         """
         text = Text()
         arrays = [Array(self.id_kind, (ANY,) * self.rank, False), Array("int32", (ANY,), True)]
-        ids, table = opening(text, arrays)
+        data = opening(text, arrays)
         count, limit = extent(text, 0, 0, self.rank), given_number(text)
-        unless(text, [text.let(f"icmp ult i64 {largest(text, ids, '0', count, self.id_kind)}, {limit}")])
-        search = _Search(text, self.id_kind, ids, table, extent(text, 1, 0), count)
-        search.over(lambda number, value: search.find(value, ids, number, search.give_up))
-        closing(text, 0)
-        return ended(text)
+        unless(text, [text.let(f"icmp ult i64 {largest(text, data[0], count, self.id_kind)}, {limit}")])
+        ids, table, *search = _searching(text, data, count, extent(text, 1, 0), 0)
+        found = _Search(text, self.id_kind, ids, table, *search)
+        found.over(lambda number, value: found.find(value, ids, number, found.give_up))
+        text.end()
+        return text.whole()
 
 
 class Uniques(NamedTuple):
@@ -71,14 +71,17 @@ class Uniques(NamedTuple):
     def written(self) -> str:
         """The text: of these arrays, and anything."""
         text, arrays = Text(), self.arrays()
-        x, values, numbers, *times, table, total = opening(text, arrays)
+        data = opening(text, arrays)
         count = extent(text, 0, 0)
         unless(text, [text.let(f"icmp eq i64 {extent(text, n, 0)}, {count}") for n in range(1, len(arrays) - 2)])
-        search = _Search(text, self.id_kind, x, table, extent(text, len(arrays) - 2, 0), count)
+        x, values, numbers, *times, table, total, fine, count, slots = _searching(
+            text, data, count, extent(text, len(arrays) - 2, 0), 2
+        )
+        search = _Search(text, self.id_kind, x, table, fine, count, slots)
         text.put(f"store i64 0, ptr {total}, align 8")
         search.over(lambda at, value: self._element(search, (at, value), (values, numbers, *times), total))
-        closing(text, 2)
-        return ended(text)
+        text.end()
+        return text.whole()
 
     def _element(self, search: _Search, given: tuple[str, str], made: Sequence[str], total: str) -> None:
         """An element at a place: its number is that of its value, or the next one."""
@@ -87,18 +90,18 @@ class Uniques(NamedTuple):
         again, after = text.block(), text.block()
 
         def known(place: str) -> None:
-            store_narrow(text, place, element(text, numbers, at, self.number), self.number)
+            store_narrow(text, place, text.at(numbers, at, self.number), self.number)
             for each in times:
-                where = element(text, each, place, self.number)
+                where = text.at(each, place, self.number)
                 more = text.let(f"add {TYPES[self.number][0]} {text.load(where, self.number, 1)}, 1")
                 text.store(more, where, self.number, 1)
             text.put(f"br label %{again}")
 
         search.find(value, values, following, known)
-        store_narrow(text, value, element(text, values, following, self.id_kind), self.id_kind)
-        store_narrow(text, following, element(text, numbers, at, self.number), self.number)
+        store_narrow(text, value, text.at(values, following, self.id_kind), self.id_kind)
+        store_narrow(text, following, text.at(numbers, at, self.number), self.number)
         for each in times:
-            text.store("1", element(text, each, following, self.number), self.number, 1)
+            text.store("1", text.at(each, following, self.number), self.number, 1)
         text.put(f"store i64 {text.let(f'add i64 {following}, 1')}, ptr {total}, align 8")
         text.put(f"br label %{after}")
         text.begin(again)
@@ -111,43 +114,55 @@ def store_narrow(text: Text, value: str, place: str, kind: str) -> None:
     text.store(value if kind == "int64" else text.let(f"trunc i64 {value} to i32"), place, kind, 1)
 
 
-class _Search:
-    """A table in which each slot holds the place of a number, or -1; as it is written into a function."""
+def _searching(text: Text, data: Sequence[str], count: str, slots: str, result: int) -> list[str]:
+    """The end of a function that looks for so many numbers in a table of so many slots, and the beginning of its work.
 
-    def __init__(self, text: Text, kind: str, ids: str, table: str, slots: str, count: str) -> None:
-        self.text, self.kind, self.ids, self.table, self.count = text, kind, ids, table, count
-        self.left, self.fine, self.state = allocate(text, "i64"), allocate(text, "i64"), allocate(text, "ptr")
-        self.end = text.block()
+    It refuses where the table does not suit, and where the search gave up, else gives back the argument of the number `result`.
+    Returns the arrays, a place for whether all went well, the count and the slots.
+    """
+    enough = text.let(f"icmp uge i64 {slots}, {text.let(f'shl i64 {count}, 1')}")
+    less = text.let(f"sub i64 {slots}, 1")
+    power = text.let(f"icmp eq i64 {text.let(f'and i64 {slots}, {less}')}, 0")
+    unless(text, [enough, power, text.let(f"icmp ugt i64 {slots}, 1")])
+    fine = text.room("i64")
+    text.put(f"store i64 1, ptr {fine}, align 8")
+    working(text, [*data, fine], (count, slots), release=text.let(f"icmp uge i64 {count}, {_MANY}"))
+    unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {fine}, align 8')}, 0")])
+    closing(text, result)
+    return begun(text, len(data) + 1, 2)
+
+
+class _Search:
+    """A table in which each slot holds the place of a number, or -1; as it is written into a function.
+
+    `fine`: the place that tells whether all went well.
+    """
+
+    def __init__(self, text: Text, kind: str, ids: str, table: str, fine: str, count: str, slots: str) -> None:
+        self.text, self.kind, self.ids, self.table, self.fine, self.count = text, kind, ids, table, fine, count
+        self.left, self.end = text.room("i64"), text.block()
         self.mask = text.let(f"sub i64 {slots}, 1")
         # The highest bits of the product are the slot.
         bits = text.intrinsic("llvm.ctpop.i64", "i64", [("i64", self.mask)])
         self.shift = text.let(f"sub i64 64, {bits}")
-        enough = text.let(f"icmp uge i64 {slots}, {text.let(f'shl i64 {count}, 1')}")
-        power = text.let(f"icmp eq i64 {text.let(f'and i64 {slots}, {self.mask}')}, 0")
-        unless(text, [enough, power, text.let(f"icmp ugt i64 {slots}, 1")])
-        size = text.let(f"shl i64 {slots}, 2")
-        text.intrinsic("llvm.memset.p0.i64", "void", [("ptr", table), ("i8", "-1"), ("i64", size), ("i1", "false")])
+        text.fill(table, text.let(f"shl i64 {slots}, 2"), -1)
         patience = text.let(f"add i64 {text.let(f'mul i64 {count}, {_PATIENCE}')}, {_FEW}")
         text.put(f"store i64 {patience}, ptr {self.left}, align 8")
 
     def over(self, one: Callable[[str, str], None]) -> None:
-        """`one(place, number)` for all numbers, while others run if that takes long; the function refuses if one gave up."""
+        """`one(place, number)` for all numbers, until one gives up."""
         text = self.text
-        let_go(text, self.state, text.let(f"icmp uge i64 {self.count}, {_MANY}"))
-        text.put(f"store i64 1, ptr {self.fine}, align 8")
         last = text.let(f"sub i64 {self.count}, 1")
 
         def each(at: str) -> None:
-            soon = least(text, text.let(f"add i64 {at}, {_AHEAD}"), last)
+            soon = text.least(text.let(f"add i64 {at}, {_AHEAD}"), last)
             slot = self._slot(load_index(text, self.ids, soon, self.kind))
-            prefetch(text, element(text, self.table, slot, "int32"), True)
+            text.ask_for(text.at(self.table, slot, "int32"), True)
             one(at, load_index(text, self.ids, at, self.kind))
 
         text.loop("0", self.count, 1, each)
         text.put(f"br label %{self.end}")
         text.begin(self.end)
-        take_back(text, self.state)
-        unless(text, [text.let(f"icmp ne i64 {text.let(f'load i64, ptr {self.fine}, align 8')}, 0")])
 
     def give_up(self, place: str = "") -> None:
         """A jump out of `over`."""
@@ -174,7 +189,7 @@ class _Search:
         slot, following, patience, less = (text.name() for _ in range(4))
         text.put(f"{slot} = phi i64 [ {first}, %{before} ], [ {following}, %{more} ]")
         text.put(f"{patience} = phi i64 [ {left}, %{before} ], [ {less}, %{more} ]")
-        where = element(text, self.table, slot, "int32")
+        where = text.at(self.table, slot, "int32")
         entry = text.load(where, "int32", 1)
         text.put(f"br i1 {text.let(f'icmp slt i32 {entry}, 0')}, label %{new}, label %{taken}")
         text.begin(taken)

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .formulas import Step
-from .llvm_steps import TYPES
+from ..formulas import Step
+from .text import TYPES
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from .llvm_frame import check_layout
+from .frame import check_layout
 
 #: How hard LLVM tries to make machine code, from 0 to 3. Its passes over the text before that bring nothing here: what they
 #: would find was written so. Single numbers are one long line of steps, which takes it long and earns little.

@@ -10,21 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.pooling import MaxPoolGrad
-from ...graph.ops.windows import Axis
-from ...graph.parallel import threads
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from ..stages.plan import Run
-from .llvm_code import compiler
-from .llvm_frame import Array, begun, closing, ended, opening, working
-from .llvm_micro import tile
-from .llvm_packing import element
-from .llvm_pool import in_threads, pool_library
-from .llvm_steps import TYPES, Text, in_memory
-from .llvm_tails import for_channels, for_windows, is_whole
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.pooling import MaxPoolGrad
+from ....graph.ops.windows import Axis
+from ....graph.parallel import threads
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.plan import Run
+from .compiling import compiler
+from .frame import Array, begun, closing, opening, working
+from .micro import tile
+from .pool import in_threads, pool_library
+from .tails import for_channels, for_windows, is_whole
+from .text import TYPES, Text, in_memory
 
 #: With fewer channels than this vectors are mostly empty.
 LEAST_CHANNELS = 8
@@ -74,18 +73,12 @@ class _Writing:
     def written(self) -> str:
         text, pool = self.text, self.pool
         data = opening(text, pool.arrays())
-        working(text, data, pool.blocks, release=True)
+        working(text, data, (), pool.blocks, release=True)
         closing(text, 3)
         x, y, dy, dx = begun(text, len(data))
-        low = text.let(f"mul i64 %block, {pool.block}")
-        high = text.intrinsic(
-            "llvm.umin.i64", "i64", [("i64", text.let(f"add i64 {low}, {pool.block}")), ("i64", str(pool.images[0]))]
-        )
-        text.loop(low, high, 1, lambda image: self._image(image, x, y, dy, dx))
-        ended(text)
-        return "\n".join(
-            [*text.lines, *sorted(text.declared), 'attributes #0 = { nounwind "prefer-vector-width"="512" }']
-        )
+        text.loop(*text.share("%block", pool.block, pool.images[0]), 1, lambda image: self._image(image, x, y, dy, dx))
+        text.end()
+        return text.whole()
 
     def _image(self, image: str, x: str, y: str, dy: str, dx: str) -> None:
         """All windows of an image."""
@@ -95,10 +88,7 @@ class _Writing:
         source, target = self._at(x, image, size), self._at(dx, image, size)
         maxima, given = self._at(y, image, pooled), self._at(dy, image, pooled)
         if not is_whole((pool.rows, pool.cols)):
-            count = size * TYPES[pool.kind][2]
-            text.intrinsic(
-                "llvm.memset.p0.i64", "void", [("ptr", target), ("i8", "0"), ("i64", str(count)), ("i1", "false")]
-            )
+            text.fill(target, size * TYPES[pool.kind][2])
 
         def window(places: Sequence[int], corner: str, number: str) -> None:
             starts = (
@@ -132,9 +122,7 @@ class _Writing:
 
     def _at(self, start: str, index: str, size: int = 1) -> str:
         """Where the element of an index lies, or what begins there, each of some size."""
-        if size != 1:
-            index = self.text.let(f"mul i64 {index}, {size}")
-        return element(self.text, start, index, self.pool.kind)
+        return self.text.at(start, index, self.pool.kind, size)
 
 
 def gradient_of(definition: OpDef, inputs: tuple[Spec, ...], block: int | None = None) -> PoolGradient | None:

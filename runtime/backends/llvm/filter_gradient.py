@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ...graph.ops.windows import Axis
-from .llvm_frame import Array
-from .llvm_micro import Micro, Tile
-from .llvm_packing import copied
-from .llvm_pool import pool_library
-from .llvm_steps import TYPES
+from ....graph.ops.windows import Axis
+from .frame import Array
+from .micro import Micro, Tile
+from .packing import copied
+from .pool import pool_library
+from .text import TYPES
 
 #: Into so many slices the sum of all groups' sums is cut, for threads.
 SLICES = 4

@@ -11,26 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from ...graph import shapes
-from ...graph.opdef import OpDef, Spec
-from ...graph.ops.gathering import GatherV2
-from ...graph.ops.rooms import CALL
-from ...graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
-from ...graph.ops.training import shares_memory
-from ...graph.ops.variable_rows import ResourceGather
-from ...graph.parallel import for_blocks, threads
-from ...graph.shapes import Dims
-from ..kernels import Kernel
-from ..memory.workspace import Workspace
-from ..stages.plan import Run
-from .cpu import CPU
-from .formula_table import row_update_of
-from .formulas import KINDS, Recorder, UnfitError
-from .llvm_code import compiler
-from .llvm_distinct import Distinct, Uniques, slots_for
-from .llvm_row_sums import Sums
-from .llvm_row_updates import Formulas, Marking, Sweep, Update
-from .llvm_rows import Gather, Rows
+from ....graph import shapes
+from ....graph.opdef import OpDef, Spec
+from ....graph.ops.gathering import GatherV2
+from ....graph.ops.rooms import CALL
+from ....graph.ops.segments import Unique, UniqueWithCounts, UnsortedSegmentSum
+from ....graph.ops.training import shares_memory
+from ....graph.ops.variable_rows import ResourceGather
+from ....graph.parallel import threads
+from ....graph.shapes import Dims
+from ...kernels import Kernel
+from ...memory.workspace import Workspace
+from ...stages.plan import Run
+from ..cpu import CPU
+from ..formula_table import row_update_of
+from ..formulas import KINDS, Recorder, UnfitError
+from .compiling import compiler
+from .distinct import Distinct, Uniques, slots_for
+from .pool import in_threads, pool_library
+from .row_sums import Sums
+from .row_updates import Formulas, Marking, Sweep, Update
+from .rows import Gather, Rows
 
 #: With fewer numbers NumPy is as fast as compiling is worth it.
 LEAST = 256
@@ -140,6 +141,11 @@ def sparse_kernel(definition: OpDef, inputs: tuple[Spec, ...], outputs: tuple[Sp
     return Kernel(alone, takes_out=True, in_frame=in_frame)
 
 
+def _native(code: Code | Distinct | Marking) -> Any:
+    """The compiled function."""
+    return compiler().function(code.written(), library=pool_library())
+
+
 def _made(code: Gather | Sums | Uniques, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of an operation's inputs and `out`. `plain`: takes what the compiled one does not."""
     match code:
@@ -167,17 +173,12 @@ def _variable_kernel(plain: Kernel, code: Gather) -> Kernel:
 
 def _gathering(code: Gather, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a table, indices and `out`. `plain`: takes what the compiled one does not."""
-    native, rows, kind = compiler().function(code.written()), code.rows, np.dtype(code.rows.kind)
+    native, rows, kind = _native(code), code.rows, np.dtype(code.rows.kind)
     most = rows.block
 
     def gather(table: Any, ids: Any, out: Any = None, source: Any = None) -> Any:
         result = np.empty((*ids.shape, *rows.dims), kind) if out is None else out
-        count = ids.size
-        if count <= most:
-            taken = native(table, ids, result, -1) is result
-        else:
-            taken = _in_blocks(native, (table, ids, result), result, -(-count // most))
-        if taken:
+        if in_threads(native, (table, ids, result), result, shared=ids.size > most):
             return result
         found = plain(table if source is None else source, ids)
         if out is None:
@@ -188,18 +189,6 @@ def _gathering(code: Gather, plain: Callable[..., Any]) -> Callable[..., Any]:
     return gather
 
 
-def _in_blocks(native: Any, arrays: Sequence[Any], result: Any, blocks: int) -> bool:
-    """A compiled function on all blocks; whether it did its work on all."""
-    refused: list[int] = []
-
-    def block(index: int, thread: int) -> None:
-        if native(*arrays, index) is not result:
-            refused.append(index)
-
-    for_blocks(block, blocks)
-    return not refused
-
-
 def _table(count: int) -> Any:
     """Memory for a table in which so many numbers are looked for."""
     return CALL.vectors(_INT32, slots_for(count), 1)[0]
@@ -207,7 +196,7 @@ def _table(count: int) -> Any:
 
 def _distinguishing(code: Uniques, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a vector and `out`."""
-    native, total = compiler().function(code.written()), np.zeros((), np.int64)
+    native, total = _native(code), np.zeros((), np.int64)
     index, number, counted = np.dtype(code.id_kind), np.dtype(code.number), code.counted
 
     def distinguish(x: Any, out: Any = None) -> Any:
@@ -229,7 +218,7 @@ def _distinguishing(code: Uniques, plain: Callable[..., Any]) -> Callable[..., A
 
 def _summing(code: Sums, plain: Callable[..., Any]) -> Callable[..., Any]:
     """The function of rows, their numbers, how many sums there are, and `out`."""
-    native, dims, kind = compiler().function(code.written()), code.rows.dims, np.dtype(code.rows.kind)
+    native, dims, kind = _native(code), code.rows.dims, np.dtype(code.rows.kind)
 
     def add_up(data: Any, ids: Any, count: Any, out: Any = None) -> Any:
         number = int(count)
@@ -252,7 +241,7 @@ def _update_kernel(definition: Any, code: Update | Sweep) -> Kernel:
     def bind(state: Any) -> Callable[..., Any]:
         return _updating(code, lambda *inputs: definition.compute(state, *inputs))
 
-    return Kernel(definition.compute, needs_state=True, bind=bind)
+    return Kernel(definition.compute, needs_state=True, bind=bind, moves=True)
 
 
 def _updating(code: Update | Sweep, plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -261,10 +250,12 @@ def _updating(code: Update | Sweep, plain: Callable[..., Any]) -> Callable[..., 
     change = _changing(code) if isinstance(code, Update) else _sweeping(code)
 
     def update(*inputs: Any) -> None:
-        arrays = [*[slot.value for slot in inputs[:tables]], *inputs[tables:]]
-        if any(array is None for array in arrays[:tables]):
+        slots = inputs[:tables]
+        if any(slot.value is None for slot in slots):
             plain(*inputs)
             return
+        # Rows that do not change go along to memory that is spare.
+        arrays = [*[slot.value if slot.spare is None else slot.read() for slot in slots], *inputs[tables:]]
         if any(shares_memory(arrays[given], array) for array in arrays[:tables]):
             arrays[given] = np.array(arrays[given])  # what changes must not be what is added
         if not change(arrays):
@@ -278,8 +269,8 @@ def _changing(code: Update) -> Callable[[list[Any]], bool]:
 
     Those of an optimizer must differ, as must those that threads share; so it is looked whether they do.
     """
-    native, most = compiler().function(code.written()), code.rows.block
-    distinct = compiler().function(Distinct(code.rows.id_kind, code.rows.rank).written())
+    native, most = _native(code), code.rows.block
+    distinct = _native(Distinct(code.rows.id_kind, code.rows.rank))
     indices, apart = _indices(code.formulas.inputs), "number" in code.formulas.inputs
 
     def change(arrays: list[Any]) -> bool:
@@ -289,18 +280,15 @@ def _changing(code: Update) -> Callable[[list[Any]], bool]:
         differ = (apart or shared) and count <= _MOST and distinct(ids, _table(count), len(first)) is ids
         if apart and not differ:
             return False
-        if shared and differ:
-            return _in_blocks(native, arrays, first, -(-count // most))
-        done: bool = native(*arrays, -1) is first
-        return done
+        return in_threads(native, arrays, first, shared=shared and differ)
 
     return change
 
 
 def _sweeping(code: Sweep) -> Callable[[list[Any]], bool]:
     """Changes all rows, and tells whether it did."""
-    native, most = compiler().function(code.written()), code.rows.block
-    marking = compiler().function(Marking(code.rows.id_kind, code.rows.rank).written())
+    native, most = _native(code), code.rows.block
+    marking = _native(Marking(code.rows.id_kind, code.rows.rank))
     indices = _indices(code.formulas.inputs)
 
     def change(arrays: list[Any]) -> bool:
@@ -308,7 +296,7 @@ def _sweeping(code: Sweep) -> Callable[[list[Any]], bool]:
         arrays[indices] = np.empty(len(first), np.int32)
         if ids.size > _MOST or marking(ids, arrays[indices], None) is not ids:
             return False
-        return _in_blocks(native, arrays, first, -(-len(first) // most))
+        return in_threads(native, arrays, first, shared=len(first) > most)
 
     return change
 
