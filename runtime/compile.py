@@ -9,13 +9,14 @@ from typing import Any, Protocol
 from ..graph.state import State
 from ..graph.waiting import give_up
 from .backends.kernels import Backend
+from .exclusive import Spare
 from .failures import StepFailure
 from .frames import Frames
 from .pieces import Chain, crossing_places, piece_ends
 from .plan import Fetch, Instruction, Plan
 from .quiet import quietly
 from .whereabouts import whereabouts
-from .writer import Change, Names, Places, Spare, Writer, code_of, failure, passed
+from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
 

@@ -12,6 +12,9 @@ from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
 from ...graph.ops.selecting import Select, SelectV2
 from ...graph.ops.special import Sigmoid
 from ...graph.ops.tapes import TapeRead
+from ...graph.ops.training import ResourceApplyAdam, ResourceApplyGradientDescent, ResourceApplyMomentum
+from ...graph.ops.training_adadelta import ResourceApplyAdadelta
+from ...graph.ops.training_adaptive import ResourceApplyAdagrad, ResourceApplyRMSProp
 from ..fused import Fused
 from ..parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
@@ -24,6 +27,7 @@ from .numpy import NumpyBackend, kernel_of
 from .product_sums import adding, totalling
 from .row_blocks import RowWriter
 from .spanning import branch_part, loop_part, once_part
+from .updates import update
 
 CPU = NumpyBackend()
 
@@ -50,3 +54,5 @@ kernel_of(Masked)(masked)
 kernel_of(Select, SelectV2)(choice)
 kernel_of(Pow)(power)
 kernel_of(SquaredDifference)(squared_difference)
+kernel_of(ResourceApplyGradientDescent, ResourceApplyMomentum, ResourceApplyAdam)(update)
+kernel_of(ResourceApplyAdadelta, ResourceApplyAdagrad, ResourceApplyRMSProp)(update)
