@@ -7,6 +7,7 @@ from ...graph.ops.array import ConcatV2, Split, SplitV
 from ...graph.ops.branching import If
 from ...graph.ops.convert import Pack
 from ...graph.ops.looping import While
+from ...graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from ...graph.ops.math import Pow, SquaredDifference
 from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal
 from ...graph.ops.selecting import Select, SelectV2
@@ -20,6 +21,7 @@ from ..parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution
+from .cross_entropy import cross_entropy
 from .cuts import cut
 from .functional import branching, looping, reading
 from .into_buffers import concat, pack, sigmoid
@@ -56,3 +58,4 @@ kernel_of(Pow)(power)
 kernel_of(SquaredDifference)(squared_difference)
 kernel_of(ResourceApplyGradientDescent, ResourceApplyMomentum, ResourceApplyAdam)(update)
 kernel_of(ResourceApplyAdadelta, ResourceApplyAdagrad, ResourceApplyRMSProp)(update)
+kernel_of(SparseSoftmaxCrossEntropyWithLogits)(cross_entropy)
