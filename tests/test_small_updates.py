@@ -1,11 +1,11 @@
 """Updates of small variables, which guard these by themselves: the bits, the errors and the readers' promises of all others."""
 
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 import weft as wf
+from at_once import in_threads, spreads
 from weft.graph import dtypes
 from weft.graph.dtypes import DType, float32, resource
 from weft.graph.opdef import Spec
@@ -115,22 +115,9 @@ def test_an_update_that_fails_leaves_the_variables_to_others(kind: Any) -> None:
 def test_no_reader_sees_half_an_update(optimizer: Any) -> None:
     v = wf.get_variable("v", initializer=np.zeros(SMALL, np.float32), use_resource=True)
     wanted, add = wf.identity(v.read_value()) * 1.0, optimizer(1.0).apply_gradients([(wf.ones([SMALL]), v)])
-    ended = threading.Event()
     with wf.Session() as sess:
         sess.run(wf.global_variables_initializer())
-
-        def write() -> None:
-            while not ended.is_set():
-                sess.run(add)
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        try:
-            spreads = {float(np.ptp(sess.run(wanted))) for _ in range(300)}
-        finally:
-            ended.set()
-            writer.join()
-    assert spreads == {0.0}
+        assert spreads(sess, add, wanted, 300) == {0.0}
 
 
 def test_updates_of_several_threads_all_count() -> None:
@@ -144,9 +131,5 @@ def test_updates_of_several_threads_all_count() -> None:
                 sess.run(step)
                 sess.run(v)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(3, work)
         assert np.unique(sess.run(v)).tolist() == [-150.0]
