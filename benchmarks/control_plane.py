@@ -23,8 +23,8 @@ from local_report import table, time_of
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
-from weft.cluster.transport import Connection, listen
-from weft.runtime.plan import Plan, StepPlan
+from weft.cluster.transports.transport import Connection, listen
+from weft.runtime.stages.plan import Plan, StepPlan
 
 SECRET = bytes(range(32))  # nobody else can reach either process's sockets under it, for it is one run's test only
 

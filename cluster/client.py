@@ -15,20 +15,20 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.state import State
-from ..runtime.backends.kernels import Backend
 from ..runtime.backends.named import backend_named
-from ..runtime.device_threads import DeviceThreads
-from ..runtime.turns import Turn
+from ..runtime.execution.device_threads import DeviceThreads
+from ..runtime.execution.turns import Turn
+from ..runtime.kernels import Backend
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan
 from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .segments import Arena
 from .task_step import LoadedPlan, TaskStep, failure_of
 from .trace_wire import Trace
-from .transport import Connection
+from .transports.segments import Arena
+from .transports.transport import Connection
 
 #: How long a task looks for the next step, after one, before it sleeps.
 SPIN_SECONDS = 1e-3

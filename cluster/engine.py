@@ -18,9 +18,9 @@ import numpy as np
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..graph.state import to_stderr
-from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.backends.named import backend_named
-from ..runtime.plan import StepPlan
+from ..runtime.kernels import Backend, CompilingBackend
+from ..runtime.stages.plan import StepPlan
 from ..runtime.tracing import StepStats
 from .heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from .links import Links

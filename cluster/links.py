@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Never
 
 from ..graph import errors
-from .auth import HANDSHAKE_TIMEOUT
 from .heartbeat import Signs
 from .message import Message
 from .protocol import Failure, Kind
 from .reading import Reading
-from .transport import Connection, connect
+from .transports.auth import HANDSHAKE_TIMEOUT
+from .transports.transport import Connection, connect
 
 #: How long a task may take to answer a session that introduces itself.
 HELLO_SECONDS = 30.0

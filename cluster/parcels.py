@@ -8,9 +8,9 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.function import functions_of
-from ..runtime.cost_model import BYTE_SECONDS, FLOP_SECONDS, KERNEL_SECONDS, work_of
-from ..runtime.parts import DevicePart
-from ..runtime.plan import Instruction, Run, Send
+from ..runtime.placing.cost_model import BYTE_SECONDS, FLOP_SECONDS, KERNEL_SECONDS, work_of
+from ..runtime.stages.parts import DevicePart
+from ..runtime.stages.plan import Instruction, Run, Send
 
 #: How long a value may wait for those that follow, by a rough estimate: a message costs about as much at its two ends.
 LONGEST_SECONDS = 50e-6

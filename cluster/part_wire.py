@@ -7,8 +7,8 @@ from typing import Any
 
 from ..graph.opdef import Spec
 from ..graph.wire import decode_spec, encode_spec
-from ..runtime.parts import DevicePart, IfPart, OncePart, WhilePart
-from ..runtime.plan import Fetch, Plan, TakeFeed
+from ..runtime.stages.parts import DevicePart, IfPart, OncePart, WhilePart
+from ..runtime.stages.plan import Fetch, Plan, TakeFeed
 
 #: The types of parts.
 PARTS = (IfPart.type, WhilePart.type, OncePart.type)

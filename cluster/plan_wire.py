@@ -15,10 +15,10 @@ from ..graph.opdef import OpDef
 from ..graph.ops.literal import Literal
 from ..graph.ops.waits import Waiting
 from ..graph.wire import Arrays, decode_definition, decode_spec, encode_definition, encode_spec
-from ..runtime.fused import Fused, Part
-from ..runtime.parts import DevicePart
-from ..runtime.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
-from ..runtime.waits import BeginWait, EndWait
+from ..runtime.stages.fused import Fused, Part
+from ..runtime.stages.parts import DevicePart
+from ..runtime.stages.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
+from ..runtime.stages.waits import BeginWait, EndWait
 from .part_wire import PARTS, decode_part, encode_part
 
 

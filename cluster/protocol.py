@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from ..graph import errors
-from ..runtime.failures import StepFailure, error_class
+from ..runtime.execution.failures import StepFailure, error_class
 
 
 class Kind(IntEnum):

@@ -14,7 +14,7 @@ from ..graph import errors
 from .held_signals import HeldSignals
 from .message import Message
 from .spin import Spin
-from .transport import Connection
+from .transports.transport import Connection
 from .watch import Watch
 
 #: What a message asks for and whoever reads must not do itself, for it may take long.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..graph import errors
-from ..runtime.plan import Fetch, Free, Load, Plan, Receive, Send, TakeFeed
+from ..runtime.stages.plan import Fetch, Free, Load, Plan, Receive, Send, TakeFeed
 from .protocol import decode_json
 
 #: What a plan does without anybody's noticing.

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..graph import errors
-from .auth import HANDSHAKE_TIMEOUT
 from .links import greet
 from .task_info import TaskInfo
+from .transports.auth import HANDSHAKE_TIMEOUT
 
 _LOG = logging.getLogger("weft.cluster")
 #: How often to say what is waited for.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..graph import errors
-from .auth import SECRET_SIZE
+from .transports.auth import SECRET_SIZE
 
 FILE_VARIABLE = "WEFT_CLUSTER_SECRET_FILE"
 VARIABLE = "WEFT_CLUSTER_SECRET"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.devices import DeviceSpec
-from ..runtime.plan import Fetch, StepPlan, TakeFeed
+from ..runtime.stages.plan import Fetch, StepPlan, TakeFeed
 from .message import Message
 from .plan_wire import encode_plan
 from .protocol import ABORT_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind

@@ -20,7 +20,7 @@ from .roll_call import RollCall, ask
 from .schemes import network
 from .secret import cluster_secret, same_place
 from .task_info import TaskInfo, addresses_from
-from .transport import Location
+from .transports.transport import Location
 from .visits import idle, visit
 
 SCHEME = "weft"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..graph import errors
 from .protocol import decode_json
-from .transport import Location, choose
+from .transports.transport import Location, choose
 
 #: The most digits that the index of a task has.
 _DIGITS = 9

@@ -16,22 +16,22 @@ from ..graph.devices import DeviceSpec
 from ..graph.ops.variables import ReadVariableOp
 from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
-from ..runtime.backends.kernels import Backend, CompilingBackend
 from ..runtime.compile import CompiledPlan
-from ..runtime.failures import StepFailure
-from ..runtime.frames import frames_at_once
-from ..runtime.interrupt import Stopper, set_current_stopper
-from ..runtime.parts import OncePart, all_instructions
-from ..runtime.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
-from ..runtime.rendezvous import Rendezvous
+from ..runtime.execution.failures import StepFailure
+from ..runtime.execution.frames import frames_at_once
+from ..runtime.execution.interrupt import Stopper, set_current_stopper
+from ..runtime.execution.rendezvous import Rendezvous
+from ..runtime.execution.turns import Turn
+from ..runtime.kernels import Backend, CompilingBackend
+from ..runtime.stages.parts import OncePart, all_instructions
+from ..runtime.stages.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.tracing import DeviceStepStats, TracedPlan, time_of_day
-from ..runtime.turns import Turn
 from .message import SLOT_FROM, Array, Message
 from .parcels import MOST_BYTES, encode_edges, together
 from .protocol import BEGIN_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .transport import Connection
+from .transports.transport import Connection
 
 #: Smaller variables are copied when they are sent: that takes less than making room for the next value.
 MOVED_FROM = 256 * 1024

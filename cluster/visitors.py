@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ..graph import errors
 from .attendance import Attendance
 from .protocol import Kind
-from .transport import Connection
+from .transports.transport import Connection
 
 #: How often tasks that may still come are asked whether they run.
 _ASK_SECONDS = 1.0

@@ -11,7 +11,7 @@ from .links import greet
 from .message import Message
 from .protocol import Kind
 from .task_info import TaskInfo
-from .transport import Connection, Location
+from .transports.transport import Connection, Location
 from .visitors import Visitors
 
 _lock = threading.Lock()

@@ -19,9 +19,9 @@ from ..runtime.threads import limit_kernel_threads
 from .client import Client
 from .message import Message
 from .protocol import Failure, Kind, decode_json
-from .segments import Arena
 from .task_info import TaskInfo, is_texts
-from .transport import Connection, Listener, connect, listen
+from .transports.segments import Arena
+from .transports.transport import Connection, Listener, connect, listen
 from .visitors import Visitors
 
 _log = logging.getLogger("weft.cluster")

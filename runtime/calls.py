@@ -14,8 +14,8 @@ from ..graph.variable import Variable
 from .feeds import feeder
 from .fetches import Fetches, as_result
 from .pipeline import Request
-from .plan import StepPlan
-from .program import Program
+from .stages.plan import StepPlan
+from .stages.program import Program
 
 #: What stands for the same element of a graph for ever.
 _ELEMENTS = frozenset((Tensor, Operation, Variable, str))

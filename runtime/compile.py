@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 from ..graph.state import State
 from ..graph.waiting import give_up
-from .backends.kernels import Backend
-from .exclusive import Spare
-from .failures import StepFailure
-from .frames import Frames
-from .pieces import Chain, crossing_places, piece_ends
-from .plan import Fetch, Instruction, Plan
-from .quiet import quietly
-from .whereabouts import whereabouts
+from .execution.exclusive import Spare
+from .execution.failures import StepFailure
+from .execution.frames import Frames
+from .execution.pieces import Chain, crossing_places, piece_ends
+from .execution.quiet import quietly
+from .execution.whereabouts import whereabouts
+from .kernels import Backend
+from .stages.plan import Fetch, Instruction, Plan
 from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"

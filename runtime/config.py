@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from ..graph.ir import Graph
-from .cost_model import CostModel
+from .placing.cost_model import CostModel
 from .races import CHOICES
 from .tracing import StepStats
 

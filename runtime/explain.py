@@ -10,13 +10,13 @@ from ..graph.opdef import Spec
 from ..graph.ops.conv import Conv2D
 from ..graph.ops.looping import While
 from ..graph.record import record
-from .fused import Fused, Part
-from .hoist import hoisted_names
-from .optimize import passes
-from .parts import DevicePart, all_instructions
-from .placement import Placement
-from .plan import Buffer, Plan, Run, StepPlan
-from .report import EXAMPLES, Report
+from .loops.hoist import hoisted_names
+from .placing.placement import Placement
+from .stages.fused import Fused, Part
+from .stages.optimize import passes
+from .stages.parts import DevicePart, all_instructions
+from .stages.plan import Buffer, Plan, Run, StepPlan
+from .stages.report import EXAMPLES, Report
 
 #: How many values of a list are named.
 NAMED = 4

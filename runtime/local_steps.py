@@ -11,13 +11,13 @@ from typing import Any
 from ..graph import errors
 from ..graph.record import Record, record
 from .compile import CompiledPlan, Frame
-from .device_threads import DeviceThreads
-from .interrupt import Stopper, set_current_stopper
-from .parts import all_instructions
-from .plan import Receive
-from .rendezvous import Rendezvous
+from .execution.device_threads import DeviceThreads
+from .execution.interrupt import Stopper, set_current_stopper
+from .execution.rendezvous import Rendezvous
+from .execution.turns import Turn
+from .stages.parts import all_instructions
+from .stages.plan import Receive
 from .tracing import TracedPlan
-from .turns import Turn
 
 
 @record

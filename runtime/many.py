@@ -15,9 +15,9 @@ from ..graph.shapes import Dims
 from .calls import Call, Prepared, fetches_key
 from .config import RunOptions
 from .engine import Engine, Stream, Streaming
-from .failures import StepFailure, public_error
+from .execution.failures import StepFailure, public_error
 from .pipeline import Request
-from .plan import StepPlan
+from .stages.plan import StepPlan
 from .whole_graph import WholeGraph
 
 _Feeds = Mapping[Any, Any] | None

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
-from .backends.kernels import CompilingBackend
-from .bodies import Bodies
 from .engine import Engine
 from .explain import ExplainedPlan
-from .fuse import fuse
-from .inside import Making
-from .lower import lower
-from .optimize import optimize
-from .order import order
-from .partition import partition
-from .partition_graphs import graph_defs
-from .place import place_all
-from .placement import Placement
-from .plan import StepPlan
-from .program import Program, on_devices
-from .prune import prune
-from .report import Report
-from .specialize import specialize
-from .spread import spread
-from .tapes import record
-from .waits import part_waits
+from .kernels import CompilingBackend
+from .placing.place import place_all
+from .placing.placement import Placement
+from .regions.fuse import fuse
+from .spanning.bodies import Bodies
+from .spanning.inside import Making
+from .spanning.spread import spread
+from .stages.lower import lower
+from .stages.optimize import optimize
+from .stages.order import order
+from .stages.partition import partition
+from .stages.partition_graphs import graph_defs
+from .stages.plan import StepPlan
+from .stages.program import Program, on_devices
+from .stages.prune import prune
+from .stages.report import Report
+from .stages.specialize import specialize
+from .stages.tapes import record
+from .stages.waits import part_waits
 
 #: From a program and its order to another program with the same results, and its order.
 Gather = Callable[[Program, list[int]], tuple[Program, list[int]]]
@@ -52,6 +52,22 @@ class Placer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Planning:
+    """How plans are made for a session: on whose devices, and what its config says.
+
+    `soft`: whether a request for a device that is not there may be met by another. `schedule_seed`: draws one of the orders
+    that the graph allows. `gather`: makes compounds of what a compiler can take at once. `placer`: places by cost, once the
+    order is fixed.
+    """
+
+    engine: Engine
+    soft: bool
+    schedule_seed: int | None = None
+    gather: Gather | None = None
+    placer: Placer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a run asks for; the same request has the same plans. `done`: what an earlier part of the run has run."""
 
@@ -66,27 +82,18 @@ def cut(request: Request) -> Program:
     return prune(request.fetches, request.targets, request.feeds, request.done)
 
 
-def make_plan(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
-    gather: Gather | None = None, placer: Placer | None = None,
-) -> StepPlan:  # fmt: skip
-    """The plan of a pruned program for feeds of these shapes on an engine's devices.
-
-    `gather`: makes compounds of what a compiler can take at once. `placer`: places by cost, once the order is fixed.
-    """
-    program, bodies = _placed(program, feed_dims, engine, soft, placer)
-    return _lowered(optimize(program), bodies, engine, schedule_seed, gather, placer)[0]
+def make_plan(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> StepPlan:
+    """The plan of a pruned program for feeds of these shapes."""
+    program, bodies = _placed(program, feed_dims, planning)
+    return _lowered(optimize(program), bodies, planning)[0]
 
 
-def explained_plan(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
-    gather: Gather | None = None, placer: Placer | None = None,
-) -> ExplainedPlan:  # fmt: skip
+def explained_plan(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> ExplainedPlan:
     """The same plan, with what was done to the program on the way, and the plan without it."""
-    (program, bodies), report = _placed(program, feed_dims, engine, soft, placer), Report()
-    plan, placement = _lowered(optimize(program, report), bodies, engine, schedule_seed, gather, placer)
-    before, _ = _lowered(program, bodies, engine, schedule_seed, placer=placer)
-    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, engine)), placement)
+    (program, bodies), report = _placed(program, feed_dims, planning), Report()
+    plan, placement = _lowered(optimize(program, report), bodies, planning)
+    before, _ = _lowered(program, bodies, replace(planning, gather=None))
+    return ExplainedPlan(plan.plans, plan.fetches, before, report, tuple(_compiled(plan, planning.engine)), placement)
 
 
 def _compiled(step: StepPlan, engine: Engine) -> list[str]:
@@ -99,44 +106,33 @@ def _compiled(step: StepPlan, engine: Engine) -> list[str]:
     return lines
 
 
-def partition_graphs(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, schedule_seed: int | None = None,
-    gather: Gather | None = None, placer: Placer | None = None,
-) -> list[Any]:  # fmt: skip
+def partition_graphs(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> list[Any]:
     """What each device runs in a step, as a GraphDef: before operations are fused, and compiled."""
-    program, bodies = _placed(program, feed_dims, engine, soft, placer)
+    program, bodies = _placed(program, feed_dims, planning)
     program = record(optimize(program))
-    positions = order(program, schedule_seed)
-    if placer is not None:
-        program, _, _ = placer.place(program, positions, bodies)
+    positions = order(program, planning.schedule_seed)
+    if planning.placer is not None:
+        program, _, _ = planning.placer.place(program, positions, bodies)
     return graph_defs(program, partition(program, positions))
 
 
-def _placed(
-    program: Program, feed_dims: Sequence[Dims], engine: Engine, soft: bool, placer: Placer | None = None
-) -> tuple[Program, Bodies]:
-    program = specialize(program, feed_dims)
-    if placer is not None:
-        return placer.open(program)
-    devices, bodies = place_all(program, engine.devices, engine.default_device, soft, engine.local)
+def _placed(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> tuple[Program, Bodies]:
+    program, engine = specialize(program, feed_dims), planning.engine
+    if planning.placer is not None:
+        return planning.placer.open(program)
+    devices, bodies = place_all(program, engine.devices, engine.default_device, planning.soft, engine.local)
     return on_devices(program, devices), bodies
 
 
-def _lowered(
-    program: Program,
-    bodies: Bodies,
-    engine: Engine,
-    schedule_seed: int | None,
-    gather: Gather | None = None,
-    placer: Placer | None = None,
-) -> tuple[StepPlan, Placement | None]:
-    program, placement = part_waits(record(program)), None
-    positions = order(program, schedule_seed)
-    if placer is not None:
-        program, placement, bodies = placer.place(program, positions, bodies)
-    if gather is not None:
-        program, positions = gather(program, positions)
-    making = Making(engine.backend, itertools.count(), schedule_seed)
+def _lowered(program: Program, bodies: Bodies, planning: Planning) -> tuple[StepPlan, Placement | None]:
+    engine, placement = planning.engine, None
+    program = part_waits(record(program))
+    positions = order(program, planning.schedule_seed)
+    if planning.placer is not None:
+        program, placement, bodies = planning.placer.place(program, positions, bodies)
+    if planning.gather is not None:
+        program, positions = planning.gather(program, positions)
+    making = Making(engine.backend, itertools.count(), planning.schedule_seed)
     program, positions = spread(program, positions, bodies, making)
     plans = []
     for part in partition(program, positions, making.edges):

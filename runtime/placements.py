@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..graph.state import to_stderr
-from .parts import all_instructions
-from .plan import Load, Run, StepPlan
+from .stages.parts import all_instructions
+from .stages.plan import Load, Run, StepPlan
 
 
 class Placements:

@@ -16,21 +16,20 @@ from ..graph.ir import Graph, Tensor, get_default_graph
 from ..graph.shapes import Dims
 from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key, seconds
-from .compilers import planning
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
-from .engine import engine_for
+from .execution.failures import StepFailure, public_error
 from .explain import ExplainedPlan
-from .failures import StepFailure, public_error
 from .feeds import fed_tensors, flatten_feeds, parts_of
 from .fetches import Fetches
 from .many import ManyRuns
 from .partial import PartialStep
 from .pipeline import Request
 from .placements import Placements
-from .plan import StepPlan
-from .program import Program
-from .prune import unfed_placeholders
+from .planning import engine_for, planning_for
 from .races import check as check_races
+from .stages.plan import StepPlan
+from .stages.program import Program
+from .stages.prune import unfed_placeholders
 from .targets import reset_target
 from .threads import limit_kernel_threads
 from .tracing import Tracer
@@ -63,7 +62,7 @@ class Session(ManyRuns):
         limit_kernel_threads(self._config.intra_op_parallelism_threads)
         self._engine = engine_for(target, self._config)
         self._whole = None if self._places_pruned_graph() else WholeGraph(self._graph, self._engine, self._config)
-        self._planning = planning(self._config, self._engine, self._graph)
+        self._planning = planning_for(self._config, self._engine, self._graph)
         self._placements = Placements()
         self._timeout = seconds(self._config.operation_timeout_in_ms)
         self._calls: dict[Any, Call] = {}
@@ -160,7 +159,7 @@ class Session(ManyRuns):
             check_run_arguments(options, metadata)
             if options.output_partition_graphs:
                 with self._lock:
-                    graphs = pipeline.partition_graphs(prepared.program, dims, self._engine, *self._planning)
+                    graphs = pipeline.partition_graphs(prepared.program, dims, self._planning)
                 metadata.partition_graphs = graphs
             return self._watched(handle, feeds, options, metadata)
         except StepFailure as failure:
@@ -215,7 +214,7 @@ class Session(ManyRuns):
         return seconds(options.timeout_in_ms) or self._timeout
 
     def _make_plan(self, program: Program, dims: tuple[Dims, ...]) -> StepPlan:
-        plan = pipeline.make_plan(program, dims, self._engine, *self._planning)
+        plan = pipeline.make_plan(program, dims, self._planning)
         if self._config.log_device_placement:
             self._placements.tell(plan)
         return plan
@@ -232,7 +231,7 @@ class Session(ManyRuns):
             feeds[tensor] = tensor.dims
         tensors = tuple(tensor for tensor in wanted.tensors if tensor not in feeds)
         program = pipeline.cut(Request(tensors, tuple(wanted.operations), tuple(feeds)))
-        plan = pipeline.explained_plan(program, tuple(feeds.values()), self._engine, *self._planning)
+        plan = pipeline.explained_plan(program, tuple(feeds.values()), self._planning)
         if self._config.log_device_placement:
             self._placements.tell(plan)
         return plan

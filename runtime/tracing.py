@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from .compile import Channel, CompiledPlan, Frame
-from .fused import Fused
-from .parts import all_instructions
-from .plan import Instruction, Load, Receive, Run, Send, TakeFeed
+from .stages.fused import Fused
+from .stages.parts import all_instructions
+from .stages.plan import Instruction, Load, Receive, Run, Send, TakeFeed
 
 
 @dataclass

@@ -9,8 +9,8 @@ from ..graph.devices import DeviceSpec
 from ..graph.dtypes import resource
 from ..graph.ir import Graph, Operation
 from .engine import Engine
-from .place import attempts, place
-from .program import Node, Program
+from .placing.place import attempts, place
+from .stages.program import Node, Program
 
 
 class WholeGraph:

@@ -17,15 +17,15 @@ from ..graph.opdef import Spec
 from ..graph.ops.signature import own
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
-from .arena import ALIGNMENT
-from .as_planned import as_planned
-from .backends.kernels import Backend, Kernel
-from .exclusive import Spare, exclusive
-from .failures import StepFailure, explained, misfit
-from .parts import DevicePart
-from .plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
-from .recycling import RECYCLER, SMALLEST
-from .workspace import Workspace
+from .execution.as_planned import as_planned
+from .execution.exclusive import Spare, exclusive
+from .execution.failures import StepFailure, explained, misfit
+from .kernels import Backend, Kernel
+from .memory.arena import ALIGNMENT
+from .memory.recycling import RECYCLER, SMALLEST
+from .memory.workspace import Workspace
+from .stages.parts import DevicePart
+from .stages.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 
 #: What to call instead of an instruction's kernel.
 Change = Callable[[Run, Callable[..., Any]], Callable[..., Any]]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import chaos_wire
-from weft.cluster.actor import TaskActor
+from weft.cluster.on_ray.actor import TaskActor
 
 #: JSON: which task disturbs, how, and the job's folder.
 VARIABLE = "WEFT_CHAOS"

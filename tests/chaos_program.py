@@ -118,7 +118,7 @@ def train(
 def on_ray(told: dict[str, Any], folder: Path) -> None:
     """The driver of a cluster that it starts on Ray; it tells where the tasks are, again when that changes."""
     import chaos_actor
-    from weft.cluster import ray_cluster
+    from weft.cluster.on_ray import tasks as ray_cluster
 
     ray_cluster.TaskActor = chaos_actor.DisturbingActor  # type: ignore[attr-defined]
     said: list[int] = []

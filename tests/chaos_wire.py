@@ -12,7 +12,7 @@ from typing import Any
 
 from weft.cluster.message import HEADER
 from weft.cluster.protocol import Kind
-from weft.cluster.sockets import StreamConnection
+from weft.cluster.transports.sockets import StreamConnection
 
 #: Messages of steps, which are counted; the disturbance strikes at this one of those that the task sends once it was asked for.
 _STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR, Kind.BEGIN}

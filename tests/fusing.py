@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import weft as wf
-from weft.runtime import fuse
-from weft.runtime.fused import Fused
-from weft.runtime.plan import Run
+from weft.runtime.regions import fuse
+from weft.runtime.stages.fused import Fused
+from weft.runtime.stages.plan import Run
 
 
 def regions_of(session: wf.Session, fetches: Any, feeds: Any = None) -> list[Run]:

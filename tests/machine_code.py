@@ -7,7 +7,7 @@ import beside_numpy
 import numpy as np
 import weft as wf
 from fusing import regions_of
-from weft.runtime.fused import Fused
+from weft.runtime.stages.fused import Fused
 
 LLVM = wf.ConfigProto(backend="llvm")
 

@@ -9,11 +9,11 @@ import weft as wf
 from weft.graph.devices import DeviceSpec
 from weft.runtime import pipeline
 from weft.runtime.interpret import interpret
-from weft.runtime.optimize import optimize
-from weft.runtime.place import place
-from weft.runtime.program import Program, on_devices
-from weft.runtime.report import Report
-from weft.runtime.specialize import specialize
+from weft.runtime.placing.place import place
+from weft.runtime.stages.optimize import optimize
+from weft.runtime.stages.program import Program, on_devices
+from weft.runtime.stages.report import Report
+from weft.runtime.stages.specialize import specialize
 
 DEVICES = [DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(2)]
 

@@ -11,11 +11,11 @@ from endpoints import SECRET, in_background, nothing_left, running_threads
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
-from weft.cluster.transport import Connection, listen
+from weft.cluster.transports.transport import Connection, listen
 from weft.cluster.worker import Worker
 from weft.graph import errors
 from weft.graph.ops.literal import Literal
-from weft.runtime.plan import Fetch, Load, Plan, Receive, Send, StepPlan, TakeFeed
+from weft.runtime.stages.plan import Fetch, Load, Plan, Receive, Send, StepPlan, TakeFeed
 
 A, B = "/job:a/replica:0/task:0", "/job:b/replica:0/task:0"
 CPU_A, CPU_B = f"{A}/device:CPU:0", f"{B}/device:CPU:0"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from weft.graph.ops.special import Sigmoid
-from weft.runtime.backends.kernels import Kernel
 from weft.runtime.backends.numpy import _MAKERS
+from weft.runtime.kernels import Kernel
 
 
 def spy(monkeypatch: pytest.MonkeyPatch, note: Callable[[Any], Any]) -> None:

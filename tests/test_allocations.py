@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import weft as wf
 from tree import ROOT
-from weft.runtime import quiet
 from weft.runtime.compile import CompiledPlan
-from weft.runtime.engine import LocalEngine
-from weft.runtime.plan import Run
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution import quiet
+from weft.runtime.execution.rendezvous import Rendezvous
+from weft.runtime.local_engine import LocalEngine
+from weft.runtime.stages.plan import Run
 
 #: No kernel allocates more than this, and all that lives at once in a step, many small views, is less than twice as much: less
 #: than the smallest array of a hidden layer.

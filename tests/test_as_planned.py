@@ -11,14 +11,14 @@ from machine_code import LLVM
 from programs import Built, build, recipes, runs, same_bits
 from test_cases import COMPUTED, build as build_case
 from weft.graph.state import State
-from weft.runtime import engine, targets
-from weft.runtime.as_planned import as_planned
+from weft.runtime import local_engine, targets
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.backends.kernels import Backend, Kernel
 from weft.runtime.compile import CompiledPlan
+from weft.runtime.execution.as_planned import as_planned
+from weft.runtime.kernels import Backend, Kernel
 from weft.runtime.local_steps import Loaded
-from weft.runtime.plan import StepPlan
 from weft.runtime.session import Session
+from weft.runtime.stages.plan import StepPlan
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
@@ -29,7 +29,7 @@ bounded = settings(max_examples=25, deadline=None, suppress_health_check=list(He
 PAIRS: dict[str, tuple[Backend, Backend]] = {"made for llvm": (COMPILED, CPU), "made for numpy": (CPU, COMPILED)}
 
 
-class Mixed(engine.LocalEngine):
+class Mixed(local_engine.LocalEngine):
     """Makes plans for one backend and runs them with another."""
 
     def __init__(self, count: int, planned: Backend, running: Backend) -> None:

@@ -14,7 +14,7 @@ from weft import train
 from weft.graph import errors
 from weft.train.background_saver import BackgroundSaver
 from weft.train.checkpoint import write_checkpoint
-from weft.train.event_files import FileWriterCache
+from weft.train.events.writing import FileWriterCache
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
+from weft.runtime.execution.rendezvous import Rendezvous
 from weft.runtime.feeds import feeder
-from weft.runtime.rendezvous import Rendezvous
 
 #: What looks at the structure of fetches and feeds, or at the graph.
 LOOKS = {"flatten_feeds", "fed_tensors", "as_graph_element", "_new_call", "_prepare", "_load", "cut", "prune", "_take"}

@@ -38,10 +38,10 @@ from weft.cluster.client import Client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import STEP_HEAD, Failure, Kind
-from weft.cluster.transport import Connection, connect, listen
+from weft.cluster.transports.transport import Connection, connect, listen
 from weft.graph import errors
 from weft.runtime import pipeline
-from weft.runtime.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
+from weft.runtime.stages.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed
 
 pytestmark = pytest.mark.counts
 
@@ -448,7 +448,7 @@ def test_what_is_fetched_from_a_plans_buffer_is_sent_before_the_next_run_writes_
         np.testing.assert_array_equal(engine.run(handle, [fed], 10)[0].ravel(), np.tanh(fed) * np.float32(2))
 
     with workers(A) as made, session(made) as engine:
-        plan = pipeline.make_plan(program, ((size,),), engine, soft=False)
+        plan = pipeline.make_plan(program, ((size,),), pipeline.Planning(engine, soft=False))
         assert "copied" in str(plan), "the result lies in a buffer"
         handle = engine.load(plan)
         monkeypatch.setattr(Client, "_deliver", after_both_have_computed)

@@ -18,8 +18,10 @@ import signals
 import weft as wf
 from clustered import free_ports
 from endpoints import in_background, running_threads
-from weft.cluster import Cluster, ray_cluster, transport
-from weft.cluster.transport import Location
+from weft.cluster import Cluster
+from weft.cluster.on_ray import tasks as ray_cluster
+from weft.cluster.transports import transport
+from weft.cluster.transports.transport import Location
 
 PS, WORKER0, WORKER1 = (f"/job:{task}" for task in ("ps/task:0", "worker/task:0", "worker/task:1"))
 
@@ -310,7 +312,7 @@ print("Ray", "goes on" if ray.is_initialized() else "has ended")
 DRIVER_THAT_ENDS_RAY = """
 import ray
 import weft as wf
-from weft.cluster.transport import Location
+from weft.cluster.transports.transport import Location
 
 Location.here = classmethod(lambda kind: kind("another", "process"))
 with wf.cluster.start({"worker": 1}) as cluster, wf.Session(cluster.target) as session:

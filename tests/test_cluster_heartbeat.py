@@ -20,9 +20,9 @@ from weft.cluster.protocol import Kind
 from weft.cluster.session_step import Loaded, SessionStep, expected
 from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
-from weft.cluster.transport import Connection
+from weft.cluster.transports.transport import Connection
 from weft.graph import errors
-from weft.runtime.plan import StepPlan
+from weft.runtime.stages.plan import StepPlan
 
 pytestmark = pytest.mark.counts
 

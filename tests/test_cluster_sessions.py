@@ -13,7 +13,7 @@ from weft.cluster import client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.protocol import Kind
-from weft.cluster.transport import Connection
+from weft.cluster.transports.transport import Connection
 from weft.cluster.worker import Worker
 from weft.runtime import session as runtime_session, targets
 

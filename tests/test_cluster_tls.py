@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 from certificates import Authority
-from weft.cluster import ray_connection
+from weft.cluster.on_ray import connection as ray_connection
 
 pytestmark = pytest.mark.ray_nodes
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import weft as wf
-from weft.runtime import compilers
+from weft.runtime import planning
 from weft.runtime.backends import named
 
 
@@ -18,16 +18,16 @@ def test_strange_backends_are_refused() -> None:
 
 
 def test_without_jax_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilers, "find_spec", lambda name: None)
+    monkeypatch.setattr(planning, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'weft\[xla\]'"):
         wf.Session(config=wf.ConfigProto(backend="xla"))
 
 
 def test_xla_is_refused_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilers, "find_spec", lambda name: name)
+    monkeypatch.setattr(planning, "find_spec", lambda name: name)
     elsewhere: Any = SimpleNamespace(local=False)
     with pytest.raises(wf.errors.UnimplementedError, match="not for a cluster"):
-        compilers.planning(wf.ConfigProto(backend="xla"), elsewhere, wf.Graph())
+        planning.planning_for(wf.ConfigProto(backend="xla"), elsewhere, wf.Graph())
 
 
 @pytest.mark.parametrize("target", ["", "weft://localhost:1"])

@@ -10,7 +10,7 @@ from weft.graph.dtypes import DType
 from weft.graph.opdef import Spec
 from weft.graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.workspace import Workspace
+from weft.runtime.memory.workspace import Workspace
 
 
 def kernel_of(rows: int, width: int, dtype: DType, label: DType) -> Any:

@@ -9,7 +9,7 @@ import weft as wf
 from weft.graph.ir import Tensor
 from weft.graph.ops.branching import If
 from weft.graph.ops.looping import While
-from weft.runtime.plan import Run
+from weft.runtime.stages.plan import Run
 
 Body = Callable[[Any], Any]
 

@@ -8,7 +8,7 @@ from weft.graph.opdef import OPS, OpDef
 from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.transcendental import Tanh
 from weft.graph.ops.variables import VariableShape
-from weft.runtime.plan import Free
+from weft.runtime.stages.plan import Free
 
 
 def test_equal_attributes_are_equal_definitions() -> None:

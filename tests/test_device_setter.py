@@ -6,9 +6,9 @@ import pytest
 from weft.graph.ir import Operation, get_default_graph
 from weft.graph.ops.constant import constant
 from weft.graph.variable import Variable
-from weft.train.adam import AdamOptimizer
 from weft.train.device_setter import replica_device_setter
 from weft.train.global_step import create_global_step
+from weft.train.optimizers.adam import AdamOptimizer
 
 
 class Cluster:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import weft as wf
 from clustered import soon
-from weft.runtime.device_threads import DeviceThreads
+from weft.runtime.execution.device_threads import DeviceThreads
 
 pytestmark = pytest.mark.counts
 

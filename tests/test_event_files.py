@@ -10,7 +10,7 @@ import pytest
 import weft as wf
 from events import event_files, events, records, scalars
 from weft.graph import errors
-from weft.train.event_files import FileWriter, FileWriterCache
+from weft.train.events.writing import FileWriter, FileWriterCache
 
 
 def simple(tag: str, number: float) -> Any:
@@ -60,7 +60,7 @@ def test_every_kind_of_event_comes_back(tmp_path: Path) -> None:
 def test_a_trace_has_tensorflows_field_numbers(tmp_path: Path) -> None:
     """Read by a description of our own of TF's messages, which names what it finds."""
     from weft.graph.graphdef.messages import described
-    from weft.train.step_stats import run_metadata_bytes
+    from weft.train.events.step_stats import run_metadata_bytes
 
     messages = {
         "Dim": "size 1 int64",

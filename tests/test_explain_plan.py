@@ -5,8 +5,8 @@ import re
 import numpy as np
 import weft as wf
 from weft.runtime.explain import ExplainedPlan
-from weft.runtime.optimize import AT_EACH_NODE, PASSES, passes
-from weft.runtime.plan import Run
+from weft.runtime.stages.optimize import AT_EACH_NODE, PASSES, passes
+from weft.runtime.stages.plan import Run
 
 SIDE = 64
 

@@ -216,7 +216,7 @@ def test_what_is_loaded_later_is_what_type_checkers_see() -> None:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    later = {name: f"{module}.{name}" for name, module in wf._HOMES.items() if module != "train.event_protos"}
+    later = {name: f"{module}.{name}" for name, module in wf._HOMES.items() if module != "train.events.protos"}
     modules = {name: module for name, module in wf._MODULES.items() if name != "cluster"}
     assert seen == {**later, **modules}
     assert [name for name in seen if name not in dir(wf) or not hasattr(wf, name)] == []

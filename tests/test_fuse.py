@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import build, recipes, runs, same_bits
 from weft.graph.opdef import OPS
 from weft.graph.parallel import limit_threads, threads
-from weft.runtime import fuse
 from weft.runtime.backends import blocks
-from weft.runtime.fused import STEP
-from weft.runtime.plan import Run
+from weft.runtime.regions import fuse
+from weft.runtime.stages.fused import STEP
+from weft.runtime.stages.plan import Run
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIG = wf.ConfigProto(device_count={"CPU": 3})

@@ -15,11 +15,11 @@ from weft.cluster import plan_wire
 from weft.graph.opdef import OPS, Spec
 from weft.graph.ops import conv_kernels, pooling
 from weft.graph.parallel import limit_threads, threads
-from weft.runtime import fuse_convolutions
 from weft.runtime.backends import convolutions
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.fused import Fused, Part
 from weft.runtime.interpret import interpret
+from weft.runtime.regions import convolutions as fuse_convolutions
+from weft.runtime.stages.fused import Fused, Part
 
 bounded = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -12,9 +12,9 @@ from fusing import regions, types, without_fusing
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import same_bits
 from weft.graph.parallel import limit_threads, threads
-from weft.runtime import fuse
 from weft.runtime.backends import row_blocks
-from weft.runtime.fused import Fused, row_form
+from weft.runtime.regions import fuse
+from weft.runtime.stages.fused import Fused, row_form
 
 bounded = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -11,9 +11,9 @@ import weft as wf
 from fusing import names, regions
 from hypothesis import HealthCheck, given, settings, strategies as st
 from programs import same_bits
-from weft.runtime import fuse_scalars
 from weft.runtime.backends import scalars
-from weft.runtime.fused import Fused
+from weft.runtime.regions import scalars as fuse_scalars
+from weft.runtime.stages.fused import Fused
 
 bounded = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -14,7 +14,7 @@ import weft as wf
 from events import events, scalars
 from weft import train
 from weft.graph import errors
-from weft.train.event_files import FileWriterCache
+from weft.train.events.writing import FileWriterCache
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_a_timer_of_steps() -> None:
 
 def test_a_timer_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("weft.train.hook_timer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("weft.train.hooks.timer.time.monotonic", lambda: now[0])
     timer = train.SecondOrStepTimer(every_secs=10)
     assert timer.should_trigger_for_step(1)
     timer.update_last_triggered_step(1)

@@ -10,7 +10,7 @@ import pytest
 import ray
 from certificates import Authority
 from launching import eventually, programs, weft
-from weft.cluster import tls
+from weft.cluster.transports import tls
 
 SUM = """
 import os, signal, sys, time

@@ -11,7 +11,7 @@ from beside_numpy import cases_of, check_table
 from hypothesis import HealthCheck, given, settings, strategies as st
 from machine_code import LLVM, both, compiled, same
 from programs import build, recipes, runs
-from weft.runtime import fuse_compiled
+from weft.runtime.regions import compiled as fuse_compiled
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

@@ -21,7 +21,7 @@ from tasks import TASKS, session_of_tasks
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
 from weft.runtime.backends import llvm_code
-from weft.runtime.plan import Plan, StepPlan
+from weft.runtime.stages.plan import Plan, StepPlan
 
 STEPS = 4
 #: One process, NumPy's kernels.

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings, strategies as st
 from machine_code import LLVM, both, same
 from test_fuse_convolutions import drawn, net
 from weft.graph.parallel import limit_threads, threads
-from weft.runtime import fuse_convolutions
+from weft.runtime.regions import convolutions as fuse_convolutions
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

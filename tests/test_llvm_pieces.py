@@ -12,7 +12,7 @@ pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip i
 from weft.graph.opdef import Spec
 from weft.graph.ops.transcendental import Exp
 from weft.runtime.backends.llvm import LLVM as BACKEND
-from weft.runtime.fused import Fused, Part
+from weft.runtime.stages.fused import Fused, Part
 
 
 def numbers(*dims: int, dtype: Any = np.float32) -> Any:

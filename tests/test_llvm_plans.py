@@ -17,8 +17,8 @@ from weft.cluster.relays import Relay
 from weft.cluster.task_step import LoadedPlan
 from weft.graph import errors
 from weft.graph.state import State
-from weft.runtime.fused import Fused
-from weft.runtime.plan import Plan, Run
+from weft.runtime.stages.fused import Fused
+from weft.runtime.stages.plan import Plan, Run
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

@@ -12,7 +12,7 @@ from machine_code import LLVM, both, same
 from weft.graph.opdef import Spec
 from weft.graph.ops.linalg import BatchMatMulV2, MatMul
 from weft.graph.parallel import limit_threads, threads
-from weft.runtime.workspace import Workspace
+from weft.runtime.memory.workspace import Workspace
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

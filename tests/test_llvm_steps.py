@@ -11,8 +11,8 @@ from fusing import regions_of
 from machine_code import LLVM, OPTIMIZERS, both, compiled, same
 from weft.graph import parallel
 from weft.graph.opdef import Spec
-from weft.runtime import fuse_compiled
 from weft.runtime.backends import named
+from weft.runtime.regions import compiled as fuse_compiled
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 

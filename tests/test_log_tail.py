@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from weft.cluster.log_tail import BYTES, LINES, WIDTH, tail
+from weft.cluster.on_ray.log_tail import BYTES, LINES, WIDTH, tail
 
 
 def test_the_last_lines_are_told_without_what_is_not_the_tasks(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_log_that_is_empty_or_not_there_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_a_log_is_the_file_that_errors_go_to(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", "from weft.cluster.log_tail import log_file; print(log_file())"]
+    command = [sys.executable, "-P", "-c", "from weft.cluster.on_ray.log_tail import log_file; print(log_file())"]
     with (tmp_path / "err").open("w") as file:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=file, text=True, timeout=200, check=True)
     assert done.stdout == f"{tmp_path / 'err'}\n"

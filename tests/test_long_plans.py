@@ -11,7 +11,7 @@ import pytest
 import weft as wf
 from hypothesis import given, settings
 from spying import spy
-from weft.runtime import pieces
+from weft.runtime.execution import pieces
 
 DEVICES = wf.ConfigProto(device_count={"CPU": 3})
 

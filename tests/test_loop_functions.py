@@ -11,9 +11,10 @@ import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from spying import spy
 from weft.graph.context import reset_default_graph
-from weft.runtime import carried, loops, writer
-from weft.runtime.pieces import LENGTH
-from weft.runtime.recycling import Recycler
+from weft.runtime import writer
+from weft.runtime.execution.pieces import LENGTH
+from weft.runtime.loops import carried, loop as loops
+from weft.runtime.memory.recycling import Recycler
 
 STEPS = 4
 

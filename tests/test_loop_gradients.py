@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import weft as wf
 from weft.graph.ops.looping import While
-from weft.runtime.plan import Run
+from weft.runtime.stages.plan import Run
 
 A, B = np.array([0.3, -0.7, 1.1]), np.array([0.9, 0.4, -0.2])
 

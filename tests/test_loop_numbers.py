@@ -13,9 +13,10 @@ from weft.graph.dtypes import variant
 from weft.graph.opdef import Spec
 from weft.graph.ops.tapes import TapeRead
 from weft.graph.tape import Tape
-from weft.runtime import numbers, writer
+from weft.runtime import writer
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.pieces import LENGTH
+from weft.runtime.execution.pieces import LENGTH
+from weft.runtime.loops import numbers
 
 VECTOR = np.array([0.5, -1.5, 2.0])
 

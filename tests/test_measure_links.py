@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
-from weft.runtime import measure_links
-from weft.runtime.calm import busy_seconds, processors
-from weft.runtime.cost_model import Link
-from weft.runtime.measure_links import CALMEST, Contention, Links, by_processor_time, contention
+from weft.runtime.measuring import measure_links
+from weft.runtime.measuring.calm import busy_seconds, processors
+from weft.runtime.measuring.measure_links import CALMEST, Contention, Links, by_processor_time, contention
+from weft.runtime.placing.cost_model import Link
 
 ROUNDS = 12
 

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 from hostile import fuzzed
 from hypothesis import given, strategies as st
-from weft.cluster import auth, message, segments
+from weft.cluster import message
 from weft.cluster.decoder import Decoder
 from weft.cluster.message import HEADER, Limits, Message
+from weft.cluster.transports import auth, segments
 from weft.graph import dtypes, errors
 
 DEFAULT = Limits()

@@ -8,8 +8,8 @@ import pytest
 import weft as wf
 from hypothesis import given, strategies as st
 from mirrored import OPTIMIZERS, mirrored, through_a_ps
-from weft.runtime.plan import Send
-from weft.train import reduction_plan
+from weft.runtime.stages.plan import Send
+from weft.train.mirrored import reduction_plan
 
 
 def devices(count: int) -> list[str]:

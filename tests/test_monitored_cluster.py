@@ -12,7 +12,7 @@ from weft import train
 from weft.cluster.worker import Worker
 from weft.graph import errors
 from weft.runtime import targets
-from weft.train.event_files import FileWriterCache
+from weft.train.events.writing import FileWriterCache
 
 pytestmark = pytest.mark.counts
 

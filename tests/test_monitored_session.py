@@ -14,8 +14,8 @@ from events import scalars
 from weft import train
 from weft.graph import errors
 from weft.graph.collections import GraphKeys
-from weft.train.event_files import FileWriterCache
-from weft.train.recovery import Recoveries
+from weft.train.events.writing import FileWriterCache
+from weft.train.sessions.recovery import Recoveries
 
 #: Recovers at once.
 SOON = train.RecoveryPolicy(backoff_secs=0.0)
@@ -545,8 +545,8 @@ def test_chief_only_hooks_come_first_and_only_for_a_chief() -> None:
 def test_without_tensorboardx_a_training_goes_on_and_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("weft.train.event_files.can_write_events", lambda: False)
-    monkeypatch.setattr("weft.train.event_files._missing_told", [])
+    monkeypatch.setattr("weft.train.events.writing.can_write_events", lambda: False)
+    monkeypatch.setattr("weft.train.events.writing._missing_told", [])
     train_op, _ = model()
     with train.MonitoredTrainingSession(checkpoint_dir=str(tmp_path)) as session:
         session.run(train_op)

@@ -12,13 +12,13 @@ from endpoints import SECRET
 from scripted import A, B, nothing_left_soon, session, soon, workers
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Limits
-from weft.cluster.segments import Arena, Slot
+from weft.cluster.transports.segments import Arena, Slot
 from weft.graph.dtypes import float32
 from weft.graph.ops import training
 from weft.graph.state import VariableSlot
 from weft.runtime import pipeline
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.backends.kernels import Kernel
+from weft.runtime.kernels import Kernel
 
 LARGE = 100_000
 NUMBERS = [np.asarray(np.float32(x)) for x in (0.9, 0.99, 0.1, 0.9, 0.99, 1e-8)]
@@ -116,7 +116,9 @@ def loaded(engine: ClusterEngine) -> dict[str, Any]:
     handles = {}
     for name, part in built(remote=True)[1].items():
         request = pipeline.Request((part,), (), ()) if name == "read" else pipeline.Request((), (part,), ())
-        handles[name] = engine.load(pipeline.make_plan(pipeline.cut(request), (), engine, soft=False))
+        handles[name] = engine.load(
+            pipeline.make_plan(pipeline.cut(request), (), pipeline.Planning(engine, soft=False))
+        )
     return handles
 
 

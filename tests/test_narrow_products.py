@@ -44,7 +44,7 @@ def test_a_piece_of_a_product_is_computed_alone(part: int, axis: int, transpose_
 @pytest.fixture
 def any_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every piece has its bits."""
-    monkeypatch.setattr("weft.runtime.rewrites.products.part_keeps_bits", lambda *_: True)
+    monkeypatch.setattr("weft.runtime.stages.rewrites.products.part_keeps_bits", lambda *_: True)
 
 
 @pytest.mark.usefixtures("any_piece")

@@ -6,7 +6,7 @@ import numpy as np
 import weft as wf
 from optimizing import check_bits, optimized, types
 from weft.graph.ops.sizes import Shape
-from weft.runtime.rewrites.constants import FOLD_LIMIT_BYTES
+from weft.runtime.stages.rewrites.constants import FOLD_LIMIT_BYTES
 
 
 def vector() -> wf.Tensor:

@@ -8,8 +8,8 @@ import pytest
 import weft as wf
 from weft.graph.ops.variables import ReadVariableOp
 from weft.runtime import pipeline
-from weft.runtime.order import order
-from weft.runtime.program import Program
+from weft.runtime.stages.order import order
+from weft.runtime.stages.program import Program
 
 
 def program_of(*fetches: Any) -> Program:

@@ -12,17 +12,18 @@ from endpoints import SECRET
 from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, A, B, nothing_left_soon, workers
 from test_cluster_sessions import session_on
-from weft.cluster import parcels, segments
+from weft.cluster import parcels
 from weft.cluster.client import Client, Run as Job
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.message import Message
 from weft.cluster.parcels import decode_edges, encode_edges, together
+from weft.cluster.transports import segments
 from weft.graph import dtypes, errors
 from weft.graph.opdef import Spec
 from weft.graph.ops.arithmetic import Mul
 from weft.graph.ops.linalg import MatMul
 from weft.graph.ops.report import PrintOp
-from weft.runtime.plan import Free, Receive, Run, Send
+from weft.runtime.stages.plan import Free, Receive, Run, Send
 
 pytestmark = pytest.mark.counts
 

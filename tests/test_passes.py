@@ -9,8 +9,8 @@ import pytest
 import weft as wf
 from hypothesis import given, settings, strategies as st
 from optimizing import optimized
-from weft.runtime import optimize
-from weft.runtime.report import Report
+from weft.runtime.stages import optimize
+from weft.runtime.stages.report import Report
 
 #: What is fed: zeros of both signs, and what is not finite.
 NUMBERS = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-40, 3e38, 0.1, -7.0, 2.5], np.float32)

@@ -12,9 +12,9 @@ import pytest
 import weft as wf
 from hypothesis import given, settings, strategies as st
 from weft.graph.opdef import Spec
-from weft.runtime.cost_model import Client, Cost, Link, MeasuredStep, key_of, pair_of, work_of
-from weft.runtime.place_by_cost import place_by_cost
-from weft.runtime.simulate import Machine, Work, simulate
+from weft.runtime.placing.cost_model import Client, Cost, Link, MeasuredStep, key_of, pair_of, work_of
+from weft.runtime.placing.place_by_cost import place_by_cost
+from weft.runtime.placing.simulate import Machine, Work, simulate
 
 DEVICES = [wf.DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(3)]
 #: Devices that share nothing, with a fast link: everything that can be computed at once should be.

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from nested import B, C, three_devices
 from programs import same_bits
 from weft.graph.opdef import Spec
-from weft.runtime.cost_model import Client, Cost, Link, pair_of, whole_key
-from weft.runtime.plan import Run
+from weft.runtime.placing.cost_model import Client, Cost, Link, pair_of, whole_key
+from weft.runtime.stages.plan import Run
 
 DEVICES = [wf.DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(3)]
 FREE = Link(1e-6, 0.0, 0.0, 1.0, 1.0)

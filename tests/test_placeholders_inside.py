@@ -9,10 +9,10 @@ from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph.state import State
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.compile import CompiledPlan
-from weft.runtime.failures import StepFailure
-from weft.runtime.pipeline import make_plan
-from weft.runtime.prune import prune
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution.failures import StepFailure
+from weft.runtime.execution.rendezvous import Rendezvous
+from weft.runtime.pipeline import Planning, make_plan
+from weft.runtime.stages.prune import prune
 
 
 def run(fetches: Any, feeds: Any = None) -> Any:
@@ -137,7 +137,7 @@ def test_a_plan_without_the_feed_travels_as_data() -> None:
     with wf.Session() as session:
         expected = session.run(grown, {train: False, start: [1.0], fed: [2.0]})
         program = prune([grown], (), (train, start, fed))
-        (plan,) = make_plan(program, [(), (1,), (1,)], session._engine, soft=True).plans
+        (plan,) = make_plan(program, [(), (1,), (1,)], Planning(session._engine, soft=True)).plans
     there = CompiledPlan(decode_plan(*encode_plan(plan)), CPU, State())
     values = [np.array(False), np.array([1.0], np.float32), np.array([2.0], np.float32)]
     np.testing.assert_array_equal(there.run(values, Rendezvous(None))[0], expected)

@@ -7,7 +7,7 @@ import weft as wf
 from weft.graph.devices import DeviceSpec
 from weft.graph.ops.variables import AssignVariableOp
 from weft.runtime import pipeline
-from weft.runtime.place import place
+from weft.runtime.placing.place import place
 
 LOCAL = [DeviceSpec("localhost", 0, 0, "CPU", index) for index in range(3)]
 TASKS = [DeviceSpec(job, 0, task, "CPU", 0) for job, task in (("ps", 0), ("worker", 0), ("worker", 1))]

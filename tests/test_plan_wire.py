@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph import errors
 from weft.graph.ops.literal import Literal
-from weft.runtime.plan import Fetch, Free, Load, Plan, Receive, Run, Send, TakeFeed
+from weft.runtime.stages.plan import Fetch, Free, Load, Plan, Receive, Run, Send, TakeFeed
 
 THREE = wf.ConfigProto(device_count={"CPU": 3})
 

@@ -14,7 +14,7 @@ from programs import build, recipes, runs, same_bits
 from weft.graph.ops.activations import ReluGrad
 from weft.graph.ops.transcendental import TanhGrad
 from weft.runtime.interpret import interpret
-from weft.runtime.plan import Fetch, Free, Plan, Receive, Run, Send, StepPlan
+from weft.runtime.stages.plan import Fetch, Free, Plan, Receive, Run, Send, StepPlan
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = wf.ConfigProto(device_count={"CPU": 3})

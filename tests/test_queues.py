@@ -11,7 +11,7 @@ import pytest
 import weft as wf
 from endpoints import in_background
 from weft.graph.waiting import current
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution.rendezvous import Rendezvous
 
 CPU0, CPU1 = "/device:CPU:0", "/device:CPU:1"
 TWO = wf.ConfigProto(device_count={"CPU": 2})

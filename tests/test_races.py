@@ -11,8 +11,9 @@ import pytest
 import weft as wf
 from hypothesis import given, strategies as st
 from weft.runtime import pipeline, races as races_module
-from weft.runtime.program import Program
 from weft.runtime.races import races
+from weft.runtime.stages import accesses
+from weft.runtime.stages.program import Program
 
 
 def kinds(*fetches: object) -> list[tuple[str, tuple[str, str]]]:
@@ -230,7 +231,7 @@ def test_many_accesses_to_one_variable_are_followed_in_parts(
                 made.append(v.assign(1.0, read_value=False) if writes else v.read_value().op)
         whole = wf.find_races(made)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(races_module, "AT_ONCE", 3)
+            patch.setattr(accesses, "AT_ONCE", 3)
             parts = wf.find_races(made)
     assert len(parts) == len(whole)
     assert set(parts) == set(whole)
@@ -251,7 +252,7 @@ def steps_of(function: Callable[[], Any]) -> int:
     def note(frame: FrameType, event: str, argument: Any) -> Any:
         nonlocal count
         count += event == "line"
-        return note if frame.f_code.co_filename == races_module.__file__ else None
+        return note if frame.f_code.co_filename in (accesses.__file__, races_module.__file__) else None
 
     before = sys.gettrace()
     sys.settrace(note)
@@ -280,7 +281,7 @@ def test_the_work_grows_with_the_program_and_not_with_the_pairs(kind: str) -> No
 
 
 def test_many_variables_are_followed_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(races_module, "AT_ONCE", 8)
+    monkeypatch.setattr(accesses, "AT_ONCE", 8)
     count = 30
     variables = [wf.Variable(0.0, name=f"v{i}") for i in range(count)]
     ordered, racing = [], variables[count // 2]

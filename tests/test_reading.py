@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from weft.cluster.held_signals import HeldSignals
 from weft.cluster.message import Message
 from weft.cluster.reading import Reading
-from weft.cluster.transport import Connection
+from weft.cluster.transports.transport import Connection
 from weft.cluster.watch import Watch
 from weft.graph import errors
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from weft.cluster.pool import ReceivePool
+from weft.cluster.transports.pool import ReceivePool
 
 SIZE = 1 << 20
 

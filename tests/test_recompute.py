@@ -8,7 +8,7 @@ import numpy as np
 import weft as wf
 from weft.graph import context
 from weft.runtime.interpret import interpret
-from weft.runtime.plan import Run
+from weft.runtime.stages.plan import Run
 
 SIDE, LAYERS = 64, 6
 FED = np.random.default_rng(4).normal(size=(SIDE, SIDE)).astype(np.float32)

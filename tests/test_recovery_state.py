@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from weft.cluster.recovery_state import (
+from weft.cluster.on_ray.recovery_state import (
     Begin,
     Budget,
     Create,

@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import given, strategies as st
-from weft.train.reduction_plan import PIECE_BYTES, STEP, UNCUT, Item, buckets, cuts, groups, sizes
+from weft.train.mirrored.reduction_plan import PIECE_BYTES, STEP, UNCUT, Item, buckets, cuts, groups, sizes
 
 ITEMS = st.lists(
     st.one_of(

@@ -21,10 +21,10 @@ from weft.cluster.message import HEADER, Message
 from weft.cluster.plan_wire import encode_plan
 from weft.cluster.protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
 from weft.cluster.relays import Relay, beginnings, endings, relays
-from weft.cluster.sockets import StreamConnection
+from weft.cluster.transports.sockets import StreamConnection
 from weft.graph import errors
 from weft.graph.state import State
-from weft.runtime.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed
+from weft.runtime.stages.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed
 
 pytestmark = pytest.mark.counts
 

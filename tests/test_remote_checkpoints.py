@@ -17,7 +17,7 @@ from weft import train
 from weft.graph import errors
 from weft.train import checkpoint, places, remote_files
 from weft.train.background_saver import BackgroundSaver
-from weft.train.event_files import FileWriterCache
+from weft.train.events.writing import FileWriterCache
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import weft as wf
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from optimizing import check_bits, optimized, types
-from weft.runtime.program import Program
-from weft.runtime.report import Report
+from weft.runtime.stages.program import Program
+from weft.runtime.stages.report import Report
 
 ODD = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-45, 3e38], np.float32)
 

@@ -14,7 +14,7 @@ import weft as wf
 from spying import spy
 from weft.graph.ops import variables
 from weft.graph.ops.broadcasting import SumTo
-from weft.runtime.failures import error_class
+from weft.runtime.execution.failures import error_class
 
 
 @pytest.fixture

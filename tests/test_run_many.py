@@ -16,7 +16,7 @@ from programs import FED, Built, Step, build, recipes, same_bits
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.worker import Worker
 from weft.runtime import targets
-from weft.runtime.engine import LocalEngine
+from weft.runtime.local_engine import LocalEngine
 
 A, B, C = (f"/job:{job}/replica:0/task:0" for job in "abc")
 THREE = wf.ConfigProto(device_count={"CPU": 3}, race_check="off")

@@ -13,10 +13,10 @@ import weft as wf
 from certificates import Authority, here
 from clustered import SERVE, local_cluster, programs, soon
 from endpoints import open_files
-from weft.cluster import flight, tls
 from weft.cluster.schemes import VARIABLE, protocol
 from weft.cluster.task_info import TaskInfo
-from weft.cluster.transport import Location
+from weft.cluster.transports import flight, tls
+from weft.cluster.transports.transport import Location
 
 PS, WORKER = "/job:ps/replica:0/task:0", "/job:worker/replica:0/task:0"
 #: A chief that trains a variable of the ps, and tells what it is, and how it reached the ps and itself.

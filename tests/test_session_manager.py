@@ -13,7 +13,7 @@ from events import event_files, events, scalars
 from weft import train
 from weft.graph import errors
 from weft.graph.collections import GraphKeys
-from weft.train.event_files import FileWriterCache
+from weft.train.events.writing import FileWriterCache
 
 
 @pytest.fixture(autouse=True)
@@ -148,12 +148,12 @@ def test_the_wait_goes_on_while_the_target_cannot_be_reached(monkeypatch: pytest
         made.run(v.initializer)
         return made
 
-    monkeypatch.setattr("weft.train.session_manager.Session", session)
+    monkeypatch.setattr("weft.train.sessions.manager.Session", session)
     found = manager(recovery_wait_secs=0.01).wait_for_session("", max_wait_secs=60)
     assert found.run(v) == 1.0
     found.close()
     tries[:] = [1] * -10
-    monkeypatch.setattr("weft.train.session_manager.Session", lambda *a, **k: session_that_fails())
+    monkeypatch.setattr("weft.train.sessions.manager.Session", lambda *a, **k: session_that_fails())
     with pytest.raises(errors.DeadlineExceededError, match="cannot be reached: nobody listens"):
         manager(recovery_wait_secs=0.01).wait_for_session("", max_wait_secs=0.05)
 

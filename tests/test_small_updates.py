@@ -12,7 +12,7 @@ from weft.graph.opdef import Spec
 from weft.graph.ops import training, training_adadelta, training_adaptive
 from weft.graph.state import VariableSlot
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.workspace import Workspace
+from weft.runtime.memory.workspace import Workspace
 
 #: So many elements are one block still, and enough for a ufunc to let go of Python's lock.
 SMALL = 30_000

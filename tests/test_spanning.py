@@ -16,9 +16,9 @@ from nested import A, B, C, Step, three_devices
 from programs import same_bits
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph import errors
-from weft.runtime.parts import AHEAD, WhilePart, all_instructions
-from weft.runtime.plan import Run, Send, StepPlan
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution.rendezvous import Rendezvous
+from weft.runtime.stages.parts import AHEAD, WhilePart, all_instructions
+from weft.runtime.stages.plan import Run, Send, StepPlan
 
 bounded = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from programs import same_bits
 from tasks import TASKS, session_of_tasks
 from weft.cluster import Cluster
-from weft.cluster.shm import ShmConnection
+from weft.cluster.transports.shm import ShmConnection
 
 bounded = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 LIMIT = wf.RunOptions(timeout_in_ms=60_000)

@@ -16,9 +16,9 @@ from tasks import TASKS, session_of_tasks
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.graph import errors
 from weft.graph.ops import variables
-from weft.runtime.parts import DevicePart, OncePart, WhilePart, all_instructions
-from weft.runtime.plan import Run
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution.rendezvous import Rendezvous
+from weft.runtime.stages.parts import DevicePart, OncePart, WhilePart, all_instructions
+from weft.runtime.stages.plan import Run
 
 LIMIT = wf.RunOptions(timeout_in_ms=60_000)
 

@@ -13,7 +13,7 @@ import pytest
 from certificates import Authority
 from clustered import SERVE, local_cluster, programs
 from endpoints import SECRET, connected, in_background, nothing_left, numbered
-from weft.cluster import tls, transport
+from weft.cluster.transports import tls, transport
 from weft.graph import errors
 
 pytestmark = pytest.mark.counts
@@ -118,7 +118,7 @@ def test_a_file_that_is_missing_or_of_no_use_is_named(
 def test_a_session_runs_on_servers_that_use_it(authority: Authority, secured: dict[str, str]) -> None:
     """In one process's place: with shared memory out of reach, all that passes between these two is TLS."""
     program = """
-from weft.cluster import transport
+from weft.cluster.transports import transport
 transport.choose = lambda mine, theirs: "inproc" if mine.process == theirs.process else "tcp"
 import weft.cluster.task_info as task_info
 task_info.choose = transport.choose

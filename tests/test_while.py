@@ -15,8 +15,8 @@ from weft.graph.state import State
 from weft.graph.wire import decode_graph, encode_graph
 from weft.runtime.backends.cpu import CPU
 from weft.runtime.compile import CompiledPlan
-from weft.runtime.plan import Run
-from weft.runtime.rendezvous import Rendezvous
+from weft.runtime.execution.rendezvous import Rendezvous
+from weft.runtime.stages.plan import Run
 
 
 def run(fetches: Any, feeds: Any = None) -> Any:

@@ -13,8 +13,8 @@ from beside_numpy import cases_of, check_table
 from hypothesis import HealthCheck, given, settings
 from programs import build, recipes, runs
 from weft.graph.state import VariableSlot
-from weft.runtime import compounds
-from weft.runtime.plan import Run
+from weft.runtime.regions import compounds
+from weft.runtime.stages.plan import Run
 
 pytest.importorskip("jax", reason="the backend 'xla' needs JAX: pip install 'weft[xla]'")
 

@@ -9,19 +9,6 @@ from ..graph.cluster_spec import (
     ServerDef as ServerDef,
 )
 from ..runtime.targets import server_class as _server_class
-from .adadelta import AdadeltaOptimizer as AdadeltaOptimizer
-from .adagrad import AdagradOptimizer as AdagradOptimizer
-from .adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
-from .adam import AdamOptimizer as AdamOptimizer
-from .batches import (
-    batch as batch,
-    batch_join as batch_join,
-    maybe_batch as maybe_batch,
-    maybe_batch_join as maybe_batch_join,
-    maybe_shuffle_batch as maybe_shuffle_batch,
-    shuffle_batch as shuffle_batch,
-    shuffle_batch_join as shuffle_batch_join,
-)
 from .checkpoint_state import (
     CheckpointState as CheckpointState,
     NewCheckpointReader as NewCheckpointReader,
@@ -33,12 +20,10 @@ from .checkpoint_state import (
     load_variable as load_variable,
     update_checkpoint_state as update_checkpoint_state,
 )
-from .coordinator import Coordinator as Coordinator, LooperThread as LooperThread
 from .device_setter import replica_device_setter as replica_device_setter
-from .event_files import FileWriter as SummaryWriter
-from .event_reading import summary_iterator as summary_iterator
+from .events.reading import summary_iterator as summary_iterator
+from .events.writing import FileWriter as SummaryWriter
 from .example_protos import EXAMPLE_MESSAGES as _EXAMPLE_MESSAGES, example_protos as _example_protos
-from .ftrl import FtrlOptimizer as FtrlOptimizer
 from .global_step import (
     assert_global_step as assert_global_step,
     create_global_step as create_global_step,
@@ -46,58 +31,46 @@ from .global_step import (
     get_or_create_global_step as get_or_create_global_step,
     global_step as global_step,
 )
-from .gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
-from .hook_timer import SecondOrStepTimer as SecondOrStepTimer
-from .hooks_reporting import (
+from .hooks.progress import ProgressHook as ProgressHook
+from .hooks.reporting import (
     LoggingTensorHook as LoggingTensorHook,
     ProfilerHook as ProfilerHook,
     StepCounterHook as StepCounterHook,
     SummarySaverHook as SummarySaverHook,
 )
-from .hooks_running import FeedFnHook as FeedFnHook, FinalOpsHook as FinalOpsHook
-from .hooks_saving import (
-    CheckpointSaverHook as CheckpointSaverHook,
-    CheckpointSaverListener as CheckpointSaverListener,
+from .hooks.running import FeedFnHook as FeedFnHook, FinalOpsHook as FinalOpsHook
+from .hooks.saving import CheckpointSaverHook as CheckpointSaverHook, CheckpointSaverListener as CheckpointSaverListener
+from .hooks.session_run_hook import (
+    SessionRunArgs as SessionRunArgs,
+    SessionRunContext as SessionRunContext,
+    SessionRunHook as SessionRunHook,
+    SessionRunValues as SessionRunValues,
 )
-from .hooks_stopping import (
+from .hooks.stopping import (
     GlobalStepWaiterHook as GlobalStepWaiterHook,
     NanLossDuringTrainingError as NanLossDuringTrainingError,
     NanTensorHook as NanTensorHook,
     StopAtStepHook as StopAtStepHook,
 )
-from .input import (
-    input_producer as input_producer,
-    limit_epochs as limit_epochs,
-    range_input_producer as range_input_producer,
-    slice_input_producer as slice_input_producer,
-    string_input_producer as string_input_producer,
-)
+from .hooks.timer import SecondOrStepTimer as SecondOrStepTimer
 from .meta_graph import import_meta_graph as import_meta_graph
 from .meta_graph_export import export_meta_graph as export_meta_graph, write_graph as write_graph
-from .mirrored_optimizer import MirroredOptimizer as MirroredOptimizer
-from .momentum import MomentumOptimizer as MomentumOptimizer
-from .monitored_session import (
-    MonitoredSession as MonitoredSession,
-    SingularMonitoredSession as SingularMonitoredSession,
-)
-from .monitored_training import MonitoredTrainingSession as MonitoredTrainingSession
+from .mirrored.optimizer import MirroredOptimizer as MirroredOptimizer
 from .moving_averages import ExponentialMovingAverage as ExponentialMovingAverage
-from .optimizer import Optimizer as Optimizer
-from .progress import ProgressHook as ProgressHook
-from .proximal import (
+from .optimizers.adadelta import AdadeltaOptimizer as AdadeltaOptimizer
+from .optimizers.adagrad import AdagradOptimizer as AdagradOptimizer
+from .optimizers.adagrad_da import AdagradDAOptimizer as AdagradDAOptimizer
+from .optimizers.adam import AdamOptimizer as AdamOptimizer
+from .optimizers.ftrl import FtrlOptimizer as FtrlOptimizer
+from .optimizers.gradient_descent import GradientDescentOptimizer as GradientDescentOptimizer
+from .optimizers.momentum import MomentumOptimizer as MomentumOptimizer
+from .optimizers.optimizer import Optimizer as Optimizer
+from .optimizers.proximal import (
     ProximalAdagradOptimizer as ProximalAdagradOptimizer,
     ProximalGradientDescentOptimizer as ProximalGradientDescentOptimizer,
 )
-from .queue_runner import (
-    QueueRunner as QueueRunner,
-    add_queue_runner as add_queue_runner,
-    start_queue_runners as start_queue_runners,
-)
-from .recovery import RecoveryPolicy as RecoveryPolicy
-from .rmsprop import RMSPropOptimizer as RMSPropOptimizer
-from .saver import Saver as Saver
-from .scaffold import Scaffold as Scaffold
-from .schedules import (
+from .optimizers.rmsprop import RMSPropOptimizer as RMSPropOptimizer
+from .optimizers.schedules import (
     cosine_decay as cosine_decay,
     cosine_decay_restarts as cosine_decay_restarts,
     exponential_decay as exponential_decay,
@@ -109,19 +82,43 @@ from .schedules import (
     piecewise_constant_decay as piecewise_constant_decay,
     polynomial_decay as polynomial_decay,
 )
-from .session_creators import (
+from .queues.batches import (
+    batch as batch,
+    batch_join as batch_join,
+    maybe_batch as maybe_batch,
+    maybe_batch_join as maybe_batch_join,
+    maybe_shuffle_batch as maybe_shuffle_batch,
+    shuffle_batch as shuffle_batch,
+    shuffle_batch_join as shuffle_batch_join,
+)
+from .queues.coordinator import Coordinator as Coordinator, LooperThread as LooperThread
+from .queues.producers import (
+    input_producer as input_producer,
+    limit_epochs as limit_epochs,
+    range_input_producer as range_input_producer,
+    slice_input_producer as slice_input_producer,
+    string_input_producer as string_input_producer,
+)
+from .queues.queue_runner import (
+    QueueRunner as QueueRunner,
+    add_queue_runner as add_queue_runner,
+    start_queue_runners as start_queue_runners,
+)
+from .saver import Saver as Saver
+from .sessions.creators import (
     ChiefSessionCreator as ChiefSessionCreator,
     SessionCreator as SessionCreator,
     WorkerSessionCreator as WorkerSessionCreator,
 )
-from .session_manager import SessionManager as SessionManager
-from .session_run_hook import (
-    SessionRunArgs as SessionRunArgs,
-    SessionRunContext as SessionRunContext,
-    SessionRunHook as SessionRunHook,
-    SessionRunValues as SessionRunValues,
+from .sessions.manager import SessionManager as SessionManager
+from .sessions.monitored_session import (
+    MonitoredSession as MonitoredSession,
+    SingularMonitoredSession as SingularMonitoredSession,
 )
-from .supervisor import Supervisor as Supervisor, basic_train_loop as basic_train_loop
+from .sessions.monitored_training import MonitoredTrainingSession as MonitoredTrainingSession
+from .sessions.recovery import RecoveryPolicy as RecoveryPolicy
+from .sessions.scaffold import Scaffold as Scaffold
+from .sessions.supervisor import Supervisor as Supervisor, basic_train_loop as basic_train_loop
 from .sync_replicas import SyncReplicasOptimizer as SyncReplicasOptimizer
 from .warm_start import init_from_checkpoint as init_from_checkpoint
 

@@ -16,7 +16,7 @@ from ..graph.ops.fills import zeros, zeros_like
 from ..graph.ops.math import minimum, pow as power_of
 from ..graph.variable import Variable
 from ..graph.variable_functions import global_variables, moving_average_variables, trainable_variables
-from .slots import slot_variable
+from .optimizers.slots import slot_variable
 
 _DTYPES = (float16, bfloat16, float32, float64)
 

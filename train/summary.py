@@ -2,8 +2,8 @@
 
 from typing import Any as _Any
 
-from .event_files import FileWriter as FileWriter, FileWriterCache as FileWriterCache
-from .event_protos import MESSAGES as _MESSAGES, event_protos as _event_protos
+from .events.protos import MESSAGES as _MESSAGES, event_protos as _event_protos
+from .events.writing import FileWriter as FileWriter, FileWriterCache as FileWriterCache
 from .summaries import (
     audio as audio,
     histogram as histogram,

@@ -20,9 +20,9 @@ from ..graph.ops.identity import no_op
 from ..graph.sync import SyncedGradients, TokenQueue, new_member
 from ..graph.variable import Variable
 from ..graph.variable_functions import global_variables, report_uninitialized_variables
-from .optimizer import Optimizer
-from .queue_runner import QueueRunner
-from .session_run_hook import SessionRunHook
+from .hooks.session_run_hook import SessionRunHook
+from .optimizers.optimizer import Optimizer
+from .queues.queue_runner import QueueRunner
 
 
 class SyncReplicasOptimizer(Optimizer):

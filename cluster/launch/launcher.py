@@ -11,9 +11,9 @@ from typing import Any
 
 import ray
 
-from .. import tls
-from ..auth import SECRET_SIZE
-from ..ray_group import RayGroup, said
+from ..on_ray.group import RayGroup, said
+from ..transports import tls
+from ..transports.auth import SECRET_SIZE
 from .board import Board
 from .job_state import (
     Event,

@@ -14,7 +14,7 @@ from ..ir import Operation, Tensor
 from ..op import op
 from ..operators import operator
 from ..shapes import compatible
-from .arithmetic import (
+from .arithmetic import (  # fmt: skip
     AddV2,
     Binary,
     DivNoNan,
@@ -27,7 +27,7 @@ from .arithmetic import (
     floating,
     number,
     real,
-)  # fmt: skip
+)
 from .broadcasting import sum_to
 from .cast import Cast, cast
 from .compare import Greater, GreaterEqual, LessEqual, LogicalNot, NotEqual

@@ -13,12 +13,12 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.parallel import for_blocks, threads
 from ...graph.shapes import Dims
-from ..arena import ALIGNMENT
-from ..fused import STEP, Fused, Part, rows_of_block
-from ..workspace import Array, Workspace
-from .kernels import Backend, Kernel
+from ..kernels import Backend, Kernel
+from ..memory.arena import ALIGNMENT
+from ..memory.workspace import Array, Workspace
+from ..stages.fused import STEP, Fused, Part, rows_of_block
+from ..ufuncs import EXACT
 from .lines import naming_parts
-from .numpy import EXACT
 from .scalars import of_numbers
 
 #: How much memory the blocks of one thread may have at a time, to stay in the caches near it.

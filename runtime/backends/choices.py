@@ -11,7 +11,7 @@ from ...graph.ops.arithmetic import Masked
 from ...graph.ops.math import Pow, SquaredDifference
 from ...graph.ops.rooms import BLOCK
 from ...graph.ops.selecting import Select, SelectV2
-from .kernels import Kernel
+from ..kernels import Kernel
 
 #: Integers of the sizes of other types: a choice is arithmetic of bits, for branches on random masks take ten times as long.
 _BITS: dict[int, np.dtype[Any]] = {

@@ -18,12 +18,12 @@ from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import boxed
-from ..carried import Carried, carried, numbers_of
-from ..hoist import unchanging
-from ..inline import step_of
-from ..loops import CompiledLoop, LoopPlan
-from ..plan import TakeFeed
-from .kernels import Backend, Kernel
+from ..kernels import Backend, Kernel
+from ..loops.carried import Carried, carried, numbers_of
+from ..loops.hoist import unchanging
+from ..loops.inline import step_of
+from ..loops.loop import CompiledLoop, LoopPlan
+from ..stages.plan import TakeFeed
 
 
 class Countdown(NamedTuple):

@@ -16,8 +16,8 @@ from ...graph.ops.tapes import TapeRead
 from ...graph.ops.training import ResourceApplyAdam, ResourceApplyGradientDescent, ResourceApplyMomentum
 from ...graph.ops.training_adadelta import ResourceApplyAdadelta
 from ...graph.ops.training_adaptive import ResourceApplyAdagrad, ResourceApplyRMSProp
-from ..fused import Fused
-from ..parts import IfPart, OncePart, WhilePart
+from ..stages.fused import Fused
+from ..stages.parts import IfPart, OncePart, WhilePart
 from .blocks import Writer, fused
 from .choices import choice, masked, power, squared_difference
 from .convolutions import convolved, is_convolution

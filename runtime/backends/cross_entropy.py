@@ -13,8 +13,8 @@ from ...graph.ops.losses import SparseSoftmaxCrossEntropyWithLogits, check_label
 from ...graph.ops.row_sums import for_matrices, sum_in_rows
 from ...graph.ops.rows import as_unsigned
 from ...graph.ops.softmax import NARROW
-from ..workspace import Kept, Workspace
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..memory.workspace import Kept, Workspace
 
 _INT64 = np.dtype(np.int64)
 #: Called with the axis, type and `out` by place; its declared signatures know these only by name.

@@ -7,7 +7,7 @@ from itertools import accumulate
 from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.array import Split, SplitV
-from .kernels import Kernel
+from ..kernels import Kernel
 
 
 def cut(definition: Split | SplitV, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:

@@ -12,13 +12,13 @@ from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import Tape, boxed
-from ..carried import Carried, carried, numbers_of
 from ..compile import CompiledPlan
-from ..hoist import unchanging
-from ..inline import plan_of, step_of
-from ..loops import CompiledLoop, LoopPlan
+from ..kernels import Backend, Kernel
+from ..loops.carried import Carried, carried, numbers_of
+from ..loops.hoist import unchanging
+from ..loops.inline import plan_of, step_of
+from ..loops.loop import CompiledLoop, LoopPlan
 from .countdown import countdown, counting_down
-from .kernels import Backend, Kernel
 
 Run = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from ...graph.ops.array import ConcatV2
 from ...graph.ops.convert import Pack
 from ...graph.ops.special import Sigmoid
 from ...graph.shapes import normal_axis
-from .kernels import Kernel
+from ..kernels import Kernel
 
 
 def concat(definition: ConcatV2, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:

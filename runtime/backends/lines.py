@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from ..failures import StepFailure
+from ..execution.failures import StepFailure
 
 
 def line_of(file: str, trace: TracebackType | None) -> int | None:

@@ -17,10 +17,11 @@ from ...graph.ops.branching import If
 from ...graph.ops.looping import While
 from ...graph.ops.product_sums import ProductSumAdd
 from ...graph.ops.training import shares_memory
-from ..fused import Fused
-from ..parts import IfPart, OncePart, WhilePart
-from ..plan import Plan, Run
-from ..workspace import Workspace
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.fused import Fused
+from ..stages.parts import IfPart, OncePart, WhilePart
+from ..stages.plan import Plan, Run
 from . import (
     llvm_conv,
     llvm_conv_filters,
@@ -35,7 +36,6 @@ from .cpu import CPU
 from .formula_table import recorded, update_of
 from .formulas import KINDS, Recorder, Step
 from .functional import branching, looping
-from .kernels import Kernel
 from .layouts import layouts, place
 from .llvm_checks import check_shapes
 from .llvm_code import compiler

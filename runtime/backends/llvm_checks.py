@@ -9,9 +9,9 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.conv import Conv2D, Conv2DBackpropFilter, Conv2DBackpropInput, Convolution
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.pooling import MaxPoolGrad, Pooling
-from ..fused import Fused
-from ..parts import all_instructions
-from ..plan import Plan, Run
+from ..stages.fused import Fused
+from ..stages.parts import all_instructions
+from ..stages.plan import Plan, Run
 
 #: What is compiled besides regions. Updates and kernels of rows are not here: they go by nothing but the arrays they are given.
 _COMPILED = (MatMul, BatchMatMulV2, Conv2D, Conv2DBackpropInput, Conv2DBackpropFilter, MaxPoolGrad)

@@ -16,12 +16,12 @@ from ...graph.ops.products import TRIED
 from ...graph.ops.tiles import DEPTH, pieces
 from ...graph.ops.windows import Axis
 from ...graph.parallel import for_blocks
-from ..fused import Fused
-from ..plan import Run
-from ..workspace import Workspace
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.fused import Fused
+from ..stages.plan import Run
 from . import llvm_conv_filters
 from .convolutions import is_convolution
-from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_conv_tails import tail_of
 from .llvm_convolutions import Convolution, Segment

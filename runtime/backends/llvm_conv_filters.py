@@ -16,8 +16,8 @@ from ...graph.ops.products import TRIED
 from ...graph.ops.rooms import CALL
 from ...graph.ops.tiles import DEPTH, part_length
 from ...graph.ops.windows import Axis
-from ..workspace import Workspace
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
 from .llvm_code import compiler
 from .llvm_filter_gradient import Block, FilterGradient, Form, Part
 from .llvm_filters import written

@@ -11,12 +11,12 @@ from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.conv import Conv2D
 from ...graph.ops.pooling import MaxPool
-from ..fused import Fused
-from ..workspace import Workspace
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.fused import Fused
 from . import llvm_conv
 from .convolutions import convolved
 from .cpu import CPU
-from .kernels import Kernel
 from .llvm_conv_tails import tail_of
 from .llvm_micro import tile
 from .llvm_pool import in_threads

@@ -8,7 +8,7 @@ from ...graph.ops.activations import BiasAdd
 from ...graph.ops.arithmetic import AddV2
 from ...graph.ops.pooling import MaxPool
 from ...graph.ops.windows import Axis
-from ..fused import Fused, Part
+from ..stages.fused import Fused, Part
 from .formula_table import recorded
 from .formulas import KINDS, Recorder
 from .llvm_tails import Formula, Tail

@@ -18,10 +18,10 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.linalg import BatchMatMulV2, MatMul
 from ...graph.ops.products import TRIED
 from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.plan import Run
 from .cpu import CPU
-from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_frame import Array, in_lines
 from .llvm_micro import Tile, tile

@@ -15,9 +15,9 @@ from ...graph.opdef import OpDef, Spec
 from ...graph.ops.pooling import MaxPoolGrad
 from ...graph.ops.windows import Axis
 from ...graph.parallel import threads
-from ..plan import Run
-from ..workspace import Workspace
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.plan import Run
 from .llvm_code import compiler
 from .llvm_frame import Array, begun, closing, ended, opening, working
 from .llvm_micro import tile

@@ -20,12 +20,12 @@ from ...graph.ops.training import shares_memory
 from ...graph.ops.variable_rows import ResourceGather
 from ...graph.parallel import for_blocks, threads
 from ...graph.shapes import Dims
-from ..plan import Run
-from ..workspace import Workspace
+from ..kernels import Kernel
+from ..memory.workspace import Workspace
+from ..stages.plan import Run
 from .cpu import CPU
 from .formula_table import row_update_of
 from .formulas import KINDS, Recorder, UnfitError
-from .kernels import Kernel
 from .llvm_code import compiler
 from .llvm_distinct import Distinct, Uniques, slots_for
 from .llvm_row_sums import Sums

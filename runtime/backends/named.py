@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from ..kernels import Backend
 from .cpu import CPU
-from .kernels import Backend
 
 #: Those that tasks of a cluster may have.
 ON_TASKS = ("numpy", "llvm")

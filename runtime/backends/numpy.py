@@ -27,22 +27,13 @@ from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
 from ...graph.ops.variables import ReadVariableOp
 from ...graph.state import VariableSlot
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..ufuncs import EXACT
 from .rows import rectified, with_long_rows
 
 Maker = Callable[[Any, tuple[Spec, ...], tuple[Spec, ...]], Kernel]
 _MAKERS: dict[type[OpDef], Maker] = {}
 _reduce: Any = np.add.reduce
-
-#: Ufuncs of real numbers whose result is correctly rounded whatever loop NumPy picks, so that layout and aliasing cannot
-#: change bits (but for the sign of a NaN). With complex numbers even a product depends on the loop.
-EXACT = frozenset(
-    {
-        np.add, np.subtract, np.multiply, np.divide, np.negative, np.absolute, np.maximum, np.minimum, np.square,
-        np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-        np.logical_and, np.logical_or, np.logical_not, np.floor, np.ceil, np.rint, np.sign, np.sqrt,
-    }
-)  # fmt: skip
 
 
 def kernel_of(*definitions: type[OpDef]) -> Callable[[Maker], Maker]:

@@ -13,9 +13,9 @@ from ...graph.opdef import Spec
 from ...graph.ops.linalg import MatMul
 from ...graph.ops.product_sums import ProductSumAdd, ProductSumTotal, multiply
 from ...graph.product_sum import capacity
-from ..recycling import RECYCLER, SMALLEST
-from ..workspace import Workspace
-from .kernels import Backend, Kernel
+from ..kernels import Backend, Kernel
+from ..memory.recycling import RECYCLER, SMALLEST
+from ..memory.workspace import Workspace
 
 Run = Callable[..., Any]
 

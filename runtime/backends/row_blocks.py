@@ -11,7 +11,7 @@ import numpy as np
 from ...graph.opdef import Spec
 from ...graph.ops.row_sums import WIDEST, sum_in_rows
 from ...graph.shapes import Dims
-from ..fused import grain_of_rows, row_form
+from ..stages.fused import grain_of_rows, row_form
 from .blocks import MOST, Writer
 
 

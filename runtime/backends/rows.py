@@ -13,7 +13,7 @@ import numpy as np
 from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.rooms import BLOCK
-from .kernels import Kernel
+from ..kernels import Kernel
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..fused import Fused
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..stages.fused import Fused
 from .lines import naming_parts
 
 _FILE = "<weft numbers>"

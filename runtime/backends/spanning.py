@@ -10,11 +10,11 @@ from typing import Any
 from ...graph.state import OpState
 from ...graph.tape import Tape
 from ..compile import CompiledPlan, Frame
-from ..failures import StepFailure
-from ..interrupt import Stopper, current_stopper
-from ..parts import AHEAD, IfPart, OncePart, WhilePart
+from ..execution.failures import StepFailure
+from ..execution.interrupt import Stopper, current_stopper
+from ..kernels import Backend, Kernel
+from ..stages.parts import AHEAD, IfPart, OncePart, WhilePart
 from ..writer import apart, fresh
-from .kernels import Backend, Kernel
 
 Send = Callable[..., None]
 Receive = Callable[[int], Any]

@@ -13,8 +13,8 @@ from ...graph import shapes
 from ...graph.opdef import Spec
 from ...graph.ops.rooms import BLOCK_SIZE
 from ...graph.ops.training import DenseUpdate, on_blocks
-from ..workspace import Kept, Workspace
-from .kernels import Kernel
+from ..kernels import Kernel
+from ..memory.workspace import Kept, Workspace
 
 Array = np.ndarray[Any, Any]
 Run = Callable[..., None]

@@ -15,10 +15,10 @@ from ...graph.dtypes import float64, int64
 from ...graph.opdef import Spec
 from ...graph.ops.constant import Const
 from ...graph.state import OpState, VariableSlot
-from ..compounds import Compound
-from ..failures import StepFailure
-from ..program import Node, Program
-from .kernels import Kernel
+from ..execution.failures import StepFailure
+from ..kernels import Kernel
+from ..regions.compounds import Compound
+from ..stages.program import Node, Program
 from .numpy import kernel_of
 from .xla_ops import ROWS, row_of
 

@@ -13,7 +13,7 @@ from ...graph import shapes
 from ...graph.dtypes import boolean, float32, float64, int32, int64, resource
 from ...graph.opdef import Spec
 from ...graph.ops.losses import check_labels
-from ..program import Node, Program
+from ..stages.program import Node, Program
 
 # Rows of variables (gathers, scatters, sparse updates) are left out, too: NumPy's kernels are faster at them (decision 0018).
 

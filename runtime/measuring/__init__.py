@@ -1,0 +1,1 @@
+"""What operations and links cost, measured by steps that run."""

@@ -1,0 +1,1 @@
+"""Branches and loops whose operations have several devices: a part a device, which meet inside."""

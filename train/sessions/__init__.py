@@ -1,0 +1,1 @@
+"""Sessions for trainings: made ready, restored, made anew when lost, and driven with hooks."""
