@@ -13,6 +13,7 @@ import numpy as np
 
 from ..graph import dtypes, errors
 from ..graph.devices import DeviceSpec
+from ..graph.function import functions_of
 from ..graph.ops.variables import ReadVariableOp
 from ..graph.state import State, VariableSlot
 from ..runtime.backends.cpu import CPU
@@ -37,6 +38,7 @@ from .transports.transport import Connection
 MOVED_FROM = 256 * 1024
 #: The step that each thread runs.
 _running = threading.local()
+_NO_FEEDS: dict[int, Any] = {}
 
 
 class LoadedPlan:
@@ -68,6 +70,10 @@ class LoadedPlan:
                 if slot in sent and buffer.nbytes >= SLOT_FROM
             }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
         self.relay = relay
+        #: Whether it may take long inside of a kernel, which a step that is given up must end.
+        self.may_last = any(isinstance(i, Run) and _may_last(i) for i in instructions)
+        #: Whether its kernels write what goes to other tasks where those can read it.
+        self.places = bool(self.updated) or any(slot in sent for slot, _ in results)
         #: Which of the step's feeds it takes, in the order in which they are sent.
         self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
         self.sent = {i.edge: i.slot for i in instructions if isinstance(i, Send) and i.slot is not None}
@@ -119,14 +125,16 @@ class TaskStep:
         self.begun = False  #: whether its plan has been told to run
         self._done: int | None = None  #: where its values begin plans of other tasks: see BEGIN_HEAD
         self._ended = self._aborted = False
-        self._lock = threading.Lock()  # for the two
-        self._stopper = Stopper()
-        self._rendezvous = Rendezvous(ending=self._stopper.ending)
+        self._lock = threading.Lock()  # for the two and the next
+        #: What ends kernels that may take long, if the plan has such.
+        self._stopper: Stopper | None = None
+        self._rendezvous = Rendezvous()
 
     def put(self, edge: int, value: Any) -> None:
         """A value has come for an edge."""
         self._rendezvous.put(edge, value)
-        self._reading.wake()
+        if self._reading.polling:
+            self._reading.wake()
 
     def receive(self, edge: int) -> Any:
         """Wait for the value of an edge. Raises what ended the step."""
@@ -161,17 +169,13 @@ class TaskStep:
         turn = self.turn
         if turn is not None:
             self._wait(turn)
-        self._plan = plan
-        before = set_current_stopper(self._stopper)
-        self._begin()
+        self._begin(plan)
         compiled = plan.compiled
         frame = compiled.take()
         try:
-            values = compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)), self)
-            deliver(values)
+            deliver(compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)) if feeds else _NO_FEEDS, self))
         finally:
-            self._ran()
-            set_current_stopper(before)
+            self._ran(plan)
             compiled.give(frame)  # not before: the values may lie in its buffers
         if turn is not None:
             turn.end(failed=False)
@@ -191,22 +195,33 @@ class TaskStep:
 
     def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
         """As `run`, and what ran when."""
-        self._plan = plan
         traced = TracedPlan(plan.compiled, time_of_day())
-        self._begin()
+        self._begin(plan)
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
-            self._ran()
+            self._ran(plan)
         return values, traced.stats()
 
-    def _begin(self) -> None:
-        """The plan begins, in this thread."""
-        _running.step, self._thread = self, threading.get_ident()
+    def _begin(self, plan: LoadedPlan) -> None:
+        """The plan begins, in this thread. Raises what ended the step before."""
+        if plan.may_last:
+            with self._lock:
+                if self._aborted:
+                    raise Aborted(f"{self._task} {self.where()}")
+                self._stopper = Stopper()
+            set_current_stopper(self._stopper)
+        if plan.places:
+            _running.step = self
+        self._plan, self._thread = plan, threading.get_ident()
 
-    def _ran(self) -> None:
+    def _ran(self, plan: LoadedPlan) -> None:
         """The plan has ended: nothing here keeps shared memory any longer."""
-        _running.step, self._thread = None, 0
+        self._thread = 0
+        if plan.places:
+            _running.step = None
+        if plan.may_last:
+            set_current_stopper(None)
         self._kept.clear()
         self._values.clear()
         self._parcels.clear()
@@ -250,12 +265,14 @@ class TaskStep:
 
     def _message(self, values: Sequence[tuple[int, Array | None]]) -> Message:
         """What brings values to another task, and begins the plan there that waits for one of them."""
-        kind, (edge, _), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
+        kind, (edge, value), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
         if self._done is not None and self._plan is not None and (begins := self._plan.relay.begins):
             for each, _ in values:
                 if each in begins:
                     kind, meta = Kind.BEGIN, BEGIN_HEAD.pack(self._done, begins[each]) + meta
-        return Message(kind, 0, self.number, edge, meta, [value for _, value in values if value is not None])
+        if len(values) == 1:
+            return Message(kind, 0, self.number, edge, meta, () if value is None else (value,))
+        return Message(kind, 0, self.number, edge, meta, [each for _, each in values if each is not None])
 
     def _kept_back(self, connection: Connection, edge: int, value: Array) -> tuple[Array, bool]:
         """A value in memory that the plan does not use again, and whether there is such memory."""
@@ -306,11 +323,12 @@ class TaskStep:
         Whether the plan says nothing of it to the session: it has not begun, or has ended silently.
         """
         with self._lock:
-            self._aborted, mute = True, self._ended or not self.begun
+            self._aborted, mute, stopper = True, self._ended or not self.begun, self._stopper
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
         self._reading.wake()
-        self._stopper.stop(aborted)
+        if stopper is not None:
+            stopper.stop(aborted)
         if self.turn is not None:
             self.turn.wake()
         return mute
@@ -321,7 +339,8 @@ class TaskStep:
             return "had not begun"
         names = self._plan.edges
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
-        told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
+        stopper = self._stopper
+        told = (stopper.ending.described() if stopper else []) + ([f"for {', '.join(waits)}"] if waits else [])
         if told:
             return f"had waited {', '.join(told)}"
         return f"was computing {self._plan.compiled.whereabouts(self._thread)}".rstrip()
@@ -349,6 +368,14 @@ def _updated(instructions: Sequence[Instruction], sent: Collection[int | None]) 
         elif isinstance(i, Run) and i.definition.access == "write":
             found |= {slot: handle for slot, handle in reads.items() if handle in i.inputs}
     return found
+
+
+def _may_last(run: Run) -> bool:
+    """Whether it may wait for others, or runs plans of its own. Handles are taken once, before any step."""
+    definition = run.definition
+    if not run.inputs and [spec.dtype for spec in run.output_specs] == [dtypes.resource]:
+        return False
+    return (definition.stateful and definition.access not in ("read", "write")) or bool(functions_of(definition))
 
 
 def failure_of(error: Exception) -> Failure:

@@ -61,6 +61,8 @@ class CompiledPlan:
         self._lines: dict[str, list[Instruction | None]] = {}
         self._writer, make = self._written(None, arrays, self._lines)
         self._frames = Frames(make)
+        #: Gives the plan's function over buffers that no other run uses until they are given back, and gives them back.
+        self.take, self.give = self._frames.take, self._frames.give
         #: Which fetches of the step this plan returns, in the order it returns them.
         self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
 
@@ -71,14 +73,6 @@ class CompiledPlan:
             return self.run_in(frame, feeds, channel)
         finally:
             self.give(frame)
-
-    def take(self) -> Frame:
-        """The plan's function over buffers that no other run uses until it is given back."""
-        return self._frames.take()
-
-    def give(self, frame: Frame) -> None:
-        """Give a frame back."""
-        self._frames.give(frame)
 
     def interrupt(self, error: Exception) -> None:
         """End all runs of the plan with `error`, and those that come."""
