@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..graph.state import State
 from ..graph.waiting import give_up
+from .execution.exclusive import Spare
 from .execution.failures import StepFailure
 from .execution.frames import Frames
 from .execution.pieces import Chain, crossing_places, piece_ends
@@ -15,7 +16,7 @@ from .execution.quiet import quietly
 from .execution.whereabouts import whereabouts
 from .kernels import Backend
 from .stages.plan import Fetch, Instruction, Plan
-from .writer import Change, Names, Places, Spare, Writer, code_of, failure, passed
+from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
 
