@@ -16,10 +16,10 @@ import numpy as np
 
 from ..graph.graphdef.protos import as_graph_def
 from ..graph.ir import Graph
-from .atomic import file_error
+from ..graph.storage.atomic import file_error
+from ..graph.storage.files import only_local
+from ..graph.storage.places import local_path, shown
 from .event_protos import HINT, can_write_events, event_protos
-from .files import only_local
-from .places import local_path, shown
 from .step_stats import run_metadata_bytes
 
 _log = logging.getLogger("weft")

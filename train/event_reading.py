@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ..graph import errors
-from .atomic import file_error
+from ..graph.storage.atomic import file_error
+from ..graph.storage.files import only_local
 from .event_protos import event_protos
-from .files import only_local
 
 #: Longer records are none: the length was damaged in a way that its checksum hides.
 LARGEST_RECORD = 1 << 31

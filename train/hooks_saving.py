@@ -9,14 +9,14 @@ from typing import Any
 
 from ..graph.collections import GraphKeys
 from ..graph.ir import get_default_graph
+from ..graph.storage.files import make_folder
+from ..graph.storage.places import join, shown
 from .background_saver import BackgroundSaver
 from .event_files import writer_of
 from .event_protos import can_write_events, event_protos
-from .files import make_folder
 from .global_step import needed_global_step_read
 from .graph_events import write_graph_events
 from .hook_timer import SecondOrStepTimer
-from .places import join, shown
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 
 _log = logging.getLogger("weft")

@@ -11,10 +11,10 @@ from ..graph.graphdef.importing import import_graph_def
 from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.graphdef.protos import protos
 from ..graph.ir import Graph, Tensor, get_default_graph
+from ..graph.storage.files import is_file, read
+from ..graph.storage.places import shown
 from ..graph.variable import Variable
-from .files import is_file, read
 from .meta_graph_export import VARIABLE_KEYS, clear_device_requests
-from .places import shown
 from .saver import Saver
 
 #: The nodes by which TF's graphs save and restore. weft's Saver does that outside of the graph.

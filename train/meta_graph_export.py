@@ -12,9 +12,9 @@ from ..graph.collections import GraphKeys
 from ..graph.graphdef.meta_protos import meta_protos
 from ..graph.graphdef.protos import as_graph_def
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
+from ..graph.storage.files import make_folder, write_whole
+from ..graph.storage.places import join
 from ..graph.variable import Variable
-from .files import make_folder, write_whole
-from .places import join
 
 _log = logging.getLogger("weft")
 

@@ -21,12 +21,12 @@ from ..graph.ir import Operation, Tensor, get_default_graph
 from ..graph.ops.control import group
 from ..graph.ops.placeholders import placeholder
 from ..graph.shapes import Dims, as_dims
+from ..graph.storage import files
+from ..graph.storage.checkpoint import MANIFEST, SUFFIX, CheckpointReader, existing_file, write_checkpoint
+from ..graph.storage.places import add, local_path, shown, split
 from ..graph.variable import Variable
-from . import files
-from .checkpoint import MANIFEST, SUFFIX, CheckpointReader, existing_file, write_checkpoint
 from .keeping import Keeper, Kept
 from .meta_graph_export import MetaGraphBytes
-from .places import add, local_path, shown, split
 from .shards import divided, open_checkpoint, remove_manifest, sweep, write_shards
 
 Array = np.ndarray[Any, Any]

@@ -14,10 +14,10 @@ import numpy as np
 
 from ..graph import errors
 from ..graph.ir import Graph, get_default_graph
+from ..graph.storage.places import shown
 from ..runtime.session import Session
 from ..runtime.targets import is_finished
 from .checkpoint_state import CheckpointState, get_checkpoint_state
-from .places import shown
 from .recovery import LOST, JobEndedError
 
 _log = logging.getLogger("weft")

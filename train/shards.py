@@ -17,11 +17,21 @@ from typing import Any
 import numpy as np
 
 from ..graph import errors
-from . import files
-from .atomic import TEMPORARY
-from .checkpoint import DAMAGE, MANIFEST, SUFFIX, CheckpointReader, Entry, corrupt, entries_of, sealed, write_checkpoint
-from .owners import MARK, is_gone, new_mark
-from .places import add, join, shown, split
+from ..graph.storage import files
+from ..graph.storage.atomic import TEMPORARY
+from ..graph.storage.checkpoint import (
+    DAMAGE,
+    MANIFEST,
+    SUFFIX,
+    CheckpointReader,
+    Entry,
+    corrupt,
+    entries_of,
+    sealed,
+    write_checkpoint,
+)
+from ..graph.storage.owners import MARK, is_gone, new_mark
+from ..graph.storage.places import add, join, shown, split
 
 Array = np.ndarray[Any, Any]
 

@@ -12,6 +12,8 @@ from ..graph import context
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import int32, int64
 from ..graph.ir import Graph, get_default_graph
+from ..graph.storage.files import make_folder
+from ..graph.storage.places import join
 from ..graph.variable_functions import (
     global_variables,
     global_variables_initializer,
@@ -21,10 +23,8 @@ from ..runtime.session import Session
 from .coordinator import Coordinator, LooperThread
 from .event_files import writer_of
 from .event_protos import can_write_events, event_protos
-from .files import make_folder
 from .global_step import global_step as global_step_of
 from .graph_events import write_graph_events
-from .places import join
 from .saver import Saver
 from .scaffold import Scaffold
 from .session_manager import SessionManager

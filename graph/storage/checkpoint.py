@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import errors
-from ..graph.dtypes import DType, as_dtype, complex128, string
+from .. import errors
+from ..dtypes import DType, as_dtype, complex128, string
 from . import files
 from .atomic import file_error
 from .places import add, local_path, shown

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from ..graph import errors
+from .. import errors
 from . import atomic, remote_files
 from .atomic import file_error
 from .places import local_path, shown

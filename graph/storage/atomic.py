@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from ..graph import errors
+from .. import errors
 
 #: How the names of files that are being written end; they begin with a dot.
 TEMPORARY = ".weft-tmp"
