@@ -59,6 +59,21 @@ def replacing(path: str) -> Iterator[Callable[[bytes | memoryview], None]]:
         raise file_error(f"Cannot write {path}", error) from error
 
 
+@contextmanager
+def witness(folder: str) -> Iterator[str]:
+    """A file of the folder for the time of the block, which nobody else removes."""
+    try:
+        descriptor, path = _create(folder or os.curdir)
+    except OSError as error:
+        raise file_error(f"Cannot write in {folder}", error) from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+        os.close(descriptor)
+
+
 def _write(descriptor: int, data: bytes | memoryview) -> None:
     left = memoryview(data)
     while left:
