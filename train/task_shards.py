@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..graph.dtypes import boolean, string
 from ..graph.ir import Graph, Operation, Tensor
