@@ -6,7 +6,8 @@ import itertools
 import logging
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +137,8 @@ class TaskShards:
         feeds: dict[Any, Any] = {self._token: taken.token, self._folder: _absolute(folder)}
         for group in self._groups:
             feeds[group.files] = [os.fsencode(places[name]) for name in group.names]
-        try:
+        with _plainly():
             found = sess.run([group.write for group in self._groups], feeds, options=_A_DAY)
-        except RuntimeError as error:
-            if "closed Session" not in str(error):
-                raise
-            text = "Cannot write a checkpoint: the session was closed, for which the tasks held its values"
-            raise errors.CancelledError(None, None, text) from error
         return {
             name: Entry.parse(text)
             for group, several in zip(self._groups, found, strict=True)
@@ -164,11 +160,26 @@ class TaskShards:
         for group in self._groups:
             feeds[group.files] = [os.fsencode(places[name]) for name in group.names]
             feeds[group.entries] = [reader.entries[name].text() for name in group.names]
-        sess.run([group.read for group in self._groups], feeds, options=_A_DAY)
+        with _plainly():
+            sess.run([group.read for group in self._groups], feeds, options=_A_DAY)
         return {self._token: taken.token}
 
     def _told(self, taken: Taken) -> dict[Any, Any]:
         return {self._token: taken.token, self._wanted: [each.token for each in self._taken]}
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Errors inside tell what happened where, and not of operations that no program has made."""
+    try:
+        yield
+    except errors.OpError as error:
+        raise type(error)(None, None, error.message.partition("\n\t [[")[0]) from error
+    except RuntimeError as error:
+        if "closed Session" not in str(error):
+            raise
+        text = "The session was closed, for which its tasks were to write or read a checkpoint"
+        raise errors.CancelledError(None, None, text) from error
 
 
 def by_task(variables: Mapping[str, Variable]) -> dict[str, dict[str, Variable]]:
