@@ -10,13 +10,13 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import errors
-from ..graph.dtypes import DType, as_dtype, complex128, string
+from .. import errors
+from ..dtypes import DType, as_dtype, complex128, string
 from . import files
 from .atomic import file_error
 from .places import add, local_path, shown
@@ -46,6 +46,11 @@ _STORED_NAMES = {
 #: The types as they are stored, by their names in the format.
 _TYPES = {stored: name for name, stored in _STORED_NAMES.items() if name not in ("complex128", "string")}
 
+#: So many bytes are written before somebody looks whether they are still wanted.
+AT_ONCE = 16 << 20
+#: Raises when what is being done is not wanted any more.
+GoOn = Callable[[], None]
+
 #: What reading an index of another form raises.
 DAMAGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError)
 
@@ -57,6 +62,34 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     sha256: str
 
+    @staticmethod
+    def of(item: Mapping[str, Any]) -> Entry:
+        """From what stands in an index. Raises one of DAMAGE."""
+        sha256 = item["sha256"]
+        if not isinstance(sha256, str):
+            raise TypeError("a checksum is no text")
+        return Entry(as_dtype(item["dtype"]), tuple(map(int, item["shape"])), sha256)
+
+    @staticmethod
+    def parse(text: bytes) -> Entry:
+        """From `text()`. Raises DataLossError."""
+        try:
+            entry = Entry.of(json.loads(text))
+            if entry.text() != text:
+                raise ValueError("it has more in it")
+        except DAMAGE as error:
+            what = f"expected what an index says of a variable, got {text[:200]!r}: {error}"
+            raise errors.DataLossError(None, None, what) from None
+        return entry
+
+    def item(self) -> dict[str, Any]:
+        """What stands in an index."""
+        return {"dtype": self.dtype.name, "shape": list(self.shape), "sha256": self.sha256}
+
+    def text(self) -> bytes:
+        """As tasks and sessions tell each other."""
+        return json.dumps(self.item(), sort_keys=True).encode()
+
 
 def existing_file(path: str) -> str | None:
     """The file of a checkpoint, named by its prefix or by the file's own name; None when there is none."""
@@ -67,20 +100,30 @@ def existing_file(path: str) -> str | None:
 # writing
 
 
-def write_checkpoint(path: str, values: Mapping[str, Array]) -> dict[str, Any]:
+def stored_size(value: Array) -> int:
+    """How many bytes of a file a value takes, about."""
+    return sum(map(len, value.reshape(-1).tolist())) if value.dtype.hasobject else value.nbytes
+
+
+def _nothing() -> None:
+    pass
+
+
+def write_checkpoint(path: str, values: Mapping[str, Array], go_on: GoOn = _nothing) -> dict[str, Any]:
     """Write variables by name into the file `path`, which is replaced only by a whole new one; returns what its index says
     of each.
 
-    Raises ResourceExhaustedError when the disk is full, PermissionDeniedError, UnknownError for what else the system
-    refuses, InvalidArgumentError for more variables than a safetensors file can hold.
+    `go_on` is called every so many bytes and before the file is put in its place, and may raise: nothing is left then. Raises
+    ResourceExhaustedError when the disk is full, PermissionDeniedError, UnknownError for what else the system refuses,
+    InvalidArgumentError for more variables than a safetensors file can hold.
     """
     stored = {name: _encode(value) for name, value in values.items()}
-    index = _index(values, stored)
-    _write_safetensors(path, stored, index)
+    index = _index(values, stored, go_on)
+    _write_safetensors(path, stored, index, go_on)
     return dict(json.loads(index)["variables"])
 
 
-def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> None:
+def _write_safetensors(path: str, stored: Mapping[str, Array], index: str, go_on: GoOn = _nothing) -> None:
     """The library's own writer makes, syncs and names files in its own way; what it would write is this, in this order."""
     header: dict[str, Any] = {"__metadata__": {INDEX: index}}
     ordered = sorted(stored, key=lambda name: (-stored[name].itemsize, name))  # so each is aligned
@@ -98,12 +141,16 @@ def _write_safetensors(path: str, stored: Mapping[str, Array], index: str) -> No
     with files.creating(path) as write:
         write(len(text).to_bytes(8, "little") + text)
         for name in ordered:
-            write(_bytes(stored[name]))
+            data = _bytes(stored[name])
+            for start in range(0, len(data), AT_ONCE):
+                go_on()
+                write(data[start : start + AT_ONCE])
+        go_on()
 
 
-def _index(values: Mapping[str, Array], stored: Mapping[str, Array]) -> str:
+def _index(values: Mapping[str, Array], stored: Mapping[str, Array], go_on: GoOn = _nothing) -> str:
     variables = {
-        name: {"dtype": as_dtype(value.dtype).name, "shape": value.shape, "sha256": _sha256(stored[name])}
+        name: Entry(as_dtype(value.dtype), value.shape, _sha256(stored[name], go_on)).item()
         for name, value in values.items()
     }
     return json.dumps(sealed({"variables": variables}), sort_keys=True)
@@ -121,8 +168,12 @@ def digest(index: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
-def _sha256(stored: Array) -> str:
-    return hashlib.sha256(_bytes(stored)).hexdigest()
+def _sha256(stored: Array, go_on: GoOn = _nothing) -> str:
+    data, found = _bytes(stored), hashlib.sha256()
+    for start in range(0, len(data), AT_ONCE):
+        go_on()
+        found.update(data[start : start + AT_ONCE])
+    return found.hexdigest()
 
 
 def _bytes(stored: Array) -> memoryview:
@@ -251,10 +302,7 @@ def entries_of(index: dict[str, Any], path: str) -> dict[str, Entry]:
     if index["format"] != FORMAT:
         text = f"format {index['format']}, written by weft {index['weft']}; this weft reads format {FORMAT}"
         raise errors.UnimplementedError(None, None, f"Checkpoint {shown(path)} is of {text}")
-    return {
-        name: Entry(as_dtype(item["dtype"]), tuple(map(int, item["shape"])), item["sha256"])
-        for name, item in index["variables"].items()
-    }
+    return {name: Entry.of(item) for name, item in index["variables"].items()}
 
 
 def _check_stored(stored: Any, name: str, entry: Entry) -> None:

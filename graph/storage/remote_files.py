@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from ..graph import errors
+from .. import errors
 from .atomic import KINDS, TEMPORARY
 from .owners import new_mark
 from .places import parts, shown

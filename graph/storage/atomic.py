@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
-from ..graph import errors
+from .. import errors
 
 #: How the names of files that are being written end; they begin with a dot.
 TEMPORARY = ".weft-tmp"
@@ -57,6 +57,21 @@ def replacing(path: str) -> Iterator[Callable[[bytes | memoryview], None]]:
         _sync_folder(folder)
     except OSError as error:
         raise file_error(f"Cannot write {path}", error) from error
+
+
+@contextmanager
+def witness(folder: str) -> Iterator[str]:
+    """A file of the folder for the time of the block, which nobody else removes."""
+    try:
+        descriptor, path = _create(folder or os.curdir)
+    except OSError as error:
+        raise file_error(f"Cannot write in {folder}", error) from error
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            os.unlink(path)
+        os.close(descriptor)
 
 
 def _write(descriptor: int, data: bytes | memoryview) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph.dtypes import as_dtype
+from ..dtypes import as_dtype
 from .remote_files import RemoteFile
 
 Array = np.ndarray[Any, Any]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from ..graph import errors
+from .. import errors
 from . import atomic, remote_files
-from .atomic import file_error
-from .places import local_path, shown
+from .atomic import TEMPORARY, file_error
+from .owners import new_mark
+from .places import join, local_path, shown
 from .remote_files import Found
 
 Write = Callable[[bytes | memoryview], Any]
@@ -29,6 +30,38 @@ def creating(place: str) -> AbstractContextManager[Write]:
     """As `replacing`, for a big file of a new name that nobody looks for before it is there."""
     path = local_path(place)
     return remote_files.creating(place) if path is None else atomic.replacing(path)
+
+
+@contextmanager
+def witness(folder: str) -> Iterator[str]:
+    """The place of a file that is in a folder for the time of the block, for others to say whether they see it there."""
+    path = local_path(folder)
+    if path is not None:
+        with atomic.witness(path) as place:
+            yield place
+        return
+    place = join(folder, f".witness.{new_mark()}{TEMPORARY}")
+    write_whole(place, b"")
+    try:
+        yield place
+    finally:
+        with suppress(errors.OpError):
+            delete(place)
+
+
+def unseen(place: str, to_write: bool) -> str:
+    """Why this process cannot read a file, or, if it is to, write beside it; "" when it can."""
+    try:
+        if not is_file(place):
+            return f"there is no file {shown(place)}"
+    except errors.OpError as error:
+        return error.message
+    path = local_path(place)
+    if path is not None and not os.access(path, os.R_OK):
+        return f"it may not read {path}"
+    if path is not None and to_write and not os.access(os.path.dirname(path) or os.curdir, os.W_OK | os.X_OK):
+        return f"it may not write in {os.path.dirname(path)}"
+    return ""
 
 
 def write_whole(place: str, data: bytes) -> None:
