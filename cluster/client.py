@@ -75,6 +75,11 @@ class Client:
         """This is the connection to the session."""
         self.session = connection
 
+    def is_busy(self) -> bool:
+        """Whether a plan runs for a step."""
+        with self._lock:
+            return any(step.runs for step in self._steps.values())
+
     def close(self) -> None:
         """Give up all steps and close all connections."""
         self._closed.set()

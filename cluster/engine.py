@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets
 import threading
 import time
@@ -30,8 +31,10 @@ from .session_step import Loaded, Row, SessionStep, TaskPlan, expected, load_mes
 from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .task_devices import default_of, device_of
+from .told import Told
 from .trace_wire import noted, step_stats
 
+_LOG = logging.getLogger("weft.cluster")
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.
 GRACE_SECONDS = 2.0
 #: How long what a task said last may take to be read, once nothing can be sent to it any more.
@@ -81,7 +84,7 @@ class ClusterEngine:
         self._closed = False
         self._heartbeat = Heartbeat(heartbeat)
         self._newest = 0  #: the last step in flight at the last beat
-        self._heard: dict[str, tuple[int, str]] = {}  #: what each task said last about which step
+        self._told = Told()
         self._forgotten: deque[TaskPlan] = deque()  #: plans that nobody can run any more
         self._links = Links(self._take, self.lose)
         said = {"role": "session", "client": secrets.token_hex(8), "threads": threads, "epoch": epoch}
@@ -113,7 +116,7 @@ class ClusterEngine:
             failure = Failure.decode(message.meta)
             self._lose(task, f"has ended this session: {failure.message}", failure.code)
         elif kind == Kind.PONG:
-            self._heard[task] = step, message.meta.decode(errors="replace")
+            self._told.hear(task, step, message.meta.decode(errors="replace"))
         elif kind == Kind.REPORT:
             text = message.meta.decode(errors="replace")
             with suppress(OSError, ValueError):  # nobody can read it any more, which is no fault of the task's
@@ -299,7 +302,7 @@ class ClusterEngine:
             return
         step.late = set(step.state.running)
         for task in sorted(step.late):
-            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._said_last(task)}"
+            text = f"{task} was still busy {GRACE_SECONDS:g} s after it was told to stop{self._told.of(task, self._running)}"
             if step.loads:
                 compiles = isinstance(self._backend, CompilingBackend)
                 text = f"{task} had not made its plan ready{', for which it compiles machine code' if compiles else ''}"
@@ -349,6 +352,9 @@ class ClusterEngine:
             late = stuck(self._running.values(), time.monotonic() - GRACE_SECONDS)
             first, old = expected(self._running.values(), self._newest), self._newest
             self._newest = max(self._running, default=0)
+            slow = self._told.slow(self._running, time.monotonic())
+        for text in slow:
+            _LOG.warning("%s", text)
         for task in late:
             self.lose(task, f"it has not taken a message for more than {GRACE_SECONDS:g} s")
             self._links.cut(task)
@@ -359,7 +365,7 @@ class ClusterEngine:
         }
         for task in self._heartbeat.beat(seconds, signs):
             silent = f"{self._heartbeat.limit:g} s: its process may be stopped, or its host unreachable"
-            self._lose(task, f"has not answered for {silent}{self._said_last(task)}")
+            self._lose(task, f"has not answered for {silent}{self._told.of(task, self._running)}")
             self._links.cut(task)
         for _ in range(len(self._forgotten)):
             part = self._forgotten.popleft()
@@ -371,11 +377,6 @@ class ClusterEngine:
             return self._links.poke(task, Message(kind, 0, step, edge))
         except errors.OpError:  # it is gone, which its own thread reports
             return True
-
-    def _said_last(self, task: str) -> str:
-        """What a task said last about a step in flight, to be added to what is said of it."""
-        step, last = self._heard.get(task, (0, ""))
-        return f"; when last heard of, it {last}" if last and step in self._running else ""
 
     # the end
 

@@ -102,9 +102,14 @@ class RollCall:
 
     def _missing(self) -> str:
         missing = self._awaited()
-        named = [f"{task} at {self._addresses[task]} ({self._reasons[task]})" for task in missing[:_NAMED]]
+        named = [f"{self._where(task)} ({self._reasons[task]})" for task in missing[:_NAMED]]
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         return f"{len(missing)} of {len(self._addresses)} tasks did not answer: {', '.join(named)}{more}"
+
+    def _where(self, task: str) -> str:
+        """A task and its address; only this of one whose name is to be found out."""
+        address = self._addresses[task]
+        return f"the one at {address}" if task == address else f"{task} at {address}"
 
     def _ask(self, tasks: Sequence[str]) -> None:
         """Ask some of the tasks, in turns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import operator
 import socket
 import sys
 import weakref
@@ -23,6 +24,8 @@ from .worker import Worker
 
 #: How long a task may take to say whether it may still come.
 _ASK_SECONDS = 2.0
+#: How long a task that is closed lets steps run on here. What waits for something may do so in vain.
+_FINISH_SECONDS = 0.5
 #: The servers that are not closed: a program need not keep them.
 _alive: set[Server] = set()
 
@@ -43,10 +46,10 @@ class Server:
     Every connection must prove that it knows the cluster's secret: `WEFT_CLUSTER_SECRET_FILE` names a file with it, or
     `WEFT_CLUSTER_SECRET` holds it; without both, tasks of one machine share one that is kept in the user's cache folder.
 
-    Source: `tf.train.Server`. Raises TypeError for what is no cluster, ValueError for a task that is not named or has no
-    address, errors.InternalError for one that is not in the cluster, errors.NotFoundError for another protocol,
-    errors.UnavailableError where it cannot listen, errors.FailedPreconditionError without a secret, or certificates that it
-    needs.
+    Source: `tf.train.Server`. Raises TypeError for what is no cluster and for an index that is no int, ValueError for a task
+    that is not named and for addresses that are none, errors.InternalError for a task that is not in the cluster,
+    errors.NotFoundError for another protocol, errors.UnavailableError where it cannot listen,
+    errors.FailedPreconditionError without a secret, or certificates that it needs.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class Server:
         jobs = {each.name: each.tasks for each in self._def.cluster.job}
         address = jobs[job][index]
         name = task_name(job, index)
+        for each, where in tasks_of(jobs).items():
+            _parted(each, where)
         host, port = _place(name, address)
         self._secret = cluster_secret(tasks_of(jobs).values())
         _check_reachable(f"{name} at {address}", host, tasks_of(jobs).values())
@@ -136,6 +141,8 @@ class Server:
         if not self._closed:
             self._closed = True
             _alive.discard(self)
+            if say_so:  # else a step that is as good as done fails elsewhere because this program has ended well
+                self._worker.finish(_FINISH_SECONDS)
             leave(self._worker.name, say_so)
             self._worker.close()
 
@@ -166,6 +173,10 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
             None, None, f"There is no job '{job}' in the cluster; there are {', '.join(spec.jobs)}"
         )
     index = _only(spec.task_indices(job), "task_index") if index is None else index
+    try:
+        index = operator.index(index)  # of NumPy's ints, too
+    except TypeError:
+        raise TypeError(f"task_index must be an int, got {index!r}") from None
     if index not in spec.task_indices(job):
         raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'")
     return ServerDef(spec.as_cluster_def(), job, index, protocol or known, config)
@@ -178,15 +189,21 @@ def _only(choices: list[Any], what: str) -> Any:
 
 
 def _place(task: str, address: str) -> tuple[str, int]:
-    """Where a task listens. Raises ValueError for an address that is none."""
+    """Where a task listens. Raises ValueError for a host that is not known."""
+    host, port = _parted(task, address)
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ValueError(f"The host of {task}, {host!r}, is not known: {error}") from None
+    return str(min(found, key=lambda row: row[0] != socket.AF_INET)[4][0]), port
+
+
+def _parted(task: str, address: str) -> tuple[str, int]:
+    """The host and the port of an address. Raises ValueError for one that is none."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 1 << 16):
         raise ValueError(f"The address of {task} must be host:port, got {address!r}")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ValueError(f"The host of {task}, {host!r}, is not known: {error}") from None
-    return str(min(found, key=lambda row: row[0] != socket.AF_INET)[4][0]), int(port)
+    return host, int(port)
 
 
 def _check_reachable(what: str, ip: str, addresses: Iterable[str]) -> None:

@@ -155,6 +155,11 @@ class TaskStep:
         self.begun, self._done = True, done
         return True
 
+    @property
+    def runs(self) -> bool:
+        """Whether its plan runs, or its result is on its way."""
+        return self._thread != 0
+
     def ends_silently(self) -> bool:
         """Its plan has come to its end, which the session hears from another task; whether it was not asked already."""
         with self._lock:

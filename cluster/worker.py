@@ -27,6 +27,8 @@ from .visitors import Visitors
 _log = logging.getLogger("weft.cluster")
 #: How long a listener rests when the system gives it no more descriptors: who connects waits on, and would at once again.
 _PAUSE = 0.1
+#: How often a task that is to be closed looks whether steps run there.
+_LOOK_SECONDS = 0.005
 #: What a session may ask for its kernels.
 _MOST_THREADS = 4096
 #: How long a new session waits for what ended ones still run here: they must not write into what it restores.
@@ -89,6 +91,12 @@ class Worker:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the task is closed; whether it is."""
         return self.ended.wait(timeout)
+
+    def finish(self, timeout: float) -> None:
+        """Let the steps that run here come to their end, so that their sessions hear of it; at most so many seconds."""
+        deadline = time.monotonic() + timeout
+        while any(client.is_busy() for client in self._sessions()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     def close(self) -> None:
         """End everything. Idempotent."""

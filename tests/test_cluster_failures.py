@@ -163,7 +163,7 @@ def test_a_worker_that_hangs_is_noticed_without_any_deadline(
             assert [line for line in told if "fed" in line] == ["/job:worker/replica:0/task:0: fed: [1.5]"]
             engine: Any = session._engine
             running = in_background(session.run, value, {fed: NUMBERS})
-            wait_for(lambda: any("was computing" in said for _, said in list(engine._heard.values())))
+            wait_for(lambda: any("was computing" in said for _, said in list(engine._told._last.values())))
             time.sleep(3.5)  # it computes, and answers meanwhile
             send(signal.SIGSTOP, cluster, "/job:worker")
             with pytest.raises(wf.errors.UnavailableError) as caught:

@@ -20,6 +20,7 @@ from weft.cluster.protocol import Kind
 from weft.cluster.session_step import Loaded, SessionStep, expected
 from weft.cluster.step_state import Replied, StepState
 from weft.cluster.task_step import LoadedPlan
+from weft.cluster.told import Told
 from weft.cluster.transports.transport import Connection
 from weft.graph import errors
 from weft.runtime.stages.plan import StepPlan
@@ -48,6 +49,29 @@ def test_a_step_that_takes_long_waits_for_what_those_have_sent_that_did_their_pa
     assert expected(steps, 3) == {"b": 4}
     assert expected(steps, 4) == {"a": 4, "b": 4}
     assert expected(steps[1:], 5) == {"a": 5, "b": 5}
+
+
+def test_a_step_without_a_deadline_is_spoken_of_at_twice_its_age_and_again() -> None:
+    nothing = Loaded((), 0, {}, {}, {})
+    steps = {
+        number: SessionStep(number, nothing, StepState("ab"), None, 100.0, deadline)
+        for number, deadline in ((4, None), (5, 1000.0))
+    }
+    told = Told()
+    told.hear("a", 3, "was computing")  # of another step
+    assert told.slow(steps, 159.0) == []
+    (unknown,) = told.slow(steps, 160.0)
+    assert (
+        unknown
+        == "A step goes on for 60 s, without a deadline: when last heard of, a, b have not said yet what they do"
+    )
+    told.hear("a", 4, "had waited for 'x' of b for 1.0 s")
+    assert told.slow(steps, 219.0) == []
+    (said,) = told.slow(steps, 221.0)
+    assert said.endswith("for 121 s, without a deadline: when last heard of, a had waited for 'x' of b for 1.0 s")
+    assert told.slow(steps, 341.0) == []
+    assert told.slow({}, 1000.0) == []
+    assert len(told.slow(steps, 342.0)) == 1  # it counts as another one
 
 
 def beats(heartbeat: Heartbeat, *signs: Signs | None, seconds: float = 1.0) -> list[list[str]]:

@@ -56,3 +56,34 @@ def test_regularizers_add_up() -> None:
 def test_the_global_step_by_its_old_name() -> None:
     step = wf.contrib.framework.get_or_create_global_step()
     assert wf.contrib.framework.get_global_step() is step is wf.train.get_global_step()
+
+
+def test_variables_are_balanced_over_parameter_servers_by_their_bytes() -> None:
+    strategy = wf.contrib.training.GreedyLoadBalancingStrategy(3, wf.contrib.training.byte_size_load_fn)
+    with wf.device(wf.train.replica_device_setter(ps_tasks=3, ps_strategy=strategy)):
+        variables = [wf.get_variable(f"v{i}", shape) for i, shape in enumerate([[100], [3], [50], [10, 6], [10], []])]
+        wide = wf.get_variable("wide", [20], wf.float64)
+    assert [v.device[-1] for v in (*variables, wide)] == [
+        "0",
+        "1",
+        "2",
+        "1",
+        "2",
+        "2",
+        "2",
+    ]  # 240 bytes there, 252 on 1
+
+
+def test_the_load_of_an_operation_is_the_bytes_of_its_only_output() -> None:
+    load = wf.contrib.training.byte_size_load_fn
+    assert load(wf.zeros([3, 2], wf.float64).op) == 48
+    assert load(wf.placeholder(wf.float32, [None, 2]).op) == 4
+    with pytest.raises(ValueError, match="must have a single output, but has 2"):
+        load(wf.unstack(wf.zeros([2, 3]))[0].op)
+
+
+def test_a_random_strategy_places_the_same_graph_the_same_way() -> None:
+    operation = wf.no_op()
+    drawn = [[strategy(operation) for _ in range(50)] for strategy in map(wf.contrib.training.RandomStrategy, [4, 4])]
+    assert drawn[0] == drawn[1]
+    assert set(drawn[0]) == {0, 1, 2, 3}

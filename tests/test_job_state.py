@@ -199,6 +199,13 @@ def test_an_interrupt_ends_all_that_runs() -> None:
     assert state.handle(Interrupted()) == []
 
 
+def test_a_second_interrupt_waits_for_nobody_and_the_first_end_is_the_jobs() -> None:
+    state = running()
+    assert state.handle(Interrupted(143, "terminated")) == [Stop(PS), Stop(W0), Stop(W1)]
+    assert state.handle(Interrupted()) == [Finish(143, what="terminated")]
+    assert state.handle(Exited(W0, -9, 200.0)) == []
+
+
 class World:
     """What the instructions act on: places and programs, which fail as they are told to."""
 

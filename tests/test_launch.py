@@ -92,7 +92,7 @@ def test_a_job_that_fails_ends_with_its_exit_code_and_shows_the_last_lines(mark:
     assert '"task": {"type": "worker", "index": 0}' in output
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "kill", "kill -9"])
 def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)")
     with weft(mark, tmp_path, "--workers", "2", "waits.py") as process:
@@ -101,7 +101,7 @@ def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal
             process.send_signal(how)
             assert eventually(lambda: not programs(mark)), "they are still running"
             process.wait(100)
-            assert process.returncode == (130 if how == signal.SIGINT else -how)
+            assert process.returncode == (-how if how == signal.SIGKILL else 128 + how)
         finally:
             process.kill()
 
@@ -113,6 +113,9 @@ def test_what_is_wrong_with_the_call_is_said_before_anything_is_started(mark: st
         (["missing.py"], "No such file or directory: 'missing.py'"),
         (["x.py", "--me={nobody}"], "{nobody} stands for nothing"),
         (["--job", "chief", "x.py"], "'chief' is not NAME=COUNT"),
+        (["--job", "worker=2", "x.py"], "'worker' has is said with --workers"),
+        (["--job", "chief=1", "--job", "chief=2", "x.py"], "'chief' is named twice"),
+        (["--worker", "2", "x.py"], "No such option '--worker'"),
     ]:
         with weft(mark, tmp_path, *arguments) as process:
             output, _ = process.communicate(timeout=200)

@@ -409,6 +409,23 @@ def test_gradients_must_be_alike_in_all_replicas(two: wf.distribute.MirroredStra
         opt.apply_gradients([(None, w)])
 
 
+def test_an_optimizer_that_is_not_mirrored_would_change_one_copy_alone(two: wf.distribute.MirroredStrategy) -> None:
+    descent = wf.train.GradientDescentOptimizer(0.1)
+
+    def loss() -> Any:
+        return wf.reduce_sum(wf.square(w))
+
+    with two.scope():
+        w = wf.get_variable("w", [3])
+    losses = two.run(loss)
+    message = r"w:0 has a copy on each of 2 devices.*MirroredOptimizer\(optimizer, strategy\), outside of the replicas"
+    with pytest.raises(ValueError, match=message):
+        descent.minimize(losses)
+    with pytest.raises(ValueError, match=message):
+        two.run(lambda: descent.minimize(loss()))
+    wf.train.MirroredOptimizer(descent, two).minimize(losses)
+
+
 def test_what_cannot_be_replicated_says_so(two: wf.distribute.MirroredStrategy) -> None:
     alone = wf.Variable([1.0], name="alone")
     descent = wf.train.GradientDescentOptimizer(0.1)

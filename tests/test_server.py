@@ -1,6 +1,8 @@
 """Servers at known addresses: between-graph programs in processes of their own, from the first hello to the last goodbye."""
 
+import re
 import signal
+import threading
 import time
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 import signals
 import weft as wf
 from clustered import SERVE, free_ports, local_cluster, programs, soon
-from weft.cluster import roll_call, secret as secret_module
+from weft.cluster import roll_call, secret as secret_module, server as server_module, told
 
 PS, WORKER, BESIDE = (
     f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1")
@@ -177,7 +179,9 @@ def test_a_session_waits_for_tasks_that_are_not_there_and_names_them() -> None:
         with wf.Session(server.target, config=wf.ConfigProto(device_filters=filters)) as session:
             assert [device.name for device in session.list_devices()] == [f"{WORKER}/device:CPU:0"]
         server.close()
-        with pytest.raises(wf.errors.DeadlineExceededError, match=r"1 of 1 tasks did not answer: localhost"):
+        with pytest.raises(
+            wf.errors.DeadlineExceededError, match=r"1 of 1 tasks did not answer: the one at localhost:\d+ \("
+        ):
             wf.Session(server.target, config=wf.ConfigProto(operation_timeout_in_ms=200))
 
 
@@ -351,6 +355,48 @@ def test_operations_without_a_device_go_to_the_task_of_the_target() -> None:
             server.close()
 
 
+def test_a_task_that_ends_lets_the_steps_that_run_there_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a ps may end as soon as it has what a worker's step brought: the worker hears that the step is done."""
+    monkeypatch.setattr(server_module, "_FINISH_SECONDS", 60.0)
+    with wf.Graph().as_default():
+        server = wf.train.Server.create_local_server()
+        queue = wf.FIFOQueue(1, [wf.float32], shapes=[[]], shared_name="shared")
+        taken, put, found = queue.dequeue(), queue.enqueue(5.0), list[Any]()
+        with wf.Session(server.target) as waits, wf.Session(server.target) as session:
+            session.run([put, taken])
+            thread = threading.Thread(target=lambda: found.append(waits.run(taken)))
+            thread.start()
+            soon(lambda: any(client.is_busy() for client in server._worker._sessions()))
+            closing = threading.Thread(target=server.close)
+            closing.start()
+            soon(lambda: server._closed)
+            session.run(put)
+            thread.join(60)
+            closing.join(60)
+            assert found == [5.0]
+
+
+def test_a_step_that_waits_and_waits_is_spoken_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(told, "SLOW_SECONDS", 1.5)
+    with wf.Graph().as_default():
+        server = wf.train.Server.create_local_server()
+        queue = wf.FIFOQueue(1, [wf.float32], shapes=[[]], shared_name="empty")
+        taken, put = queue.dequeue(), queue.enqueue(5.0)
+        with wf.Session(server.target) as waits, wf.Session(server.target) as session:
+            thread = threading.Thread(target=waits.run, args=(taken,))
+            thread.start()
+            soon(lambda: bool(caplog.messages))
+            session.run(put)
+            thread.join(60)
+        server.close()
+    assert re.match(
+        r"A step goes on for \d s, without a deadline: .*task:0 had waited to dequeue 1 elements \(in FIFOQueue 'empty' are 0",
+        caplog.messages[0],
+    )
+
+
 def test_a_local_server_is_a_cluster_of_one() -> None:
     server = wf.train.Server.create_local_server(start=False)
     with pytest.raises(RuntimeError, match="has not started"):
@@ -381,6 +427,12 @@ def test_a_local_server_is_a_cluster_of_one() -> None:
         ([{"ps": ["localhost:0"]}, "ps", 0, "verbs"], wf.errors.NotFoundError, "no protocol 'verbs'"),
         ([{"ps": ["localhost:0"]}, "ps", 0, None, 3], TypeError, "ConfigProto"),
         ([{"ps": ["no such host:1"]}], ValueError, "is not known"),
+        ([{"ps": ["localhost:0"]}, "ps", "0"], TypeError, "task_index must be an int, got '0'"),
+        (
+            [{"ps": [""], "worker": ["localhost:0"]}, "worker"],
+            ValueError,
+            "of /job:ps/replica:0/task:0 must be host:port, got ''",
+        ),
         ([{"ps": ["localhost:0"], "worker": ["192.0.2.7:1"]}, "ps"], wf.errors.FailedPreconditionError, "token_hex"),
     ],
 )

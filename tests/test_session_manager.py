@@ -236,6 +236,7 @@ def test_a_supervisor_trains_saves_and_goes_on(tmp_path: Path) -> None:
                     if session.run(count) == last:
                         supervisor.saver.save(session, supervisor.save_path, global_step=supervisor.global_step)
                         break
+            supervisor.stop()  # programs do so again, and a closed writer is no matter then
             assert train.latest_checkpoint(str(tmp_path)) == f"{tmp_path}/model.ckpt-{last}"
             with pytest.raises(RuntimeError, match="closed"):
                 session.run(count)

@@ -40,6 +40,10 @@ class Board:
         self._shown = ""
         self._bar = tqdm(bar_format="{desc}", disable=None, leave=False)
 
+    def begins(self, task: str) -> None:
+        """A task starts, perhaps again: what it wrote before its last start is not the last of it."""
+        self._tails[task].clear()
+
     def line(self, task: str, text: str) -> None:
         """A task has written a line."""
         self._tails[task].append(text)

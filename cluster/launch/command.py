@@ -12,6 +12,8 @@ from .job_state import Policy
 from .program import Task
 
 _DEFAULTS = Policy()
+#: The jobs that have an option of their own.
+_OPTIONS = {"ps": "--ps", "worker": "--workers"}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,17 +23,21 @@ def main() -> None:
 
 
 def _others(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, int]]:
-    found = []
+    found: list[tuple[str, int]] = []
     for value in values:
         job, equals, count = value.partition("=")
         if not (job.isidentifier() and equals and count.isdecimal() and int(count) > 0):
             raise click.BadParameter(f"{value!r} is not NAME=COUNT, as in chief=1")
+        if job in _OPTIONS:
+            raise click.BadParameter(f"how many tasks '{job}' has is said with {_OPTIONS[job]}")
+        if job in dict(found):
+            raise click.BadParameter(f"'{job}' is named twice")
         found.append((job, int(count)))
     return found
 
 
 @main.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},  # what stands after PROGRAM is its own
     epilog="Example: weft launch --ps 1 --workers 4 train.py --batch_size=64",
 )
 @click.option("--ps", default=0, show_default=True, type=click.IntRange(0), help="Parameter servers.")

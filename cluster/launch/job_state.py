@@ -62,7 +62,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The user ends the job."""
+    """The user ends the job, which then has this exit code; what is being stopped already is waited for no longer."""
+
+    code: int = 130
+    what: str = "interrupted"
 
 
 Event = Placed | Exited | PlaceLost | Tick | Interrupted
@@ -167,8 +170,8 @@ class JobState:
                 found = self._lost(task, reason, preempted, now)
             case Tick(now):
                 found = self._time_passed(now)
-            case Interrupted():
-                found = self._end(Finish(130, what="interrupted"))
+            case Interrupted(code, what):
+                found = self._interrupted(Finish(code, what=what))
         return found + self._conclude()
 
     def _has_place(self, task: str, now: float) -> list[Instruction]:
@@ -288,6 +291,12 @@ class JobState:
             if status in (Status.PLACING, Status.WAITING):
                 self.status[task] = Status.DONE
         return self._stop_running()
+
+    def _interrupted(self, finish: Finish) -> list[Instruction]:
+        if self._over is None:
+            return self._end(finish)
+        self.status = dict.fromkeys(self.status, Status.DONE)  # their places go, and they with them
+        return []
 
     def _conclude(self) -> list[Instruction]:
         if self._over is None or any(status is not Status.DONE for status in self.status.values()):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,9 +79,31 @@ def launch(job: Job, board: Board) -> int:
         arguments(job.arguments, text, task, {each.job: [] for each in job.tasks})
     group = RayGroup(dict.fromkeys(map(str, job.tasks), ""), job.address, job.timeout)
     try:
-        return _Launcher(job, text, group, board).run()
+        with _terminable():
+            return _Launcher(job, text, group, board).run()
     finally:
         group.close()
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, with which batch systems end a job: the tasks are to end as with Ctrl-C. Ray's handler would end this process."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A block in which SIGTERM raises _Terminated; only the main thread hears of signals."""
+
+    def terminated(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 class _Launcher:
@@ -95,13 +120,18 @@ class _Launcher:
         self._calls: dict[Any, tuple[str, Any]] = {}  #: what is waited for, and the actor it is from
 
     def run(self) -> int:
-        end = self._follow(self._state.begin())
+        end, interrupted = self._follow(self._state.begin()), False
         while end is None:
             try:
                 end = self._follow(self._next())
-            except KeyboardInterrupt:
-                self._board.say("interrupted: ending the tasks (once more to leave them behind)")
-                end = self._follow(self._state.handle(Interrupted()))
+            except KeyboardInterrupt as error:
+                event = (
+                    Interrupted(128 + signal.SIGTERM, "terminated") if isinstance(error, _Terminated) else Interrupted()
+                )
+                again = "killing the tasks" if interrupted else "ending the tasks (once more to kill them)"
+                self._board.say(f"{event.what}: {again}")
+                interrupted = True
+                end = self._follow(self._state.handle(event))
         self._report(end)
         return end.code
 
@@ -135,6 +165,7 @@ class _Launcher:
         folder = None if self._job.upload else str(Path.cwd())
         given = arguments(self._job.arguments, self._text, me, addresses)
         variables = environment(me, addresses, self._secret, self._job.protocol)
+        self._board.begins(task)
         self._board.say(f"{task} starts on {self._where[task].host}, {self._where[task].address}")
         self._call(task, self._actors[task].start.remote(self._job.program, given, variables, folder))
 

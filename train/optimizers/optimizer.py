@@ -104,12 +104,14 @@ class Optimizer(Slots):
     ) -> Operation:
         """An operation that applies gradients to their variables, named `name` or the optimizer's name.
 
-        Raises ValueError without any gradient, TypeError for what is none, NotImplementedError for what is no variable.
+        Raises ValueError without any gradient and for mirrored variables, TypeError for what is no gradient,
+        NotImplementedError for what is no variable.
         """
         pairs = _checked_pairs(grads_and_vars)
         variables = [var for grad, var in pairs if grad is not None]
         if not variables:
             raise ValueError(f"No gradients provided for any variable: {[str(var) for _, var in pairs]}.")
+        _check_single(variables)
         graph = get_default_graph()
         with graph.control_dependencies(None):
             self._create_slots(variables)
@@ -259,6 +261,16 @@ def _checked_pairs(grads_and_vars: Iterable[tuple[Any, Any]]) -> list[tuple[Any,
         if not isinstance(var, Variable):
             raise NotImplementedError(f"Trying to optimize unsupported type {var!r}")
     return checked
+
+
+def _check_single(variables: Iterable[Variable]) -> None:
+    """Raises ValueError for a variable with several copies: one of them would change, and differ from the others."""
+    for var in variables:
+        if len(var.handles) > 1:
+            raise ValueError(
+                f"{var.name} has a copy on each of {len(var.handles)} devices, of which this optimizer changes one alone: call "
+                "wf.train.MirroredOptimizer(optimizer, strategy), outside of the replicas' function, with what it returns."
+            )
 
 
 def _checked_gradient(grad: Any) -> Any:

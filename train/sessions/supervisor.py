@@ -78,7 +78,7 @@ class Supervisor:
         self._save_model_secs = save_model_secs if is_chief else None
         self._save_path = join(self._logdir, checkpoint_basename) if self._logdir else None
         self._summary_writer = self._writer(summary_writer)
-        self._graph_was_added = False
+        self._graph_was_added = self._writer_ended = False
         self._session_manager = session_manager or SessionManager(
             local_init_op=self._local_init_op, ready_op=self._ready_op,
             ready_for_local_init_op=self._ready_for_local_init_op, graph=self._graph,
@@ -185,6 +185,7 @@ class Supervisor:
         self._coord.clear_stop()
         if self._summary_writer is not None:
             self._summary_writer.reopen()
+            self._writer_ended = False
         session: Session
         if self._is_chief:
             session = self._session_manager.prepare_session(
@@ -296,11 +297,11 @@ class Supervisor:
         try:
             self._coord.join(threads, self._stop_grace_secs, ignore_live_threads)
         finally:
-            if close_summary_writer and self._summary_writer is not None:
+            if close_summary_writer and self._summary_writer is not None and not self._writer_ended:
                 log = event_protos().SessionLog
                 self._summary_writer.add_session_log(log(status=log.STOP))
                 self._summary_writer.close()
-                self._graph_was_added = False
+                self._graph_was_added, self._writer_ended = False, True
 
     def request_stop(self, ex: Any = None) -> None:
         """As `Coordinator.request_stop`."""
