@@ -18,13 +18,14 @@ from ..runtime.backends.named import backend_named
 from ..runtime.execution.device_threads import DeviceThreads
 from ..runtime.execution.turns import Turn
 from ..runtime.kernels import Backend
+from .loaded_plan import LoadedPlan
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan
 from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .task_step import LoadedPlan, TaskStep, failure_of
+from .task_step import TaskStep, failure_of
 from .trace_wire import Trace
 from .transports.segments import Arena
 from .transports.transport import Connection

@@ -17,11 +17,11 @@ from scripted import CPU_A, CPU_B, HOP, A, B, X, nothing_left_soon, session, wor
 from test_cluster_sessions import session_on
 from weft.cluster import engine as engine_module
 from weft.cluster.client import Client, Run
+from weft.cluster.loaded_plan import LoadedPlan
 from weft.cluster.message import HEADER, Message
 from weft.cluster.plan_wire import encode_plan
 from weft.cluster.protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
 from weft.cluster.relays import Relay, beginnings, endings, relays
-from weft.cluster.task_step import LoadedPlan
 from weft.cluster.transports.sockets import StreamConnection
 from weft.graph import errors
 from weft.graph.state import State
