@@ -24,9 +24,10 @@ def recompute() -> Iterator[None]:
     """A scope whose values `gradients` computes again, instead of keeping them: less memory for more work.
 
     What leaves the scope is kept; what is only used inside is computed a second time, from what enters it, once a gradient
-    has arrived. The same operations run on the same values, so all gradients have the same bits. Reads of variables and
-    random numbers are kept, and so are branches and loops that have such inside. A scope inside of another one changes
-    nothing, and without `gradients` none does. Also a decorator of functions; see `recompute_grad`.
+    has arrived. The same operations run on the same values, so gradients have the same bits; gradients of gradients add the
+    parts of a sum in another order, and so may differ in the last bits. Reads of variables and random numbers are kept, and
+    so are branches and loops that have such inside. A scope inside of another one changes nothing, and without `gradients`
+    none does. Also a decorator of functions; see `recompute_grad`.
     """
     if context.executing_eagerly():
         yield

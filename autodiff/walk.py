@@ -105,9 +105,11 @@ class _Step:
     def enter(self, operation: Operation) -> None:
         """Go on to this operation."""
         self.scope.original = operation
-        if self.options.colocate:
+        if self.options.colocate or operation.definition.stays_with_tape:
             self.scope.colocation = (*self.outer[1], operation)
             self.scope.devices = ()
+        else:
+            _, self.scope.colocation, self.scope.devices, _, _ = self.outer
 
     def total(self, operation: Operation, terms: dict[Tensor, list[Gradient]]) -> list[Gradient | None]:
         """The gradient of each output, None where none arrived."""

@@ -166,7 +166,13 @@ def plot(rows: list[dict[str, Any]], file: str) -> None:
 @click.option("--variables", default=1, show_default=True, type=click.IntRange(1), help="That the parameters are in.")
 @click.option("--bucket-megabytes", default=4.0, show_default=True, help="Of the strategy.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=0.5, show_default=True, type=float, help="How long each turn measures.")
+@click.option(
+    "--seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long each turn measures.",
+)
 @click.option(
     "--plot", "picture", type=click.Path(dir_okay=False), help="Draw a picture into this file (needs matplotlib)."
 )

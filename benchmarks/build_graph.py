@@ -134,7 +134,7 @@ def ratio(libraries: dict[str, Figures]) -> dict[str, str]:
     "--size", "sizes", multiple=True, type=int, default=(2_000, 10_000, 100_000, 1_000_000), show_default=True,
     help="How many operations to build in weft alone; may be given several times.",
 )  # fmt: skip
-@click.option("--rounds", default=5, show_default=True, help="How often to measure each.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often to measure each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def main(peer_python: str | None, operations: int, sizes: tuple[int, ...], rounds: int, as_json: bool) -> None:
     """Measure what an operation costs to build and to differentiate."""

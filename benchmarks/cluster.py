@@ -228,7 +228,13 @@ def two_hosts() -> Iterator[Any]:
 @click.option("--peers", default="", help="Beside it, in the Python of weft: ray, flight, llvm (weft's other backend).")
 @click.option("--only", default="", help="Workloads whose names contain one of these, separated by commas.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=0.5, show_default=True, type=float, help="How long each turn measures.")
+@click.option(
+    "--seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long each turn measures.",
+)
 @click.option("--hosts", is_flag=True, help="With the ps on a host of its own, a network namespace: needs root.")
 @click.option("--workers", type=click.IntRange(2, 16), help="Null steps on 1 to so many workers instead.")
 @click.option("--json", "as_json", is_flag=True, help="Figures in seconds, for programs.")

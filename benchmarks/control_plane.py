@@ -102,7 +102,9 @@ def plot(rows: list[dict[str, Any]], file: str) -> None:
 
 @click.command()
 @click.option("--tasks", "counts", default="10,100,1000", show_default=True, help="How many, separated by commas.")
-@click.option("--seconds", default=2.0, show_default=True, type=float, help="How long each measures.")
+@click.option(
+    "--seconds", default=2.0, show_default=True, type=click.FloatRange(0, min_open=True), help="How long each measures."
+)
 @click.option(
     "--plot", "picture", type=click.Path(dir_okay=False), help="Draw a picture into this file (needs matplotlib)."
 )

@@ -167,9 +167,21 @@ def chosen(peers: list[str] | None, without: list[str], pythons: dict[str, str])
 @click.option("--peers", callback=names, help="Frameworks beside weft, with commas between; '' for weft alone.")
 @click.option("--without", callback=names, help="Leave out ways to use them: 'torch compile' is slow to start.")
 @click.option("--python", "pythons", multiple=True, metavar="NAME=PATH", help="The Python that has a peer.")
-@click.option("--threads", default=2, show_default=True, help="Threads, and processor cores, of each process.")
-@click.option("--rounds", default=5, show_default=True, help="How often each has its turn.")
-@click.option("--seconds", default=0.5, show_default=True, help="How long a turn is, about.")
+@click.option(
+    "--threads",
+    default=2,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Threads, and processor cores, of each process.",
+)
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="How often each has its turn.")
+@click.option(
+    "--seconds",
+    default=0.5,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long a turn is, about.",
+)
 @click.option(
     "--clock", type=click.Choice(["wall", "cpu"]), default="wall", show_default=True,
     help="cpu: the processor time of all of a process's threads, which other processes disturb less; with --threads 1.",

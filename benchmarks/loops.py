@@ -77,7 +77,7 @@ def measure(build: Callable[..., Any], name: str, gradient: bool, repeats: int) 
 
 
 @click.command()
-@click.option("--repeats", default=30, show_default=True)
+@click.option("--repeats", default=30, show_default=True, type=click.IntRange(1))
 def main(repeats: int) -> None:
     """A line a cell: microseconds a step, unrolled and as a loop."""
     for name in CELLS:

@@ -85,8 +85,14 @@ def quartiles(times: list[float]) -> float:
 
 @click.command()
 @click.option("--only", default="", help="Titles of rows, with commas between them; all if not given.")
-@click.option("--rounds", default=40, show_default=True)
-@click.option("--budget", default=0.03, show_default=True, help="Seconds that a turn of steps by hand takes.")
+@click.option("--rounds", default=40, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--budget",
+    default=0.03,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that a turn of steps by hand takes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line a row instead of a table.")
 def main(only: str, rounds: int, budget: float, as_json: bool) -> None:
     """Measure a step in weft beside the same step by hand."""

@@ -77,8 +77,8 @@ def plot(rows: list[dict[str, Any]], file: str) -> None:
 @click.option(
     "--seconds", default=5.0, show_default=True, help="How long to measure the limits of one kind of run, in turns."
 )
-@click.option("--width", default=512, show_default=True, help="The width of each layer.")
-@click.option("--batch", default=128, show_default=True, help="The rows of a micro-batch.")
+@click.option("--width", default=512, show_default=True, type=click.IntRange(1), help="The width of each layer.")
+@click.option("--batch", default=128, show_default=True, type=click.IntRange(1), help="The rows of a micro-batch.")
 @click.option(
     "--plot", "picture", type=click.Path(dir_okay=False), help="Draw a picture into this file (needs matplotlib)."
 )

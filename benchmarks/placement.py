@@ -178,7 +178,13 @@ def plot(path: str, rows: list[tuple[str, dict[str, Any]]]) -> None:
 @click.option(
     "--graph", "graphs", type=click.Choice([*GRAPHS]), multiple=True, default=tuple(GRAPHS), help="What to run."
 )
-@click.option("--seconds", default=3.0, show_default=True, help="How long each graph is measured.")
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long each graph is measured.",
+)
 @click.option("--threads", default=1, show_default=True, help="Threads that kernels of one process may use; 0: all.")
 @click.option("--plot", "picture", default="", help="Draw the ratios into this file; needs matplotlib.")
 def main(where: tuple[str, ...], graphs: tuple[str, ...], seconds: float, threads: int, picture: str) -> None:

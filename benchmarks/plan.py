@@ -74,12 +74,14 @@ def show_chain(operations: int) -> None:
 @click.command(epilog="Example: python benchmarks/plan.py --peer-python ~/tf/bin/python --rounds 5")
 @click.option("--peer-python", type=click.Path(exists=True), help="A Python that has TensorFlow, to measure beside.")
 @click.option(
-    "--size", "sizes", multiple=True, type=int, default=(2_000, 10_000, 50_000, 200_000), show_default=True,
+    "--size", "sizes", multiple=True, type=click.IntRange(1), default=(2_000, 10_000, 50_000, 200_000), show_default=True,
     help="How many operations to differentiate and run; may be given several times.",
 )  # fmt: skip
-@click.option("--rounds", default=3, show_default=True, help="How often to measure each.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="How often to measure each.")
 @click.option(
-    "--chain", type=int, help="Build, differentiate and run one chain of so many operations, and nothing else."
+    "--chain",
+    type=click.IntRange(1),
+    help="Build, differentiate and run one chain of so many operations, and nothing else.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def main(peer_python: str | None, sizes: tuple[int, ...], rounds: int, chain: int | None, as_json: bool) -> None:

@@ -29,14 +29,16 @@ def step(layers: int, together: int, batch: int, width: int) -> tuple[wf.Session
 
 
 @click.command(epilog="Example: python benchmarks/recompute.py --layers 16 --together 0 --together 4")
-@click.option("--layers", default=16, show_default=True, help="How many layers the net has.")
-@click.option("--batch", default=1024, show_default=True)
-@click.option("--width", default=256, show_default=True)
+@click.option("--layers", default=16, show_default=True, type=click.IntRange(1), help="How many layers the net has.")
+@click.option("--batch", default=1024, show_default=True, type=click.IntRange(1))
+@click.option("--width", default=256, show_default=True, type=click.IntRange(1))
 @click.option(
     "--together", multiple=True, type=int, default=(0, 1, 2, 4, 8), show_default=True,
     help="How many layers a scope holds, 0 for no scopes; may be given several times.",
 )  # fmt: skip
-@click.option("--rounds", default=15, show_default=True, help="How often to measure each, in turns.")
+@click.option(
+    "--rounds", default=15, show_default=True, type=click.IntRange(1), help="How often to measure each, in turns."
+)
 def main(layers: int, batch: int, width: int, together: tuple[int, ...], rounds: int) -> None:
     """Measure time and memory of a training step with and without recomputing."""
     steps = {each: step(layers, each, batch, width) for each in together}

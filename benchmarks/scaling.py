@@ -223,9 +223,13 @@ def plot(found: dict[str, list[dict[str, Any]]], file: str) -> None:
 
 @click.command()
 @click.option("--only", default="batches,sizes,threads", show_default=True, help="Which tables.")
-@click.option("--rounds", default=7, show_default=True)
-@click.option("--budget", default=0.3, show_default=True, help="Seconds a turn.")
-@click.option("--threads", "count", default=1, show_default=True, help="Threads where the batch grows.")
+@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--budget", default=0.3, show_default=True, type=click.FloatRange(0, min_open=True), help="Seconds a turn."
+)
+@click.option(
+    "--threads", "count", default=1, show_default=True, type=click.IntRange(1), help="Threads where the batch grows."
+)
 @click.option(
     "--mode", type=click.Choice(["callable", "llvm"]), default="callable", show_default=True,
     help="How steps with one and two threads run.",

@@ -102,7 +102,13 @@ def copy_time(size: int) -> float:
 @click.option(
     "--transport", "schemes", multiple=True, type=click.Choice(["inproc", "shm", "tcp"]), help="Only this one."
 )
-@click.option("--seconds", default=1.0, show_default=True, help="How long to measure each size.")
+@click.option(
+    "--seconds",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="How long to measure each size.",
+)
 @click.option("--in-place", is_flag=True, help="Send from the transport's own memory: nothing is copied (shm only).")
 @click.option("--serve", "serving", default="", hidden=True)
 def main(schemes: tuple[str, ...], seconds: float, in_place: bool, serving: str) -> None:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -19,13 +18,14 @@ from ..runtime.backends.named import backend_named
 from ..runtime.execution.device_threads import DeviceThreads
 from ..runtime.execution.turns import Turn
 from ..runtime.kernels import Backend
+from .loaded_plan import LoadedPlan
 from .message import Limits, Message
 from .parcels import decode_edges
 from .plan_wire import decode_plan
 from .protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, TRACE_HEAD, Failure, Kind
 from .reading import Reading
 from .relays import Relay
-from .task_step import LoadedPlan, TaskStep, failure_of
+from .task_step import TaskStep, failure_of
 from .trace_wire import Trace
 from .transports.segments import Arena
 from .transports.transport import Connection
@@ -41,6 +41,10 @@ LAST_WORDS_SECONDS = 0.5
 MOST_REPORTED = 1 << 20
 
 Dial = Callable[[str, str, Arena], Connection]
+#: A plan that a task has been told to run, by a session or with a value of another task: a call of `Client.run`.
+Run = partial[None]
+#: When a task was told to note what runs: by the session's clock, and by its own.
+Traced = tuple[int, int] | None
 
 
 class Client:
@@ -184,7 +188,10 @@ class Client:
         if not begins and message.kind != Kind.TENSOR:
             raise errors.DataLossError(None, None, f"a task does not send messages of kind {message.kind}")
         done, number, meta = _begin_head(message.meta) if begins else (0, 0, message.meta)
-        values = decode_edges(meta, message.tensors) if meta else [(message.edge, next(iter(message.tensors), None))]
+        if meta:
+            values = decode_edges(meta, message.tensors)
+        else:
+            values = [(message.edge, message.tensors[0] if message.tensors else None)]
         if message.step <= self._done:  # the step was given up, and nobody waits for this
             return None
         if done > self._done:
@@ -197,17 +204,18 @@ class Client:
     def _relayed(self, step: TaskStep, number: int, done: int, values: Sequence[tuple[int, Any]]) -> Run | None:
         """Begin a plan that has waited for one of these values. Raises DataLossError for one that has not."""
         plan = self._plans.get(number)
-        if plan is not None and plan.relay.begun not in [edge for edge, _ in values]:
+        if plan is not None and plan.relay.begun != values[0][0] and plan.relay.begun not in dict(values):
             raise errors.DataLossError(None, None, f"plan {number} does not begin with what came")
-        return Run(self, step, number, plan) if step.begin(done) else None
+        return Run(self.run, step, number, plan) if step.begin(done) else None
 
     def start(self, function: Callable[[], None]) -> None:
         self._threads.submit(function)
 
     def refuse(self, job: Run, error: RuntimeError) -> None:
         """There are no more threads to be had."""
-        job.step.fail()
-        self._tell(job.step.number, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
+        step: TaskStep = job.args[0]
+        step.fail()
+        self._tell(step.number, Failure(errors.RESOURCE_EXHAUSTED, str(error)))
 
     def _step(self, number: int) -> TaskStep:
         """The step of that number; what another task sends for it may come before it begins here."""
@@ -276,8 +284,9 @@ class Client:
         if before:
             earlier = self._steps.get(before) if before < step.number else None  # one that is forgotten is over
             step.turn = Turn(earlier.turn if earlier else None)
-        run = Run(self, step, message.edge, self._plans.get(message.edge), message.tensors, traced)
-        return run if step.begin(None if before or traced else done) else None
+        if not step.begin(None if before or traced else done):
+            return None
+        return Run(self.run, step, message.edge, self._plans.get(message.edge), message.tensors, traced)
 
     def _abort(self, connection: Connection, message: Message) -> None:
         """Give a step up, and answer for a plan that will not."""
@@ -300,28 +309,27 @@ class Client:
         """All steps up to this one are over everywhere: their values and the memory of what was sent are free."""
         with self._lock:
             self._done = done
-            for number in [number for number in self._steps if number <= done]:
-                del self._steps[number]
+            for number in list(self._steps):
+                if number <= done:
+                    del self._steps[number]
             peers = list(self._peers.values())
         for connection in peers:
             connection.release(done)
         if self.session is not None:
             self.session.release(done)
 
-    def run(self, job: Run) -> None:
-        """Run a plan for a step, and tell the session what came of it, unless another task's result says so, too."""
-        step, plan = job.step, job.plan
-        assert self.session is not None
+    def run(
+        self, step: TaskStep, number: int, plan: LoadedPlan | None, feeds: Sequence[Any] = (), traced: Traced = None
+    ) -> None:
+        """Run the plan of that number for a step, and tell the session what came of it, unless another task's result does."""
         try:
             if plan is None:
-                raise errors.NotFoundError(None, None, f"{self.task} has no plan {job.number}")
-            if job.traced:
-                values, stats = step.trace(plan, job.feeds)
-                self._deliver(step, values, Trace(stats, *job.traced, time.time_ns()).encode())
-            elif plan.relay.silent:
-                step.run(plan, job.feeds, partial(self._deliver_silently, step))
+                raise errors.NotFoundError(None, None, f"{self.task} has no plan {number}")
+            if traced:
+                values, stats = step.trace(plan, feeds)
+                self._deliver(step, values, Trace(stats, *traced, time.time_ns()).encode())
             else:
-                step.run(plan, job.feeds, partial(self._deliver, step))
+                step.run(plan, feeds, partial(self._deliver_silently if plan.relay.silent else self._deliver, step))
         except Exception as error:  # whatever it is, the session must hear of it
             step.fail()
             self._tell(step.number, failure_of(error))
@@ -329,8 +337,7 @@ class Client:
     def _deliver(self, step: TaskStep, values: tuple[Any, ...], noted: bytes = b"") -> None:
         """Tell the session what a step's plan has returned here."""
         assert self.session is not None
-        arrays = [value if type(value) is np.ndarray else np.asarray(value) for value in values]
-        self.session.send(Message(Kind.RESULT, 0, step.number, 0, noted, arrays))
+        self.session.send(Message(Kind.RESULT, 0, step.number, 0, noted, tuple(map(np.asarray, values))))
 
     def _deliver_silently(self, step: TaskStep, values: tuple[Any, ...]) -> None:
         """As `_deliver`, where another task's result says it too, unless the session has asked."""
@@ -356,21 +363,6 @@ class Client:
                 if connection is None:
                     connection = self._peers[task] = self._dial(self.name, task, self._arena)
         return connection
-
-
-@dataclass(slots=True, eq=False)  # frozen, making one would take five times as long
-class Run:
-    """A plan that a task has been told to run, by its number: by a session, or with a value of another task."""
-
-    client: Client
-    step: TaskStep
-    number: int
-    plan: LoadedPlan | None
-    feeds: Sequence[Any] = ()
-    traced: tuple[int, int] | None = None  #: when it was told to note what runs: by the session's clock, and by its own
-
-    def __call__(self) -> None:
-        self.client.run(self)
 
 
 def _begin_head(meta: bytes) -> tuple[int, int, bytes]:

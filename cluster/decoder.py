@@ -99,6 +99,7 @@ class Decoder:
         self._memory: Any = None  # what `_body` is of
         self.number = 0  #: which of its connection's frames that is
         self._known: dict[tuple[int, bytes], _Row] = {}  # by number and bytes of the descriptors
+        self.amid = False  #: whether a message has begun and not ended
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
@@ -114,15 +115,11 @@ class Decoder:
 
     def filled(self, count: int) -> None:
         """The first `count` bytes of `space()` came."""
+        self.amid = True
         if self._body is not None:
             self._have += count
         else:
             self._end += count
-
-    @property
-    def amid(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return self._body is not None or self._end > self._start
 
     @property
     def large(self) -> bool:
@@ -136,9 +133,11 @@ class Decoder:
         """
         while self._body is None:
             if self._end - self._start < self._wanted:
+                self.amid = self._end > self._start
                 return None
             message = self._front()
             if message is not None:
+                self.amid = self._end > self._start
                 return message
         missing = len(self._body) - self._have
         if missing and self._end > self._start:
@@ -147,7 +146,11 @@ class Decoder:
             self._start += count
             self._have += count
             missing -= count
-        return None if missing else self._finished()
+        if missing:
+            return None
+        finished = self._finished()
+        self.amid = self._end > self._start
+        return finished
 
     def _front(self) -> Message | None:
         """Read one header and, if all of it has come, what stands between it and the inline tensors.
@@ -185,8 +188,11 @@ class Decoder:
         self._wanted = HEADER.size
         if self._end - start >= size + inline:
             found = zlib.crc32(buffer[start + SUMMED : start + size + (inline if flags else 0)])
+            if found != expected:
+                raise _changed(expected, found)
             self._start = start + size + inline
-            return self._whole(fields, row, (expected, found), buffer[start + size : self._start])
+            tensors = self._make(row, self._copied(buffer[start + size : self._start])) if count else ()
+            return tuple.__new__(Message, (*fields, tensors))  # as `Message` does, in one call less
         self._fields, self._row = fields, row
         self._sums = expected, zlib.crc32(buffer[start + SUMMED : start + size]), flags & CHECKED_FLAG
         self._start = start + size
@@ -194,18 +200,13 @@ class Decoder:
         self._body = memoryview(self._memory).cast("B")
         return None
 
-    def _whole(self, fields: _Fields, row: _Row, sums: tuple[int, int], inline: memoryview) -> Message:
-        """The message of a frame all of which is in the buffer."""
-        expected, found = sums
-        if found != expected:
-            raise _changed(expected, found)
-        if not row.tensors:
-            return Message(*fields)
-        memory = None
-        if row.inline:
-            memory = self._room(row.inline)
-            memoryview(memory).cast("B")[:] = inline
-        return Message(*fields, self._make(row, memory))
+    def _copied(self, inline: memoryview) -> Any:
+        """Memory of its own for the inline tensors of a frame all of which is in the buffer."""
+        if not inline:
+            return None
+        memory = self._room(len(inline))
+        memoryview(memory).cast("B")[:] = inline
+        return memory
 
     def _check(self, header: tuple[Any, ...]) -> None:
         """Raises DataLossError unless a header that is not plain announces a segment, as it should."""

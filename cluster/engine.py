@@ -106,8 +106,8 @@ class ClusterEngine:
     def _take(self, task: str, message: Message) -> None:
         kind, step = message.kind, message.step
         if kind == Kind.RESULT:
-            values = [np.array(value) for value in message.tensors]  # its memory is the connection's
-            self._answered(task, step, Replied(task, values, noted(message.meta)))
+            values = tuple(map(np.array, message.tensors))  # its memory is the connection's
+            self._answered(task, step, Replied(task, values, noted(message.meta) if message.meta else None))
         elif kind == Kind.LOADED:
             self._answered(task, step, Replied(task, ()))
         elif kind == Kind.FAILED:
@@ -162,7 +162,7 @@ class ClusterEngine:
                 step.to_abort = instruction
             else:
                 step.over = instruction
-        if step.needs_attention():
+        if step.over is not None or step.to_abort is not None:
             self._notify()
 
     # plans
@@ -255,16 +255,16 @@ class ClusterEngine:
                     raise self._lost[task].error()
 
     def _send_step(self, step: SessionStep, to: Mapping[int, str], message: Callable[[int], Message]) -> None:
-        left = dict(to)
+        sent = 0
         try:
             for part, task in to.items():
                 self._send(step, task, message(part))
-                del left[part]
-        finally:
-            if left:
-                with self._lock:
-                    for task in left.values():
-                        self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
+                sent += 1
+        except BaseException:
+            with self._lock:
+                for task in list(to.values())[sent:]:
+                    self._event(step, Lost(task, Failure(errors.CANCELLED, f"{task} did not begin", derived=True)))
+            raise
 
     def _send(self, step: SessionStep, task: str, message: Message) -> None:
         """Send a task something for a step; when that cannot be done, the task is lost."""

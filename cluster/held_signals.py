@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import threading
 from types import FrameType
@@ -12,6 +13,20 @@ from typing import Any
 _NUMBERS = tuple(int(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
 #: What `signal` is made of: its own functions look handlers up among enums, which takes twenty times as long as the rest.
 _plain: Any = importlib.import_module("_signal")
+
+
+class _Main:
+    """Which thread is the main one; asking `threading` each time takes three calls."""
+
+    def __init__(self) -> None:
+        self.look()
+        os.register_at_fork(after_in_child=self.look)
+
+    def look(self) -> None:
+        self.ident = threading.main_thread().ident
+
+
+_main = _Main()
 
 
 class HeldSignals:
@@ -29,7 +44,7 @@ class HeldSignals:
         self._came: list[tuple[int, FrameType | None]] = []
 
     def __enter__(self) -> HeldSignals:
-        if threading.current_thread() is threading.main_thread():
+        if threading.get_ident() == _main.ident:
             for number in _NUMBERS:
                 handler = _plain.getsignal(number)
                 if callable(handler):

@@ -50,6 +50,7 @@ class Links:
         self._lost = lost
         self._connections: dict[str, Connection] = {}
         self._threads: list[threading.Thread] = []
+        self._sent: set[str] = set()  #: the tasks that ever were sent tensors
         self._ended = threading.Event()
         self._reading: Reading[Never] = Reading(_Answers(self))
         self.wait, self.wake = self._reading.wait, self._reading.wake
@@ -80,6 +81,8 @@ class Links:
 
     def send(self, task: str, message: Message) -> None:
         """Send a message to a task; any thread may. Raises OpError, TypeError."""
+        if message.tensors:
+            self._sent.add(task)
         self._connections[task].send(message)
 
     def poke(self, task: str, message: Message) -> bool:
@@ -93,8 +96,8 @@ class Links:
 
     def release(self, step: int) -> None:
         """All steps up to this one are over on every task: the memory of what was sent for them is used again."""
-        for connection in self._connections.values():
-            connection.release(step)
+        for task in tuple(self._sent):
+            self._connections[task].release(step)
 
     def cut(self, task: str) -> None:
         """End the connection to one task: whoever sends to it or reads from it hears that it is gone."""

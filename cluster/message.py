@@ -32,7 +32,7 @@ ALIGNMENT = 64
 HEADER = struct.Struct("<4sIIHHIIQIIQQQ")
 #: Where the checksum stands, and the number; and from where on it is one of all that follows.
 SUM, NUMBERED, SUMMED = 4, 8, 12
-_SUM = struct.Struct("<I")
+FIELD = struct.Struct("<I")  # how either is written
 #: Frames are counted up to here, and then from 0 again.
 FRAMES = 1 << 32
 #: This frame is no message: it announces segment number `edge`, of `step` bytes, whose descriptor comes along.
@@ -125,10 +125,10 @@ def encode(message: Message, limits: Limits, store: Store | None = None) -> list
     pad = _PADDING[-(nmeta + ndescribed) % ALIGNMENT]
     if short:
         frame = bytearray(b"".join((head, meta, described, pad, *bodies)))
-        _SUM.pack_into(frame, SUM, zlib.crc32(memoryview(frame)[SUMMED:]))
+        FIELD.pack_into(frame, SUM, zlib.crc32(memoryview(frame)[SUMMED:]))
         return [frame]
     front = bytearray(b"".join((head, meta, described, pad)))
-    _SUM.pack_into(front, SUM, checksum(front, bodies if flags else ()))
+    FIELD.pack_into(front, SUM, checksum(front, bodies if flags else ()))
     return _joined(front, bodies)
 
 
@@ -168,11 +168,6 @@ def checksum(front: Any, bodies: Iterable[Any] = ()) -> int:
     for body in bodies:
         result = zlib.crc32(body, result)
     return result
-
-
-def number_frame(pieces: Sequence[Any], number: int) -> None:
-    """Say, in a frame from `encode`, which of its connection's it is."""
-    _SUM.pack_into(pieces[0], NUMBERED, number)
 
 
 def encode_segment(number: int, size: int) -> bytes:

@@ -67,7 +67,7 @@ class Reading(Generic[Job]):
         self._came.register(self._ready_number, _ONCE)
         self._watch = Watch(self._arm)
         self._spin, self._pause = Spin(self._ready, _WAIT_SPIN), Spin(self._ready, spin)
-        self._polling = 0  #: the thread that waits for something to come
+        self.polling = 0  #: the thread that waits for something to come
         self._lock = threading.RLock()  # the garbage collector may close a session amid anything
         self._standing = self._idle = 0  #: threads in `stand_by`, and those of them that sleep
         self._closed = False
@@ -93,7 +93,7 @@ class Reading(Generic[Job]):
 
     def wake(self) -> None:
         """Something has happened that did not come from a connection: whoever waits has to look again."""
-        if self._polling and self._polling != threading.get_ident():
+        if self.polling and self.polling != threading.get_ident():
             with self._lock:
                 if not self._closed:  # else it is awake
                     os.eventfd_write(self._woken, 1)
@@ -112,20 +112,19 @@ class Reading(Generic[Job]):
                     left = _FOREVER if until is None else until - time.monotonic()
                     if until is not None and left <= 0:
                         break
-                    self._polling = threading.get_ident()
+                    self.polling = threading.get_ident()
                     if done():
                         break
                     signals.open = True
                     try:
-                        events = self._spin.look(left) or self._ready.poll(left)
+                        events = self._spin.look(left) or self._spin.sleep(left)
                     finally:
                         signals.open = False
-                        self._polling = 0
-                    self._spin.over()
+                        self.polling = 0
                     for job in self._read(events):
                         self._begin(job)
             finally:
-                self._polling = 0
+                self.polling = 0
                 self._watch.give()
                 self._dispose()
         return True
@@ -140,7 +139,7 @@ class Reading(Generic[Job]):
                 while jobs:
                     for job in jobs[1:]:
                         self._begin(job)
-                    if self._relieved(jobs[0]):
+                    if self._idle > 0 or self._started(self.stand_by, jobs[0]):  # another thread stands by meanwhile
                         jobs[0]()
                         self._pause.give_way()
                     jobs = self._look()
@@ -171,18 +170,9 @@ class Reading(Generic[Job]):
         if self._closed or not self._watch.take():
             return []
         try:
-            events = self._pause.look(None)
-            if events:
-                self._pause.over()
-            return self._read(events)
+            return self._read(self._pause.look(None))
         finally:
             self._watch.give()
-
-    def _relieved(self, job: Job) -> bool:
-        """Whether another thread stands by while this one does a job."""
-        if self._idle > 0:
-            return True
-        return self._started(self.stand_by, job)
 
     def _begin(self, job: Job) -> None:
         self._started(job, job)

@@ -149,6 +149,6 @@ def step_messages(
         meta = STEP_HEAD.pack(done, 0 if before is None else before.get(part.task, number))
         if kind == Kind.TRACE:
             meta += TRACE_HEAD.pack(time.time_ns())
-        return Message(kind, 0, number, part.number, meta, [feeds[feed] for feed in part.feeds])
+        return Message(kind, 0, number, part.number, meta, tuple(map(feeds.__getitem__, part.feeds)))
 
     return message

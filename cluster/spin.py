@@ -40,6 +40,14 @@ class Spin:
         until = now + (self._seconds if left is None or left < 0 else min(left, self._seconds))
         while not (events := self._poll(0)) and time.perf_counter() < until:
             os.sched_yield()
+        if events:
+            self._soon = time.perf_counter() - now < self._seconds
+        return events
+
+    def sleep(self, left: float) -> Events:
+        """What came, as `epoll.poll` waits for it, after `look` has found nothing."""
+        events = self._poll(left)
+        self.over()
         return events
 
     def over(self) -> None:

@@ -59,6 +59,9 @@ class Finish:
     task: str
 
 
+_WELL = Finish(None, "")
+
+
 class StepState:
     """Waits for every task of a step; the first failure that is not derived from another is the root cause.
 
@@ -98,9 +101,10 @@ class StepState:
                 self._blame(failure, "")
             case GivenUp(failure):
                 self._blame(failure, "")
-        if self.cause is None:
-            return self._finish() if not self.running else []
-        return self._abort() + self._finish()
+        if self.cause is not None:
+            return self._abort() + self._finish()
+        self.finished = not self.running
+        return [_WELL] if self.finished else []
 
     def _failed(self, task: str, failure: Failure, culprit: str) -> None:
         self.running.discard(task)

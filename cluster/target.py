@@ -209,7 +209,7 @@ def _connect(home: str, infos: Mapping[str, TaskInfo], secret: bytes, config: An
 
 def _patience(config: Any) -> float:
     """Seconds that making a session may take. Raises FailedPreconditionError."""
-    if config is not None and config.operation_timeout_in_ms:
+    if config is not None and config.operation_timeout_in_ms > 0:
         return float(config.operation_timeout_in_ms) / 1000
     return _seconds(PATIENCE_VARIABLE, PATIENCE_SECONDS)
 

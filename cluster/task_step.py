@@ -3,95 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
-from functools import cache, partial
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 
 from ..graph import dtypes, errors
-from ..graph.devices import DeviceSpec
-from ..graph.ops.variables import ReadVariableOp
-from ..graph.state import State, VariableSlot
-from ..runtime.backends.cpu import CPU
-from ..runtime.compile import CompiledPlan
 from ..runtime.execution.failures import StepFailure
-from ..runtime.execution.frames import frames_at_once
 from ..runtime.execution.interrupt import Stopper, set_current_stopper
 from ..runtime.execution.rendezvous import Rendezvous
 from ..runtime.execution.turns import Turn
-from ..runtime.kernels import Backend, CompilingBackend
-from ..runtime.stages.parts import OncePart, all_instructions
-from ..runtime.stages.plan import Fetch, Instruction, Plan, Receive, Run, Send, TakeFeed
 from ..runtime.tracing import DeviceStepStats, TracedPlan, time_of_day
+from .loaded_plan import LoadedPlan, running, task_of
 from .message import SLOT_FROM, Array, Message
-from .parcels import MOST_BYTES, encode_edges, together
+from .parcels import MOST_BYTES, encode_edges
 from .protocol import BEGIN_HEAD, Failure, Kind
 from .reading import Reading
-from .relays import Relay
 from .transports.transport import Connection
 
 #: Smaller variables are copied when they are sent: that takes less than making room for the next value.
 MOVED_FROM = 256 * 1024
-#: The step that each thread runs.
-_running = threading.local()
-
-
-class LoadedPlan:
-    """A plan that is ready to run, and what its instructions say about feeds and edges.
-
-    What a kernel would write into a buffer and the plan sends to another task at once, it writes into the memory that the
-    two share. `copies`: whether fetched values are copied where the plan's next run may change them; else they must be taken
-    before that. What the backend compiles is compiled now, for this processor, so that no step waits for it. Raises what is wrong
-    with the plan.
-    """
-
-    def __init__(
-        self, plan: Plan, task: str, state: State, relay: Relay, copies: bool = True, backend: Backend = CPU
-    ) -> None:
-        if not copies:
-            plain = [Fetch(i.slot, i.index, copied=False) if isinstance(i, Fetch) else i for i in plan.instructions]
-            plan = Plan(plan.device, tuple(plain), plan.arena_bytes)
-        instructions = plan.instructions
-        sent = {i.slot: task_of(i.device) for i in instructions if isinstance(i, Send) and task_of(i.device) != task}
-        results = [(slot, buffer) for i in instructions if isinstance(i, Run) for slot, buffer in i.buffered.items()]
-        #: The handles of variables whose values go to other tasks before they are updated, by the slot of the value.
-        self.updated = _updated(instructions, sent)
-        if isinstance(backend, CompilingBackend):
-            backend.check(plan)
-        with frames_at_once() if isinstance(backend, CompilingBackend) else nullcontext():
-            self.compiled = CompiledPlan(plan, backend, state, places={
-                slot: partial(_place, sent[slot], slot, buffer.dtype)
-                for slot, buffer in results
-                if slot in sent and buffer.nbytes >= SLOT_FROM
-            }, spares=dict.fromkeys(self.updated.values(), _spare))  # fmt: skip
-        self.relay = relay
-        #: Which of the step's feeds it takes, in the order in which they are sent.
-        self.feeds = tuple(i.index for i in instructions if isinstance(i, TakeFeed))
-        self.sent = {i.edge: i.slot for i in instructions if isinstance(i, Send) and i.slot is not None}
-        #: What goes to several tasks, by edge.
-        self.shared = _shared([i for i in instructions if isinstance(i, Send)])
-        #: The edges whose values wait for the next one that goes to the same task.
-        self.together = together(instructions)
-        #: What comes over an edge, in words.
-        self.edges = {
-            i.edge: f"'{i.name}' of {task_of(i.device)}"
-            for i in all_instructions(instructions)
-            if isinstance(i, Receive)
-        }
-        for i in all_instructions(instructions):
-            if isinstance(i, Run) and isinstance(i.definition, OncePart) and i.definition.start is not None:
-                edge, device = i.definition.start
-                self.edges[edge] = f"the condition of '{i.name}' of {task_of(device)}"
-
-    def waits(self, seconds: float) -> str:
-        """What a step does here that another task has not begun, in words."""
-        begun = self.relay.begun
-        return (
-            "had not begun" if begun is None else f"had waited for {self.edges.get(begun, begun)} for {seconds:.1f} s"
-        )
+_NO_FEEDS: dict[int, Any] = {}
 
 
 class Aborted(Exception):
@@ -119,14 +52,16 @@ class TaskStep:
         self.begun = False  #: whether its plan has been told to run
         self._done: int | None = None  #: where its values begin plans of other tasks: see BEGIN_HEAD
         self._ended = self._aborted = False
-        self._lock = threading.Lock()  # for the two
-        self._stopper = Stopper()
-        self._rendezvous = Rendezvous(ending=self._stopper.ending)
+        self._lock = threading.Lock()  # for the two and the next
+        #: What ends kernels that may take long, if the plan has such.
+        self._stopper: Stopper | None = None
+        self._rendezvous = Rendezvous()
 
     def put(self, edge: int, value: Any) -> None:
         """A value has come for an edge."""
         self._rendezvous.put(edge, value)
-        self._reading.wake()
+        if self._reading.polling:
+            self._reading.wake()
 
     def receive(self, edge: int) -> Any:
         """Wait for the value of an edge. Raises what ended the step."""
@@ -166,17 +101,13 @@ class TaskStep:
         turn = self.turn
         if turn is not None:
             self._wait(turn)
-        self._plan = plan
-        before = set_current_stopper(self._stopper)
-        self._begin()
+        self._begin(plan)
         compiled = plan.compiled
         frame = compiled.take()
         try:
-            values = compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)), self)
-            deliver(values)
+            deliver(compiled.run_in(frame, dict(zip(plan.feeds, feeds, strict=True)) if feeds else _NO_FEEDS, self))
         finally:
-            self._ran()
-            set_current_stopper(before)
+            self._ran(plan)
             compiled.give(frame)  # not before: the values may lie in its buffers
         if turn is not None:
             turn.end(failed=False)
@@ -196,22 +127,33 @@ class TaskStep:
 
     def trace(self, plan: LoadedPlan, feeds: Sequence[Any]) -> tuple[tuple[Any, ...], DeviceStepStats]:
         """As `run`, and what ran when."""
-        self._plan = plan
         traced = TracedPlan(plan.compiled, time_of_day())
-        self._begin()
+        self._begin(plan)
         try:
             values = traced.run_in(traced.take(), dict(zip(plan.feeds, feeds, strict=True)), self)
         finally:
-            self._ran()
+            self._ran(plan)
         return values, traced.stats()
 
-    def _begin(self) -> None:
-        """The plan begins, in this thread."""
-        _running.step, self._thread = self, threading.get_ident()
+    def _begin(self, plan: LoadedPlan) -> None:
+        """The plan begins, in this thread. Raises what ended the step before."""
+        if plan.may_last:
+            with self._lock:
+                if self._aborted:
+                    raise Aborted(f"{self._task} {self.where()}")
+                self._stopper = Stopper()
+            set_current_stopper(self._stopper)
+        if plan.places:
+            running.step = self
+        self._plan, self._thread = plan, threading.get_ident()
 
-    def _ran(self) -> None:
+    def _ran(self, plan: LoadedPlan) -> None:
         """The plan has ended: nothing here keeps shared memory any longer."""
-        _running.step, self._thread = None, 0
+        self._thread = 0
+        if plan.places:
+            running.step = None
+        if plan.may_last:
+            set_current_stopper(None)
         self._kept.clear()
         self._values.clear()
         self._parcels.clear()
@@ -255,12 +197,14 @@ class TaskStep:
 
     def _message(self, values: Sequence[tuple[int, Array | None]]) -> Message:
         """What brings values to another task, and begins the plan there that waits for one of them."""
-        kind, (edge, _), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
+        kind, (edge, value), meta = Kind.TENSOR, values[0], b"" if len(values) == 1 else encode_edges(values)
         if self._done is not None and self._plan is not None and (begins := self._plan.relay.begins):
             for each, _ in values:
                 if each in begins:
                     kind, meta = Kind.BEGIN, BEGIN_HEAD.pack(self._done, begins[each]) + meta
-        return Message(kind, 0, self.number, edge, meta, [value for _, value in values if value is not None])
+        if len(values) == 1:
+            return Message(kind, 0, self.number, edge, meta, () if value is None else (value,))
+        return Message(kind, 0, self.number, edge, meta, [each for _, each in values if each is not None])
 
     def _kept_back(self, connection: Connection, edge: int, value: Array) -> tuple[Array, bool]:
         """A value in memory that the plan does not use again, and whether there is such memory."""
@@ -311,11 +255,12 @@ class TaskStep:
         Whether the plan says nothing of it to the session: it has not begun, or has ended silently.
         """
         with self._lock:
-            self._aborted, mute = True, self._ended or not self.begun
+            self._aborted, mute, stopper = True, self._ended or not self.begun, self._stopper
         aborted = Aborted(f"{self._task} {self.where()}")
         self._rendezvous.abort(aborted)
         self._reading.wake()
-        self._stopper.stop(aborted)
+        if stopper is not None:
+            stopper.stop(aborted)
         if self.turn is not None:
             self.turn.wake()
         return mute
@@ -326,34 +271,11 @@ class TaskStep:
             return "had not begun"
         names = self._plan.edges
         waits = [f"{names.get(edge, edge)} for {sec:.1f} s" for edge, sec in self._rendezvous.waits().items()]
-        told = self._stopper.ending.described() + ([f"for {', '.join(waits)}"] if waits else [])
+        stopper = self._stopper
+        told = (stopper.ending.described() if stopper else []) + ([f"for {', '.join(waits)}"] if waits else [])
         if told:
             return f"had waited {', '.join(told)}"
         return f"was computing {self._plan.compiled.whereabouts(self._thread)}".rstrip()
-
-
-def _place(task: str, slot: int, dtype: dtypes.DType, buffer: Array) -> Array:
-    """As `TaskStep.place` of the step that this thread runs."""
-    step: TaskStep = _running.step
-    return step.place(task, slot, dtype, buffer)
-
-
-def _spare(variable: VariableSlot) -> Array | None:
-    """As `TaskStep.spare` of the step that this thread runs."""
-    step: TaskStep | None = getattr(_running, "step", None)
-    return None if step is None else step.spare(variable.value)
-
-
-def _updated(instructions: Sequence[Instruction], sent: Collection[int | None]) -> dict[int, int]:
-    """Of the variables' values among these slots that are sent before the variable is updated: its handle."""
-    reads: dict[int, int] = {}
-    found: dict[int, int] = {}
-    for i in instructions:
-        if isinstance(i, Run) and isinstance(i.definition, ReadVariableOp) and not i.copied and i.outputs[0] in sent:
-            reads[i.outputs[0]] = i.inputs[0]
-        elif isinstance(i, Run) and i.definition.access == "write":
-            found |= {slot: handle for slot, handle in reads.items() if handle in i.inputs}
-    return found
 
 
 def failure_of(error: Exception) -> Failure:
@@ -363,15 +285,3 @@ def failure_of(error: Exception) -> Failure:
         return Failure(errors.CANCELLED, str(cause), derived=True)
     lost_peer = isinstance(error, (errors.UnavailableError, errors.CancelledError))
     return Failure.of(error, derived=lost_peer)
-
-
-def _shared(sends: Sequence[Send]) -> dict[int, int]:
-    """The slots that are sent to more than one task, by edge."""
-    count = Counter(send.slot for send in sends)
-    return {send.edge: send.slot for send in sends if send.slot is not None and count[send.slot] > 1}
-
-
-@cache
-def task_of(device: str) -> str:
-    """The task that a device belongs to."""
-    return str(DeviceSpec.from_string(device).task_only())

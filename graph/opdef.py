@@ -66,6 +66,8 @@ class OpDef(Record):
     not_differentiable: ClassVar[bool] = False
     #: `grad` hands sparse gradients (IndexedSlices) on as they are; any other gets them as dense tensors.
     passes_slices: ClassVar[bool] = False
+    #: Whether its gradient is built where it is, whatever devices are asked for: tapes stay where they were begun.
+    stays_with_tape: ClassVar[bool] = False
 
     def infer(self, *inputs: Any, **none: Any) -> Spec | tuple[Spec, ...]:
         raise NotImplementedError(f"{self.type} has no shape inference")

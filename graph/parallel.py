@@ -59,7 +59,10 @@ def limit_threads(count: int) -> None:
 def threads_wanted() -> int:
     """How many threads the environment asks for; 0 where it says nothing, or no number."""
     for variable in VARIABLES:
-        if (text := os.environ.get(variable, "")).isdecimal() and int(text) > 0:
+        first, _, _ = os.environ.get(variable, "").partition(
+            ","
+        )  # OMP_NUM_THREADS may say more, for threads of threads
+        if (text := first.strip()).isdecimal() and int(text) > 0:
             return int(text)
     return 0
 
@@ -71,7 +74,8 @@ class _Job:
         self._function = function
         self._left = iter(range(count))  # one step of it is one step of the interpreter, so no block is taken twice
         #: How many blocks a helper is answerable for, from each helper when it has no more to do.
-        self.finished: SimpleQueue[int] = SimpleQueue()
+        self._ended: list[int] = []
+        self._news: SimpleQueue[None] = SimpleQueue()
         self.failures: list[tuple[int, BaseException]] = []
 
     def work(self, thread: int) -> int:
@@ -85,6 +89,21 @@ class _Job:
                 self.failures.append((index, error))
                 taken += self.skip()
         return taken
+
+    def end(self, taken: int) -> None:
+        """A helper has no more to do: what it is answerable for is noted before anybody can hear of it."""
+        self._ended.append(taken)
+        self._news.put(None)
+
+    def wait_for_blocks(self, count: int) -> None:
+        """Until helpers answer for so many blocks. What is counted is what they noted: a message may be lost to Ctrl-C."""
+        while sum(self._ended) < count:
+            self._news.get()
+
+    def wait_for_helpers(self, count: int) -> None:
+        """Until so many helpers have no more to do."""
+        while len(self._ended) < count:
+            self._news.get()
 
     def skip(self) -> int:
         """Leave out the blocks that nobody has begun."""
@@ -114,17 +133,12 @@ class _Pool:
         """Run all blocks. Returns, also with an error, when no thread works on any of them any more."""
         inboxes = self._helpers(helpers)
         job = _Job(function, count)
-        heard = 0
         try:
             for inbox in inboxes:
                 inbox.put((job, copy_context()))
-            left = count - job.work(0)
-            while left:  # helpers that came too late to get a block are not waited for
-                left -= job.finished.get()
-                heard += 1
+            job.wait_for_blocks(count - job.work(0))  # helpers that came too late to get a block are not waited for
         except BaseException:  # Ctrl-C between two blocks
-            job.skip()
-            _wait(job, len(inboxes) - heard)
+            _settle(job, inboxes)
             raise
         finally:
             job.forget()
@@ -144,19 +158,27 @@ class _Pool:
         return self._inboxes[:count]
 
 
-def _wait(job: _Job, helpers: int) -> None:
-    while helpers:
+def _settle(job: _Job, inboxes: list[SimpleQueue[tuple[_Job, Context]]]) -> None:
+    """Until no helper works for a job that was interrupted, whoever of them has heard of it.
+
+    Each takes its jobs in order: when it has ended an empty one, it has ended all before.
+    """
+    while True:
         try:
-            job.finished.get()
-            helpers -= 1
-        except KeyboardInterrupt:  # blocks must not go on writing into memory that somebody else gets next
+            job.skip()
+            last = _Job(_nothing, 0)
+            for inbox in inboxes:
+                inbox.put((last, copy_context()))
+            last.wait_for_helpers(len(inboxes))
+            return
+        except BaseException:  # blocks must not go on writing into memory that somebody else gets next
             continue
 
 
 def _help(inbox: SimpleQueue[tuple[_Job, Context]], thread: int) -> None:
     while True:
         job, context = inbox.get()
-        job.finished.put(context.run(job.work, thread))
+        job.end(context.run(job.work, thread))
         del job, context  # a thread at rest keeps nothing alive
 
 

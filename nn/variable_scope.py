@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from ..graph import context
 from ..graph.collections import GraphKeys
@@ -26,20 +25,16 @@ class _ReuseMode(enum.Enum):
 AUTO_REUSE = _ReuseMode.AUTO_REUSE
 
 
-class _Place:
-    """Where a thread is in one graph: its variable scope, and how often each scope was opened."""
+#: The collection that holds one `_Place`: what a scope keeps, an initializer say, may know the graph.
+_PLACE = ("__variable_scope",)
+
+
+class _Place(threading.local):
+    """Where each thread is in one graph: its variable scope, and how often each scope was opened."""
 
     def __init__(self) -> None:
         self.scope = VariableScope(False)
         self.opened: dict[str, int] = {}
-
-
-class _Places(threading.local):
-    def __init__(self) -> None:
-        self.by_graph: WeakKeyDictionary[Graph, _Place] = WeakKeyDictionary()
-
-
-_places = _Places()
 
 
 class VariableScope:
@@ -188,7 +183,11 @@ def get_local_variable(
 
 
 def _place() -> _Place:
-    return _places.by_graph.setdefault(get_default_graph().root, _Place())
+    kept = get_default_graph().get_collection_ref(_PLACE)
+    if not kept:
+        kept.append(_Place())
+    place: _Place = kept[0]
+    return place
 
 
 def get_variable_scope() -> VariableScope:

@@ -6,25 +6,26 @@ import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..graph import context, shapes
 from ..graph.collections import GraphKeys
 from ..graph.dtypes import DType, as_dtype, float32
-from ..graph.ir import Graph, get_default_graph
+from ..graph.ir import get_default_graph
 from ..graph.shapes import TensorShape, as_dims
 from ..graph.variable import Variable
 from .initializer_classes import Zeros, glorot_uniform_initializer
 
-
-class _Store:
-    """The variables of one graph that `get_variable` made, by name."""
-
-    def __init__(self) -> None:
-        self.variables: dict[str, Variable] = {}
+#: The collection that holds one dict. Variables know their graph: kept anywhere else, they would keep it for ever.
+_STORE = ("__variable_store",)
 
 
-_stores: WeakKeyDictionary[Graph, _Store] = WeakKeyDictionary()
+def _variables() -> dict[str, Variable]:
+    """The variables of the default graph that `get_variable` made, by name."""
+    kept = get_default_graph().get_collection_ref(_STORE)
+    if not kept:
+        kept.append({})
+    variables: dict[str, Variable] = kept[0]
+    return variables
 
 
 def get_or_make(
@@ -33,7 +34,7 @@ def get_or_make(
     constraint: Any = None, synchronization: Any = None, aggregation: Any = None, **other: Any,
 ) -> Variable:  # fmt: skip
     """The getter below all custom ones. Raises ValueError where sharing or making is not allowed, or shapes differ."""
-    variables = _stores.setdefault(get_default_graph().root, _Store()).variables
+    variables = _variables()
     dims, kind = as_dims(shape), as_dtype(float32 if dtype is None else dtype)
     if name in variables:
         return _shared(name, variables[name], dims, kind, reuse)

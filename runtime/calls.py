@@ -98,5 +98,5 @@ def are_plain_keys(keys: Collection[Any]) -> bool:
 
 
 def seconds(milliseconds: int) -> float | None:
-    """A limit of time as options say it: 0 is none."""
-    return milliseconds / 1000 if milliseconds else None
+    """A limit of time as options say it: 0 is none, and so is less."""
+    return milliseconds / 1000 if milliseconds > 0 else None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..graph.state import State
 from ..graph.waiting import give_up
+from .execution.exclusive import Spare
 from .execution.failures import StepFailure
 from .execution.frames import Frames
 from .execution.pieces import Chain, crossing_places, piece_ends
@@ -15,7 +16,7 @@ from .execution.quiet import quietly
 from .execution.whereabouts import whereabouts
 from .kernels import Backend
 from .stages.plan import Fetch, Instruction, Plan
-from .writer import Change, Names, Places, Spare, Writer, code_of, failure, passed
+from .writer import Change, Names, Places, Writer, code_of, failure, passed
 
 _FILE = "<weft plan {}>"
 
@@ -60,6 +61,8 @@ class CompiledPlan:
         self._lines: dict[str, list[Instruction | None]] = {}
         self._writer, make = self._written(None, arrays, self._lines)
         self._frames = Frames(make)
+        #: Gives the plan's function over buffers that no other run uses until they are given back, and gives them back.
+        self.take, self.give = self._frames.take, self._frames.give
         #: Which fetches of the step this plan returns, in the order it returns them.
         self.fetches = tuple(i.index for i in plan.instructions if isinstance(i, Fetch))
 
@@ -70,14 +73,6 @@ class CompiledPlan:
             return self.run_in(frame, feeds, channel)
         finally:
             self.give(frame)
-
-    def take(self) -> Frame:
-        """The plan's function over buffers that no other run uses until it is given back."""
-        return self._frames.take()
-
-    def give(self, frame: Frame) -> None:
-        """Give a frame back."""
-        self._frames.give(frame)
 
     def interrupt(self, error: Exception) -> None:
         """End all runs of the plan with `error`, and those that come."""

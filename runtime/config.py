@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from os import PathLike
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -192,6 +194,22 @@ def check_arguments(target: Any, graph: Any, config: Any) -> None:
         raise TypeError(f"cost_model must be a wf.CostModel or the path of a saved one, but got {given}")
     if config.race_check not in CHOICES:
         raise ValueError(f"race_check must be one of {CHOICES}, but got {config.race_check!r}")
+    _check_numbers(config)
+
+
+#: The fields of a ConfigProto that are whole numbers (a seed may be None).
+_NUMBERS = ("intra_op_parallelism_threads", "inter_op_parallelism_threads", "operation_timeout_in_ms", "schedule_seed")
+
+
+def _check_numbers(config: ConfigProto) -> None:
+    """Raises TypeError for a field, or a count of devices, that is no whole number."""
+    if not isinstance(config.device_count, Mapping):
+        raise TypeError(f"device_count must be a dict, as {{'CPU': 3}}, but got {config.device_count!r}")
+    given = {name: getattr(config, name) for name in _NUMBERS}
+    given.update((f"device_count[{kind!r}]", count) for kind, count in config.device_count.items())
+    for name, value in given.items():
+        if not isinstance(value, Integral) and not (name == "schedule_seed" and value is None):
+            raise TypeError(f"{name} must be a whole number, but got {value!r}")
 
 
 def check_run_arguments(options: Any, metadata: Any) -> None:

@@ -27,7 +27,8 @@ class Kernel(Record):
     `in_rows`: what makes one number of each row of a matrix, into the vector `out`, as the kernel does along the last axis.
     `meets`: it meets others of other devices: its first two arguments are the step's `send` and `receive`, and it gives a
     tuple, whatever the number of results. `moves`: it changes variables, and leaves their new values in their `spare` memory
-    where they have any.
+    where they have any. `guarded`: as `in_frame`, for variables without spare memory: this function sees to it by itself that
+    nobody else is at them while it changes them.
     """
 
     function: Callable[..., Any]
@@ -43,6 +44,7 @@ class Kernel(Record):
     in_rows: Callable[[Any, Any], Any] | None = None
     meets: bool = False
     moves: bool = False
+    guarded: Callable[[Workspace], Callable[..., Any]] | None = None
 
 
 class Backend(Protocol):

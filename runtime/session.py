@@ -148,7 +148,7 @@ class Session(ManyRuns):
     def _step(
         self, prepared: Prepared, feeds: list[Any], options: RunOptions | None, metadata: RunMetadata | None
     ) -> list[Any]:
-        dims = tuple([array.shape for array in feeds])
+        dims = tuple([array.shape for array in feeds]) if feeds else ()
         if self._whole is not None and self._whole.seen != self._graph.version:
             self._whole.look()
         try:

@@ -18,6 +18,7 @@ from ..graph.ops.signature import own
 from ..graph.state import OpState, State
 from ..graph.tape import Tape
 from .execution.as_planned import as_planned
+from .execution.exclusive import Spare, exclusive
 from .execution.failures import StepFailure, explained, misfit
 from .kernels import Backend, Kernel
 from .memory.arena import ALIGNMENT
@@ -31,9 +32,6 @@ Change = Callable[[Run, Callable[..., Any]], Callable[..., Any]]
 
 #: For some slots, what tells where a result is to be written, given the buffer that it would be written into.
 Places = Mapping[int, Callable[[Any], Any]]
-
-#: Memory that a variable's next value goes to, where its present one is still read elsewhere.
-Spare = Callable[[Any], Any]
 
 #: The text of an instruction, and the instruction, for errors.
 Line = tuple[str, Instruction]
@@ -211,7 +209,10 @@ class Writer:
             function = partial(function, OpState(self._state, run.name))
         if run.definition.access == "write":
             written = run.inputs[: sum(spec.dtype is resource for spec in run.input_specs)]
-            function = _exclusive(function, [self._spares.get(slot) if kernel.moves else None for slot in written])
+            spares = [self._spares.get(slot) if kernel.moves else None for slot in written]
+            if kernel.guarded is not None and not any(spares):
+                return self._call(run, kernel, self._framed(run, kernel.guarded))
+            function = exclusive(function, spares)
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self._bound[run.outputs[0]] = self._names.constant(_handle(run, function))
             return ""
@@ -325,23 +326,6 @@ def _handle(run: Run, function: Callable[[], Any]) -> Any:
 
 def _refuse(error: errors.InvalidArgumentError, *_: Any) -> Any:
     raise type(error)(None, None, error.message)  # a new one: tracebacks stay with an exception that is kept
-
-
-def _exclusive(write: Callable[..., Any], spares: Sequence[Spare | None]) -> Callable[..., Any]:
-    """A write to the variables that come first, while no other step writes to or looks at their memory."""
-    for place, spare in reversed([*enumerate(spares)]):
-        write = partial(_alone, write, place, spare)
-    return write
-
-
-def _alone(write: Callable[..., Any], place: int, spare: Spare | None, *values: Any) -> Any:
-    slot = values[place]
-    with slot.writing:
-        slot.begin_change(None if spare is None else spare(slot))
-        try:
-            return write(*values)
-        finally:
-            slot.end_change()
 
 
 def _is_in_form(run: Run) -> bool:

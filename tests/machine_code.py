@@ -25,12 +25,12 @@ OPTIMIZERS: dict[str, Any] = {
 
 def compiled(session: wf.Session, fetches: Any, feeds: Any = None) -> list[Fused]:
     """The regions of a plan that are machine code."""
-    from weft.runtime.backends import llvm
+    from weft.runtime.backends.llvm.regions import region_code
 
     return [
         run.definition
         for run in regions_of(session, fetches, feeds)
-        if isinstance(run.definition, Fused) and llvm.region_code(run.definition, run.input_specs) is not None
+        if isinstance(run.definition, Fused) and region_code(run.definition, run.input_specs) is not None
     ]
 
 

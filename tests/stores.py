@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType, PyFileSystem
-from weft.train import remote_files
+from weft.graph.storage import remote_files
 
 
 class Killed(BaseException):

@@ -22,7 +22,7 @@ from weft.runtime.stages.plan import StepPlan
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends.llvm import LLVM as COMPILED
+from weft.runtime.backends.llvm.backend import LLVM as COMPILED
 
 bounded = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 #: What a plan is made for, and what it runs with.

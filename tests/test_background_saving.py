@@ -12,8 +12,8 @@ import weft as wf
 from dying import dies
 from weft import train
 from weft.graph import errors
+from weft.graph.storage.checkpoint import write_checkpoint
 from weft.train.background_saver import BackgroundSaver
-from weft.train.checkpoint import write_checkpoint
 from weft.train.events.writing import FileWriterCache
 
 

@@ -141,6 +141,13 @@ def test_it_refuses_what_it_does_not_know() -> None:
         assert f"{message}: nothing" in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--rounds", "--threads", "--seconds"])
+def test_it_refuses_to_measure_for_no_time(option: str) -> None:
+    done = run("--only", "null_step", option, "0")
+    assert done.returncode == 2
+    assert f"Invalid value for '{option}'" in done.stderr
+
+
 def row(workload: str, contender: str, median: float, difference: float = 0.0) -> dict[str, Any]:
     spread = {"median": median, "least": median * 0.9, "most": median * 1.1, "peak": 5_000_000}
     return {"workload": workload, "contender": contender, "difference": difference, **spread}

@@ -49,7 +49,8 @@ def test_so_does_one_of_servers_on_three_hosts_that_speak_flight(fault: str) -> 
 @pytest.mark.skipif(bool(reason_against()), reason=reason_against())
 def test_a_full_disk_is_one_clear_error_and_leaves_a_whole_checkpoint() -> None:
     ((_, verdict, _),) = chaos.matrix([("in-graph", "shm", BY_NAME["disk full"])], quiet=True)
-    assert verdict.startswith("driver0: ResourceExhaustedError: Cannot write ")
+    assert verdict.startswith("driver0: ResourceExhaustedError: task /job:ps/replica:0/task:0 (process ")
+    assert ": Cannot write " in verdict
     assert verdict.endswith("No space left on device")
 
 

@@ -19,8 +19,9 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings, strategies as st
 from safetensors import safe_open
 from weft.graph import dtypes, errors
-from weft.train import atomic, checkpoint, checkpoint_state
-from weft.train.checkpoint import CheckpointReader, write_checkpoint
+from weft.graph.storage import atomic, checkpoint
+from weft.graph.storage.checkpoint import CheckpointReader, write_checkpoint
+from weft.train import checkpoint_state
 
 pytestmark = pytest.mark.counts
 

@@ -15,11 +15,11 @@ from weft.cluster import client as client_module
 from weft.cluster.client import Client
 from weft.cluster.engine import ClusterEngine
 from weft.cluster.heartbeat import Heartbeat, Signs
+from weft.cluster.loaded_plan import LoadedPlan
 from weft.cluster.message import Message
 from weft.cluster.protocol import Failure, Kind
 from weft.cluster.session_step import Loaded, SessionStep, expected
 from weft.cluster.step_state import Replied, StepState
-from weft.cluster.task_step import LoadedPlan
 from weft.cluster.told import Told
 from weft.cluster.transports.transport import Connection
 from weft.graph import errors

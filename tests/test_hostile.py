@@ -28,9 +28,10 @@ from weft.cluster.transports.transport import Location
 from weft.graph import context, dtypes, errors, record
 from weft.graph.graphdef import tensors
 from weft.graph.state import VariableSlot
+from weft.graph.storage import checkpoint
 from weft.graph.wire import encode_graph
 from weft.runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
-from weft.train import checkpoint, checkpoint_state
+from weft.train import checkpoint_state
 from weft.train.events.protos import event_protos
 
 MIB = 1 << 20

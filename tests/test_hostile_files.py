@@ -12,7 +12,7 @@ from hostile import as_json, changed, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from stores import Memory, mounted
 from weft.graph import errors
-from weft.train.checkpoint import MANIFEST, SUFFIX, digest, write_checkpoint
+from weft.graph.storage.checkpoint import MANIFEST, SUFFIX, digest, write_checkpoint
 from weft.train.shards import open_checkpoint, write_shards
 
 MIB = 1 << 20

@@ -20,7 +20,7 @@ from tasks import TASKS, session_of_tasks
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_code
+from weft.runtime.backends.llvm import compiling
 from weft.runtime.stages.plan import Plan, StepPlan
 
 STEPS = 4
@@ -29,15 +29,15 @@ ALONE = wf.ConfigProto(allow_soft_placement=True)
 #: A task whose Python has no llvmlite, and one in which arrays lie otherwise than the code thinks.
 WITHOUT = "sys.modules['llvmlite'] = None" + SERVE.format(grace=60)
 STRANGE = """
-from weft.runtime.backends import llvm_frame
-llvm_frame._NDIM += 8
+from weft.runtime.backends.llvm import frame
+frame._NDIM += 8
 """ + SERVE.format(grace=60)
 
 
 #: A worker that trains alone, and tells its losses, and whether this process has compiled anything.
 MONITORED = """
 import os
-from weft.runtime.backends import llvm_code
+from weft.runtime.backends.llvm import compiling
 server = wf.train.Server(cluster, job, index)
 with wf.device(wf.train.replica_device_setter(cluster=cluster, worker_device="/job:worker/task:0")):
     x = wf.constant(np.linspace(-1, 1, 6000, dtype=np.float32).reshape(60, 100))
@@ -50,7 +50,7 @@ with wf.train.MonitoredTrainingSession(
     losses = []
     while not session.should_stop():
         losses.append(float(session.run([loss, train_op])[0]))
-compiled = llvm_code.compiler.cache_info().currsize and llvm_code.compiler().count > 0
+compiled = compiling.compiler.cache_info().currsize and compiling.compiler().count > 0
 print("compiled", bool(compiled), losses, flush=True)
 """
 
@@ -154,17 +154,17 @@ def test_a_backend_that_tasks_cannot_have_is_refused() -> None:
 
 def _slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Each function takes so long to compile."""
-    plain = llvm_code.Compiler._compiled
+    plain = compiling.Compiler._compiled
 
     def slowly(self: Any, text: str, single: bool) -> Any:
         time.sleep(seconds)
         return plain(self, text, single)
 
-    monkeypatch.setattr(llvm_code.Compiler, "_compiled", slowly)
+    monkeypatch.setattr(compiling.Compiler, "_compiled", slowly)
 
 
 def test_no_step_compiles_and_what_is_in_branches_loops_and_convolutions_is_compiled_with_the_rest() -> None:
-    compiler = llvm_code.compiler()
+    compiler = compiling.compiler()
     x = wf.placeholder(wf.float32, [2, 9, 9, 3])
     filters = wf.Variable(np.full([3, 3, 3, 16], 0.25, np.float32))
     made = wf.nn.relu(wf.nn.conv2d(x, filters, strides=[1, 1, 1, 1], padding="VALID") + 0.125)

@@ -13,11 +13,11 @@ from weft.runtime.regions import convolutions as fuse_convolutions
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_conv
-from weft.runtime.backends.llvm_code import compiler
-from weft.runtime.backends.llvm_matmul import same_bits
-from weft.runtime.backends.llvm_micro import tile
-from weft.runtime.backends.llvm_pool import in_threads
+from weft.runtime.backends.llvm import convolution_kernels
+from weft.runtime.backends.llvm.compiling import compiler
+from weft.runtime.backends.llvm.micro import tile
+from weft.runtime.backends.llvm.pool import in_threads
+from weft.runtime.backends.llvm.trials import same_bits
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -81,8 +81,10 @@ def test_a_layer_with_padding_is_one_function_where_its_sums_are_numpys() -> Non
     y, feeds = layer(11)
     with wf.Session(config=LLVM) as session:
         wanted = session.run(y, feeds)
-    ((key, found),) = [item for item in llvm_conv._tried.items() if item[0][1][0] == 11 and item[0][-1] is not None]
-    convolution = llvm_conv._convolution(*key)
+    ((key, found),) = [
+        item for item in convolution_kernels._trials.found.items() if item[0][1][0] == 11 and item[0][-1] is not None
+    ]
+    convolution = convolution_kernels._convolution(*key)
     assert convolution is not None
     assert convolution.tail is not None
     assert convolution.tail.bias

@@ -13,10 +13,10 @@ from weft.graph.ops.windows import Layout
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_conv
-from weft.runtime.backends.llvm_code import compiler
-from weft.runtime.backends.llvm_micro import HALF, WIDE, Tile, tile
-from weft.runtime.backends.llvm_pool import in_threads
+from weft.runtime.backends.llvm import convolution_kernels
+from weft.runtime.backends.llvm.compiling import compiler
+from weft.runtime.backends.llvm.micro import HALF, WIDE, Tile, tile
+from weft.runtime.backends.llvm.pool import in_threads
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -76,7 +76,7 @@ def test_a_net_of_regions_has_the_bits_of_numpys(count: int) -> None:
 def made(shape: tuple[int, ...], filters: tuple[int, ...], known: Tile, block: int) -> Any:
     """What the compiled function makes of whole numbers, whose sums no order changes, and of others; and the arrays."""
     axes = Layout((1, 1, 1, 1), "SAME").axes(shape, filters)
-    convolution = llvm_conv._convolution("float32", shape, filters, *axes)
+    convolution = convolution_kernels._convolution("float32", shape, filters, *axes)
     assert convolution is not None
     convolution = convolution._replace(tile=known, block=block)
     native = compiler().function(convolution.written(), library=convolution.library())
@@ -134,7 +134,7 @@ def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
         np.add(values, bias, place)
 
     for images in (x, np.asfortranarray(x)):
-        same(llvm_conv.forward(images, w, *axes, None, finish), wanted)
+        same(convolution_kernels.forward(images, w, *axes, None, finish), wanted)
 
 
 def test_errors_are_the_same() -> None:
@@ -157,7 +157,11 @@ def test_explain_says_what_became_of_convolutions() -> None:
         session.run(fetches, feeds)
         text = str(session.plan(fetches, feeds).explain())
     filters = (3, 3, 19, 16), (3, 3, 16, 19)
-    tried = [found for key, found in llvm_conv._tried.items() if key[1][:3] == (2, 9, 9) and key[2] in filters]
+    tried = [
+        found
+        for key, found in convolution_kernels._trials.found.items()
+        if key[1][:3] == (2, 9, 9) and key[2] in filters
+    ]
     assert len(tried) == 2
     taken = sum(found is not None for found in tried)
     assert "tries" not in text

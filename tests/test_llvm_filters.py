@@ -13,10 +13,10 @@ from weft.graph.ops.windows import Axis, Layout
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_conv_filters
-from weft.runtime.backends.llvm_code import compiler
-from weft.runtime.backends.llvm_filters import written
-from weft.runtime.backends.llvm_micro import HALF, WIDE, Tile, tile
+from weft.runtime.backends.llvm import filter_kernels
+from weft.runtime.backends.llvm.compiling import compiler
+from weft.runtime.backends.llvm.filter_text import written
+from weft.runtime.backends.llvm.micro import HALF, WIDE, Tile, tile
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -38,12 +38,12 @@ def made(
     images: Shape, outputs: int, axes: tuple[Axis, Axis], arrays: tuple[Any, Any], known: Tile | None = None
 ) -> Any:
     """What the compiled function makes, whether it has NumPy's bits or not."""
-    gradient = llvm_conv_filters._gradient(arrays[0].dtype.name, images, outputs, *axes)
+    gradient = filter_kernels._gradient(arrays[0].dtype.name, images, outputs, *axes)
     assert gradient is not None
     gradient = gradient._replace(tile=known or gradient.tile)
     native = compiler().function(written(gradient), library=gradient.library())
     result = np.full(gradient.filters, np.nan, arrays[0].dtype)
-    assert llvm_conv_filters._run(gradient, native, *arrays, result)
+    assert filter_kernels._run(gradient, native, *arrays, result)
     return result
 
 
@@ -73,7 +73,7 @@ def test_blocks_of_images_and_of_lines_are_summed_as_numpy_does(blocks: str, mon
     if blocks == "some lines":
         monkeypatch.setattr(conv_kernels, "BLOCK_BYTES", 2_000)
     monkeypatch.setattr(conv_kernels, "GROUPS", 3)
-    monkeypatch.setattr(llvm_conv_filters, "_tried", {})
+    monkeypatch.setattr(filter_kernels._trials, "found", {})
     for shape, filters, stride in [
         ((7, 18, 20, 16), (3, 3, 16, 40), 1),
         ((7, 18, 20, 16), (5, 3, 16, 24), 2),
@@ -87,7 +87,7 @@ def test_blocks_of_images_and_of_lines_are_summed_as_numpy_does(blocks: str, mon
         arrays = arrays_of(shape, filters[3], axes)
         whole = np.rint(4 * arrays[0]), np.rint(4 * arrays[1])
         np.testing.assert_array_equal(made(shape, filters[3], axes, whole), conv_kernels.filter_gradient(*whole, *axes))
-        found = llvm_conv_filters.filter_gradient(*arrays, *axes)
+        found = filter_kernels.filter_gradient(*arrays, *axes)
         same(found, conv_kernels.filter_gradient(*arrays, *axes))
 
 
@@ -149,7 +149,7 @@ def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
     x, dy = arrays_of(shape, 16, axes)
     wanted = conv_kernels.filter_gradient(x, dy, *axes)
     for images, gradients in ((x, dy), (np.asfortranarray(x), dy), (x, np.asfortranarray(dy))):
-        same(llvm_conv_filters.filter_gradient(images, gradients, *axes), wanted)
+        same(filter_kernels.filter_gradient(images, gradients, *axes), wanted)
 
 
 def test_explain_counts_the_gradient_by_the_filters() -> None:
@@ -160,6 +160,6 @@ def test_explain_counts_the_gradient_by_the_filters() -> None:
         assert "tries whether 1 convolutions can be compiled" in str(session.plan(fetches, feeds).explain())
         session.run(fetches, feeds)
         text = str(session.plan(fetches, feeds).explain())
-    (taken,) = [found for key, found in llvm_conv_filters._tried.items() if key[1] == (2, 9, 9, 21)]
+    (taken,) = [found for key, found in filter_kernels._trials.found.items() if key[1] == (2, 9, 9, 21)]
     assert "tries" not in text
     assert taken is None or "1 convolution" in text

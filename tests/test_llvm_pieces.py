@@ -11,7 +11,7 @@ pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip i
 
 from weft.graph.opdef import Spec
 from weft.graph.ops.transcendental import Exp
-from weft.runtime.backends.llvm import LLVM as BACKEND
+from weft.runtime.backends.llvm.backend import LLVM as BACKEND
 from weft.runtime.stages.fused import Fused, Part
 
 

@@ -12,9 +12,9 @@ from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from machine_code import LLVM
 from test_cases import COMPUTED, build
+from weft.cluster.loaded_plan import LoadedPlan
 from weft.cluster.plan_wire import decode_plan, encode_plan
 from weft.cluster.relays import Relay
-from weft.cluster.task_step import LoadedPlan
 from weft.graph import errors
 from weft.graph.state import State
 from weft.runtime.stages.fused import Fused
@@ -22,7 +22,7 @@ from weft.runtime.stages.plan import Plan, Run
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends.llvm import LLVM as COMPILED
+from weft.runtime.backends.llvm.backend import LLVM as COMPILED
 
 MIB = 1 << 20
 TASK = "/job:localhost/replica:0/task:0"

@@ -17,10 +17,10 @@ from weft.graph import parallel
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_pool
-from weft.runtime.backends.llvm_code import compiler
-from weft.runtime.backends.llvm_frame import Array, begun, closing, ended, opening, place_of, room_of_thread, working
-from weft.runtime.backends.llvm_steps import Text
+from weft.runtime.backends.llvm import pool
+from weft.runtime.backends.llvm.compiling import compiler
+from weft.runtime.backends.llvm.frame import Array, begun, closing, opening, place_of, room_of_thread, working
+from weft.runtime.backends.llvm.text import Text
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def counting(count: int, rounds: int = 0, long: bool = True) -> Any:
     """A function that counts for each block how often it ran, and who ran it, after so many rounds of doing nothing."""
     text = Text()
     data = [*opening(text, [Array("int64", (count,), True), Array("int64", (count,), True)]), place_of(text, 3)]
-    working(text, data, count, release=True, long=long)
+    working(text, data, (), count, release=True, long=long)
     closing(text, 0)
     runs, threads, rooms = begun(text, len(data))
     room = room_of_thread(text, rooms, 8)
@@ -45,15 +45,14 @@ def counting(count: int, rounds: int = 0, long: bool = True) -> Any:
     before = text.let(f"load i64, ptr {place}, align 8")
     text.put(f"store i64 {text.let(f'add i64 {before}, 1')}, ptr {place}, align 8")
     text.put(f"store i64 %thread, ptr {text.let(f'getelementptr i64, ptr {threads}, i64 %block')}, align 8")
-    ended(text)
-    lines = [*text.lines, *sorted(text.declared), "attributes #0 = { nounwind }"]
-    return compiler().function("\n".join(lines), library=llvm_pool.pool_library())
+    text.end()
+    return compiler().function(text.whole(), library=pool.pool_library())
 
 
 def counted(count: int, rounds: int = 0, long: bool = True) -> set[int]:
     """Who ran the blocks, each of which ran once."""
     runs, threads = np.zeros(count, np.int64), np.full(count, -1)
-    assert llvm_pool.in_threads(counting(count, rounds, long), (runs, threads), runs, 8)
+    assert pool.in_threads(counting(count, rounds, long), (runs, threads), runs, 8)
     assert runs.tolist() == [1] * count
     return {*threads.tolist()}
 
@@ -73,14 +72,14 @@ def test_threads_that_sleep_are_woken() -> None:
 
 def word(name: str) -> ctypes.c_uint64:
     """A word of the pool's memory."""
-    return ctypes.c_uint64.from_address(llvm_pool._pool().start + llvm_pool._PLACES[name])
+    return ctypes.c_uint64.from_address(pool._pool().start + pool._PLACES[name])
 
 
 def test_only_one_short_job_after_the_other_wakes_threads() -> None:
     end = time.monotonic() + 60
     all_asleep(end)
     word("skipped").value = 0
-    for _ in range(llvm_pool.SKIPS):
+    for _ in range(pool.SKIPS):
         assert counted(64, 1000, long=False) == {0}
     seen: set[int] = set()
     while seen != {0, 1, 2} and time.monotonic() < end:
@@ -91,7 +90,7 @@ def test_only_one_short_job_after_the_other_wakes_threads() -> None:
 def all_asleep(end: float) -> None:
     """Wait until all threads of the pool sleep; first until all are awake, for who was woken may count as asleep a while."""
     counted(9, 1000)
-    threads = max(2, llvm_pool._pool()._count)
+    threads = max(2, pool._pool()._count)
     parallel.limit_threads(threads + 1)
     while counted(64, 1_000_000) != {*range(threads + 1)} and time.monotonic() < end:
         pass
@@ -118,17 +117,17 @@ def test_all_threads_of_the_budget_help_and_no_more() -> None:
 
 def test_one_call_at_a_time_has_the_threads() -> None:
     """Whoever else has them, Python's blocks included, all others compute alone."""
-    assert llvm_pool.borrow() == 2
-    assert llvm_pool.borrow() == 0
+    assert pool.borrow() == 2
+    assert pool.borrow() == 0
     assert counted(16, 1000) == {0}
     seen: set[int] = set()
     parallel.for_blocks(lambda block, thread: seen.add(thread), 50)
     assert seen == {0}
-    llvm_pool.give_back()
+    pool.give_back()
     parallel.for_blocks(lambda block, thread: seen.update(counted(16, 100)), 3)
     assert seen == {0}
-    assert llvm_pool.borrow() == 2
-    llvm_pool.give_back()
+    assert pool.borrow() == 2
+    pool.give_back()
 
 
 def test_calls_from_several_threads_do_not_mix() -> None:
@@ -151,9 +150,9 @@ def test_calls_from_several_threads_do_not_mix() -> None:
 
 def test_arrays_that_are_not_taken_are_said_so() -> None:
     wrong = np.zeros(7, np.int32)
-    assert not llvm_pool.in_threads(counting(7), (wrong, np.zeros(7, np.int64)), wrong, 8)
-    assert llvm_pool.borrow() == 2
-    llvm_pool.give_back()
+    assert not pool.in_threads(counting(7), (wrong, np.zeros(7, np.int64)), wrong, 8)
+    assert pool.borrow() == 2
+    pool.give_back()
 
 
 def _forked(results: Any) -> None:
@@ -194,9 +193,9 @@ def test_without_threads_the_caller_computes_alone_and_others_may_have_theirs(mo
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    monkeypatch.setattr(llvm_pool._pool(), "_count", 0)
-    assert llvm_pool.borrow() == 0
+    monkeypatch.setattr(pool._pool(), "_count", 0)
+    assert pool.borrow() == 0
     assert counted(16, 1000) == {0}
     monkeypatch.undo()
-    assert llvm_pool.borrow() == 2
-    llvm_pool.give_back()
+    assert pool.borrow() == 2
+    pool.give_back()

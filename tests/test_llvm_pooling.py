@@ -12,8 +12,8 @@ from weft.graph.ops.pooling import MaxPool, MaxPoolGrad
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_pooling
-from weft.runtime.backends.llvm_micro import tile
+from weft.runtime.backends.llvm import pooling
+from weft.runtime.backends.llvm.micro import tile
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -41,10 +41,10 @@ def test_the_first_maximum_gets_the_gradient_to_the_bit(
     dy[random.random(dy.shape) < 0.05] = -odd
     specs = tuple([Spec(wf.as_dtype(kind), array.shape) for array in (x, y, dy)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llvm_pooling, "LEAST", 1)
-        code = llvm_pooling.gradient_of(gradient, specs, block)
+        patch.setattr(pooling, "LEAST", 1)
+        code = pooling.gradient_of(gradient, specs, block)
     assert code is not None
-    function = llvm_pooling._function(code, refuse)
+    function = pooling._function(code, refuse)
     with np.errstate(invalid="ignore"):
         same(function(x, y, dy, np.full(x.shape, 7, kind)), gradient.compute(x, y, dy))
 
@@ -91,7 +91,7 @@ def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
     pool, gradient = MaxPool((1, 2, 2, 1), (1, 2, 2, 1), "SAME"), MaxPoolGrad((1, 2, 2, 1), (1, 2, 2, 1), "SAME")
     y = pool.compute(x)
     dy = random.standard_normal(y.shape).astype(np.float32)
-    kernel = llvm_pooling.pooling_kernel(gradient, tuple([Spec(wf.float32, array.shape) for array in (x, y, dy)]))
+    kernel = pooling.pooling_kernel(gradient, tuple([Spec(wf.float32, array.shape) for array in (x, y, dy)]))
     assert kernel is not None
     wanted = gradient.compute(x, y, dy)
     for given_ in ((x, y, dy), (np.asfortranarray(x), y, dy), (x, y, np.asfortranarray(dy))):

@@ -16,12 +16,12 @@ from weft.runtime.memory.workspace import Workspace
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_matmul, llvm_products
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.backends.llvm import LLVM as BACKEND
-from weft.runtime.backends.llvm_frame import Array
-from weft.runtime.backends.llvm_micro import HALF, WIDE, Tile, tile
-from weft.runtime.backends.llvm_products import Cut, Product, Sides
+from weft.runtime.backends.llvm import product_kernels, products
+from weft.runtime.backends.llvm.backend import LLVM as BACKEND
+from weft.runtime.backends.llvm.frame import Array
+from weft.runtime.backends.llvm.micro import HALF, WIDE, Tile, tile
+from weft.runtime.backends.llvm.products import Cut, Product, Sides
 
 pytestmark = pytest.mark.skipif(tile() is None, reason="nothing is compiled for this processor")
 
@@ -63,7 +63,7 @@ def plainly(sides: Sides, a: Any, b: Any) -> Any:
 def made(sides: Sides, cut: Cut, known: Tile = WIDE, parts: tuple[int, ...] = ()) -> Callable[..., Any]:
     """The compiled function of products, whatever the bits of BLAS are."""
     product = Product(sides, arrays_of(sides), known, parts or (sides.inner,), False, cut, True)
-    return llvm_matmul._function(product, _refused, Workspace())
+    return product_kernels._function(product, _refused, Workspace())
 
 
 def _refused(*given: Any) -> Any:
@@ -113,9 +113,9 @@ def test_no_bit_depends_on_vectors_tiles_blocks_or_packing(
     arrays, whole = matrices(sides), matrices(sides, whole=True)
     wanted = made(sides, Cut(1, "columns"), WIDE, parts)(*arrays)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llvm_products, "OFTEN", 1)
-        patch.setattr(llvm_products, "FAR", 4)
-        patch.setattr(llvm_products, "BLOCK_BYTES", 1 << 14)
+        patch.setattr(products, "OFTEN", 1)
+        patch.setattr(products, "FAR", 4)
+        patch.setattr(products, "BLOCK_BYTES", 1 << 14)
         for known in (WIDE, HALF, Tile(128, 3, 5)):
             function = made(sides, Cut(blocks, side), known, parts)
             np.testing.assert_array_equal(function(*arrays), wanted)
@@ -180,7 +180,7 @@ def test_where_sums_are_cut_is_found() -> None:
     for lengths in [(500,), (256, 244), (320, 160, 81), (448, 448, 304, 300), (16, 400, 8, 300)]:
         for kind, rows in combinations(("float32", "float64"), (2, 5, 90)):
             sides = Sides(kind, 1, rows, sum(lengths), 3, False, False)
-            assert llvm_matmul._parts(sides, arrays_of(sides), in_parts(*lengths)) == lengths
+            assert product_kernels._parts(sides, arrays_of(sides), in_parts(*lengths)) == lengths
 
 
 def test_what_has_other_bits_is_not_taken() -> None:
@@ -191,8 +191,8 @@ def test_what_has_other_bits_is_not_taken() -> None:
     def turned(a: Any, b: Any, out: Any = None) -> Any:
         return np.matmul(np.ascontiguousarray(a[:, ::-1]), np.ascontiguousarray(b[::-1]))
 
-    assert llvm_matmul._found(sides, arrays_of(sides), turned, known) is None
-    assert llvm_matmul._found(sides, arrays_of(sides), in_parts(300), known) is None  # these products are rounded
+    assert product_kernels._found(sides, arrays_of(sides), turned, known) is None
+    assert product_kernels._found(sides, arrays_of(sides), in_parts(300), known) is None  # these products are rounded
 
 
 def kernel(definition: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -216,7 +216,7 @@ def test_what_is_not_row_major_is_left_to_numpy_and_readonly_arrays_are_taken() 
 
     for cut in (Cut(1, "rows"), Cut(2, "rows")):
         product = Product(sides, arrays_of(sides), WIDE, (60,), False, cut, True)
-        function = llvm_matmul._function(product, form, Workspace())
+        function = product_kernels._function(product, form, Workspace())
         for one, other in [(np.asfortranarray(a), b), (np.repeat(a, 2, 1)[:, ::2], b), (a, np.asfortranarray(b))]:
             same(function(one, other), a @ b)
     assert seen == [True] * 6
@@ -239,9 +239,9 @@ def test_vectors_unknown_shapes_and_other_types_are_left_to_numpy() -> None:
         own, plain = kernel(definition, a, b)
         same(own(a, b), plain(a, b))
         specs = tuple([Spec(wf.as_dtype(array.dtype), array.shape) for array in (a, b)])
-        assert llvm_matmul.sides_of(definition, specs) is None
+        assert product_kernels.sides_of(definition, specs) is None
     unknown = (Spec(wf.float32, (None, 5)), Spec(wf.float32, (5, 4)))
-    assert llvm_matmul.sides_of(MatMul(), unknown) is None
+    assert product_kernels.sides_of(MatMul(), unknown) is None
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -296,7 +296,7 @@ def test_batches_are_multiplied_where_they_lie(
         view = whole.transpose(0, 2, 1, 3)
         given.append(view if lies else np.ascontiguousarray(view))
     product = Product(sides, (a, b, c), known, (inner,), False, Cut(blocks, side), True)
-    function = llvm_matmul._function(product, _refused, Workspace())
+    function = product_kernels._function(product, _refused, Workspace())
     for _ in range(2):
         same(function(*given), plainly(sides, *given))
         same(function(*[np.ascontiguousarray(array) for array in given]), plainly(sides, *given))

@@ -17,8 +17,9 @@ from weft.graph.state import VariableSlot
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm_distinct, llvm_row_sums, llvm_row_updates, llvm_rows, llvm_sparse
-from weft.runtime.backends.llvm_sparse import Code
+from weft.runtime.backends.llvm import distinct, row_kernels, row_sums, row_updates
+from weft.runtime.backends.llvm.row_kernels import Code
+from weft.runtime.backends.llvm.rows import Gather
 
 Array = np.ndarray[Any, Any]
 bounded = settings(max_examples=40, deadline=None)
@@ -42,8 +43,8 @@ def specs_of(*arrays: Array) -> tuple[Spec, ...]:
 def code_of(definition: OpDef, inputs: tuple[Spec, ...]) -> Code:
     """What is compiled for an operation, however small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llvm_sparse, "LEAST", 0)
-        code = llvm_sparse.code_of(definition, inputs)
+        patch.setattr(row_kernels, "LEAST", 0)
+        code = row_kernels.code_of(definition, inputs)
     assert code is not None
     return code
 
@@ -60,8 +61,8 @@ def test_gathered_rows_are_the_tables(
     random = np.random.default_rng(seed)
     table, ids = numbers(random, (count, *dims), kind), random.integers(0, count, [7 * n for n in shape]).astype(index)
     code = code_of(GatherV2(0), specs_of(table, ids))
-    assert isinstance(code, llvm_rows.Gather)
-    gather = llvm_sparse._gathering(code, refuse)
+    assert isinstance(code, Gather)
+    gather = row_kernels._gathering(code, refuse)
     same(gather(table, ids), table[ids])
     same(gather(table, ids, np.full((*ids.shape, *dims), 7, kind)), table[ids])
 
@@ -77,8 +78,8 @@ def test_distinct_values_come_in_the_order_of_their_first(
     x = np.array(values, kind)
     definition = (UniqueWithCounts if counted else Unique)(wf.as_dtype(number))
     code = code_of(definition, specs_of(x))
-    assert isinstance(code, llvm_distinct.Uniques)
-    function, wanted = llvm_sparse._distinguishing(code, refuse), definition.compute(x)
+    assert isinstance(code, distinct.Uniques)
+    function, wanted = row_kernels._distinguishing(code, refuse), definition.compute(x)
     into = (None, np.full(len(x), 7, number), None)
     for found in (function(x), function(x, into[: 2 + counted])):
         assert len(found) == len(wanted)
@@ -91,14 +92,14 @@ def test_distinct_values_come_in_the_order_of_their_first(
 def test_distinct_values_of_many(count: int, spread: int) -> None:
     x = np.random.default_rng(0).integers(-count, count, count) * spread
     code = code_of(Unique(), specs_of(x))
-    assert isinstance(code, llvm_distinct.Uniques)
-    for one, other in zip(llvm_sparse._distinguishing(code, refuse)(x), Unique().compute(x), strict=True):
+    assert isinstance(code, distinct.Uniques)
+    for one, other in zip(row_kernels._distinguishing(code, refuse)(x), Unique().compute(x), strict=True):
         same(one, other)
 
 
 def colliding(count: int) -> Array:
     """Numbers that all belong into the first slot of any table for them."""
-    inverse = pow(llvm_distinct._FACTOR, -1, 2**64)
+    inverse = pow(distinct._FACTOR, -1, 2**64)
     found = [(inverse * n) % 2**64 for n in range(1, count + 1)]
     return np.array([each - 2**64 if each >= 2**63 else each for each in found], np.int64)
 
@@ -112,8 +113,8 @@ def test_numbers_made_to_collide_go_to_numpy_before_that_takes_long() -> None:
         return Unique().compute(given)
 
     code = code_of(Unique(), specs_of(x))
-    assert isinstance(code, llvm_distinct.Uniques)
-    for one, other in zip(llvm_sparse._distinguishing(code, plain)(x), Unique().compute(x), strict=True):
+    assert isinstance(code, distinct.Uniques)
+    for one, other in zip(row_kernels._distinguishing(code, plain)(x), Unique().compute(x), strict=True):
         same(one, other)
     assert len(asked) == 1
 
@@ -129,11 +130,11 @@ def test_sums_of_rows_are_made_in_their_order(
     number = np.array(segments, np.int32)
     definition = UnsortedSegmentSum()
     code = code_of(definition, specs_of(data, ids, number))
-    assert isinstance(code, llvm_row_sums.Sums)
+    assert isinstance(code, row_sums.Sums)
     with np.errstate(invalid="ignore"):
         wanted = definition.compute(data, ids, number)
-    same(llvm_sparse._summing(code, refuse)(data, ids, number), wanted)
-    same(llvm_sparse._summing(code, refuse)(data, ids, number, np.full(wanted.shape, 7, kind)), wanted)
+    same(row_kernels._summing(code, refuse)(data, ids, number), wanted)
+    same(row_kernels._summing(code, refuse)(data, ids, number, np.full(wanted.shape, 7, kind)), wanted)
 
 
 def slot_of(array: Array) -> Any:
@@ -163,14 +164,14 @@ def updated(definition: Any, inputs: list[Any], tables: int, plain: Any = refuse
     arrays = [slot.value for slot in inputs[:tables]] + inputs[tables:]
     handles = [Spec(wf.as_dtype("resource"), ())] * tables
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llvm_rows, "BLOCK_BYTES", 4000)
+        patch.setattr("weft.runtime.backends.llvm.rows.BLOCK_BYTES", 4000)
         patch.setattr(parallel, "_limit", threads)
         code = code_of(definition, (*handles, *specs_of(*arrays[tables:])))
-        assert isinstance(code, llvm_row_updates.Update | llvm_row_updates.Sweep)
+        assert isinstance(code, row_updates.Update | row_updates.Sweep)
         compiled = [slot_of(array) for array in arrays[:tables]]
         with np.errstate(all="ignore"):
             definition.compute(None, *inputs)
-            llvm_sparse._updating(code, plain)(*compiled, *inputs[tables:])
+            row_kernels._updating(code, plain)(*compiled, *inputs[tables:])
     for one, other in zip(compiled, inputs[:tables], strict=True):
         same(one.value, other.value)
 
@@ -230,8 +231,8 @@ def test_updates_that_are_a_view_of_the_variable_do_not_change_under_it() -> Non
     wanted = table.value + table.value[::-1]
     definition = variable_rows.ResourceScatterAdd(wf.float32, (60, 10))
     code = code_of(definition, (Spec(wf.as_dtype("resource"), ()), *specs_of(ids, table.value)))
-    assert isinstance(code, llvm_row_updates.Update | llvm_row_updates.Sweep)
-    llvm_sparse._updating(code, refuse)(table, ids, table.value)
+    assert isinstance(code, row_updates.Update | row_updates.Sweep)
+    row_kernels._updating(code, refuse)(table, ids, table.value)
     same(table.value, wanted)
 
 
@@ -307,13 +308,13 @@ def test_arrays_that_are_not_row_major_go_through_numpy() -> None:
 
     gather, add_up = GatherV2(0), UnsortedSegmentSum()
     code = code_of(gather, specs_of(rows, ids))
-    assert isinstance(code, llvm_rows.Gather)
-    gathering = llvm_sparse._gathering(code, plain(gather))
+    assert isinstance(code, Gather)
+    gathering = row_kernels._gathering(code, plain(gather))
     same(gathering(strided, ids), rows[ids])
     same(gathering(rows, half), rows[half])
     code = code_of(add_up, specs_of(rows, half, number))
-    assert isinstance(code, llvm_row_sums.Sums)
-    summing, wanted = llvm_sparse._summing(code, plain(add_up)), add_up.compute(rows, half.copy(), number)
+    assert isinstance(code, row_sums.Sums)
+    summing, wanted = row_kernels._summing(code, plain(add_up)), add_up.compute(rows, half.copy(), number)
     same(summing(strided, half.copy(), number), wanted)
     same(summing(rows, half, number), wanted)
     assert asked == [gather, gather, add_up, add_up]

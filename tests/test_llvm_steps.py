@@ -16,8 +16,9 @@ from weft.runtime.regions import compiled as fuse_compiled
 
 pytest.importorskip("llvmlite", reason="the backend 'llvm' needs llvmlite: pip install 'weft[llvm]'")
 
-from weft.runtime.backends import llvm
-from weft.runtime.backends.llvm_code import compiler
+from weft.runtime.backends.llvm import regions
+from weft.runtime.backends.llvm.backend import _code
+from weft.runtime.backends.llvm.compiling import compiler
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def test_big_values_are_computed_in_blocks_by_any_number_of_threads(monkeypatch:
         monkeypatch.setattr(parallel, "_limit", threads)
         found.append(both([flat, rows], feeds))
     with wf.Session(config=LLVM) as session:
-        codes = [llvm._code(run) for run in regions_of(session, [flat, rows], feeds)]
+        codes = [_code(run) for run in regions_of(session, [flat, rows], feeds)]
     blocks = [code.form.blocks for code in codes if code is not None]
     assert sum(count > 4 for count in blocks) == 2
     for llvms, numpys in found:
@@ -137,9 +138,9 @@ def test_arrays_that_are_not_as_the_code_wants_them_go_through_numpy() -> None:
     with wf.Session(config=LLVM) as session:
         (region,) = compiled(session, z)
         specs = [Spec(wf.float32, (6, 4)), *[Spec(wf.float32, ())] * 2]
-        code = llvm.region_code(region, specs)
+        code = regions.region_code(region, specs)
         assert code is not None
-        kernel: Any = llvm._region(region, specs)
+        kernel: Any = regions.region_kernel(region, specs)
         array = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
         plain = session.run(z, {x: array.T, y: 0.5})
         strided, scalar = (
@@ -152,7 +153,7 @@ def test_arrays_that_are_not_as_the_code_wants_them_go_through_numpy() -> None:
         assert kernel.function(array.T, np.array(0.5, "f"), np.float32(1), out=out) is out
         assert programs.same_bits([out], [plain])
         for wrong in (array.T.astype(np.float64), np.zeros((6, 4), ">f4"), array):
-            native = llvm._native(code)
+            native = regions.native_of(code)
             assert native(wrong, np.array(0.5, "f"), np.array(1, "f"), out, 7) == 7
         out.flags.writeable = False
         assert native(np.ones((6, 4), "f"), np.array(0.5, "f"), np.array(1, "f"), out, 7) == 7

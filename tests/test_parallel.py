@@ -212,3 +212,50 @@ def test_a_helper_that_comes_too_late_keeps_nothing_alive(monkeypatch: pytest.Mo
     assert done == [0, 1, 2]
     assert inbox.qsize() == 1
     assert alive() is None
+
+
+class Interrupted(SimpleQueue[Any]):
+    """Ctrl-C comes when whoever called has taken a helper's message, before it is counted."""
+
+    left = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        item = super().get(block, timeout)
+        if Interrupted.left and threading.current_thread().name == "caller":
+            Interrupted.left -= 1
+            raise KeyboardInterrupt
+        return item
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_interrupt_that_costs_a_helpers_message_ends_the_call_after_all_blocks(
+    times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_blocks(lambda block, thread: None, 3)  # the pool's own threads wait without interrupts
+    monkeypatch.setattr(parallel, "SimpleQueue", Interrupted)
+    monkeypatch.setattr(Interrupted, "left", times)
+    began, go_on = threading.Barrier(3), threading.Event()
+    done: list[int] = []
+    ended: list[str] = []
+
+    def block(index: int, thread: int) -> None:
+        began.wait(60)
+        if thread:
+            go_on.wait(60)
+            done.append(index)
+
+    def call() -> None:
+        try:
+            for_blocks(block, 3)
+        except KeyboardInterrupt:
+            ended.append(f"interrupted after {len(done)} blocks")
+
+    caller = threading.Thread(target=call, name="caller", daemon=True)
+    caller.start()
+    caller.join(0.1)
+    go_on.set()
+    caller.join(60)
+    assert ended == ["interrupted after 2 blocks"]
+    seen: list[int] = []
+    for_blocks(lambda index, thread: seen.append(index), 5)
+    assert sorted(seen) == list(range(5))

@@ -1,12 +1,12 @@
 """What a reader of a variable sees while another thread's step writes it: the value before or after, never some of each."""
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import weft as wf
+from at_once import in_threads, spreads
 from weft.graph.dtypes import float32
 from weft.graph.state import VariableSlot
 
@@ -81,22 +81,9 @@ def test_no_reader_sees_half_a_write(read: Callable[[Any], Any], optimizer: bool
     add: Any = v.assign_add(np.ones(MANY, np.float32), read_value=False)
     if optimizer:
         add = wf.train.AdamOptimizer(1.0).apply_gradients([(wf.ones([MANY]), v)])
-    ended = threading.Event()
     with wf.Session() as sess:
         sess.run(wf.global_variables_initializer())
-
-        def write() -> None:
-            while not ended.is_set():
-                sess.run(add)
-
-        writer = threading.Thread(target=write)
-        writer.start()
-        try:
-            spreads = {float(np.ptp(sess.run(wanted))) for _ in range(150)}
-        finally:
-            ended.set()
-            writer.join()
-    assert spreads == {0.0}
+        assert spreads(sess, add, wanted, 150) == {0.0}
 
 
 def test_updates_of_several_threads_all_count() -> None:
@@ -110,9 +97,5 @@ def test_updates_of_several_threads_all_count() -> None:
                 sess.run(add)
                 sess.run(v)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(3, work)
         assert np.unique(sess.run(v)).tolist() == [75.0]

@@ -17,6 +17,7 @@ from scripted import CPU_A, CPU_B, HOP, A, B, X, nothing_left_soon, session, wor
 from test_cluster_sessions import session_on
 from weft.cluster import engine as engine_module
 from weft.cluster.client import Client, Run
+from weft.cluster.loaded_plan import LoadedPlan
 from weft.cluster.message import HEADER, Message
 from weft.cluster.plan_wire import encode_plan
 from weft.cluster.protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
@@ -326,3 +327,19 @@ def test_what_is_over_is_passed_on_with_the_value() -> None:
 def test_what_begins_nothing_is_refused(message: Message) -> None:
     with task(ENDS, Relay(1)) as (client, _), pytest.raises(errors.DataLossError):
         told(client, PEER, message)
+
+
+def test_only_plans_whose_kernels_may_last_can_be_ended_inside_of_one() -> None:
+    """The others end where they wait for a value, or when they next send."""
+    queue = wf.FIFOQueue(1, [wf.int32], [[]])
+    variable = wf.Variable(1.0)
+    loop = wf.while_loop(lambda i: i < wf.cast(variable, wf.int32), lambda i: i + 1, [wf.constant(0)])
+    with wf.Session() as local:
+        for fetch, lasts in (
+            (queue.dequeue(), True),
+            (loop, True),
+            (variable + 1.0, False),
+            (variable.assign(2.0), False),
+        ):
+            (plan,) = local.plan(fetch).plans
+            assert LoadedPlan(plan, A, State(), Relay()).may_last == lasts, fetch

@@ -15,7 +15,7 @@ from test_checkpoint import NUMERIC, odd, strings
 from test_saver import started
 from weft import train
 from weft.graph import errors
-from weft.train import checkpoint, places, remote_files
+from weft.graph.storage import checkpoint, places, remote_files
 from weft.train.background_saver import BackgroundSaver
 from weft.train.events.writing import FileWriterCache
 
@@ -162,7 +162,7 @@ def test_a_meta_graph_is_read_from_there(folder: str) -> None:
 
 
 def test_big_files_are_read_in_pieces(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.train.remote_tensors.WHOLE", 0)
+    monkeypatch.setattr("weft.graph.storage.remote_tensors.WHOLE", 0)
     variables = [wf.Variable(np.arange(5.0) + i, name=f"v{i}") for i in range(3)]
     saver = train.Saver()
     with started() as session:

@@ -13,7 +13,8 @@ from test_remote_checkpoints import manifests
 from test_saver import started
 from weft import train
 from weft.graph import errors
-from weft.train import checkpoint, owners, remote_files, shards
+from weft.graph.storage import checkpoint, owners, remote_files
+from weft.train import shards
 
 DAY = 24 * 3600 * 10**9
 

@@ -11,8 +11,8 @@ from test_remote_checkpoints import train_for
 from test_saver import started
 from weft import train
 from weft.graph import errors
-from weft.train import remote_files
-from weft.train.checkpoint import MANIFEST
+from weft.graph.storage import remote_files
+from weft.graph.storage.checkpoint import MANIFEST
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_training_goes_on_from_an_object_store(folder: str, store: Bucket) -> 
 def test_what_is_larger_than_a_part_is_put_together(
     folder: str, store: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("weft.train.remote_tensors.WHOLE", 0)
+    monkeypatch.setattr("weft.graph.storage.remote_tensors.WHOLE", 0)
     value = np.arange(3 << 20, dtype=np.float64)  # 24 MiB
     v = wf.Variable(value, name="v")
     saver = train.Saver()

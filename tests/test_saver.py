@@ -14,7 +14,7 @@ from test_checkpoint import NUMERIC, odd, strings
 from weft import train
 from weft.graph import dtypes, errors
 from weft.graph.ir import Graph
-from weft.train.checkpoint import write_checkpoint
+from weft.graph.storage.checkpoint import write_checkpoint
 
 
 def started(config: Any = None) -> Any:

@@ -56,6 +56,24 @@ def test_arguments_of_the_wrong_kind() -> None:
         wf.Session(wf.ConfigProto())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("intra_op_parallelism_threads", "2"), ("intra_op_parallelism_threads", 1.5), ("inter_op_parallelism_threads", None),
+        ("operation_timeout_in_ms", "5"), ("schedule_seed", "x"), ("device_count", 3), ("device_count", {"CPU": "2"}),
+    ],
+)  # fmt: skip
+def test_a_field_of_a_config_that_is_no_number_is_named(field: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"{field}.* must be .*, but got"):
+        wf.Session(config=wf.ConfigProto(**{field: value}))
+
+
+def test_a_timeout_below_zero_is_no_limit() -> None:
+    x = wf.constant(2.0)
+    with wf.Session(config=wf.ConfigProto(operation_timeout_in_ms=-1)) as session:
+        assert session.run(x, options=wf.RunOptions(timeout_in_ms=-1)) == 2.0
+
+
 def test_the_default_session_runs_its_own_graph() -> None:
     with wf.Graph().as_default():
         x = wf.constant(2.0)

@@ -16,7 +16,7 @@ from test_checkpoint import disk_of
 from test_saver import started
 from weft import train
 from weft.graph import errors
-from weft.train.checkpoint import MANIFEST, CheckpointReader, sealed, write_checkpoint
+from weft.graph.storage.checkpoint import MANIFEST, CheckpointReader, sealed, write_checkpoint
 from weft.train.shards import open_checkpoint, write_shards
 
 

@@ -148,3 +148,31 @@ def test_an_array_of_gradients_in_a_loop() -> None:
     found = grads.stack()
     assert run([found, wf.gradients(found, x)[0]])[0].tolist() == [3.0, 10.0, 21.0]
     assert run(wf.gradients(found, x)[0]).tolist() == [3.0, 5.0, 7.0]
+
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "a map": lambda x: wf.map_fn(lambda row: row * row, x),
+    "a scan": lambda x: wf.scan(lambda so_far, row: so_far * row, x),
+    "elements": lambda x: array(2).write(0, x[0]).write(1, x[1] * x[2]).read(1),
+    "pieces": lambda x: array(2).split(x * x, [1, 2]).concat(),
+    "rows": lambda x: array(3).unstack(x * x).gather([2, 0]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("colocate", [False, True])
+def test_gradients_that_are_asked_for_on_another_device_go_where_the_array_is(way: str, colocate: bool) -> None:
+    def gradients(forward: str | None, backward: str | None) -> Any:
+        with wf.Graph().as_default():
+            x = wf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], wf.float64)
+            with wf.device(forward):
+                y = WAYS[way](x)
+            with wf.device(backward):
+                first = wf.gradients(y, x, colocate_gradients_with_ops=colocate)[0]
+                after = first * 2.0
+                second = wf.gradients(first, x)[0]
+            assert after.device == (backward or "")
+            with wf.Session(config=wf.ConfigProto(device_count={"CPU": 2})) as session:
+                return [value.tolist() for value in session.run([first, after, second])]
+
+    assert gradients("/device:CPU:0", "/device:CPU:1") == gradients(None, None)

@@ -68,3 +68,22 @@ def test_the_environment_asks_where_the_session_does_not() -> None:
 @pytest.mark.parametrize("asked", [2, 3])
 def test_weft_and_blas_together_keep_to_the_budget(asked: int) -> None:
     assert computing(asked, OPENBLAS_NUM_THREADS="4") <= asked
+
+
+CHECK = """
+import weft as wf
+from weft.runtime.threads import kernel_threads
+wf.Session(graph=wf.Graph())
+print(kernel_threads())
+"""
+
+
+def told(**environment: str) -> "subprocess.CompletedProcess[str]":
+    kept = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", CHECK], capture_output=True, text=True, timeout=200, env=kept | environment
+    )
+
+
+def test_the_environment_may_say_more_for_threads_of_threads() -> None:
+    assert told(OMP_NUM_THREADS="3,2").stdout == "3\n"

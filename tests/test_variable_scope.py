@@ -1,5 +1,7 @@
 """variable_scope and get_variable: names as in TF 1, sharing, what variables start with, regularizers, getters."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -263,3 +265,23 @@ def test_the_custom_getter_of_a_template() -> None:
     template = wf.make_template("t", lambda: wf.get_variable("v", []), custom_getter_=getter)
     assert template() is template()
     assert template().name == "t/v_own:0"
+
+
+def test_a_graph_with_variables_by_name_ends_when_nobody_needs_it() -> None:
+    def train() -> "weakref.ref[wf.Graph]":
+        with (
+            wf.Graph().as_default() as graph,
+            wf.variable_scope("net", custom_getter=lambda get, *a, **k: get(*a, **k)),
+        ):
+            wf.get_variable_scope().set_initializer(wf.constant(0.5))
+            hidden = wf.layers.dense(wf.ones([2, 3]), 4, kernel_initializer=wf.ones_initializer(), name="layer")
+            scale = wf.get_variable("scale")
+            step = wf.train.AdamOptimizer().minimize(wf.reduce_sum(hidden * scale))
+            with wf.Session() as session:
+                session.run(wf.global_variables_initializer())
+                session.run(step)
+        return weakref.ref(graph)
+
+    graph = train()
+    gc.collect()
+    assert graph() is None

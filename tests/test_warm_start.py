@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import weft as wf
 from weft import train
-from weft.train.checkpoint import write_checkpoint
+from weft.graph.storage.checkpoint import write_checkpoint
 
 
 @pytest.fixture

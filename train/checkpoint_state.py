@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..graph import errors
-from . import files
-from .checkpoint import CheckpointReader, existing_file
-from .places import is_uri, join, local_path, shown, split
+from ..graph.storage import files
+from ..graph.storage.checkpoint import CheckpointReader, existing_file
+from ..graph.storage.places import is_uri, join, local_path, shown, split
 from .shards import beside, open_checkpoint
 
 _log = logging.getLogger("weft")

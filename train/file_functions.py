@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
 from ..graph import errors
-from . import files, remote_files
-from .atomic import file_error
-from .places import local_path, shown
+from ..graph.storage import files, remote_files
+from ..graph.storage.atomic import file_error
+from ..graph.storage.places import local_path, shown
 
 _MODES = ("r", "w", "a", "r+", "w+", "a+")
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import TypeAlias
 
 from ..graph import errors
-from . import files
-from .checkpoint import existing_file
+from ..graph.storage import files
+from ..graph.storage.checkpoint import existing_file
+from ..graph.storage.places import split
 from .checkpoint_state import update_checkpoint_state
-from .places import split
 from .shards import remove
 
 _log = logging.getLogger("weft")

@@ -9,19 +9,12 @@ from ..graph.collections import GraphKeys
 from ..graph.graphdef.graph_util import node_name
 from ..graph.graphdef.importing import import_graph_def
 from ..graph.graphdef.meta_protos import meta_protos
-from ..graph.graphdef.protos import protos
 from ..graph.ir import Graph, Tensor, get_default_graph
+from ..graph.storage.files import is_file, read
+from ..graph.storage.places import shown
 from ..graph.variable import Variable
-from .files import is_file, read
-from .meta_graph_export import VARIABLE_KEYS, clear_device_requests
-from .places import shown
+from .meta_graph_export import VARIABLE_KEYS, clear_device_requests, without_files
 from .saver import Saver
-
-#: The nodes by which TF's graphs save and restore. weft's Saver does that outside of the graph.
-_FILES = frozenset((
-    "Save", "SaveSlices", "SaveV2", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename", "ShardedFilespec",
-    "MergeV2Checkpoints",
-))  # fmt: skip
 
 
 def import_meta_graph(
@@ -34,7 +27,7 @@ def import_meta_graph(
     does not exist or is no meta graph, and as `import_graph_def`.
     """
     meta = _read(meta_graph_or_file)
-    graph_def = _without_files(meta.graph_def)
+    graph_def = without_files(meta.graph_def)
     if clear_devices:
         clear_device_requests(graph_def)
     found = _Collections(meta, {node.name for node in graph_def.node})
@@ -68,24 +61,6 @@ def _read(meta_graph_or_file: Any) -> Any:
         return text_format.Parse(data.decode(), cls(), allow_unknown_field=True)
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise OSError(f"Cannot parse file {shown(path)}: {error}") from None
-
-
-def _without_files(graph_def: Any) -> Any:
-    """The GraphDef without the nodes that read or write checkpoints, and those that need them."""
-    users: dict[str, list[str]] = {}
-    for node in graph_def.node:
-        for text in node.input:
-            users.setdefault(node_name(text), []).append(node.name)
-    left_out = {node.name for node in graph_def.node if node.op in _FILES}
-    waiting = list(left_out)
-    while waiting:
-        for user in users.get(waiting.pop(), ()):
-            if user not in left_out:
-                left_out.add(user)
-                waiting.append(user)
-    rest = protos().GraphDef(versions=graph_def.versions, library=graph_def.library)
-    rest.node.extend(node for node in graph_def.node if node.name not in left_out)
-    return rest
 
 
 class _Collections:

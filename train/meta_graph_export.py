@@ -9,12 +9,13 @@ from functools import cache
 from typing import Any
 
 from ..graph.collections import GraphKeys
+from ..graph.graphdef.graph_util import node_name
 from ..graph.graphdef.meta_protos import meta_protos
-from ..graph.graphdef.protos import as_graph_def
+from ..graph.graphdef.protos import as_graph_def, protos
 from ..graph.ir import Graph, Operation, Tensor, get_default_graph
+from ..graph.storage.files import make_folder, write_whole
+from ..graph.storage.places import join
 from ..graph.variable import Variable
-from .files import make_folder, write_whole
-from .places import join
 
 _log = logging.getLogger("weft")
 
@@ -25,6 +26,12 @@ VARIABLE_KEYS = frozenset(
         GraphKeys.MOVING_AVERAGE_VARIABLES, GraphKeys.METRIC_VARIABLES, GraphKeys.GLOBAL_STEP,
     )
 )  # fmt: skip
+
+#: The nodes by which TF's graphs save and restore, and those by which tasks do for a Saver: each Saver has its own.
+_FILES = frozenset((
+    "Save", "SaveSlices", "SaveV2", "Restore", "RestoreSlice", "RestoreV2", "ShardedFilename", "ShardedFilespec",
+    "MergeV2Checkpoints", *(f"Weft>{kind}" for kind in ("HeldValue", "HoldVariables", "ReadHeld", "SeesFile", "WriteHeld")),
+))  # fmt: skip
 
 #: What each program has of its own, and makes anew.
 OBJECT_KEYS = frozenset((GraphKeys.SAVERS,))
@@ -99,7 +106,8 @@ def export_meta_graph(
     meta = meta_protos().MetaGraphDef()
     if meta_info_def is not None:
         meta.meta_info_def.MergeFromString(meta_info_def.SerializeToString())
-    meta.graph_def.CopyFrom(graph.as_graph_def(add_shapes=True) if graph_def is None else as_graph_def(graph_def))
+    exported = without_files(graph.as_graph_def(add_shapes=True)) if graph_def is None else as_graph_def(graph_def)
+    meta.graph_def.CopyFrom(exported)
     if saver_def is not None:
         meta.saver_def.MergeFromString(saver_def.SerializeToString())
     if clear_devices:
@@ -109,6 +117,24 @@ def export_meta_graph(
     if filename is not None:
         write_message(os.fspath(filename), meta, as_text)
     return meta
+
+
+def without_files(graph_def: Any) -> Any:
+    """The GraphDef without the nodes that read or write checkpoints, and those that need them."""
+    users: dict[str, list[str]] = {}
+    for node in graph_def.node:
+        for text in node.input:
+            users.setdefault(node_name(text), []).append(node.name)
+    left_out = {node.name for node in graph_def.node if node.op in _FILES}
+    waiting = list(left_out)
+    while waiting:
+        for user in users.get(waiting.pop(), ()):
+            if user not in left_out:
+                left_out.add(user)
+                waiting.append(user)
+    rest = protos().GraphDef(versions=graph_def.versions, library=graph_def.library)
+    rest.node.extend(node for node in graph_def.node if node.name not in left_out)
+    return rest
 
 
 def clear_device_requests(graph_def: Any) -> None:

@@ -7,31 +7,39 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..graph import context, errors, shapes
-from ..graph.collections import GraphKeys
 from ..graph.devices import DeviceSpec
 from ..graph.dtypes import DType
 from ..graph.graphdef.meta_protos import meta_protos
-from ..graph.ir import Operation, Tensor, get_default_graph
+from ..graph.ir import Operation, Tensor
 from ..graph.ops.control import group
 from ..graph.ops.placeholders import placeholder
 from ..graph.shapes import Dims, as_dims
+from ..graph.storage import files
+from ..graph.storage.checkpoint import (
+    MANIFEST,
+    SUFFIX,
+    CheckpointReader,
+    Entry,
+    existing_file,
+    stored_size,
+    write_checkpoint,
+)
+from ..graph.storage.owners import new_mark
+from ..graph.storage.places import add, local_path, shown, split
 from ..graph.variable import Variable
-from . import files
-from .checkpoint import MANIFEST, SUFFIX, CheckpointReader, existing_file, write_checkpoint
 from .keeping import Keeper, Kept
 from .meta_graph_export import MetaGraphBytes
-from .places import add, local_path, shown, split
-from .shards import divided, open_checkpoint, remove_manifest, sweep, write_shards
+from .saver_arguments import as_array, by_name, check_names, check_session, check_target
+from .shards import commit_shards, divided, open_checkpoint, remove_manifest, sweep, write_here, write_shards
+from .task_shards import Taken, TaskShards, by_task, is_on_tasks
 
 Array = np.ndarray[Any, Any]
-#: How many of a checkpoint's variables an error lists.
-LISTED = 20
 
 
 class Saver:
@@ -47,8 +55,11 @@ class Saver:
 
     A checkpoint is one file, `<prefix>.safetensors`; at a URI, and with `sharded` where there is more than one shard, it is
     several: with `sharded` one or more for the variables of each task, of `max_shard_bytes` at most, and a manifest,
-    `<prefix>.safetensors.index.json`. Any
-    Saver restores each form, on any placement.
+    `<prefix>.safetensors.index.json`. Any Saver restores each form, on any placement.
+
+    With `sharded`, in a session on a cluster, each task writes and reads the variables that request it by name
+    (`/job:ps/task:1`), all at the same time; they do not come to this process, which writes the manifest. The tasks must reach
+    the same folder. Where one does not, a warning says so, and this process fetches and writes all of them.
 
     Source: `tf.train.Saver`. Raises ValueError when there are no variables, for two of the same name or one with two
     names, for a negative `max_to_keep`, and for a `saver_def` or `builder`, which weft does not have; TypeError for what is
@@ -86,6 +97,8 @@ class Saver:
         self._pad_step_number = pad_step_number
         #: Folders where what crashed saves left was removed.
         self._swept: set[str] = set()
+        #: The marks of saves that failed, of which a task may write a shard even later.
+        self._given_up: set[str] = set()
         self._meta_graph = MetaGraphBytes()
         self._saving = threading.Lock()
         self._variables: dict[str, Variable] | None = None
@@ -98,10 +111,11 @@ class Saver:
             self._build(None)
 
     def _build(self, var_list: Any) -> None:
-        self._variables = _by_name(var_list)
+        self._variables = by_name(var_list)
         if not self._variables and not self._allow_empty:
             raise ValueError("No variables to save")
         self._feeds: dict[str, Tensor] = {}
+        self._tasks: TaskShards | None = None
         if self._variables:
             self._restore_all = self._add_restore(list(self._variables.items()))
 
@@ -112,10 +126,14 @@ class Saver:
             if variable.graph is not graph:
                 raise ValueError(f"Variable {name} is not in the graph of variable {variables[0][0]}.")
         assigned: list[Operation] = []
-        with graph.as_default(), graph.control_dependencies(None), graph.name_scope(self._name or "save"):
+        with graph.as_default(), graph.control_dependencies(None), graph.name_scope(self._name or "save") as scope:
+            if self._sharded and by_task(dict(variables)):
+                self._tasks = TaskShards(graph, dict(variables), scope)
+                self._feeds |= self._tasks.values
             for name, variable in variables:
-                with graph.colocate_with(variable.op, ignore_existing=True):
-                    self._feeds[name] = placeholder(variable.dtype, variable.shape)
+                if name not in self._feeds:
+                    with graph.colocate_with(variable.op, ignore_existing=True):
+                        self._feeds[name] = placeholder(variable.dtype, variable.shape)
                 with graph.control_dependencies(assigned[-1:] if self._sequentially else []):
                     assigned.append(variable.assign(self._feeds[name], read_value=False))
             return group(*assigned, name="restore_all")
@@ -163,15 +181,19 @@ class Saver:
         """
         variables = self._built("save")
         save_path = os.fspath(save_path)
-        _check_target(sess, save_path, latest_filename)
+        check_target(sess, save_path, latest_filename)
         if not variables:
             return lambda: None
-        values, step = self._fetch(sess, variables, global_step)
+        values, taken, step = self._take(sess, save_path, global_step)
         prefix = save_path if step is None else add(save_path, f"-{step:0{8 if self._pad_step_number else 1}d}")
         meta = None if meta_graph_suffix is None else self._meta_graph.of(sess.graph, self)
 
         def write() -> str:
-            self._write(prefix, values, latest_filename or "checkpoint")
+            self._sweep(prefix, latest_filename or "checkpoint")
+            if taken is None:
+                self._write(prefix, values)
+            else:
+                self._write_with_tasks(sess, prefix, values, taken)
             if meta is not None:
                 files.write_whole(add(prefix, f".{meta_graph_suffix}"), meta)
             if write_state:
@@ -180,18 +202,40 @@ class Saver:
 
         return write
 
-    def _write(self, prefix: str, values: Mapping[str, Array], state_name: str) -> None:
-        folder, local = split(prefix)[0], local_path(prefix) is not None
-        if (self._sharded or not local) and folder not in self._swept:
-            sweep(folder, state_name)
+    def _sweep(self, prefix: str, state_name: str) -> None:
+        """At the first save into a folder, and after one that failed there."""
+        folder = split(prefix)[0]
+        if (self._sharded or local_path(prefix) is None) and folder not in self._swept:
+            sweep(folder, state_name, self._given_up)
             self._swept.add(folder)
+
+    def _write(self, prefix: str, values: Mapping[str, Array]) -> None:
         groups = self._groups(values)
-        if local and (not self._sharded or len(divided(groups, self._max_shard_bytes)) == 1):
+        sizes = [{name: stored_size(value) for name, value in group.items()} for group in groups]
+        local = local_path(prefix) is not None
+        if local and (not self._sharded or len(divided(sizes, self._max_shard_bytes)) == 1):
             write_checkpoint(add(prefix, SUFFIX), values)
             if files.is_file(add(prefix, MANIFEST)):  # of a sharded one before, whose place this takes
                 remove_manifest(prefix)
         else:
             write_shards(prefix, groups, self._max_shard_bytes)
+
+    def _write_with_tasks(self, sess: Any, prefix: str, values: Mapping[str, Array], taken: Taken) -> None:
+        """Tasks write what they hold, this process the other variables' `values`, and then the manifest."""
+        assert self._tasks is not None
+        tasks = self._tasks
+        here = [{name: stored_size(value) for name, value in group.items()} for group in self._groups(values)]
+        mark = new_mark()
+
+        def write(folder: str, places: Mapping[str, str]) -> Mapping[str, Entry]:
+            return tasks.write(sess, taken, folder, places) | write_here(folder, places, values)
+
+        try:
+            commit_shards(prefix, divided([*taken.sizes, *here], self._max_shard_bytes), mark, write)
+        except BaseException:
+            self._given_up.add(mark)
+            self._swept.discard(split(prefix)[0])
+            raise
 
     def _groups(self, values: Mapping[str, Array]) -> list[dict[str, Array]]:
         """With `sharded`, the variables of each task by themselves."""
@@ -201,13 +245,22 @@ class Saver:
             groups.setdefault(str(DeviceSpec.from_string(device).task_only()), {})[name] = value
         return list(groups.values())
 
-    @staticmethod
-    def _fetch(sess: Any, variables: Mapping[str, Variable], global_step: Any) -> tuple[dict[str, Array], int | None]:
+    def _take(self, sess: Any, save_path: str, global_step: Any) -> tuple[dict[str, Array], Taken | None, int | None]:
+        """In one run: the values of variables, or of those that no task holds now; what tasks hold; the global step."""
+        tasks, taken = self._tasks, None
+        if tasks is not None and not (is_on_tasks(sess) and tasks.reach(sess, split(save_path)[0], to_write=True)):
+            tasks = None
+        held: Collection[str] = () if tasks is None else tasks.values
+        variables = {name: each for name, each in self._built("save").items() if name not in held}
         asked = global_step is not None and not isinstance(global_step, numbers.Integral)
-        fetched, steps = sess.run([list(variables.values()), [global_step] if asked else []])
-        values = {name: _as_array(value, variables[name]) for name, value in zip(variables, fetched, strict=True)}
+        fetches = [list(variables.values()), [global_step] if asked else []]
+        if tasks is None:
+            fetched, steps = sess.run(fetches)
+        else:
+            (fetched, steps), taken = tasks.hold(sess, fetches)
+        values = {name: as_array(value, variables[name]) for name, value in zip(variables, fetched, strict=True)}
         step = steps[0] if asked else global_step
-        return values, None if step is None else operator.index(step)
+        return values, taken, None if step is None else operator.index(step)
 
     def as_saver_def(self) -> Any:
         """What `train.export_meta_graph` writes of it: how many checkpoints it keeps. Raises ImportError without protobuf."""
@@ -240,24 +293,34 @@ class Saver:
 
         Raises ValueError when there is no such checkpoint, errors.DataLossError when it is damaged, errors.NotFoundError
         when it does not hold a variable, errors.InvalidArgumentError when one has another type or shape there,
-        RuntimeError when the session is closed.
+        RuntimeError when the session is closed. With `sharded`, on a cluster, each task reads and checks what it keeps; when
+        all of it is there, another run assigns it.
         """
         variables = self._built("restore")
         if not variables:
             return
         if save_path is None:
             raise ValueError("Can't load save_path when it is None.")
-        _check_session(sess)
+        check_session(sess)
         path = existing_file(os.fspath(save_path))
         if path is None:
             raise ValueError(f"The passed save_path is not a valid checkpoint: {shown(os.fspath(save_path))}")
         reader = open_checkpoint(path)
-        _check_names(reader, variables)
+        check_names(reader, variables)
         shapes_there, types_there = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
         for name, variable in variables.items():
             self._check_fit(shown(reader.path), variable, types_there[name], tuple(shapes_there[name]))
-        values = {self._feeds[name]: self._value(reader, name, variable) for name, variable in variables.items()}
-        sess.run(self._restore_all, values)
+        tasks = self._tasks
+        if tasks is not None and not (is_on_tasks(sess) and tasks.reach(sess, path, to_write=False)):
+            tasks = None
+        feeds = {
+            self._feeds[name]: self._value(reader, name, variable)
+            for name, variable in variables.items()
+            if tasks is None or name not in tasks.values
+        }
+        if tasks is not None:
+            feeds |= tasks.read(sess, reader)
+        sess.run(self._restore_all, feeds)
 
     def _check_fit(self, path: str, variable: Variable, found: DType, shape: Dims) -> None:
         """Raises InvalidArgumentError when a variable cannot have the value that is in the checkpoint."""
@@ -278,70 +341,3 @@ class Saver:
         return (
             value if shapes.compatible(dims, value.shape) else value.reshape([d for d in dims or () if d is not None])
         )
-
-
-def _by_name(var_list: Any) -> dict[str, Variable]:
-    """The variables to save, by the names to save them under."""
-    if var_list is None:
-        var_list = get_default_graph().get_collection(GraphKeys.GLOBAL_VARIABLES)
-    if isinstance(var_list, dict):
-        pairs: list[tuple[Any, Any]] = list(var_list.items())
-    elif isinstance(var_list, (list, tuple, set, frozenset)):
-        pairs = [(None, item) for item in var_list]
-    else:
-        raise TypeError(f"Variables to save should be passed in a dict or a list. Got {var_list!r}")
-    found: dict[str, Variable] = {}
-    names: dict[Tensor, str] = {}
-    for key, variable in pairs:
-        if not isinstance(variable, Variable):
-            raise TypeError(f"Variable to save is not a Variable: {variable!r}")
-        name = variable.op.name if key is None else key
-        if not isinstance(name, str) or name == "__metadata__":
-            raise ValueError(f"A variable cannot be saved under the name {name!r}")
-        if name in found:
-            raise ValueError(f"At least two variables have the same name: {name}")
-        if variable.handle in names:
-            raise ValueError(f"The same saveable will be restored with two names: {names[variable.handle]} and {name}")
-        found[name], names[variable.handle] = variable, name
-    return found
-
-
-def _check_session(sess: Any) -> None:
-    monitored = hasattr(sess, "run_step_fn")  # its hooks would count the run as one of the training's
-    if monitored or not hasattr(sess, "run") or not hasattr(sess, "graph"):
-        raise TypeError(f"'sess' must be a Session; {sess!r}")
-
-
-def _check_target(sess: Any, save_path: str, latest_filename: str | None) -> None:
-    _check_session(sess)
-    folder, name = split(save_path)
-    if not name:
-        raise ValueError(f"save_path must end in a file's name, got {shown(save_path)!r}")
-    if latest_filename is not None and os.path.basename(latest_filename) != latest_filename:
-        raise ValueError("'latest_filename' must not contain path components")
-    if folder and not files.is_folder(folder):
-        raise ValueError(f"Parent directory of {shown(save_path)} doesn't exist, can't save.")
-
-
-def _as_array(value: Any, variable: Variable) -> Array:
-    """A fetched value as an array; a string's scalar must not become NumPy's own kind of string, which ends at a zero."""
-    if isinstance(value, np.ndarray):
-        return value
-    array = np.empty((), variable.dtype.np)
-    array[()] = value
-    return array
-
-
-def _check_names(reader: CheckpointReader, variables: Mapping[str, Variable]) -> None:
-    missing = [name for name in variables if not reader.has_tensor(name)]
-    if not missing:
-        return
-    held = sorted(reader.get_variable_to_shape_map())
-    more = f" and {len(held) - LISTED} more" if len(held) > LISTED else ""
-    others = f" (nor {', '.join(missing[1 : LISTED + 1])})" if missing[1:] else ""
-    operation = variables[missing[0]].op
-    raise errors.NotFoundError(
-        operation, operation,
-        f"Key {missing[0]}{others} not found in checkpoint {shown(reader.path)}, which holds: {', '.join(held[:LISTED])}{more}. "
-        f"The variable was made at {operation.location}",
-    )  # fmt: skip

@@ -9,24 +9,39 @@ who wrote it, so that what a crashed save left is known from what another is jus
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ..graph import errors
-from . import files
-from .atomic import TEMPORARY
-from .checkpoint import DAMAGE, MANIFEST, SUFFIX, CheckpointReader, Entry, corrupt, entries_of, sealed, write_checkpoint
-from .owners import MARK, is_gone, new_mark
-from .places import add, join, shown, split
+from ..graph.storage import files
+from ..graph.storage.atomic import TEMPORARY
+from ..graph.storage.checkpoint import (
+    DAMAGE,
+    MANIFEST,
+    SUFFIX,
+    CheckpointReader,
+    Entry,
+    corrupt,
+    entries_of,
+    sealed,
+    stored_size,
+    write_checkpoint,
+)
+from ..graph.storage.owners import MARK, is_gone, new_mark
+from ..graph.storage.places import add, join, shown, split
 
 Array = np.ndarray[Any, Any]
 
 #: What a writer on another machine left is left over when a file of the folder is so much younger, in nanoseconds.
 LEFT_OVER_AFTER = 24 * 3600 * 10**9
+
+#: Writes variables into files of a folder, by the file of each, and returns what an index says of each.
+WriteFiles = Callable[[str, Mapping[str, str]], Mapping[str, Entry]]
 
 _SHARD = re.compile(rf"(?s)(.*)\.({MARK})-\d{{5,}}-of-\d{{5,}}{re.escape(SUFFIX)}")
 _BESIDE = re.compile(rf"(?s)\.(.*)\.({MARK}){re.escape(TEMPORARY)}")
@@ -38,25 +53,32 @@ _BESIDE = re.compile(rf"(?s)\.(.*)\.({MARK}){re.escape(TEMPORARY)}")
 def write_shards(prefix: str, groups: Sequence[Mapping[str, Array]], largest: int) -> None:
     """Write the variables of each group into shards of their own, of at most `largest` bytes unless one variable has more.
 
+    Raises as `commit_shards`.
+    """
+    values = {name: value for group in groups for name, value in group.items()}
+    pieces = divided([{name: stored_size(value) for name, value in group.items()} for group in groups], largest)
+    commit_shards(prefix, pieces, new_mark(), lambda folder, files: write_here(folder, files, values))
+
+
+def commit_shards(prefix: str, pieces: Sequence[Sequence[str]], mark: str, write: WriteFiles) -> None:
+    """Have `write` write the variables of each piece into a shard, and then make them the checkpoint of that prefix.
+
     Until the manifest is written the checkpoint that was there is there; then its files are deleted. Raises an OpError for
     what is refused.
     """
     path = add(prefix, MANIFEST)
     folder, name = split(prefix)
     before = _named_shards(path)
-    pieces = divided(groups, largest)
-    mark = new_mark()
     names = [f"{name}.{mark}-{i + 1:05d}-of-{len(pieces):05d}{SUFFIX}" for i in range(len(pieces))]
-    variables: dict[str, Any] = {}
+    places = {key: shard for shard, piece in zip(names, pieces, strict=True) for key in piece}
     try:
-        for shard, piece in zip(names, pieces, strict=True):
-            variables |= write_checkpoint(join(folder, shard), piece)
+        entries = write(folder, places)
         _check_written(folder, names)
     except BaseException:
         _delete_quietly(folder, names)
         raise
-    places = {key: shard for shard, piece in zip(names, pieces, strict=True) for key in piece}
-    size = sum(array.nbytes for piece in pieces for array in piece.values())
+    size = sum(math.prod(entry.shape) * entry.dtype.np.itemsize for entry in entries.values())
+    variables = {key: entry.item() for key, entry in entries.items()}
     index = sealed({"variables": variables, "weight_map": places})
     manifest = {"metadata": {"total_size": size}, "weight_map": places, "weft": index}
     _publish(path, json.dumps(manifest, sort_keys=True).encode(), names)
@@ -65,29 +87,40 @@ def write_shards(prefix: str, groups: Sequence[Mapping[str, Array]], largest: in
         files.delete(add(prefix, SUFFIX))
 
 
-def divided(groups: Sequence[Mapping[str, Array]], largest: int) -> list[dict[str, Array]]:
-    """The variables of each shard."""
+def write_here(folder: str, places: Mapping[str, str], values: Mapping[str, Array]) -> dict[str, Entry]:
+    """Write those of these variables that have a place, each shard by this process: what an index says of each."""
+    shards: dict[str, dict[str, Array]] = {}
+    for name, value in values.items():
+        shards.setdefault(places[name], {})[name] = value
+    entries: dict[str, Any] = {}
+    for shard, piece in shards.items():
+        entries |= write_checkpoint(join(folder, shard), piece)
+    return {name: Entry.of(item) for name, item in entries.items()}
+
+
+def divided(groups: Sequence[Mapping[str, int]], largest: int) -> list[list[str]]:
+    """The variables of each shard, from the sizes of each group's."""
     return [piece for group in groups for piece in _pieces(group, largest)]
 
 
-def _pieces(group: Mapping[str, Array], largest: int) -> Iterator[dict[str, Array]]:
-    piece: dict[str, Array] = {}
+def _pieces(group: Mapping[str, int], largest: int) -> Iterator[list[str]]:
+    piece: list[str] = []
     size = 0
-    for name, value in group.items():
-        takes = sum(map(len, value.reshape(-1).tolist())) if value.dtype.hasobject else value.nbytes
+    for name, takes in group.items():
         if piece and size + takes > largest:
             yield piece
-            piece, size = {}, 0
-        piece[name] = value
+            piece, size = [], 0
+        piece.append(name)
         size += takes
     if piece:
         yield piece
 
 
 def _check_written(folder: str, names: Sequence[str]) -> None:
-    """That nobody took a shard for a left-over of a crash. Raises AbortedError."""
+    """That nobody took a shard for a left-over of a crash, and that this process sees what tasks have written, a folder that
+    it has listed before or not. Raises AbortedError."""
     there = {found.name for found in files.found_in(folder)}
-    gone = [name for name in names if name not in there]
+    gone = [name for name in names if name not in there and not files.is_file(join(folder, name))]
     if gone:
         text = f"Cannot save a checkpoint in {shown(folder)}: somebody has deleted {gone[0]} while it was being written"
         raise errors.AbortedError(None, None, text)
@@ -136,18 +169,19 @@ def remove_manifest(prefix: str) -> None:
         files.delete(join(split(path)[0], name))
 
 
-def sweep(folder: str, state_name: str) -> None:
+def sweep(folder: str, state_name: str, given_up: Collection[str] = ()) -> None:
     """Delete what saves left in a folder that were killed: shards that no manifest names, and files to be moved.
 
     What another process may still be writing stays: until that process is gone, or a day when it is of another machine. So
-    does a state file that was to be moved while there is none in its place.
+    does a state file that was to be moved while there is none in its place. `given_up`: the marks of saves of this process
+    that failed, of which a task may have written a shard afterwards.
     """
     found = files.found_in(folder)
     names = {each.name for each in found}
     newest = max((each.modified for each in found), default=0)
     for each in found:
         match = _SHARD.fullmatch(each.name) or _BESIDE.fullmatch(each.name)
-        if match is None or not (is_gone(match[2]) or newest - each.modified > LEFT_OVER_AFTER):
+        if match is None or not (match[2] in given_up or is_gone(match[2]) or newest - each.modified > LEFT_OVER_AFTER):
             continue
         shard = each.name.endswith(SUFFIX)
         if shard and match[1] + MANIFEST in names:
@@ -204,6 +238,11 @@ class ShardedReader(CheckpointReader):
         except errors.NotFoundError as error:
             raise errors.NotFoundError(None, None, f"There is no checkpoint {shown(path)}") from error
         self._shards: dict[str, CheckpointReader] = {}
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """The shard of each variable, by its name in the folder."""
+        return self._places
 
     def get_tensor(self, tensor_str: str) -> Array:
         """The value of a variable. Raises NotFoundError for another name, DataLossError when its bytes have changed or its

@@ -10,8 +10,8 @@ from ..graph.collections import GraphKeys
 from ..graph.ir import get_default_graph
 from ..graph.ops.constant import const
 from ..graph.shapes import as_dims
+from ..graph.storage.checkpoint import CheckpointReader
 from ..graph.variable import Variable
-from .checkpoint import CheckpointReader
 from .checkpoint_state import load_checkpoint
 
 

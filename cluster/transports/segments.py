@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...graph import errors
-from ..message import Array, Limits, slot_size
+from ..message import SLOT_FROM, Array, Limits, slot_size
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 #: The size of the first segment; each further one is twice as large as the last.
@@ -123,9 +123,19 @@ class Arena:
         self._reserved[slot.segment.address + slot.offset] = step, slot
         return slot
 
+    def place(self, array: Array, step: int) -> tuple[int, int] | None:
+        """Where an array is, segment and offset, after copying it into a slot unless it is in one or is small."""
+        slot = self.find(array, step) if self._reserved or self._lasting else None
+        if slot is None:
+            if array.nbytes < SLOT_FROM:
+                return None
+            slot = self.take(array.nbytes, step)
+            np.copyto(np.ndarray(array.shape, array.dtype, slot.segment.memory, slot.offset), array)
+        return slot.segment.number, slot.offset
+
     def find(self, array: Array, step: int) -> Slot | None:
         """The slot reserved for `step` that an array fills from its beginning, if it does."""
-        if not (self._reserved or self._lasting) or not array.flags.c_contiguous:
+        if not array.flags.c_contiguous:
             return None
         address = array.__array_interface__["data"][0]
         lasting = self._lasting.get(address)

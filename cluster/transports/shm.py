@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph import dtypes, errors
-from ..message import SLOT_FROM, Array, Buffer, Limits, Message, encode, encode_segment
+from ..message import Array, Limits, encode_segment
 from .listener import SocketListener, prove
 from .segments import Arena, MappedSegments
 from .sockets import StreamConnection
@@ -30,9 +30,9 @@ class ShmConnection(StreamConnection):
     def __init__(self, sock: socket.socket, peer: str, limits: Limits, arena: Arena | None = None) -> None:
         self._arena = Arena(limits) if arena is None else arena
         self._own = arena is None
-        self._announced = 0  #: how many of its segments the peer knows
         self._mapped = MappedSegments(limits)
         super().__init__(sock, peer, limits, self._mapped)
+        self._store, self._mine = self._arena.place, self._arena.segments
 
     @property
     def shared_bytes(self) -> int:
@@ -65,20 +65,7 @@ class ShmConnection(StreamConnection):
                 self._arena.close()
             self._mapped.close()
 
-    def _encode(self, message: Message) -> list[Buffer]:
-        return encode(message, self._limits, self._store)
-
-    def _store(self, tensor: Array, step: int) -> tuple[int, int] | None:
-        """Where in shared memory a tensor is, after copying it there unless it is there already."""
-        slot = self._arena.find(tensor, step)
-        if slot is None:
-            if tensor.nbytes < SLOT_FROM:
-                return None
-            slot = self._arena.take(tensor.nbytes, step)
-            np.copyto(np.ndarray(tensor.shape, tensor.dtype, slot.segment.memory, slot.offset), tensor)
-        return slot.segment.number, slot.offset
-
-    def _before_message(self) -> None:
+    def _announce(self) -> None:
         while self._announced < len(self._arena.segments):
             descriptor, size = self._arena.duplicate(self._announced)
             try:

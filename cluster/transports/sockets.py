@@ -7,13 +7,13 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ...graph import dtypes, errors
 from ..decoder import Decoder, Segments
-from ..message import FRAMES, Array, Buffer, Limits, Message, encode, number_frame
+from ..message import FIELD, FRAMES, NUMBERED, Array, Buffer, Limits, Message, Store, encode
 from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.
@@ -36,6 +36,10 @@ class StreamConnection:
         self._frames_sent = self._frames_taken = 0
         self._sock = sock
         self._limits = limits
+        self._store: Store | None = None  #: finds tensors a place in shared memory, where there is any
+        #: What of this side the peer has to know before a message comes, and how much of it it knows.
+        self._mine: Sequence[Any] = ()
+        self._announced = 0
         self._pool = ReceivePool(limits.max_idle)
         self._decoder = Decoder(limits, segments, self._pool)
         self._sending = threading.Lock()
@@ -58,13 +62,13 @@ class StreamConnection:
         self.close()
 
     def send(self, message: Message) -> None:
-        self._transmit(self._encode(message))
+        self._transmit(encode(message, self._limits, self._store))
 
     def send_once(self, message: Message) -> None:
         self._transmit(encode(message, self._limits))  # all of it over the socket, also where there is shared memory
 
     def poke(self, message: Message) -> bool:
-        pieces = self._encode(message)
+        pieces = encode(message, self._limits, self._store)
         if not self._sending.acquire(blocking=False):
             return False
         try:
@@ -85,17 +89,23 @@ class StreamConnection:
                 self._fill(_WAIT_ALL if deadline is None and self._decoder.large else 0)
             return message
 
-    def come(self) -> Iterator[Message]:
+    def come(self) -> Iterable[Message]:
         decoder = self._decoder
         with self._receiving:
             message = self._next() if decoder.amid or self._closed or self._broken is not None else None
             while message is None and self._fill(_DONT_WAIT):
                 message = self._next()
-                if not decoder.large:
+                if message is not None or not decoder.large:
                     break
+        if message is None:
+            return ()
+        return self._rest(message) if decoder.amid else (message,)
+
+    def _rest(self, message: Message | None) -> Iterator[Message]:
+        """A message, and those that came with it."""
         while message is not None:
             yield message
-            if not decoder.amid:
+            if not self._decoder.amid:
                 break
             with self._receiving:
                 message = self._next()
@@ -128,9 +138,6 @@ class StreamConnection:
 
     # sending
 
-    def _encode(self, message: Message) -> list[Buffer]:
-        return encode(message, self._limits)
-
     def _transmit(self, pieces: list[Buffer]) -> None:
         with self._sending:
             if self._closed or self._broken is not None:
@@ -140,8 +147,9 @@ class StreamConnection:
     def _write(self, pieces: list[Any]) -> None:
         """With the lock held."""
         try:
-            self._before_message()
-            number_frame(pieces, self._frames_sent)
+            if self._announced < len(self._mine):
+                self._announce()
+            FIELD.pack_into(pieces[0], NUMBERED, self._frames_sent)
             self._frames_sent = (self._frames_sent + 1) % FRAMES
             if len(pieces) == 1 and len(pieces[0]) <= _COUNTED:  # nearly always
                 sent = self._sock.sendmsg(pieces)
@@ -168,8 +176,8 @@ class StreamConnection:
             if sent:
                 pieces[first] = memoryview(pieces[first])[sent:]
 
-    def _before_message(self) -> None:
-        """What must go over the socket before the next message, with the lock held."""
+    def _announce(self) -> None:
+        """Tell the peer of the rest of what is mine, with the lock held."""
 
     # receiving
 

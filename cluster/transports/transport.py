@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -50,7 +50,7 @@ class Connection(Protocol):
         taken, CancelledError after `close`, DataLossError for what is no message, after which the connection is of no use.
         """
 
-    def come(self) -> Iterator[Message]:
+    def come(self) -> Iterable[Message]:
         """The messages of which all has come, without waiting for any; one thread at a time. Raises as `recv` does."""
 
     def fileno(self) -> int:

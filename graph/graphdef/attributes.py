@@ -168,6 +168,8 @@ def to_field(cls: type[OpDef], name: str, value: Any) -> Any:
             return value.as_tuple()
         case "tuple[DType, ...]", tuple() if all(isinstance(each, DType) for each in value):
             return value
+        case "tuple[str, ...]", tuple() if all(isinstance(each, bytes) for each in value):
+            return tuple(each.decode() for each in value)
         case "tuple[Dims, ...]", tuple() if all(isinstance(each, TensorShape) for each in value):
             return tuple(each.as_tuple() for each in value)
         case _, tuple() if kind == "Four" or kind.startswith("tuple[int"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..opdef import OPS, OpDef
+from ..ops import shards
 from . import arrays, elementwise, networks, resources, states
 from .rows import Row
 
@@ -55,6 +56,13 @@ OWN: dict[str, str] = {
             "TensorArrayWriteV3",
         ),
         "one value carries the elements, where TF has a handle and a flow",
+    ),
+    **dict.fromkeys(
+        (
+            each.type
+            for each in (shards.HeldValue, shards.HoldVariables, shards.ReadHeld, shards.SeesFile, shards.WriteHeld)
+        ),
+        "a part of saving and restoring in two runs, where TF has SaveV2 and RestoreV2",
     ),
     "FlatRows": f"{_GRADIENT} of gathers from variables",
     **dict.fromkeys(

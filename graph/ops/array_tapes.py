@@ -57,6 +57,8 @@ class TensorArrayGradV3(Op):
 class TensorArrayWriteV3(Op):
     """The tape with one element more. `dynamic` arrays grow; an index may be written `once`, or what is written adds up."""
 
+    stays_with_tape = True
+
     dynamic: bool = False
     once: bool = True
 
@@ -79,6 +81,8 @@ class TensorArrayWriteV3(Op):
 class TensorArrayReadV3(Op):
     """One element. Where it was never written: the third input, else zeros if the shape is known."""
 
+    stays_with_tape = True
+
     dtype: DType
     shape: Dims = None
 
@@ -97,6 +101,8 @@ class TensorArrayReadV3(Op):
 @op
 class TensorArrayGatherV3(Op):
     """Some elements, stacked. Where one was never written: the row of the third input, else zeros if the shape is known."""
+
+    stays_with_tape = True
 
     dtype: DType
     shape: Dims = None
@@ -128,6 +134,8 @@ class TensorArrayScatterV3(Op):
 
     Rows for one index add up, unless `once`; `dynamic` arrays grow.
     """
+
+    stays_with_tape = True
 
     once: bool = False
     dynamic: bool = False
@@ -162,6 +170,8 @@ class TensorArrayConcatV3(Op):
     `first` rows. `shape`: that of a row.
     """
 
+    stays_with_tape = True
+
     dtype: DType
     shape: Dims = None
     first: int | None = None
@@ -195,6 +205,8 @@ class TensorArraySplitV3(Op):
 
     An index may be written `once`, or what is written adds up; `dynamic` arrays grow.
     """
+
+    stays_with_tape = True
 
     once: bool = False
     dynamic: bool = False

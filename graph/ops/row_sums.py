@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import shapes
 from ..parallel import for_blocks
 from ..shapes import Dims
 
@@ -82,7 +83,10 @@ def summing(dtype: np.dtype[Any], axes: tuple[int, ...] | None, ndim: int) -> Ca
 
 
 def for_matrices(function: Callable[..., Any] | None, dtype: np.dtype[Any], dims: Dims) -> Callable[..., Any] | None:
-    """One of these functions for row-major matrices of one shape, of which it asks nothing more; else as it is."""
+    """One of these functions for row-major arrays of one shape, of which it asks nothing more, mostly matrices; else as it is."""
+    count = shapes.count(dims)
+    if function is sum_all and count is not None and 0 < count < MANY:
+        return lambda x, out=None: np.add.reduce(x.reshape(1, count), 1, None, out)
     if dims is None or len(dims) != 2:
         return function
     rows, columns = (dim or 0 for dim in dims)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -100,28 +101,50 @@ def dense_inputs(
     return ()
 
 
+class DenseUpdate(Op):
+    """Base of updates by a gradient, which come in blocks: the first inputs are the variable and its slots, `slots` in all.
+
+    `step` makes of the others what is done to a block, with `work` arrays to work in. Their gradient is only one of them: the
+    step is given its block.
+    """
+
+    __slots__ = ()
+    slots: ClassVar[int] = 1
+    work: ClassVar[int] = 2
+    #: Which of the other inputs is the gradient: the last one, mostly.
+    gradient: ClassVar[int] = -1
+
+    def step(self, *others: Any) -> Step:
+        raise NotImplementedError(f"{self.type} has no step")
+
+    def compute(self, state: Any, *inputs: Any) -> None:
+        others = inputs[self.slots :]
+        on_blocks(self.step(*others), inputs[: self.slots], others[self.gradient], self.work)
+
+
 @op
-class ResourceApplyGradientDescent(Op):
+class ResourceApplyGradientDescent(DenseUpdate):
     """var -= alpha * delta."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
+    work = 1
 
     def infer(self, var: TensorLike, alpha: TensorLike, delta: TensorLike) -> tuple[Spec, ...]:
         return dense_inputs(self, (var,), (alpha,), delta)
 
-    def compute(self, state: Any, var: Any, alpha: Any, delta: Any) -> None:
+    def step(self, alpha: Any, delta: Any) -> Step:
         def step(value: Array, grad: Array, work: Array) -> None:
-            np.multiply(alpha, grad, out=work)
-            np.subtract(value, work, out=value)
+            np.multiply(alpha, grad, work)
+            np.subtract(value, work, value)
 
-        on_blocks(step, (var,), delta, 1)
+        return step
 
 
 @op
-class ResourceApplyMomentum(Op):
+class ResourceApplyMomentum(DenseUpdate):
     """accum = momentum * accum + grad, then var -= lr * accum (Nesterov: var -= lr * (grad + momentum * accum))."""
 
     dtype: DType
@@ -129,14 +152,15 @@ class ResourceApplyMomentum(Op):
     use_nesterov: bool = False
     stateful = True
     access = "write"
+    slots, work, gradient = 2, 1, 1
 
     def infer(
         self, var: TensorLike, accum: TensorLike, lr: TensorLike, grad: TensorLike, momentum: TensorLike
     ) -> tuple[Spec, ...]:
         return dense_inputs(self, (var, accum), (lr, momentum), grad)
 
-    def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any, momentum: Any) -> None:
-        on_blocks(momentum_step(lr, momentum, self.use_nesterov), (var, accum), grad, 1)
+    def step(self, lr: Any, grad: Any, momentum: Any) -> Step:
+        return momentum_step(lr, momentum, self.use_nesterov)
 
 
 def momentum_step(lr: Any, momentum: Any, nesterov: bool) -> Step:
@@ -157,7 +181,7 @@ def momentum_step(lr: Any, momentum: Any, nesterov: bool) -> Step:
 
 
 @op
-class ResourceApplyAdam(Op):
+class ResourceApplyAdam(DenseUpdate):
     """m = beta1 m + (1 - beta1) grad, v = beta2 v + (1 - beta2) grad^2, var -= lr_t m / (sqrt(v) + epsilon).
 
     lr_t = lr sqrt(1 - beta2_power) / (1 - beta1_power); Nesterov takes beta1 m + (1 - beta1) grad for the last m.
@@ -168,6 +192,7 @@ class ResourceApplyAdam(Op):
     use_nesterov: bool = False
     stateful = True
     access = "write"
+    slots = 3
 
     def infer(
         self, var: TensorLike, m: TensorLike, v: TensorLike, beta1_power: TensorLike, beta2_power: TensorLike,
@@ -175,10 +200,9 @@ class ResourceApplyAdam(Op):
     ) -> tuple[Spec, ...]:  # fmt: skip
         return dense_inputs(self, (var, m, v), (beta1_power, beta2_power, lr, beta1, beta2, epsilon), grad)
 
-    def compute(
-        self, state: Any, var: Any, m: Any, v: Any, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any,
-        epsilon: Any, grad: Any,
-    ) -> None:  # fmt: skip
+    def step(
+        self, beta1_power: Any, beta2_power: Any, lr: Any, beta1: Any, beta2: Any, epsilon: Any, grad: Any
+    ) -> Step:
         rate = adam_rate(lr, beta1_power, beta2_power)
         rest1, rest2, nesterov = rest(beta1), rest(beta2), self.use_nesterov
 
@@ -195,17 +219,35 @@ class ResourceApplyAdam(Op):
                 np.add(scale, work, work)
             adam_step(value, work if nesterov else mean, square, rate, epsilon, work, scale)
 
-        on_blocks(step, (var, m, v), grad, 2)
+        return step
 
 
 def rest(rate: Any) -> Array:
     """1 - rate, as an array: with a scalar of NumPy's a ufunc takes twice its time."""
-    return np.asarray(1 - rate[()])
+    return _rest(rate.dtype, rate.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _rest(dtype: np.dtype[Any], rate: bytes) -> Array:
+    return _kept(1 - np.frombuffer(rate, dtype)[0])
 
 
 def adam_rate(lr: Any, beta1_power: Any, beta2_power: Any) -> Array:
     """Adam's learning rate with the correction of the first steps' bias."""
-    return np.asarray(lr[()] * np.sqrt(1 - beta2_power[()]) / (1 - beta1_power[()]))
+    return _adam_rate(lr.dtype, lr.tobytes(), beta1_power.tobytes(), beta2_power.tobytes())
+
+
+@lru_cache(maxsize=64)
+def _adam_rate(dtype: np.dtype[Any], *numbers: bytes) -> Array:
+    """Kept, for all variables of a model have the same in a step; by their bits, for 0 and -0 are equal."""
+    lr, beta1_power, beta2_power = [np.frombuffer(number, dtype)[0] for number in numbers]
+    return _kept(lr * np.sqrt(1 - beta2_power) / (1 - beta1_power))
+
+
+def _kept(number: Any) -> Array:
+    array = np.asarray(number)
+    array.flags.writeable = False
+    return array
 
 
 def adam_step(value: Array, mean: Array, square: Array, rate: Any, epsilon: Any, work: Array, scale: Array) -> None:

@@ -11,12 +11,12 @@ from ..op import Op, op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .rooms import Array
-from .training import Step, dense_inputs, on_blocks, rest
+from .training import DenseUpdate, Step, dense_inputs, rest
 from .training_sparse import on_rows, sparse_inputs
 
 
 @op
-class ResourceApplyAdadelta(Op):
+class ResourceApplyAdadelta(DenseUpdate):
     """accum = rho accum + (1 - rho) grad^2, step = sqrt(accum_update + epsilon) / sqrt(accum + epsilon) grad,
 
     var -= lr step, accum_update = rho accum_update + (1 - rho) step^2.
@@ -26,6 +26,7 @@ class ResourceApplyAdadelta(Op):
     shape: Dims
     stateful = True
     access = "write"
+    slots = 3
 
     def infer(
         self, var: TensorLike, accum: TensorLike, accum_update: TensorLike, lr: TensorLike, rho: TensorLike,
@@ -33,10 +34,8 @@ class ResourceApplyAdadelta(Op):
     ) -> tuple[Spec, ...]:  # fmt: skip
         return dense_inputs(self, (var, accum, accum_update), (lr, rho, epsilon), grad)
 
-    def compute(
-        self, state: Any, var: Any, accum: Any, accum_update: Any, lr: Any, rho: Any, epsilon: Any, grad: Any
-    ) -> None:
-        on_blocks(adadelta_step(lr, rho, epsilon), (var, accum, accum_update), grad, 2)
+    def step(self, lr: Any, rho: Any, epsilon: Any, grad: Any) -> Step:
+        return adadelta_step(lr, rho, epsilon)
 
 
 @op

@@ -8,29 +8,30 @@ import numpy as np
 
 from .. import shapes
 from ..dtypes import DType
-from ..op import Op, op
+from ..op import op
 from ..opdef import Spec, TensorLike
 from ..shapes import Dims
 from .rooms import Array
-from .training import Step, on_blocks, rest, update_inputs
+from .training import DenseUpdate, Step, rest, update_inputs
 
 
 @op
-class ResourceApplyAdagrad(Op):
+class ResourceApplyAdagrad(DenseUpdate):
     """accum += grad^2, var -= lr * grad / sqrt(accum)."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
+    slots = 2
 
     def infer(self, var: TensorLike, accum: TensorLike, lr: TensorLike, grad: TensorLike) -> tuple[Spec, ...]:
         update_inputs(self, (var, accum), (lr,), grad)
         shapes.merge(self.shape, grad.dims)
         return ()
 
-    def compute(self, state: Any, var: Any, accum: Any, lr: Any, grad: Any) -> None:
-        on_blocks(adagrad_step(lr), (var, accum), grad, 2)
+    def step(self, lr: Any, grad: Any) -> Step:
+        return adagrad_step(lr)
 
 
 def adagrad_step(lr: Any) -> Step:
@@ -48,13 +49,14 @@ def adagrad_step(lr: Any) -> Step:
 
 
 @op
-class ResourceApplyRMSProp(Op):
+class ResourceApplyRMSProp(DenseUpdate):
     """ms = rho ms + (1 - rho) grad^2, mom = momentum mom + lr grad / sqrt(ms + epsilon), var -= mom."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
+    slots = 3
 
     def infer(
         self, var: TensorLike, ms: TensorLike, mom: TensorLike, lr: TensorLike, rho: TensorLike, momentum: TensorLike,
@@ -64,20 +66,19 @@ class ResourceApplyRMSProp(Op):
         shapes.merge(self.shape, grad.dims)
         return ()
 
-    def compute(
-        self, state: Any, var: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any
-    ) -> None:
-        on_blocks(rmsprop_step(lr, rho, momentum, epsilon), (var, ms, mom), grad, 2)
+    def step(self, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any) -> Step:
+        return rmsprop_step(lr, rho, momentum, epsilon)
 
 
 @op
-class ResourceApplyCenteredRMSProp(Op):
+class ResourceApplyCenteredRMSProp(DenseUpdate):
     """As RMSProp, with the mean gradient's square subtracted under the root: mg = rho mg + (1 - rho) grad."""
 
     dtype: DType
     shape: Dims
     stateful = True
     access = "write"
+    slots = 4
 
     def infer(
         self, var: TensorLike, mg: TensorLike, ms: TensorLike, mom: TensorLike, lr: TensorLike, rho: TensorLike,
@@ -87,10 +88,8 @@ class ResourceApplyCenteredRMSProp(Op):
         shapes.merge(self.shape, grad.dims)
         return ()
 
-    def compute(
-        self, state: Any, var: Any, mg: Any, ms: Any, mom: Any, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any
-    ) -> None:  # fmt: skip
-        on_blocks(centered_rmsprop_step(lr, rho, momentum, epsilon), (var, mg, ms, mom), grad, 2)
+    def step(self, lr: Any, rho: Any, momentum: Any, epsilon: Any, grad: Any) -> Step:
+        return centered_rmsprop_step(lr, rho, momentum, epsilon)
 
 
 def rmsprop_step(lr: Any, rho: Any, momentum: Any, epsilon: Any) -> Step:

@@ -29,8 +29,8 @@ def backend_named(name: str) -> Backend:
         return CPU
     if lack := lacking(name):
         raise ImportError(lack)
-    from .llvm import LLVM
-    from .llvm_code import compiler
+    from .llvm.backend import LLVM
+    from .llvm.compiling import compiler
 
     compiler()  # where this Python's arrays are others than it knows, it says so now, not in a step
     return LLVM

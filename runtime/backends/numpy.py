@@ -25,6 +25,8 @@ from ...graph.ops.rows import take_rows
 from ...graph.ops.special import SigmoidGrad
 from ...graph.ops.transcendental import Rsqrt, TanhGrad
 from ...graph.ops.variable_rows import ResourceGather, check_rows
+from ...graph.ops.variables import ReadVariableOp
+from ...graph.state import VariableSlot
 from ..kernels import Kernel
 from ..ufuncs import EXACT
 from .rows import rectified, with_long_rows
@@ -338,6 +340,12 @@ def cast(definition: Cast, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) 
 def rsqrt(definition: Rsqrt, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
     """The root and its reciprocal, both in the buffer."""
     return Kernel(lambda x, out=None: np.reciprocal(np.sqrt(x, out=out), out=out), takes_out=True, elementwise=True)
+
+
+@kernel_of(ReadVariableOp)
+def read(definition: ReadVariableOp, inputs: tuple[Spec, ...], outputs: tuple[Spec, ...]) -> Kernel:
+    """The slot's own function, without the operation's state, which it does not look at."""
+    return Kernel(VariableSlot.settled)
 
 
 @kernel_of(ResourceGather)

@@ -34,6 +34,8 @@ class Frames(Generic[F]):
     def __init__(self, make: Callable[[], F]) -> None:
         self._make = make
         self._idle: list[F] = []
+        #: Gives a function back.
+        self.give = self._idle.append
         self._made: weakref.WeakSet[F] = weakref.WeakSet()
         self._lock = threading.Lock()
         if _at_once.get():
@@ -52,10 +54,6 @@ class Frames(Generic[F]):
         with self._lock:
             self._made.add(frame)
         return frame
-
-    def give(self, frame: F) -> None:
-        """Give a function back."""
-        self._idle.append(frame)
 
     def interrupt(self, error: Exception) -> None:
         """End all runs with `error`, and those that come."""

@@ -14,6 +14,8 @@ import numpy as np
 from ...graph import errors
 from ...graph.waiting import Ending
 
+_RLock = type(threading.RLock())  # `threading.RLock` is a function that looks for it each time
+
 
 class Rendezvous:
     """A table of edges. Each value is put once and taken once, on an edge in order; `abort` wakes everyone with one error.
@@ -25,13 +27,13 @@ class Rendezvous:
         self, timeout: float | None = None, ending: Ending | None = None, named: Callable[[int], str] = "edge {}".format
     ) -> None:
         self._named = named
-        self._ending = ending or Ending()
+        self._ending = ending
         self._values: dict[int, deque[Any]] = {}
         self._waiting: dict[int, float] = {}
-        self._lock = threading.RLock()  # the garbage collector may close a session, and end the step, amid anything
+        self._lock = _RLock()  # the garbage collector may close a session, and end the step, amid anything
         #: The same lock, for those who wait; made for the first of them, for most steps have none.
         self._changed: threading.Condition | None = None
-        self._error: Exception | None = None
+        self.error: Exception | None = None  #: what the step was aborted with
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
 
@@ -63,7 +65,7 @@ class Rendezvous:
 
     def is_over(self, edge: int) -> bool:
         """Whether `receive` need not wait for this edge, or not any longer."""
-        return edge in self._values or self._error is not None
+        return edge in self._values or self.error is not None
 
     @contextmanager
     def waiting_for(self, edge: int) -> Iterator[None]:
@@ -81,8 +83,8 @@ class Rendezvous:
         self._waiting[edge] = time.monotonic()
         try:
             while edge not in self._values:
-                if self._error is not None:
-                    raise self._error
+                if self.error is not None:
+                    raise self.error
                 left = None if self._deadline is None else self._deadline - time.monotonic()
                 if left is not None and left <= 0:
                     text = f"The step took longer than {self._timeout:g} s: it waited {self.waiting()}"
@@ -104,17 +106,13 @@ class Rendezvous:
     def waiting(self) -> str:
         """What is being waited for, and since when: for a report of a step that hangs."""
         edges = [f"for {self._named(edge)} for {seconds:.1f} s" for edge, seconds in self.waits().items()]
-        return ", ".join([*self._ending.described(), *edges]) or "for nothing"
+        return ", ".join([*(self._ending.described() if self._ending else ()), *edges]) or "for nothing"
 
     def abort(self, error: Exception) -> None:
         """End the step: whoever waits or will wait gets this error. The first error stays."""
         with self._lock:
-            self._error = self._error or error
+            self.error = self.error or error
             if self._changed is not None:
                 self._changed.notify_all()
-        self._ending.end(error)
-
-    @property
-    def error(self) -> Exception | None:
-        """What the step was aborted with."""
-        return self._error
+        if self._ending is not None:
+            self._ending.end(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,3 +35,26 @@ class Workspace:
             start = -block.ctypes.data % ALIGNMENT
             found = self._pieces[thread] = block[start : start + self._size]
         return found
+
+
+class Kept:
+    """Arrays in a workspace, the same in each run of a frame. There are none before the first: ask for them with `made` then."""
+
+    def __init__(self, workspace: Workspace, forms: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]) -> None:
+        self._workspace, self._forms = workspace, forms
+        self._sizes = [math.prod(dims) * dtype.itemsize for dims, dtype in forms]
+        workspace.reserve(sum(_aligned(size) for size in self._sizes))
+        self.arrays: list[Array] = []
+
+    def made(self) -> list[Array]:
+        """The arrays, made now: all kernels have said how much memory they need."""
+        piece, start, arrays = self._workspace.piece(0), 0, []
+        for (dims, dtype), size in zip(self._forms, self._sizes, strict=True):
+            arrays.append(piece[start : start + size].view(dtype).reshape(dims))
+            start += _aligned(size)
+        self.arrays = arrays
+        return arrays
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT

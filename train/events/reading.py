@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ...graph import errors
-from ..atomic import file_error
-from ..files import only_local
+from ...graph.storage.atomic import file_error
+from ...graph.storage.files import only_local
 from .protos import event_protos
 
 #: Longer records are none: the length was damaged in a way that its checksum hides.

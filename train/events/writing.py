@@ -16,9 +16,9 @@ import numpy as np
 
 from ...graph.graphdef.protos import as_graph_def
 from ...graph.ir import Graph
-from ..atomic import file_error
-from ..files import only_local
-from ..places import local_path, shown
+from ...graph.storage.atomic import file_error
+from ...graph.storage.files import only_local
+from ...graph.storage.places import local_path, shown
 from .protos import HINT, can_write_events, event_protos
 from .step_stats import run_metadata_bytes
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ...graph.ir import get_default_graph
+from ...graph.storage.files import write_whole
+from ...graph.storage.places import join, shown
 from ...runtime.config import RunOptions
 from ...runtime.timeline import Timeline
 from ..events.protos import event_protos
 from ..events.writing import FileWriterCache, writer_of
-from ..files import write_whole
 from ..global_step import get_global_step, needed_global_step_read
-from ..places import join, shown
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 from .timer import NeverTriggerTimer, SecondOrStepTimer
 

@@ -7,15 +7,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from ...graph import errors
 from ...graph.collections import GraphKeys
 from ...graph.ir import get_default_graph
+from ...graph.storage.files import make_folder
+from ...graph.storage.places import join, shown
 from ..background_saver import BackgroundSaver
 from ..events.graph_events import write_graph_events
 from ..events.protos import can_write_events, event_protos
 from ..events.writing import writer_of
-from ..files import make_folder
 from ..global_step import needed_global_step_read
-from ..places import join, shown
+from ..lost import LOST
 from .session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 from .timer import SecondOrStepTimer
 
@@ -88,7 +90,7 @@ class CheckpointSaverHook(SessionRunHook):
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         if self._background is not None:
-            self._finish(session)  # of the session that was lost
+            self._finish_lost(session)
         saver = self._get_saver()
         if self._asynchronous:
             self._background = BackgroundSaver(saver)
@@ -146,6 +148,14 @@ class CheckpointSaverHook(SessionRunHook):
             return False
         self._background.wait()
         return self._told(session, step)
+
+    def _finish_lost(self, session: Any) -> None:
+        """As `_finish`, of a session that was lost: with it may be lost what tasks held for the checkpoint in flight."""
+        step = self._in_flight
+        try:
+            self._finish(session)
+        except (*LOST, errors.CancelledError) as error:
+            _log.warning("The checkpoint of step %s was not finished, as its session was lost: %s", step, error)
 
     def _told(self, session: Any, step: int) -> bool:
         """Tell the events and the listeners of a checkpoint that was written."""

@@ -11,8 +11,8 @@ from typing import Any
 from ...graph.collections import GraphKeys
 from ...runtime.config import RunMetadata, RunOptions
 from ..hooks.session_run_hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
+from ..lost import LOST
 from ..queues.coordinator import Coordinator
-from .recovery import LOST
 
 _log = logging.getLogger("weft")
 

@@ -14,11 +14,12 @@ import numpy as np
 
 from ...graph import errors
 from ...graph.ir import Graph, get_default_graph
+from ...graph.storage.places import shown
 from ...runtime.session import Session
 from ...runtime.targets import is_finished
 from ..checkpoint_state import CheckpointState, get_checkpoint_state
-from ..places import shown
-from .recovery import LOST, JobEndedError
+from ..lost import LOST
+from .recovery import JobEndedError
 
 _log = logging.getLogger("weft")
 

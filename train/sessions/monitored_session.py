@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from ...graph import errors
 from ...graph.ir import get_default_graph
 from ..hooks.session_run_hook import SessionRunHook
+from ..lost import LOST
 from .creators import ChiefSessionCreator, SessionCreator
 from .hooked_session import HookedSession, StepContext
-from .recovery import LOST, JobEndedError, Recoveries, RecoveryPolicy
+from .recovery import JobEndedError, Recoveries, RecoveryPolicy
 from .scaffold import Scaffold
 
 _log = logging.getLogger("weft")

@@ -18,10 +18,6 @@ class JobEndedError(errors.OutOfRangeError):
     """The job is over: the others have ended as they should, and nobody will make this session ready any more."""
 
 
-#: What says that a task was lost or has given up the step, and not that the program is wrong.
-LOST = (errors.AbortedError, errors.UnavailableError)
-
-
 @dataclass(frozen=True)
 class RecoveryPolicy:
     """How a MonitoredSession goes on after AbortedError and UnavailableError.

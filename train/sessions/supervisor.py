@@ -12,14 +12,14 @@ from ...graph import context
 from ...graph.collections import GraphKeys
 from ...graph.dtypes import int32, int64
 from ...graph.ir import Graph, get_default_graph
+from ...graph.storage.files import make_folder
+from ...graph.storage.places import join
 from ...graph.variable_functions import global_variables, global_variables_initializer, report_uninitialized_variables
 from ...runtime.session import Session
 from ..events.graph_events import write_graph_events
 from ..events.protos import can_write_events, event_protos
 from ..events.writing import writer_of
-from ..files import make_folder
 from ..global_step import global_step as global_step_of
-from ..places import join
 from ..queues.coordinator import Coordinator, LooperThread
 from ..saver import Saver
 from ..summaries import merge_all
