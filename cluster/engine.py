@@ -162,7 +162,7 @@ class ClusterEngine:
                 step.to_abort = instruction
             else:
                 step.over = instruction
-        if step.over is not None or step.to_abort is not None:
+        if step.needs_attention():
             self._notify()
 
     # plans

@@ -59,9 +59,8 @@ def limit_threads(count: int) -> None:
 def threads_wanted() -> int:
     """How many threads the environment asks for; 0 where it says nothing, or no number."""
     for variable in VARIABLES:
-        first, _, _ = os.environ.get(variable, "").partition(
-            ","
-        )  # OMP_NUM_THREADS may say more, for threads of threads
+        # OMP_NUM_THREADS may say more, for threads of threads
+        first, _, _ = os.environ.get(variable, "").partition(",")
         if (text := first.strip()).isdecimal() and int(text) > 0:
             return int(text)
     return 0

@@ -90,7 +90,7 @@ class Writes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.by: list[str] = []
-        for module in ("weft.train.shards", "weft.train.saver", "weft.graph.storage.checkpoint"):
+        for module in ("weft.train.saver", "weft.graph.storage.checkpoint"):
             monkeypatch.setattr(f"{module}.write_checkpoint", self.write)
 
     def write(self, *arguments: Any) -> Any:

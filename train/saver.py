@@ -27,8 +27,8 @@ from ..graph.storage.checkpoint import (
     CheckpointReader,
     Entry,
     existing_file,
-    stored_size,
     write_checkpoint,
+    write_files,
 )
 from ..graph.storage.owners import new_mark
 from ..graph.storage.places import add, local_path, shown, split
@@ -36,7 +36,7 @@ from ..graph.variable import Variable
 from .keeping import Keeper, Kept
 from .meta_graph_export import MetaGraphBytes
 from .saver_arguments import as_array, by_name, check_names, check_session, check_target
-from .shards import commit_shards, divided, open_checkpoint, remove_manifest, sweep, write_here, write_shards
+from .shards import commit_shards, divided, open_checkpoint, remove_manifest, sizes_of, sweep, write_shards
 from .task_shards import Taken, TaskShards, by_task, is_on_tasks
 
 Array = np.ndarray[Any, Any]
@@ -143,6 +143,11 @@ class Saver:
             raise RuntimeError(f"`build()` should be called before {verb} if defer_build==True")
         return self._variables
 
+    def _reaching(self, sess: Any, place: str, to_write: bool) -> TaskShards | None:
+        """The tasks that save and restore what they keep, if there are any in this session, and all reach the place."""
+        tasks = self._tasks
+        return tasks if tasks is not None and is_on_tasks(sess) and tasks.reach(sess, place, to_write) else None
+
     # saving
 
     def save(
@@ -211,9 +216,8 @@ class Saver:
 
     def _write(self, prefix: str, values: Mapping[str, Array]) -> None:
         groups = self._groups(values)
-        sizes = [{name: stored_size(value) for name, value in group.items()} for group in groups]
         local = local_path(prefix) is not None
-        if local and (not self._sharded or len(divided(sizes, self._max_shard_bytes)) == 1):
+        if local and (not self._sharded or len(divided(sizes_of(groups), self._max_shard_bytes)) == 1):
             write_checkpoint(add(prefix, SUFFIX), values)
             if files.is_file(add(prefix, MANIFEST)):  # of a sharded one before, whose place this takes
                 remove_manifest(prefix)
@@ -224,14 +228,14 @@ class Saver:
         """Tasks write what they hold, this process the other variables' `values`, and then the manifest."""
         assert self._tasks is not None
         tasks = self._tasks
-        here = [{name: stored_size(value) for name, value in group.items()} for group in self._groups(values)]
+        pieces = divided([*taken.sizes, *sizes_of(self._groups(values))], self._max_shard_bytes)
         mark = new_mark()
 
         def write(folder: str, places: Mapping[str, str]) -> Mapping[str, Entry]:
-            return tasks.write(sess, taken, folder, places) | write_here(folder, places, values)
+            return tasks.write(sess, taken, folder, places) | write_files(folder, places, values)
 
         try:
-            commit_shards(prefix, divided([*taken.sizes, *here], self._max_shard_bytes), mark, write)
+            commit_shards(prefix, pieces, mark, write)
         except BaseException:
             self._given_up.add(mark)
             self._swept.discard(split(prefix)[0])
@@ -247,9 +251,7 @@ class Saver:
 
     def _take(self, sess: Any, save_path: str, global_step: Any) -> tuple[dict[str, Array], Taken | None, int | None]:
         """In one run: the values of variables, or of those that no task holds now; what tasks hold; the global step."""
-        tasks, taken = self._tasks, None
-        if tasks is not None and not (is_on_tasks(sess) and tasks.reach(sess, split(save_path)[0], to_write=True)):
-            tasks = None
+        tasks, taken = self._reaching(sess, split(save_path)[0], to_write=True), None
         held: Collection[str] = () if tasks is None else tasks.values
         variables = {name: each for name, each in self._built("save").items() if name not in held}
         asked = global_step is not None and not isinstance(global_step, numbers.Integral)
@@ -310,9 +312,7 @@ class Saver:
         shapes_there, types_there = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
         for name, variable in variables.items():
             self._check_fit(shown(reader.path), variable, types_there[name], tuple(shapes_there[name]))
-        tasks = self._tasks
-        if tasks is not None and not (is_on_tasks(sess) and tasks.reach(sess, path, to_write=False)):
-            tasks = None
+        tasks = self._reaching(sess, path, to_write=False)
         feeds = {
             self._feeds[name]: self._value(reader, name, variable)
             for name, variable in variables.items()

@@ -30,7 +30,7 @@ from ..graph.storage.checkpoint import (
     entries_of,
     sealed,
     stored_size,
-    write_checkpoint,
+    write_files,
 )
 from ..graph.storage.owners import MARK, is_gone, new_mark
 from ..graph.storage.places import add, join, shown, split
@@ -56,8 +56,8 @@ def write_shards(prefix: str, groups: Sequence[Mapping[str, Array]], largest: in
     Raises as `commit_shards`.
     """
     values = {name: value for group in groups for name, value in group.items()}
-    pieces = divided([{name: stored_size(value) for name, value in group.items()} for group in groups], largest)
-    commit_shards(prefix, pieces, new_mark(), lambda folder, files: write_here(folder, files, values))
+    pieces = divided(sizes_of(groups), largest)
+    commit_shards(prefix, pieces, new_mark(), lambda folder, files: write_files(folder, files, values))
 
 
 def commit_shards(prefix: str, pieces: Sequence[Sequence[str]], mark: str, write: WriteFiles) -> None:
@@ -87,15 +87,9 @@ def commit_shards(prefix: str, pieces: Sequence[Sequence[str]], mark: str, write
         files.delete(add(prefix, SUFFIX))
 
 
-def write_here(folder: str, places: Mapping[str, str], values: Mapping[str, Array]) -> dict[str, Entry]:
-    """Write those of these variables that have a place, each shard by this process: what an index says of each."""
-    shards: dict[str, dict[str, Array]] = {}
-    for name, value in values.items():
-        shards.setdefault(places[name], {})[name] = value
-    entries: dict[str, Any] = {}
-    for shard, piece in shards.items():
-        entries |= write_checkpoint(join(folder, shard), piece)
-    return {name: Entry.of(item) for name, item in entries.items()}
+def sizes_of(groups: Sequence[Mapping[str, Array]]) -> list[dict[str, int]]:
+    """The bytes that each variable takes in a checkpoint."""
+    return [{name: stored_size(value) for name, value in group.items()} for group in groups]
 
 
 def divided(groups: Sequence[Mapping[str, int]], largest: int) -> list[list[str]]:

@@ -122,20 +122,17 @@ class WriteHeld(HolderOp):
         return Spec(string, (len(self.names),))
 
     def compute(self, state: Any, token: Any, folder: Any, files: Any) -> Any:
-        from ..storage.checkpoint import Entry, write_checkpoint
+        from ..storage.checkpoint import write_files
 
         held = self.held(state)
-        shards: dict[str, dict[str, Array]] = {}
         try:
-            for name, file, value in zip(self.names, _files(self.names, files), held.of(_text(token)), strict=True):
-                shards.setdefault(file, {})[name] = value
-            entries: dict[str, Any] = {}
+            files_of = dict(zip(self.names, _files(self.names, files), strict=True))
+            values = dict(zip(self.names, held.of(_text(token)), strict=True))
             with _told(state):
-                for file, values in shards.items():
-                    entries |= write_checkpoint(_place(folder, file), values, _go_on)
+                entries = write_files(os.fsdecode(_text(folder)), files_of, values, _go_on)
         finally:
             held.let_go(_text(token))
-        return _texts([Entry.of(entries[name]).text() for name in self.names])
+        return _texts([entries[name].text() for name in self.names])
 
 
 @op

@@ -19,7 +19,7 @@ from .. import errors
 from ..dtypes import DType, as_dtype, complex128, string
 from . import files
 from .atomic import file_error
-from .places import add, local_path, shown
+from .places import add, join, local_path, shown
 from .remote_tensors import RemoteTensors
 
 Array = np.ndarray[Any, Any]
@@ -121,6 +121,22 @@ def write_checkpoint(path: str, values: Mapping[str, Array], go_on: GoOn = _noth
     index = _index(values, stored, go_on)
     _write_safetensors(path, stored, index, go_on)
     return dict(json.loads(index)["variables"])
+
+
+def write_files(
+    folder: str, files_of: Mapping[str, str], values: Mapping[str, Array], go_on: GoOn = _nothing
+) -> dict[str, Entry]:
+    """Write variables into several files of a folder, by the file of each, one after the other: what an index says of each.
+
+    Raises as `write_checkpoint`; files that were written before stay.
+    """
+    pieces: dict[str, dict[str, Array]] = {}
+    for name, value in values.items():
+        pieces.setdefault(files_of[name], {})[name] = value
+    entries: dict[str, Any] = {}
+    for file, piece in pieces.items():
+        entries |= write_checkpoint(join(folder, file), piece, go_on)
+    return {name: Entry.of(item) for name, item in entries.items()}
 
 
 def _write_safetensors(path: str, stored: Mapping[str, Array], index: str, go_on: GoOn = _nothing) -> None:

@@ -53,10 +53,8 @@ def _run(workspace: Workspace, rows: int, width: int, dtype: np.dtype[Any]) -> C
             check_labels(logits.shape, labels)
         turned, shifted, highest, total, picked, chosen = room.arrays or room.made()
         loss, back = out
-        loss, back = (
-            np.empty(vector, dtype) if loss is None else loss,
-            np.empty(matrix, dtype) if back is None else back,
-        )
+        loss = np.empty(vector, dtype) if loss is None else loss
+        back = np.empty(matrix, dtype) if back is None else back
         np.copyto(turned, logits.T)
         _largest(turned, 0, None, highest)
         np.subtract(logits, highest[:, None], shifted)
