@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..graph import errors
-from .links import greet
+from .greeting import greet
 from .task_info import TaskInfo
 from .transports.auth import HANDSHAKE_TIMEOUT
 

@@ -14,8 +14,8 @@ from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..runtime.backends.named import for_tasks, lacking
 from .engine import ClusterEngine
+from .greeting import greet
 from .heartbeat import HEARTBEAT_SECONDS
-from .links import greet
 from .roll_call import RollCall, ask
 from .schemes import network
 from .secret import cluster_secret, same_place

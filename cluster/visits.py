@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from ..graph import errors
-from .links import greet
+from .greeting import greet
 from .message import Message
 from .protocol import Kind
 from .task_info import TaskInfo
