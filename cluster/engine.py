@@ -32,7 +32,7 @@ from .step_state import Abort, Event, Failed, GivenUp, Lost, Replied, StepState
 from .stream import ClusterStream
 from .task_devices import default_of, device_of
 from .told import Told
-from .trace_wire import noted, step_stats
+from .traces import noted, step_stats
 
 _LOG = logging.getLogger("weft.cluster")
 #: How long the tasks of a failed step may take to say that they gave it up, before the session goes on without them.

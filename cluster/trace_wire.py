@@ -1,29 +1,14 @@
-"""What ran when on a task, as data: what it adds to the result of a traced step, and what the session makes of it."""
+"""What ran when on a task, as data: what it adds to the result of a traced step."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..graph import errors
-from ..runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, StepStats, TensorDescription
-from .clocks import SESSION, Passed, crossed, offsets, shift
+from ..runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
 from .protocol import decode_json
-
-
-class Noted(NamedTuple):
-    """What came with a task's answer, and when by the session's clock."""
-
-    data: bytes
-    came: int
-
-
-def noted(data: bytes) -> Noted | None:
-    """What has come just now with an answer, if anything has."""
-    return Noted(data, time.time_ns()) if data else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +33,6 @@ class Trace:
             case {"stats": stats, "asked": int(asked), "taken": int(taken), "answered": int(answered)}:
                 return Trace(_stats(stats), asked, taken, answered)
         raise _none(data)
-
-
-def step_stats(answers: Iterable[Noted]) -> StepStats:
-    """What ran on all tasks, by the session's clock. Raises DataLossError."""
-    traces = [(Trace.decode(data), came) for data, came in answers]
-    stats = [trace.stats for trace, _ in traces]
-    passed = crossed(stats)
-    for trace, came in traces:
-        device = trace.stats.device
-        passed += [Passed(SESSION, trace.asked, device, trace.taken), Passed(device, trace.answered, SESSION, came)]
-    shift(stats, offsets(passed))
-    return StepStats(stats)
 
 
 def _stats(stats: Any) -> DeviceStepStats:
