@@ -9,7 +9,7 @@ import pytest
 import weft as wf
 from scripted import A, B, nothing_left_soon, session, workers
 from weft import train
-from weft.cluster.worker import Worker
+from weft.cluster.task.worker import Worker
 from weft.graph import errors
 from weft.runtime import targets
 from weft.train.events.writing import FileWriterCache

@@ -13,8 +13,8 @@ import weft as wf
 from endpoints import SECRET
 from hypothesis import given, settings, strategies as st
 from programs import FED, Built, Step, build, recipes, same_bits
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.worker import Worker
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task.worker import Worker
 from weft.runtime import targets
 from weft.runtime.local_engine import LocalEngine
 
@@ -169,7 +169,7 @@ def test_a_device_works_on_the_next_run_while_another_works_on_this_one(
 ) -> None:
     x, y = chain(first, second)
     meeting = Meeting(6)
-    monkeypatch.setattr("weft.cluster.client.Client.report", lambda client, text: meeting(text))
+    monkeypatch.setattr("weft.cluster.task.client.Client.report", lambda client, text: meeting(text))
     with place() as session:
         found = list(heard(session, meeting).run_many(y, ({x: number} for number in range(6)), 2))
     assert found == [1, 11, 21, 31, 41, 51]
