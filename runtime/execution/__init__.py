@@ -1,1 +1,1 @@
-"""How a plan runs: its function, written and compiled, and what that stands on: threads, meeting places, errors, the ways it may end."""
+"""How a plan runs: its function, written and compiled, and what that stands on: threads, meeting places, ways to end."""
