@@ -22,5 +22,5 @@ def session_of_tasks(config: wf.ConfigProto | None = None) -> Iterator[wf.Sessio
         targets.register_engine(
             "tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}, backend=config.backend)
         )
-        stack.callback(targets._FACTORIES.pop, "tasks")
+        stack.callback(targets._SERVED.pop, "tasks")
         yield stack.enter_context(wf.Session("tasks://here", config=config))

@@ -43,7 +43,7 @@ class Mixed(local_engine.LocalEngine):
 @pytest.fixture(params=sorted(PAIRS))
 def mixed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., wf.Session]:
     """Makes a session of that kind."""
-    monkeypatch.setattr(targets, "_FACTORIES", {"mixed": lambda *_: Mixed(3, *PAIRS[request.param])})
+    monkeypatch.setattr(targets, "_SERVED", {"mixed": targets.Served(lambda *_: Mixed(3, *PAIRS[request.param]))})
     return lambda graph=None: Session("mixed://", graph)
 
 

@@ -34,7 +34,7 @@ def session_on(engine: ClusterEngine) -> Iterator[wf.Session]:
         with wf.Session("here://") as on_tasks:
             yield on_tasks
     finally:
-        del targets._FACTORIES["here"]
+        del targets._SERVED["here"]
 
 
 @contextmanager

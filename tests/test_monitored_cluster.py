@@ -42,7 +42,7 @@ def clusters() -> Iterator[Clusters]:
     with ExitStack() as stack:
         found = Clusters(stack)
         targets.register_engine("here", found.engine)
-        stack.callback(targets._FACTORIES.pop, "here")
+        stack.callback(targets._SERVED.pop, "here")
         yield found
 
 

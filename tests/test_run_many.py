@@ -29,7 +29,7 @@ def tasks(graph: wf.Graph | None = None) -> Iterator[wf.Session]:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in (A, B, C)]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
         targets.register_engine("many", lambda target, config: ClusterEngine(addresses, SECRET, {}, default_task=A))
-        stack.callback(targets._FACTORIES.pop, "many")
+        stack.callback(targets._SERVED.pop, "many")
         config = wf.ConfigProto(race_check="off")
         yield stack.enter_context(wf.Session("many://here", graph, config))
 

@@ -44,7 +44,7 @@ def tasks() -> Iterator[list[Worker]]:
     with ExitStack() as stack:
         made = stack.enter_context(workers(A, B))
         targets.register_engine("here", lambda target, config: stack.enter_context(session(made)))
-        stack.callback(targets._FACTORIES.pop, "here")
+        stack.callback(targets._SERVED.pop, "here")
         yield made
 
 
