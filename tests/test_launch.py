@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
 from pathlib import Path
@@ -90,6 +91,17 @@ def test_a_job_that_fails_ends_with_its_exit_code_and_shows_the_last_lines(mark:
     assert "the last it wrote:" in output
     assert output.count("no such luck") == 2
     assert '"task": {"type": "worker", "index": 0}' in output
+
+
+def test_a_program_that_cannot_work_is_given_up_after_its_second_start(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text("import no_such_module")
+    with weft(mark, tmp_path, "--ps", "1", "--workers", "1", "wrong.py") as process:
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, output
+    starts = [line for line in output.splitlines() if re.match(r"weft launch: \S+ \d starts on ", line)]
+    assert 2 < len(starts) < 5, output
+    assert "It would fail again, so it is not started again (say --max-restarts" in output
+    assert output.rstrip().endswith("ModuleNotFoundError: No module named 'no_such_module'")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "kill", "kill -9"])

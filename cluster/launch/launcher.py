@@ -230,7 +230,16 @@ class _Launcher:
             self._board.say(f"{end.what or 'the job has finished'} ({summary})")
             return
         where = f" on {self._where[end.task].host}" if end.task in self._where else ""
-        self._board.say(f"{end.task}{where} {end.what}, and it was started again as often as it may be ({summary})")
+        self._board.say(f"{end.task}{where} {end.what}{_why_no_more(end, self._job.policy)} ({summary})")
         tail = self._board.tail(end.task)
         if tail:
             self._board.say("\n  ".join(["the last it wrote:", *tail]))
+
+
+def _why_no_more(end: Finish, policy: Policy) -> str:
+    """Why a program that has failed is not started again."""
+    if end.at_once:
+        return ". It would fail again, so it is not started again (say --max-restarts to have it tried so many times)"
+    if not policy.max_failures:
+        return ", and is not started again: --max-restarts is 0"
+    return ", and it was started again as often as it may be (--max-restarts, --max-preemptions)"
