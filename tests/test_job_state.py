@@ -135,7 +135,8 @@ def failing_again(state: JobState, task: str, code: int, now: float) -> list[Ins
 
 
 def test_a_program_that_fails_at_once_and_again_alike_ends_the_job() -> None:
-    assert failing_again(state := running(now=100.0), W0, 2, 102.0) == [Stop(PS), Stop(W1)]
+    state = running(now=100.0)
+    assert failing_again(state, W0, 2, 102.0) == [Stop(PS), Stop(W1)]
     state.handle(Exited(PS, -15, 170.0))
     finish = Finish(2, W0, "ended with status 2 within 10 s of its start, as it did the time before", at_once=True)
     assert state.handle(Exited(W1, -15, 170.0)) == [finish]

@@ -342,8 +342,9 @@ def test_a_port_that_is_taken_is_named() -> None:
             wf.train.Server(server.server_def)
         server.close()
     address = server.target.removeprefix("weft://")
+    port = address.partition(":")[2]
     assert caught.value.message == (
-        f"/job:ps/replica:0/task:0 at {address}: cannot listen on 127.0.0.1:{address.partition(':')[2]}: Address already in use. There is "
+        f"/job:ps/replica:0/task:0 at {address}: cannot listen on 127.0.0.1:{port}: Address already in use. There is "
         f"/job:ps/replica:0/task:0 in process {os.getpid()} on {socket.gethostname()} already: each task is started once, "
         "and with its own task_index"
     )
