@@ -236,7 +236,9 @@ def _cannot_listen(error: Exception, task: str, address: str, answering: str) ->
         text += f" There is {answering} already: each task is started once, and with its own task_index"
     elif os.strerror(errno.EADDRINUSE) in said:
         port = address.rpartition(":")[2]
-        text += f" Another program has the port (`ss -ltnp sport = :{port}` says which): end it, or give the task another"
+        text += (
+            f" Another program has the port (`ss -ltnp sport = :{port}` says which): end it, or give the task another"
+        )
     elif os.strerror(errno.EADDRNOTAVAIL) in said:
         text += f" This machine, {socket.gethostname()}, has no such address: is it the task's host, and the task_index right?"
     else:

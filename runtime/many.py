@@ -80,7 +80,9 @@ class ManyRuns:
             limit = operator.index(limit)
             feeds = iter(feed_dicts)
         except TypeError:
-            text = f"run_many takes an iterable of feed_dicts and a whole number as limit, got {feed_dicts!r}, {limit!r}"
+            text = (
+                f"run_many takes an iterable of feed_dicts and a whole number as limit, got {feed_dicts!r}, {limit!r}"
+            )
             raise TypeError(text[:300]) from None
         if limit < 1:
             raise ValueError(f"limit must be at least 1, the run that is waited for, but got {limit}")

@@ -124,7 +124,9 @@ def test_a_session_that_lacks_its_target_is_told() -> None:
         x = wf.exp([1.0], name="x")
     with wf.Session() as session, pytest.raises(wf.errors.InvalidArgumentError) as caught:
         session.run(x)
-    assert "This session has no target, so it runs in this process, which is no task of job 'ps'" in caught.value.message
+    assert (
+        "This session has no target, so it runs in this process, which is no task of job 'ps'" in caught.value.message
+    )
 
 
 def test_a_missing_gpu_is_told() -> None:

@@ -388,7 +388,9 @@ def test_an_address_of_another_host_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("WEFT_CLUSTER_SECRET", "ab" * 32)
     with pytest.raises(wf.errors.UnavailableError, match=r"task:0 at 192\.0\.2\.7:2222: .*has no such address: is it"):
         wf.train.Server({"worker": ["192.0.2.7:2222"]})
-    with pytest.raises(ValueError, match=r"/job:worker/replica:0/task:0 at 0\.0\.0\.0:2222: a listener is bound to one"):
+    with pytest.raises(
+        ValueError, match=r"/job:worker/replica:0/task:0 at 0\.0\.0\.0:2222: a listener is bound to one"
+    ):
         wf.train.Server({"worker": ["0.0.0.0:2222"]})
 
 
