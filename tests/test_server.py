@@ -553,3 +553,9 @@ def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
             ):
                 session.run(step)
         server.close()
+
+
+@pytest.mark.parametrize("containers", ["shared", [3]])
+def test_a_reset_wants_a_list_of_names(containers: Any) -> None:
+    with pytest.raises(TypeError, match=r"containers must be a list of names, but got "):
+        wf.Session.reset("weft://127.0.0.1:1", containers)
