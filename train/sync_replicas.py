@@ -51,7 +51,8 @@ class SyncReplicasOptimizer(Optimizer):
         total = replicas_to_aggregate if total_num_replicas is None else total_num_replicas
         if not isinstance(opt, Optimizer):
             raise TypeError(f"opt must be the optimizer that applies the gradients, but got {opt!r}")
-        for what, count in (("replicas_to_aggregate", replicas_to_aggregate), ("total_num_replicas", total)):
+        counts: dict[str, Any] = {"replicas_to_aggregate": replicas_to_aggregate, "total_num_replicas": total}
+        for what, count in counts.items():
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{what} must be a whole number of at least 1, but got {count!r}")
         Optimizer.__init__(self, use_locking, name)
