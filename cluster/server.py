@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import operator
+import os
 import socket
 import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..graph import errors
@@ -67,15 +69,17 @@ class Server:
         jobs = {each.name: each.tasks for each in self._def.cluster.job}
         address = jobs[job][index]
         name = task_name(job, index)
-        for each, where in tasks_of(jobs).items():
-            _parted(each, where)
+        _check_addresses(tasks_of(jobs))
         host, port = _place(name, address)
         self._secret = cluster_secret(tasks_of(jobs).values())
         _check_reachable(f"{name} at {address}", host, tasks_of(jobs).values())
         self._others = {task: where for task, where in tasks_of(jobs).items() if task != name}
-        self._worker = Worker(
-            name, self._secret, host, port, jobs, self._others, transports=TRANSPORTS[self._speaks], start=False
-        )
+        try:
+            self._worker = Worker(
+                name, self._secret, host, port, jobs, self._others, transports=TRANSPORTS[self._speaks], start=False
+            )
+        except (errors.UnavailableError, ValueError) as error:
+            raise _cannot_listen(error, name, address, self._answering(address)) from None
         port = int(self._worker.addresses[network(self._speaks)].rpartition(":")[2])
         self._address = jobs[job][index] = f"{address.rpartition(':')[0]}:{port}"
         self._started = False
@@ -133,6 +137,14 @@ class Server:
         where = f"{network(self._speaks)}://{self._others[task]}"
         return ask(where, self._secret, task, _ASK_SECONDS, self._worker.name, serves=True).serves
 
+    def _answering(self, address: str) -> str:
+        """Which task of which process answers at an address; "" where none does that knows the secret."""
+        try:
+            found = ask(f"{network(self._speaks)}://{address}", self._secret, address, _ASK_SECONDS)
+        except (errors.OpError, ValueError):
+            return ""
+        return f"{found.name} in process {found.pid} on {found.host}"
+
     def close(self) -> None:
         """End the sessions that use this task, stop listening, and let the other tasks know. Idempotent."""
         self._close(say_so=True)
@@ -170,7 +182,7 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
     job = _only(spec.jobs, "job_name") if job is None else job
     if job not in spec.jobs:
         raise errors.InternalError(
-            None, None, f"There is no job '{job}' in the cluster; there are {', '.join(spec.jobs)}"
+            None, None, f"There is no job '{job}' in the cluster; there are {', '.join(spec.jobs) or 'none'}"
         )
     index = _only(spec.task_indices(job), "task_index") if index is None else index
     try:
@@ -178,7 +190,8 @@ def _server_def(given: Any, job: str | None, index: int | None, protocol: str | 
     except TypeError:
         raise TypeError(f"task_index must be an int, got {index!r}") from None
     if index not in spec.task_indices(job):
-        raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'")
+        there = ", ".join(map(str, spec.task_indices(job)))
+        raise errors.InternalError(None, None, f"There is no task {index} in job '{job}'; its tasks are {there}")
     return ServerDef(spec.as_cluster_def(), job, index, protocol or known, config)
 
 
@@ -204,6 +217,33 @@ def _parted(task: str, address: str) -> tuple[str, int]:
     if not (host and colon and port.isdecimal() and int(port) < 1 << 16):
         raise ValueError(f"The address of {task} must be host:port, got {address!r}")
     return host, int(port)
+
+
+def _check_addresses(tasks: Mapping[str, str]) -> None:
+    """Raises ValueError for an address that is none, or that two tasks have."""
+    first: dict[str, str] = {}
+    for task, address in tasks.items():
+        if _parted(task, address)[1] and first.setdefault(address, task) != task:
+            text = f"{first[address]} and {task} both have the address {address!r}: each task needs one of its own"
+            raise ValueError(text)
+
+
+def _cannot_listen(error: Exception, task: str, address: str, answering: str) -> Exception:
+    """The error of a task that cannot listen where its cluster says, with what its user can do about it."""
+    said = error.message if isinstance(error, errors.OpError) else str(error)
+    text = f"{task} at {address}: {said}."
+    if answering:
+        text += f" There is {answering} already: each task is started once, and with its own task_index"
+    elif os.strerror(errno.EADDRINUSE) in said:
+        port = address.rpartition(":")[2]
+        text += (
+            f" Another program has the port (`ss -ltnp sport = :{port}` says which): end it, or give the task another"
+        )
+    elif os.strerror(errno.EADDRNOTAVAIL) in said:
+        text += f" This machine, {socket.gethostname()}, has no such address: is it the task's host, and the task_index right?"
+    else:
+        text += " Give the task another address in the cluster spec of all tasks"
+    return ValueError(text) if isinstance(error, ValueError) else errors.UnavailableError(None, None, text)
 
 
 def _check_reachable(what: str, ip: str, addresses: Iterable[str]) -> None:

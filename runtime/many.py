@@ -76,13 +76,19 @@ class ManyRuns:
         a `limit` below 1 and options that ask for a trace; while it is read, what `run` raises.
         """
         self._check_open()
-        limit = operator.index(limit)
+        try:
+            limit = operator.index(limit)
+            feeds = iter(feed_dicts)
+        except TypeError:
+            text = (
+                f"run_many takes an iterable of feed_dicts and a whole number as limit, got {feed_dicts!r}, {limit!r}"
+            )
+            raise TypeError(text[:300]) from None
         if limit < 1:
             raise ValueError(f"limit must be at least 1, the run that is waited for, but got {limit}")
         self._timeout_of(options)
         if options is not None and (options.trace_level or options.output_partition_graphs):
             raise ValueError("run_many takes no options that ask for a trace or for graphs: use run")
-        feeds = iter(feed_dicts)
         engine = self._engine
         if limit > 1 and isinstance(engine, Streaming) and not (engine.local and len(engine.devices) == 1):
             return _ahead(_Row(self, fetches, options, engine.stream()), feeds, limit)

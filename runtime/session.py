@@ -353,10 +353,10 @@ class Session(ManyRuns):
         On a cluster: those of `containers` (by default of the container without a name) on all tasks that
         `config.device_filters` leaves, whose sessions raise AbortedError from then on. In this process (target ""): all
         of all sessions, whatever `containers` says, for each has a container of its own; their runs raise
-        CancelledError. Source: `tf.Session.reset`. Raises NotFoundError for a target that nobody serves.
+        CancelledError. Source: `tf.Session.reset`. Raises NotFoundError for a target that nobody serves, TypeError.
         """
         if target:
-            reset_target(target, list(containers or ()), config)
+            reset_target(target, containers or (), config)
             return
         for session in open_sessions():
             if not session._target:

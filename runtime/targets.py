@@ -55,7 +55,9 @@ def recover_target(target: str) -> None:
 
 
 def reset_target(target: str, containers: Sequence[str], config: Any) -> None:
-    """Forget the variables of containers there. Raises NotFoundError, UnimplementedError, and what it itself raises."""
+    """Forget the variables of containers there. Raises NotFoundError, UnimplementedError, TypeError, and what it raises."""
+    if isinstance(containers, str) or not all(isinstance(each, str) for each in containers):
+        raise TypeError(f"containers must be a list of names, but got {containers!r}")
     served = _served(target)
     if served.reset is None:
         raise errors.UnimplementedError(None, None, f"{target} cannot be reset: end it and start it anew")

@@ -322,7 +322,10 @@ def test_a_derived_failure_is_better_than_none() -> None:
             failure = Failure(errors.UNAVAILABLE, "b is gone", derived=True)
             connection.send(Message(Kind.FAILED, 0, message.step, meta=failure.encode()))
 
-    with scripted(script) as engine, pytest.raises(errors.UnavailableError, match=rf"b is gone \(on {A}\)"):
+    with (
+        scripted(script) as engine,
+        pytest.raises(errors.UnavailableError, match=rf"b is gone \(on {A} on host \(process 7\)\)"),
+    ):
         engine.run(engine.load(ONE), [X], None)
 
 

@@ -107,8 +107,10 @@ def test_num_steps_count_from_what_was_restored(step: Any, tmp_path: Path) -> No
 
 def test_a_nan_ends_the_training(step: Any, caplog: pytest.LogCaptureFixture) -> None:
     loss = wf.where(step.assign_add(1) > 2, np.float32(np.nan), np.float32(1.0))
-    with pytest.raises(train.NanLossDuringTrainingError, match="NaN loss during training"):
+    with pytest.raises(train.NanLossDuringTrainingError, match="NaN loss during training") as caught:
         trained([train.NanTensorHook(loss)], loss)
+    assert f"It is {loss.name}, made at " in str(caught.value)
+    assert "test_hooks.py" in str(caught.value)
     assert "Model diverged with loss = NaN." in caplog.text
 
 

@@ -127,6 +127,57 @@ def test_what_fails_again_fails_for_a_reason_of_its_own() -> None:
     assert state.handle(Exited(PS, -15, 203.1)) == [Finish(1, W1, "ended with status 1")]
 
 
+def failing_again(state: JobState, task: str, code: int, now: float) -> list[Instruction]:
+    """What is done about a program that runs, fails, is started again, and fails a second after that."""
+    state.handle(Exited(task, code, now))
+    assert Start(task) in state.handle(Tick(now + 60.0))
+    return state.handle(Exited(task, code, now + 61.0))
+
+
+def test_a_program_that_fails_at_once_and_again_alike_ends_the_job() -> None:
+    state = running(now=100.0)
+    assert failing_again(state, W0, 2, 102.0) == [Stop(PS), Stop(W1)]
+    state.handle(Exited(PS, -15, 170.0))
+    finish = Finish(2, W0, "ended with status 2 within 10 s of its start, as it did the time before", at_once=True)
+    assert state.handle(Exited(W1, -15, 170.0)) == [finish]
+
+
+@pytest.mark.parametrize(
+    ("within", "code", "first"),
+    [(10.0, -9, 102.0), (10.0, 1, 111.0), (0.0, 1, 102.0)],
+    ids=["it was killed", "it ran for longer", "the user says how often"],
+)
+def test_other_programs_that_fail_are_started_again_as_often_as_they_may_be(
+    within: float, code: int, first: float
+) -> None:
+    state = running(Policy(at_once_within=within), now=100.0)
+    assert [type(each) for each in failing_again(state, W0, code, first)] == [Mending]
+
+
+def test_what_fails_at_once_because_another_was_killed_is_started_again() -> None:
+    state = running(now=100.0)
+    state.handle(Exited(W0, 1, 102.0))
+    state.handle(Exited(PS, -9, 102.5))
+    assert state.handle(Tick(110.0)) == [Start(W0), Start(PS)]
+    assert [type(each) for each in state.handle(Exited(W0, 1, 111.0))] == [Mending]
+
+
+def test_what_fails_at_once_because_a_place_was_lost_is_started_again() -> None:
+    state = running(now=100.0)
+    state.handle(Exited(W0, 1, 102.0))
+    state.handle(PlaceLost(PS, "its node died", True, 102.5))
+    state.handle(Exited(W1, -15, 102.6))
+    assert Start(W0) in state.handle(Placed(PS, 110.0))
+    assert [type(each) for each in state.handle(Exited(W0, 1, 111.0))] == [Mending]
+
+
+def test_a_program_that_fails_at_once_in_another_way_is_started_again() -> None:
+    state = running(now=100.0)
+    state.handle(Exited(W0, 1, 102.0))
+    assert state.handle(Tick(110.0)) == [Start(W0)]
+    assert [type(each) for each in state.handle(Exited(W0, 3, 111.0))] == [Mending]
+
+
 def test_a_lost_place_stops_all_programs_and_starts_them_again_when_there_is_another() -> None:
     state = running(Policy(first_delay=1.0))
     found = state.handle(PlaceLost(W0, "its node died", False, 200.0))

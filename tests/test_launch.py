@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,17 @@ def test_a_job_that_fails_ends_with_its_exit_code_and_shows_the_last_lines(mark:
     assert '"task": {"type": "worker", "index": 0}' in output
 
 
+def test_a_program_that_cannot_work_is_given_up_after_its_second_start(mark: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.py").write_text("import no_such_module")
+    with weft(mark, tmp_path, "--ps", "1", "--workers", "1", "wrong.py") as process:
+        output, _ = process.communicate(timeout=200)
+    assert process.returncode == 1, output
+    starts = [line for line in output.splitlines() if re.match(r"weft launch: \S+ \d starts on ", line)]
+    assert 2 < len(starts) < 5, output
+    assert "It would fail again, so it is not started again (say --max-restarts" in output
+    assert output.rstrip().endswith("ModuleNotFoundError: No module named 'no_such_module'")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["Ctrl-C", "kill", "kill -9"])
 def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal.Signals) -> None:
     (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)")
@@ -106,8 +119,28 @@ def test_no_program_outlives_its_launcher(mark: str, tmp_path: Path, how: signal
             process.kill()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 3.0])
+def test_a_job_that_is_interrupted_while_ray_starts_ends(mark: str, tmp_path: Path, seconds: float) -> None:
+    """Ray may swallow the exception: it is not lost."""
+    (tmp_path / "waits.py").write_text("import time\nprint('waiting', flush=True)\ntime.sleep(600)")
+    with weft(mark, tmp_path, "waits.py") as process:
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            assert eventually(lambda: bool(children.read_text()))  # they are Ray's
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            output, _ = process.communicate(timeout=100)
+            assert process.returncode == 128 + signal.SIGINT, output
+            assert "weft launch: interrupted" in output
+            assert not programs(mark)
+        finally:
+            process.kill()
+
+
 def test_what_is_wrong_with_the_call_is_said_before_anything_is_started(mark: str, tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text("")
+    (tmp_path / "wrong.py").write_text("import weft\ndef main(:\n    pass")
+    (tmp_path / "null.py").write_bytes(b"\x00")
     for arguments, text in [
         (["--workers", "0", "--ps", "1", "x.py"], "needs a task that is no ps"),
         (["missing.py"], "No such file or directory: 'missing.py'"),
@@ -116,8 +149,11 @@ def test_what_is_wrong_with_the_call_is_said_before_anything_is_started(mark: st
         (["--job", "worker=2", "x.py"], "'worker' has is said with --workers"),
         (["--job", "chief=1", "--job", "chief=2", "x.py"], "'chief' is named twice"),
         (["--worker", "2", "x.py"], "No such option '--worker'"),
+        (["--ps", "1", "wrong.py"], "SyntaxError: "),
+        (["null.py"], "null.py"),
     ]:
         with weft(mark, tmp_path, *arguments) as process:
             output, _ = process.communicate(timeout=200)
         assert process.returncode in (1, 2)
         assert text in output
+        assert "Traceback" not in output

@@ -565,3 +565,19 @@ def test_a_loss_is_logged_as_a_warning(caplog: pytest.LogCaptureFixture) -> None
     ):
         s.run(x)
     assert [record.levelname for record in caplog.records if "why" in record.message] == ["WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "text"),
+    [
+        (train.StopAtStepHook(5), "hooks must be a list of SessionRunHooks, but got <"),
+        ([train.StopAtStepHook], "got the class StopAtStepHook: call it to make one"),
+        ([5], "hooks must be SessionRunHooks, but got 5"),
+    ],
+    ids=["one alone", "a class", "a number"],
+)
+def test_what_is_no_hook_is_told(hooks: Any, text: str) -> None:
+    train.get_or_create_global_step()
+    for arguments in ({"hooks": hooks}, {"chief_only_hooks": hooks}):
+        with pytest.raises(TypeError, match=text):
+            train.MonitoredTrainingSession(**arguments)

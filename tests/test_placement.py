@@ -119,6 +119,16 @@ def test_constants_and_feeds_go_where_all_that_use_them_are() -> None:
     assert (where["fed:0"], where["alone"], where["shared"], where[drawn.op.inputs[0].op.name]) == (1, 1, 0, 0)
 
 
+def test_a_session_that_lacks_its_target_is_told() -> None:
+    with wf.device("/job:ps/task:0"):
+        x = wf.exp([1.0], name="x")
+    with wf.Session() as session, pytest.raises(wf.errors.InvalidArgumentError) as caught:
+        session.run(x)
+    assert (
+        "This session has no target, so it runs in this process, which is no task of job 'ps'" in caught.value.message
+    )
+
+
 def test_a_missing_gpu_is_told() -> None:
     with wf.device("/gpu:0"):
         x = wf.exp([1.0], name="x")

@@ -1,7 +1,9 @@
 """Servers at known addresses: between-graph programs in processes of their own, from the first hello to the last goodbye."""
 
+import os
 import re
 import signal
+import socket
 import threading
 import time
 from typing import Any
@@ -338,9 +340,66 @@ def test_a_stranger_is_refused() -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     with programs():
         server = wf.train.Server(local_cluster(ps=1), "ps", 0)
-        with pytest.raises(wf.errors.UnavailableError, match=r"cannot listen on 127.0.0.1:\d+: Address already in use"):
+        with pytest.raises(wf.errors.UnavailableError) as caught:
             wf.train.Server(server.server_def)
         server.close()
+    address = server.target.removeprefix("weft://")
+    port = address.partition(":")[2]
+    assert caught.value.message == (
+        f"/job:ps/replica:0/task:0 at {address}: cannot listen on 127.0.0.1:{port}: Address already in use. There is "
+        f"/job:ps/replica:0/task:0 in process {os.getpid()} on {socket.gethostname()} already: each task is started once, "
+        "and with its own task_index"
+    )
+
+
+def test_a_deadline_on_servers_names_the_operation_that_waits_and_its_line() -> None:
+    cluster = local_cluster(ps=1, worker=1)
+    with programs(), wf.Graph().as_default():
+        servers = [wf.train.Server(cluster, job, 0) for job in ("ps", "worker")]
+        with wf.device("/job:ps"):
+            queue = wf.FIFOQueue(2, wf.float32, shapes=[[]], name="empty")
+            taken = queue.dequeue(name="take")
+        with wf.device("/job:worker"):
+            later = taken + 1.0
+        with wf.Session(servers[0].target) as session:
+            for _ in range(2):
+                with pytest.raises(wf.errors.DeadlineExceededError) as caught:
+                    session.run(later, options=wf.RunOptions(timeout_in_ms=300))
+                assert caught.value.op is taken.op
+                told = caught.value.message.splitlines()
+                assert "had waited to dequeue 1 elements (in FIFOQueue 'empty'" in told[0]
+                assert told[1].strip() == "[[{{node take}}]]"
+                assert told[2].startswith(f"It ran on {PS} on {socket.gethostname()} (process ")
+                assert "test_server.py" in told[3]
+            session.run(queue.enqueue(2.0))
+            assert session.run(later) == 3.0
+        for server in servers:
+            server.close()
+
+
+def test_a_port_that_a_stranger_has_is_named_with_who_to_ask() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(wf.errors.UnavailableError) as caught:
+            wf.train.Server({"ps": ["127.0.0.1:1"], "worker": [f"127.0.0.1:{port}"]}, "worker", 0)
+    assert caught.value.message.startswith(f"/job:worker/replica:0/task:0 at 127.0.0.1:{port}: cannot listen on ")
+    assert f"Address already in use. Another program has the port (`ss -ltnp sport = :{port}` says" in str(caught.value)
+
+
+def test_an_address_of_another_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEFT_CLUSTER_SECRET", "ab" * 32)
+    with pytest.raises(wf.errors.UnavailableError, match=r"task:0 at 192\.0\.2\.7:2222: .*has no such address: is it"):
+        wf.train.Server({"worker": ["192.0.2.7:2222"]})
+    with pytest.raises(
+        ValueError, match=r"/job:worker/replica:0/task:0 at 0\.0\.0\.0:2222: a listener is bound to one"
+    ):
+        wf.train.Server({"worker": ["0.0.0.0:2222"]})
+
+
+def test_two_tasks_at_one_address_are_named() -> None:
+    text = "/job:ps/replica:0/task:0 and /job:worker/replica:0/task:0 both have the address '127.0.0.1:2222'"
+    with pytest.raises(ValueError, match=text):
+        wf.train.Server({"ps": ["127.0.0.1:2222"], "worker": ["127.0.0.1:2222"]}, "ps", 0)
 
 
 def test_operations_without_a_device_go_to_the_task_of_the_target() -> None:
@@ -496,3 +555,9 @@ def test_a_task_that_falls_silent_is_an_error_that_says_so() -> None:
             ):
                 session.run(step)
         server.close()
+
+
+@pytest.mark.parametrize("containers", ["shared", [3]])
+def test_a_reset_wants_a_list_of_names(containers: Any) -> None:
+    with pytest.raises(TypeError, match=r"containers must be a list of names, but got "):
+        wf.Session.reset("weft://127.0.0.1:1", containers)

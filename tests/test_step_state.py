@@ -1,5 +1,7 @@
 """The state machine of a step: events in, instructions out."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -29,6 +31,14 @@ def test_a_failure_aborts_the_others_and_waits_for_them() -> None:
     assert step.handle(Failed("a", NAN)) == [Abort(("b",), NAN)]
     assert step.handle(Failed("b", waited("b"))) == [Finish(NAN, "a")]
     assert step.reports == {"b": "b had waited"}
+
+
+def test_what_was_given_up_tells_in_which_operations_the_tasks_were() -> None:
+    step = StepState(["a", "b"])
+    assert step.handle(GivenUp(TIMEOUT)) == [Abort(("a", "b"), TIMEOUT)]
+    step.handle(Failed("a", waited("a")))
+    assert step.handle(Failed("b", replace(waited("b"), node="take"))) == [Finish(TIMEOUT, "")]
+    assert step.busy == {"b": "take"}
 
 
 def test_a_task_that_finished_all_the_same() -> None:

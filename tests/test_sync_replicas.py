@@ -319,3 +319,13 @@ def test_an_enqueue_and_a_dequeue_in_one_step_meet_on_a_task(tasks: Any) -> None
     session = tasks(graph)
     for number in range(3):
         assert session.run([made["take"], made["put"]], {made["number"]: number})[0] == 2 * number + 1
+
+
+def test_what_is_no_optimizer_or_number_of_gradients_is_told() -> None:
+    descent = wf.train.GradientDescentOptimizer(0.1)
+    with pytest.raises(TypeError, match="opt must be the optimizer that applies the gradients, but got 'adam'"):
+        wf.train.SyncReplicasOptimizer("adam", 2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="replicas_to_aggregate must be a whole number of at least 1, but got 0"):
+        wf.train.SyncReplicasOptimizer(descent, 0)
+    with pytest.raises(ValueError, match=r"total_num_replicas must be a whole number of at least 1, but got 1\.5"):
+        wf.train.SyncReplicasOptimizer(descent, 2, 1.5)  # type: ignore[arg-type]

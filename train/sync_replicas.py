@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from ..compat import logging
@@ -33,7 +34,8 @@ class SyncReplicasOptimizer(Optimizer):
     there are workers (`total_num_replicas`), or as gradients where these are more. A gradient that was computed for an older
     step is dropped, so with more workers than gradients the slow ones are spares. The mean of three and more does not
     depend, to the bit, on who came first. `variable_averages` (an ExponentialMovingAverage) is applied to
-    `variables_to_average` after each update. Source: `tf.train.SyncReplicasOptimizer`.
+    `variables_to_average` after each update. Source: `tf.train.SyncReplicasOptimizer`. Raises TypeError for an `opt` that is no
+    optimizer, ValueError for counts below 1.
 
     A worker brings one gradient a step, where TensorFlow's may bring two when another one's token lies there; with fewer
     workers than gradients, and once a worker has left, it brings several. A chief that begins (`chief_init_op`) begins an
@@ -47,6 +49,12 @@ class SyncReplicasOptimizer(Optimizer):
         name: str = "sync_replicas",
     ) -> None:  # fmt: skip
         total = replicas_to_aggregate if total_num_replicas is None else total_num_replicas
+        if not isinstance(opt, Optimizer):
+            raise TypeError(f"opt must be the optimizer that applies the gradients, but got {opt!r}")
+        counts: dict[str, Any] = {"replicas_to_aggregate": replicas_to_aggregate, "total_num_replicas": total}
+        for what, count in counts.items():
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{what} must be a whole number of at least 1, but got {count!r}")
         Optimizer.__init__(self, use_locking, name)
         logging.info("SyncReplicas: replicas_to_aggregate=%s; total_num_replicas=%s", replicas_to_aggregate, total)
         self._opt = opt

@@ -46,8 +46,8 @@ def _others(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> l
 @click.option("--address", help="A running Ray cluster (host:port or auto); without it Ray is started here.")
 @click.option("--working-dir", "upload", type=click.Path(exists=True, file_okay=False),
               help="A folder that Ray brings to every host, in which PROGRAM lies.")  # fmt: skip
-@click.option("--max-restarts", default=_DEFAULTS.max_failures, show_default=True, type=click.IntRange(0),
-              help="Failures that are mended; one more ends the job.")  # fmt: skip
+@click.option("--max-restarts", show_default=f"{_DEFAULTS.max_failures}; 1 where a program fails at once, and again alike",
+              type=click.IntRange(0), help="Failures that are mended; one more ends the job.")  # fmt: skip
 @click.option("--max-preemptions", default=_DEFAULTS.max_preemptions, show_default=True, type=click.IntRange(0),
               help="Times that Ray may take a host away.")  # fmt: skip
 @click.option("--protocol", default="weft", show_default=True, envvar=VARIABLE, type=click.Choice(list(TRANSPORTS)),
@@ -61,7 +61,7 @@ def launch(
     others: list[tuple[str, int]],
     address: str | None,
     upload: str | None,
-    max_restarts: int,
+    max_restarts: int | None,
     max_preemptions: int,
     protocol: str,
     timeout: float,
@@ -79,7 +79,12 @@ def launch(
     if all(task.job == "ps" for task in tasks):
         raise click.UsageError("A job needs a task that is no ps: it is over when these have finished.")
     try:
-        policy = Policy(max_restarts, max_preemptions)
+        # Who says how often, means also what fails at once: it may be waiting for something that is not there yet.
+        policy = (
+            Policy(max_preemptions=max_preemptions)
+            if max_restarts is None
+            else Policy(max_restarts, max_preemptions, at_once_within=0.0)
+        )
         sys.exit(_run(program, arguments, tasks, address, upload, policy, timeout, protocol))
     except (errors.OpError, OSError, ValueError) as error:
         raise click.ClickException(getattr(error, "message", None) or str(error)) from None

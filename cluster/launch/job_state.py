@@ -22,6 +22,9 @@ class Policy:
     longest_delay: float = 60.0
     #: What fails so soon after another's failure, fails because of it: it is started again, and counts for nothing.
     derived_within: float = 10.0
+    #: A program that fails twice in this time from its start, with one exit status, and has never run for longer, will do so
+    #: again: it ends the job. 0: it is started again as any other.
+    at_once_within: float = 10.0
     #: How long tasks that serve others (`ps`) may take to end by themselves when all others have.
     serving_grace: float = 10.0
 
@@ -103,11 +106,12 @@ class Mending:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The job is over, with this exit code; `task` is whose fault it is, "" for nobody's."""
+    """The job is over, with this exit code; `task` is whose fault it is, "" for nobody's; `at_once`: it would fail again."""
 
     code: int
     task: str = ""
     what: str = ""
+    at_once: bool = False
 
 
 Instruction = Place | Start | Stop | Mending | Finish
@@ -121,6 +125,41 @@ class Status(Enum):
     RUNNING = "runs"
     STOPPING = "is being stopped"
     DONE = "has finished"
+
+
+class _Starts:
+    """Which programs have failed at once, each time they were started.
+
+    What was killed, or lost its place, may have taken the others with it: after that all begin to be counted anew.
+    """
+
+    def __init__(self, within: float) -> None:
+        self._within = within
+        self._since: dict[str, float] = {}  #: when programs were started last
+        self._failed: dict[str, int] = {}  #: the status with which programs have failed at once
+        self._lasting: set[str] = set()  #: programs that have run for longer
+
+    def begins(self, task: str, now: float) -> None:
+        """A program is started."""
+        self._since[task] = now
+
+    def disturbed(self) -> None:
+        """Something happened that may be why programs fail."""
+        self._failed.clear()
+
+    def fails_again(self, task: str, code: int, now: float) -> str:
+        """How a program has failed that would fail so again; "" for one that may do better the next time."""
+        ran = now - self._since[task]
+        if ran > self._within:
+            self._lasting.add(task)
+        if code < 0:
+            self.disturbed()
+        if code < 0 or task in self._lasting:
+            return ""
+        if self._failed.get(task) == code:
+            return f"within {self._within:g} s of its start, as it did the time before"
+        self._failed[task] = code
+        return ""
 
 
 class JobState:
@@ -142,6 +181,7 @@ class JobState:
         self._asked = dict.fromkeys(self.status, 0)  #: how much had been counted when their places were last asked for
         self._last_failure = -float("inf")
         self._failed: set[str] = set()  #: whose failures belong to the latest one that counts
+        self._starts = _Starts(policy.at_once_within)
         self._over: Finish | None = None
         self._serving_until: float | None = None
         self._finished = False
@@ -187,6 +227,7 @@ class JobState:
         for task in ready:
             del self._due[task]
             self.status[task] = Status.RUNNING
+            self._starts.begins(task, now)
         return [Start(task) for task in ready]
 
     def _is_settled(self) -> bool:
@@ -203,6 +244,8 @@ class JobState:
         if code == 0 or self._serving_until is not None:  # the latter: all that was to be done has been done
             return self._check_all_done(now)
         what = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+        if again := self._starts.fails_again(task, code, now):
+            return self._end(Finish(code, task, f"{what} {again}", at_once=True))
         if not self._failed_alone(task, now):
             delay = self._delay()
         elif self.failures >= self._policy.max_failures:
@@ -215,6 +258,7 @@ class JobState:
 
     def _lost(self, task: str, reason: str, preempted: bool, now: float) -> list[Instruction]:
         was = self.status[task]
+        self._starts.disturbed()
         self._due.pop(task, None)
         if was is Status.DONE or self._over is not None or self._serving_until is not None:
             self.status[task] = Status.DONE

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import signal
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import traceback
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from .job_state import (
     Tick,
 )
 from .program import Addresses, Task, arguments, environment
+from .signals import Signals, Stopped
 from .task import LaunchedTask, News, Where
 
 #: How long a task is waited for at a time, in seconds.
@@ -64,7 +64,16 @@ class Job:
     @property
     def text(self) -> str:
         """The program. Raises OSError."""
-        return Path(self.upload or ".", self.program).read_text(errors="replace")
+        return self._path.read_text(errors="replace")
+
+    @property
+    def code(self) -> bytes:
+        """The program as it lies there. Raises OSError."""
+        return self._path.read_bytes()
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.upload or ".", self.program)
 
 
 def launch(job: Job, board: Board) -> int:
@@ -73,37 +82,27 @@ def launch(job: Job, board: Board) -> int:
     Raises OpError when Ray cannot be reached or has no room, or for want of certificates, OSError, ValueError.
     """
     text = job.text
+    _check_syntax(job)  # each task would say so, after Ray has started
     if job.protocol == "flight":  # each server would say so, again and again
         tls.needed("Flight")
     for task in job.tasks:  # what is wrong with the arguments is said before anything is started
         arguments(job.arguments, text, task, {each.job: [] for each in job.tasks})
+    with Signals() as signals:
+        try:
+            return _launch(job, text, board, signals)
+        except Stopped as stopped:  # before anything ran, or again and again
+            board.close()
+            board.say(f"{stopped.what}: no program runs")
+            return stopped.code
+
+
+def _launch(job: Job, text: str, board: Board, signals: Signals) -> int:
     group = RayGroup(dict.fromkeys(map(str, job.tasks), ""), job.address, job.timeout)
     try:
-        with _terminable():
-            return _Launcher(job, text, group, board).run()
+        signals.again()
+        return _Launcher(job, text, group, board).run()
     finally:
         group.close()
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, with which batch systems end a job: the tasks are to end as with Ctrl-C. Ray's handler would end this process."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A block in which SIGTERM raises _Terminated; only the main thread hears of signals."""
-
-    def terminated(*_: object) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminated)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 class _Launcher:
@@ -124,10 +123,8 @@ class _Launcher:
         while end is None:
             try:
                 end = self._follow(self._next())
-            except KeyboardInterrupt as error:
-                event = (
-                    Interrupted(128 + signal.SIGTERM, "terminated") if isinstance(error, _Terminated) else Interrupted()
-                )
+            except Stopped as stopped:
+                event = Interrupted(stopped.code, stopped.what)
                 again = "killing the tasks" if interrupted else "ending the tasks (once more to kill them)"
                 self._board.say(f"{event.what}: {again}")
                 interrupted = True
@@ -230,7 +227,29 @@ class _Launcher:
             self._board.say(f"{end.what or 'the job has finished'} ({summary})")
             return
         where = f" on {self._where[end.task].host}" if end.task in self._where else ""
-        self._board.say(f"{end.task}{where} {end.what}, and it was started again as often as it may be ({summary})")
+        self._board.say(f"{end.task}{where} {end.what}{_why_no_more(end, self._job.policy)} ({summary})")
         tail = self._board.tail(end.task)
         if tail:
             self._board.say("\n  ".join(["the last it wrote:", *tail]))
+
+
+def _check_syntax(job: Job) -> None:
+    """Raises ValueError for a program that is no Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(job.code, job.program, "exec", dont_inherit=True)
+    except SyntaxError as error:  # as Python shows it, from the file and line on
+        text = "".join(traceback.format_exception_only(error)).rstrip()
+        raise ValueError(f"{job.program} is no Python program:\n{text}") from None
+    except ValueError as error:  # of zero bytes, in some versions of Python
+        raise ValueError(f"{job.program} is no Python program: {error}") from None
+
+
+def _why_no_more(end: Finish, policy: Policy) -> str:
+    """Why a program that has failed is not started again."""
+    if end.at_once:
+        return ". It would fail again, so it is not started again (say --max-restarts to have it tried so many times)"
+    if not policy.max_failures:
+        return ", and is not started again: --max-restarts is 0"
+    return ", and it was started again as often as it may be (--max-restarts, --max-preemptions)"

@@ -91,7 +91,9 @@ class RollCall:
                 text = f"{self._missing()} within {self._patience:g} s"
                 raise errors.DeadlineExceededError(None, None, text)
             if now >= say:
-                _LOG.warning("%s; still waiting", self._missing())
+                begun = self._deadline - self._patience
+                text = "%s; still waiting, after %.0f of at most %g s"
+                _LOG.warning(text, self._missing(), now - begun, self._patience)
                 say = now + SAY_SECONDS
             self._changed.wait(min(say, self._deadline) - now)
 

@@ -229,7 +229,7 @@ class ClusterEngine:
             raise
         self._retire(step.number, step)
         if step.state.cause is not None:
-            step.raise_failure(self._lost.copy(), self._log_tail)
+            step.raise_failure(self._lost.copy(), self._log_tail, self._hosts)
         return step.state
 
     def _interrupted(self, step: SessionStep, error: BaseException) -> None:

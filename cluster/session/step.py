@@ -99,15 +99,24 @@ class SessionStep:
         (part,) = (part for part in self.handle.parts if part.task == task)
         return Message(Kind.ABORT, 0, self.number, part.number, ABORT_HEAD.pack(time.monotonic() - self.began))
 
-    def raise_failure(self, lost: Mapping[str, Failure], log_tail: Callable[[str], str]) -> None:
-        """Raises what ended the step, when it is over, unless it ended well; if that is the end of a task, with its log's."""
+    def raise_failure(
+        self, lost: Mapping[str, Failure], log_tail: Callable[[str], str], hosts: Mapping[str, str]
+    ) -> None:
+        """Raises what ended the step, when it is over, unless it ended well; if that is the end of a task, with its log's.
+
+        `hosts`: where the tasks are, as errors tell it.
+        """
         assert self.over is not None
         failure = self.over.failure
         if failure is not None:
+            culprit = self.over.task
             if failure.code == errors.DEADLINE_EXCEEDED and not failure.node and self.state.reports:
-                failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}")
+                # What an operation waits for or computes is why others wait for values.
+                culprit, node = next(iter(self.state.busy.items()), (culprit, ""))
+                failure = Failure(failure.code, f"{failure.message}: {'; '.join(self.state.reports.values())}", node)
+            where = f"{culprit} on {hosts[culprit]}" if culprit in hosts else culprit
             tails = [log_tail(task) for task, end in lost.items() if end is failure]
-            raise replace(failure, message="".join([failure.message, *tails])).error(self.over.task)
+            raise replace(failure, message="".join([failure.message, *tails])).error(where)
 
 
 def expected(steps: Iterable[SessionStep], old: int) -> dict[str, int]:

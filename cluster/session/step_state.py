@@ -77,6 +77,7 @@ class StepState:
         self.noted: dict[str, Any] = {}
         #: What the tasks said that only followed the others, by task: where each was when the step failed.
         self.reports: dict[str, str] = {}
+        self.busy: dict[str, str] = {}  #: the operations in which they were, where they say so
         self.cause: Failure | None = None
         self.culprit = ""
         self.aborted = False
@@ -110,6 +111,8 @@ class StepState:
         self.running.discard(task)
         if failure.derived:
             self.reports[task] = failure.message
+            if failure.node:
+                self.busy[task] = failure.node
         self._blame(failure, culprit)
 
     def _blame(self, failure: Failure, culprit: str) -> None:

@@ -282,6 +282,7 @@ def failure_of(error: Exception) -> Failure:
     """What to tell the session. What only follows from an abort or from the loss of a peer is marked as derived."""
     cause = error.cause if isinstance(error, StepFailure) else error
     if isinstance(cause, Aborted):
-        return Failure(errors.CANCELLED, str(cause), derived=True)
+        node = error.node if isinstance(error, StepFailure) else ""
+        return Failure(errors.CANCELLED, str(cause), node, derived=True)
     lost_peer = isinstance(error, (errors.UnavailableError, errors.CancelledError))
     return Failure.of(error, derived=lost_peer)

@@ -15,7 +15,7 @@ from ...graph.opdef import Known, OpDef, Spec
 
 
 class StepFailure(Exception):
-    """The kernel of a node failed; `task` says where when that is another process."""
+    """The kernel of a node failed; `task` says where when that is another process: which task, on which host."""
 
     def __init__(self, node: str, cause: Exception, task: str = "") -> None:
         Exception.__init__(self, node, cause, task)

@@ -195,11 +195,14 @@ def _found(
         node.origin,
         f"Cannot assign a device for operation {_name(node)}: {{{{node {_name(node)}}}}} was explicitly assigned to {wanted} "
         f"but available devices are [ {', '.join(str(device) for device in devices)} ]. Make sure the device "
-        f"specification refers to a valid device.{_no_gpu(wanted)} {_made(node)}",
+        f"specification refers to a valid device.{_hint(wanted, local)} {_made(node)}",
     )
 
 
-def _no_gpu(wanted: DeviceSpec) -> str:
+def _hint(wanted: DeviceSpec, local: bool) -> str:
+    """What may be wrong with a request that no device fits."""
+    if local and wanted.job not in (None, "localhost"):
+        return f" This session has no target, so it runs in this process, which is no task of job '{wanted.job}'."
     if wanted.device_type != "GPU":
         return ""
     return " weft runs on CPUs: ConfigProto(allow_soft_placement=True) takes one where a GPU is requested."

@@ -53,7 +53,7 @@ class NanLossDuringTrainingError(RuntimeError):
     """The loss became NaN. Source: `tf.train.NanLossDuringTrainingError`."""
 
     def __str__(self) -> str:
-        return "NaN loss during training."
+        return " ".join(["NaN loss during training.", *map(str, self.args)])
 
 
 class NanTensorHook(SessionRunHook):
@@ -75,9 +75,15 @@ class NanTensorHook(SessionRunHook):
         text = "Model diverged with loss = NaN."
         if self._fail_on_nan_loss:
             _log.error(text)
-            raise NanLossDuringTrainingError
+            raise NanLossDuringTrainingError(*_told(self._loss_tensor))
         _log.warning(text)
         run_context.request_stop()
+
+
+def _told(loss: Any) -> list[str]:
+    """Which tensor it is, and where it was made, of one that is no name."""
+    operation = getattr(loss, "op", None)
+    return [] if operation is None else [f"It is {loss.name}, made at {operation.location}"]
 
 
 class GlobalStepWaiterHook(SessionRunHook):

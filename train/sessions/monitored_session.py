@@ -34,7 +34,7 @@ class _MonitoredSession:
     ) -> None:  # fmt: skip
         self._main_graph = get_default_graph()
         self._graph_was_finalized = self._main_graph.finalized
-        self._hooks = list(hooks or ())
+        self._hooks = checked_hooks(hooks or ())
         self._grace = stop_grace_period_secs
         self._recoveries = None if policy is None else Recoveries(policy)
         self._closed = False
@@ -222,3 +222,16 @@ class SingularMonitoredSession(_MonitoredSession):
     def raw_session(self) -> Any:
         """The session below; None when closed."""
         return self._tf_sess()
+
+
+def checked_hooks(hooks: Any) -> list[SessionRunHook]:
+    """The hooks, as a list. Raises TypeError for what is none: often one alone, or a class that was not called."""
+    if isinstance(hooks, SessionRunHook) or not isinstance(hooks, Iterable):
+        raise TypeError(f"hooks must be a list of SessionRunHooks, but got {hooks!r}")
+    found = list(hooks)
+    for hook in found:
+        if isinstance(hook, type):
+            raise TypeError(f"hooks must be SessionRunHooks, but got the class {hook.__name__}: call it to make one")
+        if not callable(getattr(hook, "begin", None)):
+            raise TypeError(f"hooks must be SessionRunHooks, but got {hook!r}")
+    return found

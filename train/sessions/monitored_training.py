@@ -10,7 +10,7 @@ from ..hooks.reporting import StepCounterHook, SummarySaverHook
 from ..hooks.saving import CheckpointSaverHook
 from ..hooks.session_run_hook import SessionRunHook
 from .creators import ChiefSessionCreator, WorkerSessionCreator
-from .monitored_session import MonitoredSession
+from .monitored_session import MonitoredSession, checked_hooks
 from .recovery import RecoveryPolicy
 from .scaffold import Scaffold
 
@@ -43,7 +43,7 @@ def MonitoredTrainingSession(
         return MonitoredSession(worker, hooks, stop_grace_period_secs, recovery)
     summaries = _interval(save_summaries_steps, save_summaries_secs, 100, None)
     checkpoints = _interval(save_checkpoint_steps, save_checkpoint_secs, None, 600)
-    own = list(chief_only_hooks or ())
+    own = checked_hooks(chief_only_hooks or ())
     summary_dir = summary_dir or checkpoint_dir
     if summary_dir and log_step_count_steps and log_step_count_steps > 0:
         own.append(StepCounterHook(every_n_steps=log_step_count_steps, output_dir=summary_dir))
@@ -56,7 +56,7 @@ def MonitoredTrainingSession(
             CheckpointSaverHook(checkpoint_dir, seconds, steps, scaffold=scaffold, save_graph_def=save_graph_def)
         )
     creator = ChiefSessionCreator(scaffold, master, config, checkpoint_dir)
-    return MonitoredSession(creator, [*own, *(hooks or ())], stop_grace_period_secs, recovery)
+    return MonitoredSession(creator, [*own, *checked_hooks(hooks or ())], stop_grace_period_secs, recovery)
 
 
 def _interval(steps: Any, seconds: Any, default_steps: int | None, default_seconds: int | None) -> Any:
