@@ -29,13 +29,17 @@ def left_in_shared_memory(before: set[str]) -> set[str]:
 
 def _used(names: set[str]) -> set[str]:
     """Those of these files in shared memory that a process has open or mapped."""
-    held = ""
+    held = []
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with suppress(OSError):  # it has ended
-                held += (process / "maps").read_text()
-                held += "".join(f"{os.readlink(each)}\n" for each in (process / "fd").iterdir())
-    return {name for name in names if f"/dev/shm/{name}\n" in held}
+                held.append((process / "maps").read_text())
+            with suppress(OSError):
+                for each in (process / "fd").iterdir():
+                    with suppress(OSError):  # it was closed
+                        held.append(f"{os.readlink(each)}\n")
+    told = "".join(held)
+    return {name for name in names if f"/dev/shm/{name}\n" in told}
 
 
 def processes_with(mark: str) -> list[str]:
