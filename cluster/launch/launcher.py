@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from ..held_signals import HeldSignals
 from ..on_ray.group import RayGroup, said
 from ..transports import tls
 from ..transports.auth import SECRET_SIZE
@@ -117,23 +118,29 @@ class _Launcher:
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self._actors: dict[str, Any] = {}
         self._where: dict[str, Where] = {}
+        self._was_interrupted = False
         self._calls: dict[Any, tuple[str, Any]] = {}  #: what is waited for, and the actor it is from
 
     def run(self) -> int:
-        end, interrupted = self._follow(self._state.begin()), False
+        end = self._follow(self._state.begin())
+        came: Interrupted | None = None
         while end is None:
             try:
-                end = self._follow(self._next())
+                # Cut short, it would lose a task's news, or what is to be done about it, which is waited for without an end.
+                with HeldSignals() as signals:
+                    now, came = came, None
+                    end = self._follow(self._interrupted(now) if now else self._next(signals))
             except KeyboardInterrupt as error:
-                event = (
-                    Interrupted(128 + signal.SIGTERM, "terminated") if isinstance(error, _Terminated) else Interrupted()
-                )
-                again = "killing the tasks" if interrupted else "ending the tasks (once more to kill them)"
-                self._board.say(f"{event.what}: {again}")
-                interrupted = True
-                end = self._follow(self._state.handle(event))
+                terminated = isinstance(error, _Terminated)
+                came = Interrupted(128 + signal.SIGTERM, "terminated") if terminated else Interrupted()
         self._report(end)
         return end.code
+
+    def _interrupted(self, event: Interrupted) -> list[Instruction]:
+        again = "killing the tasks" if self._was_interrupted else "ending the tasks (once more to kill them)"
+        self._board.say(f"{event.what}: {again}")
+        self._was_interrupted = True
+        return self._state.handle(event)
 
     # instructions
 
@@ -180,13 +187,17 @@ class _Launcher:
 
     # events
 
-    def _next(self) -> list[Instruction]:
-        """Wait for what happens next, and what is to be done about it."""
+    def _next(self, signals: HeldSignals) -> list[Instruction]:
+        """Wait for what happens next, and what is to be done about it. Only the wait can be interrupted."""
         due, now = self._state.due, time.monotonic()
         wait = _NEWS_SECONDS if due is None else min(_NEWS_SECONDS, max(0.0, due - now))
-        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=wait) if self._calls else ([], [])
-        if not self._calls:
+        done: list[Any] = []
+        signals.open = True
+        if self._calls:
+            done, _ = ray.wait(list(self._calls), num_returns=1, timeout=wait)
+        else:
             time.sleep(wait)
+        signals.open = False
         found = [instruction for reference in done for instruction in self._handle(self._result(reference))]
         return [*found, *self._state.handle(Tick(time.monotonic()))]
 
