@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import ray
 from weft.cluster.launch import launcher
+from weft.cluster.launch.board import Board
 from weft.cluster.launch.launcher import Job
 from weft.cluster.launch.program import Task
 from weft.cluster.launch.task import News, Where
@@ -87,5 +88,5 @@ def test_a_signal_amid_anything_ends_the_job(
     monkeypatch.setattr(launcher, "ray", FakeRay(number, at))
     (tmp_path / "program.py").write_text("")
     job = Job(str(tmp_path / "program.py"), (), (Task("worker", 0), Task("worker", 1)))
-    assert launcher.launch(job, launcher.Board(list(job.tasks))) == 128 + number
+    assert launcher.launch(job, Board(list(job.tasks))) == 128 + number
     assert "ending the tasks (once more to kill them)" in capsys.readouterr().err
