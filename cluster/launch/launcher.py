@@ -14,8 +14,8 @@ from typing import Any
 
 import ray
 
-from ..held_signals import HeldSignals
 from ..on_ray.group import RayGroup, said
+from ..reading.held_signals import HeldSignals
 from ..transports import tls
 from ..transports.auth import SECRET_SIZE
 from .board import Board
