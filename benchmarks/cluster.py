@@ -127,12 +127,19 @@ def addresses(jobs: dict[str, int], hosts: Any = None) -> dict[str, list[str]]:
         first = {"ps": 2222, "worker": 3333}
         first = {job: port + secrets.randbelow(500) for job, port in first.items()}
         return {job: [f"{places[job]}:{first[job] + index}" for index in range(count)] for job, count in jobs.items()}
-    with ExitStack() as stack:
-        found = {
-            job: [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-            for job, count in jobs.items()
-        }
-        return {job: [f"localhost:{each.getsockname()[1]}" for each in sockets] for job, sockets in found.items()}
+    return {job: [f"localhost:{_held_port()}" for _ in range(count)] for job, count in jobs.items()}
+
+
+#: They keep ports for tasks: bound, and not listened on, so that the tasks may.
+_HELD: list[socket.socket] = []
+
+
+def _held_port() -> int:
+    """A port that the system gives to nobody else as long as this process lives."""
+    _HELD.append(socket.socket())
+    _HELD[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _HELD[-1].bind(("127.0.0.1", 0))
+    return int(_HELD[-1].getsockname()[1])
 
 
 @contextmanager

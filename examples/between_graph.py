@@ -98,8 +98,22 @@ def train(target: str, cluster: wf.train.ClusterSpec) -> None:
 def run_local() -> None:
     """One ps and two workers, each this program in a process of its own; ends when they have, as the first of them that fails."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
-        hosts = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+        hosts = [f"localhost:{held_port(stack)}" for _ in range(3)]
+        if sys.platform != "linux":  # where no other socket may have the same address
+            stack.close()
+        run_tasks(hosts)
+
+
+def held_port(stack: ExitStack) -> int:
+    """A free port that the system gives to nobody else: bound here, and not listened on, so that a task may."""
+    held = stack.enter_context(socket.socket())
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return int(held.getsockname()[1])
+
+
+def run_tasks(hosts: list[str]) -> None:
+    """A ps at the first address, and a worker at each of the others."""
     cluster = [f"--ps_hosts={hosts[0]}", f"--worker_hosts={','.join(hosts[1:])}", *sys.argv[1:], "--nolocal"]
     tasks = [("ps", 0), ("worker", 0), ("worker", 1)]
     started = [

@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 #: So long what was asked to end may take to do so.
@@ -18,6 +19,27 @@ _NAME = re.compile(r"^\S+: \S+ \S+ 00010000 .* (@weft-\w+)$", re.MULTILINE)
 
 def shared_memory() -> set[str]:
     return set(os.listdir("/dev/shm"))
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """Files that were not there before and that no process uses: those of others, who run at the same time, do not count."""
+    found = shared_memory() - before
+    return found - _used(found) if found else found
+
+
+def _used(names: set[str]) -> set[str]:
+    """Those of these files in shared memory that a process has open or mapped."""
+    held = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with suppress(OSError):  # it has ended
+                held.append((process / "maps").read_text())
+            with suppress(OSError):
+                for each in (process / "fd").iterdir():
+                    with suppress(OSError):  # it was closed
+                        held.append(f"{os.readlink(each)}\n")
+    told = "".join(held)
+    return {name for name in names if f"/dev/shm/{name}\n" in told}
 
 
 def processes_with(mark: str) -> list[str]:

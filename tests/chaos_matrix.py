@@ -28,7 +28,7 @@ import click
 import weft as wf
 from certificates import Authority
 from chaos_jobs import FAULTS, TRANSPORTS, Fault, Job, fill
-from chaos_left import shared_memory
+from chaos_left import gone, left_in_shared_memory, shared_memory
 from chaos_program import BACKEND
 from hosts import hosts, reason_against
 from tqdm import tqdm
@@ -95,7 +95,7 @@ def run(mode: str, transport: str, fault: Fault) -> Outcome:
         finally:
             job.stop()
         outcome.wrong = outcome.wrong or job.left()
-    if left_there := shared_memory() - before:
+    if left_there := gone(lambda: left_in_shared_memory(before)):
         outcome.wrong = outcome.wrong or f"left in /dev/shm: {left_there}"
     return outcome
 

@@ -108,7 +108,7 @@ def train(
     with wf.train.MonitoredTrainingSession(
         target, is_chief=chief, checkpoint_dir=str(folder / "saved"), hooks=hooks,
         save_checkpoint_secs=None, save_checkpoint_steps=1, save_summaries_steps=None, log_step_count_steps=None,
-        config=wf.ConfigProto(operation_timeout_in_ms=20_000, backend=os.environ.get(BACKEND, "numpy")),
+        config=wf.ConfigProto(operation_timeout_in_ms=60_000, backend=os.environ.get(BACKEND, "numpy")),
         recovery=wf.train.RecoveryPolicy(backoff_secs=0.1),
     ) as session:  # fmt: skip
         while not session.should_stop():

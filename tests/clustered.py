@@ -35,10 +35,12 @@ print("over", flush=True)
 def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, none of those that the system gives to whoever asks for any: they stay free until used.
 
-    Nor are they among those from 10,000 on that `ray start` gives to workers.
+    Nor are they among those from 10,000 on that `ray start` gives to workers. Where the system gives away all others, they
+    are free now.
     """
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
-    candidates = [port for port in range(20_000, 65_536) if not first <= port <= last]
+    given = range(first, last + 1)
+    candidates = [port for port in range(20_000, 65_536) if port not in given] or list(range(20_000, 65_536))
     found: set[int] = set()
     while len(found) < count:
         port = secrets.choice(candidates)  # two processes that share the tests have the same seeds

@@ -14,4 +14,11 @@ def send(number: int, pid: int) -> None:
 
 
 def _is_stopped(pid: int) -> bool:
-    return all("(stopped)" in (thread / "status").read_text() for thread in Path(f"/proc/{pid}/task").iterdir())
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            told = (thread / "status").read_text()
+        except OSError:  # it has just ended
+            continue
+        if "(stopped)" not in told:
+            return False
+    return True

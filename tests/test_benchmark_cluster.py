@@ -4,13 +4,13 @@ import importlib
 import importlib.util
 import json
 import secrets
-import socket
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 import weft as wf
+from clustered import free_ports
 from tree import ROOT
 
 
@@ -66,8 +66,7 @@ def test_losses_that_differ_are_said() -> None:
 
 def test_between_hosts_a_transfer_stands_beside_a_bare_socket() -> None:
     cluster, report = importlib.import_module("cluster"), importlib.import_module("cluster_report")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     program = [sys.executable, str(ROOT / "benchmarks" / "cluster_socket.py")]
     sender = cluster.Process("the sender", [*program, "sender", "127.0.0.1", str(port)])
     reader = None

@@ -87,6 +87,15 @@ def test_what_a_job_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         listener.listen()
         assert f"@{name}" in chaos_left.listeners()
     assert f"@{name}" not in chaos_left.listeners()
+    before = chaos_left.shared_memory()
+    file = Path("/dev/shm", name)
+    try:
+        with file.open("w"):
+            assert name not in chaos_left.left_in_shared_memory(before)
+        assert name in chaos_left.left_in_shared_memory(before)
+    finally:
+        file.unlink()
+    assert name not in chaos_left.left_in_shared_memory(before)
 
 
 def test_every_graph_is_disturbed_over_every_transport_and_cables_are_cut_between_hosts() -> None:

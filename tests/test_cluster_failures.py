@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -308,6 +310,12 @@ with wf.cluster.start({"worker": 2}) as cluster, wf.Session(cluster.target) as s
 print("Ray", "goes on" if ray.is_initialized() else "has ended")
 """
 
+DRIVER_WITH_A_RAY_OF_ITS_OWN = """
+import weft as wf
+with wf.cluster.start({"worker": 1}) as cluster, wf.Session(cluster.target) as session:
+    print("value", session.run(wf.constant(1.0) + 1.0))
+"""
+
 #: The cluster is on another host, as far as the program knows, whose log only Ray can read.
 DRIVER_THAT_ENDS_RAY = """
 import ray
@@ -433,6 +441,22 @@ def test_a_ray_that_is_not_there_too_small_or_the_users_own(tmp_path: Path) -> N
     assert len(lines) == len(expected), lines
     for line, beginning in zip(lines, expected, strict=True):
         assert line.startswith(beginning)
+
+
+def test_a_ray_that_somebody_has_started_here_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray by itself would connect to the one that `ray start` has noted last, whether that lives or not."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets lie in it, and their names have a limit
+    monkeypatch.setenv("RAY_TMPDIR", folder)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    try:
+        Path(folder, "ray").mkdir()
+        Path(folder, "ray", "ray_current_cluster").write_text(f"127.0.0.1:{free_ports(1)[0]}")
+        with driver(tmp_path, DRIVER_WITH_A_RAY_OF_ITS_OWN) as (process, running):
+            output = process.communicate(timeout=200)[0]
+            wait_for(lambda: not running())
+        assert output.splitlines()[-1:] == ["value 2.0"], output
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_loss_of_a_task_is_told_without_starting_the_ray_that_the_program_has_ended(tmp_path: Path) -> None:

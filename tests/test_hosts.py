@@ -54,7 +54,7 @@ def test_a_host_that_goes_is_an_error_in_time_that_names_its_task(three: Hosts, 
         end = next(lines)
     assert end["error"] == "UnavailableError"
     assert tasks[three.addresses[2]] in end["message"]
-    assert end["seconds"] < 60  # TCP itself would take a quarter of an hour
+    assert end["seconds"] < 120  # TCP itself would take a quarter of an hour
 
 
 def test_a_training_goes_on_with_the_same_bits_when_a_host_is_lost(tmp_path: Path) -> None:

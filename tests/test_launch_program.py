@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from weft.cluster.launch.program import Task, arguments, environment
+from weft.cluster.launch.task import LaunchedTask
 
 ADDRESSES = {"ps": ["a:1"], "worker": ["b:2", "c:3"]}
 FLAGS = """
@@ -68,3 +70,21 @@ def test_a_program_that_fails_shows_its_own_calls_alone(text: str, shown: list[s
     assert (lines[0] if len(lines) < 5 else lines[1], lines[-1]) == (shown[0], shown[1])
     assert "runpy" not in done.stderr
     assert "child.py" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets two sockets share an address")
+def test_nobody_is_given_the_port_of_a_program_before_it_listens_or_while_it_is_started_again() -> None:
+    task = LaunchedTask()
+    host, _, port = task.place().address.rpartition(":")
+    place = host.strip("[]"), int(port)
+    family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+    assert task._held is not None
+    with task._held:
+        for _ in range(2):
+            with socket.socket(family) as other, pytest.raises(OSError, match="Address already in use"):
+                other.bind(place)
+            with socket.create_server(place, family=family) as program, socket.create_connection(place, 60) as client:
+                server, _ = program.accept()
+                with server:
+                    server.sendall(b"x")
+                    assert client.recv(1) == b"x"

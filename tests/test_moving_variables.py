@@ -127,11 +127,11 @@ def test_where_no_memory_is_shared_a_variable_is_changed_in_place() -> None:
         addresses = {worker.name: worker.addresses["tcp"] for worker in made}
         with closing(ClusterEngine(addresses, SECRET, {})) as engine:
             handles = loaded(engine)
-            engine.run(handles["init"], [], 10)
+            engine.run(handles["init"], [], 60)
             (slot,) = made[0].state.variables.values()
             place = slot.settled().ctypes.data
             for _ in range(3):
-                engine.run(handles["step"], [], 10)
+                engine.run(handles["step"], [], 60)
                 assert slot.settled().ctypes.data == place
 
 
@@ -146,7 +146,7 @@ def test_a_kernel_that_knows_nothing_of_spare_memory_gets_none(monkeypatch: pyte
     with workers(A, B) as made, session(made) as engine:
         handles = loaded(engine)
         for name in ["init", "step", "step"]:
-            engine.run(handles[name], [], 10)
+            engine.run(handles[name], [], 60)
         (slot,) = made[0].state.variables.values()
         assert slot.settled().base is None
 
@@ -158,8 +158,8 @@ def test_a_variable_that_is_sent_and_updated_moves_between_slots_and_comes_home(
             handles, places = loaded(engine), set[int]()
             for name in ["init", *["step"] * 6, "add", *["step"] * 3]:
                 local.run(run[name])
-                engine.run(handles[name], [], 10)
-                np.testing.assert_array_equal(engine.run(handles["read"], [], 10)[0], local.run(run["read"]))
+                engine.run(handles[name], [], 60)
+                np.testing.assert_array_equal(engine.run(handles["read"], [], 60)[0], local.run(run["read"]))
                 (slot,) = made[0].state.variables.values()
                 assert slot.value is not None
                 if name == "step":
@@ -167,8 +167,8 @@ def test_a_variable_that_is_sent_and_updated_moves_between_slots_and_comes_home(
                     places.add(slot.value.ctypes.data)
             (client,) = made[0]._clients.values()
             assert 2 <= len(places) <= 4
-            engine.run(handles["step"], [], 10)
-            last = engine.run(handles["read"], [], 10)[0]
+            engine.run(handles["step"], [], 60)
+            last = engine.run(handles["read"], [], 60)[0]
             sent = [entry for entries in client._arena.taken.values() for entry in entries]
             assert not any(isinstance(entry, Slot) for entry in sent), "nothing was copied to be sent"
         soon(lambda: not made[0]._ending and slot.settled().base is None)  # the session's memory is free again

@@ -51,7 +51,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True, timeout=200)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=200)
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -133,7 +133,7 @@ def test_waiting_for_a_chief_ends_and_says_what_is_missing(caplog: pytest.LogCap
         manager(recovery_wait_secs=0.1).wait_for_session("", max_wait_secs=1.0)
     told = [record.message for record in caplog.records if "Waiting for the model" in record.message]
     assert len(told) == 1  # once, and then each minute
-    assert re.search(r"\(since [01] s, at most 1 s\): Variables not initialized: a, b$", told[0])
+    assert re.search(r"\(since \d+ s, at most 1 s\): Variables not initialized: a, b$", told[0])
 
 
 def test_the_wait_goes_on_while_the_target_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +250,7 @@ def test_the_services_of_a_supervisor(tmp_path: Path) -> None:
     _, count = counted()
     supervisor = train.Supervisor(logdir=str(tmp_path / "new"), save_summaries_secs=0.05, save_model_secs=0.05)
     with supervisor.managed_session() as session:
-        for _ in range(1000):
+        for _ in range(5000):
             session.run(count)
             kept = train.get_checkpoint_state(str(tmp_path / "new"))
             supervisor.summary_writer.flush()

@@ -229,6 +229,7 @@ def test_two_clients_train_together_through_a_ps(tasks: Any) -> None:
     for thread in threads:
         thread.join(60)
     assert errors == []
+    assert len(found) == 2
     v = np.array([1, 2], np.float32)
     for row in (rows[0] + rows[1]) / np.float32(2):
         v -= np.float32(0.5) * row

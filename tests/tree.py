@@ -20,7 +20,7 @@ def files(suffix: str = "") -> Iterator[Path]:
     for folder, folders, names in os.walk(ROOT):
         folders[:] = sorted(filter(kept, folders))
         for name in sorted(names):
-            if name.endswith(suffix):
+            if name.endswith(suffix) and name != ".git":  # a file in a second working tree
                 yield (Path(folder) / name).relative_to(ROOT)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from ..on_ray.group import RayGroup, said
+from ..reading.held_signals import HeldSignals
 from ..transports import tls
 from ..transports.auth import SECRET_SIZE
 from .board import Board
@@ -116,21 +117,28 @@ class _Launcher:
         self._secret = secrets.token_bytes(SECRET_SIZE)
         self._actors: dict[str, Any] = {}
         self._where: dict[str, Where] = {}
+        self._was_interrupted = False
         self._calls: dict[Any, tuple[str, Any]] = {}  #: what is waited for, and the actor it is from
 
     def run(self) -> int:
-        end, interrupted = self._follow(self._state.begin()), False
+        end = self._follow(self._state.begin())
+        came: Interrupted | None = None
         while end is None:
             try:
-                end = self._follow(self._next())
+                # Cut short, it would lose a task's news, or what is to be done about it, which is waited for without an end.
+                with HeldSignals() as held:
+                    now, came = came, None
+                    end = self._follow(self._interrupted(now) if now else self._next(held))
             except Stopped as stopped:
-                event = Interrupted(stopped.code, stopped.what)
-                again = "killing the tasks" if interrupted else "ending the tasks (once more to kill them)"
-                self._board.say(f"{event.what}: {again}")
-                interrupted = True
-                end = self._follow(self._state.handle(event))
+                came = Interrupted(stopped.code, stopped.what)
         self._report(end)
         return end.code
+
+    def _interrupted(self, event: Interrupted) -> list[Instruction]:
+        again = "killing the tasks" if self._was_interrupted else "ending the tasks (once more to kill them)"
+        self._board.say(f"{event.what}: {again}")
+        self._was_interrupted = True
+        return self._state.handle(event)
 
     # instructions
 
@@ -177,13 +185,17 @@ class _Launcher:
 
     # events
 
-    def _next(self) -> list[Instruction]:
-        """Wait for what happens next, and what is to be done about it."""
+    def _next(self, held: HeldSignals) -> list[Instruction]:
+        """Wait for what happens next, and what is to be done about it. Only the wait can be interrupted."""
         due, now = self._state.due, time.monotonic()
         wait = _NEWS_SECONDS if due is None else min(_NEWS_SECONDS, max(0.0, due - now))
-        done, _ = ray.wait(list(self._calls), num_returns=1, timeout=wait) if self._calls else ([], [])
-        if not self._calls:
+        done: list[Any] = []
+        held.open = True
+        if self._calls:
+            done, _ = ray.wait(list(self._calls), num_returns=1, timeout=wait)
+        else:
             time.sleep(wait)
+        held.open = False
         found = [instruction for reference in done for instruction in self._handle(self._result(reference))]
         return [*found, *self._state.handle(Tick(time.monotonic()))]
 

@@ -46,15 +46,25 @@ class LaunchedTask:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._process: subprocess.Popen[bytes] | None = None
+        self._held: socket.socket | None = None
         self._lines: deque[str] = deque(maxlen=MOST_LINES)
         self._left_out = 0
         self._code: int | None = None
 
     def place(self) -> Where:
-        """An address of this host that is free now."""
+        """An address of this host that is free, and that the system gives to nobody else as long as this actor lives.
+
+        The program listens there: Linux lets it, since this socket here does not listen and both may share an address.
+        """
         host = ray.util.get_node_ip_address()
-        with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-            port = listener.getsockname()[1]
+        held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((host, 0))
+        port = held.getsockname()[1]
+        if sys.platform == "linux":
+            self._held = held
+        else:
+            held.close()
         return Where(socket.gethostname(), f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     def start(self, program: str, arguments: list[str], variables: dict[str, str], folder: str | None) -> None:

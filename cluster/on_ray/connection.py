@@ -62,10 +62,10 @@ def _connect(address: str | None, tasks: int) -> None:
     try:
         if address is not None:
             ray.init(address=address, **quiet)
-        else:  # Ray starts a process for each CPU ahead of time: that is one a task
+        else:  # "local": not one that `ray start` has started here. For each CPU a process starts ahead of time: one a task
             resources, memory = {TASK_RESOURCE: _MANY}, 100 << 20
             ray.init(
-                num_cpus=tasks, resources=resources, object_store_memory=memory, include_dashboard=False,
+                "local", num_cpus=tasks, resources=resources, object_store_memory=memory, include_dashboard=False,
                 _system_config={"worker_niceness": 0}, **quiet,  # Ray's 15 would be behind all else that runs here
             )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
