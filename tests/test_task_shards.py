@@ -337,7 +337,7 @@ def test_a_session_that_ends_ends_the_writing_and_leaves_nothing(
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert reached.wait(30), raised
+        assert reached.wait(60), raised
         clients = [client for task in tasks for client in task._sessions()]
     for client in clients:
         client._closed.wait(60)
