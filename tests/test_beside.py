@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from weft import train
-from weft.graph.storage.beside import NICE, beside, give_way
+from weft.graph.storage.beside import NICE, beside
 from weft.graph.waiting import Ending, current
 from weft.runtime.holding import run_held
 from weft.train.background_saver import BackgroundSaver
@@ -42,9 +42,7 @@ def niceness() -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is a process's")
 def test_only_that_thread_gives_way() -> None:
     before = niceness()
-    assert beside(lambda: (niceness(), give_way(), niceness())) == (
-        min(19, before + NICE), None, min(19, before + 2 * NICE),
-    )  # fmt: skip
+    assert beside(niceness) == min(19, before + NICE)
     assert niceness() == before
 
 
