@@ -245,6 +245,24 @@ def test_vectors_unknown_shapes_and_other_types_are_left_to_numpy() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
+def test_products_are_shared_by_two_threads() -> None:
+    """Those of 32 rows with an LSTM's weights have a block for each; smaller ones have one."""
+    for sides, blocks in [
+        (Sides("float32", 1, 32, 256, 512, False, False), 2),
+        (Sides("float32", 1, 32, 512, 128, False, True), 2),
+        (Sides("float32", 1, 32, 64, 64, False, True), 1),
+        (Sides("float32", 1, 256, 512, 512, True, False), 2),
+    ]:
+        cut, release = product_kernels._cut(sides, WIDE)
+        assert cut.blocks == blocks
+        assert release == (sides.columns >= 512)
+        arrays = matrices(sides)
+        x, y = (wf.placeholder(wf.float32, array.shape) for array in arrays)
+        feeds = dict(zip((x, y), arrays, strict=True))
+        same(*both(wf.matmul(x, y, sides.across_a, sides.across_b), feeds))
+
+
+@pytest.mark.usefixtures("two_threads")
 def test_steps_with_products_give_the_same_in_one_thread_and_two() -> None:
     random = np.random.default_rng(0)
     x = wf.constant(random.standard_normal((128, 300)).astype(np.float32))

@@ -46,6 +46,23 @@ def test_big_values_are_computed_in_blocks_by_any_number_of_threads(monkeypatch:
         assert programs.same_bits(llvms, found[0][0])
 
 
+def test_a_cells_gates_are_shared_by_threads_and_let_nobody_else_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an LSTM's loop keeps of 32 rows: two blocks, too short to give the interpreter's lock away for."""
+    monkeypatch.setattr(parallel, "_limit", 2)
+    i, f, g, o, c = (wf.placeholder(wf.float32, (32, 128)) for _ in range(5))
+    kept = [wf.sigmoid(i), wf.sigmoid(f), wf.tanh(g), wf.sigmoid(o)]
+    cell = kept[1] * c + kept[0] * kept[2]
+    fetches = [*kept, cell, wf.tanh(cell), kept[3] * wf.tanh(cell)]
+    random = np.random.default_rng(5)
+    feeds = {each: random.normal(size=(32, 128)) for each in (i, f, g, o, c)}
+    found, wanted = both(fetches, feeds)
+    assert programs.same_bits(found, wanted)
+    with wf.Session(config=LLVM) as session:
+        (code,) = [_code(run) for run in regions_of(session, fetches, feeds)]
+    assert code is not None
+    assert (code.form.blocks, code.form.release, code.form.long) == (2, False, False)
+
+
 def test_results_may_lie_where_inputs_lay() -> None:
     """A chain in which each region could write over what it reads, with a function of NumPy in its middle."""
     x = wf.placeholder(wf.float32, (64, 64))

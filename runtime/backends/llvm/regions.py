@@ -22,8 +22,8 @@ from .loops import MOST_SCRATCH, Form, Function, has_loop
 
 #: What an element costs, in nanoseconds: a step, a call of NumPy's function, and to be read or written.
 _STEP, _CALL, _ACCESS = 0.05, 0.4, 0.1
-#: A block for a thread takes so many nanoseconds at least, and a function with several lets others run meanwhile.
-_BLOCK = 20_000.0
+#: A block for a thread takes so many nanoseconds at least; and what takes so many lets others run meanwhile.
+_BLOCK, _OTHERS = 8_000.0, 40_000.0
 #: And what takes as long is worth waking threads for that sleep.
 _LONG = 150_000.0
 _MOST_BLOCKS = 16
@@ -111,7 +111,7 @@ def function_of(
     if blocks > 1 and rows == 1:
         block = -(-block // _LINE) * _LINE
     return Function(
-        steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= 2 * _BLOCK, cost >= _LONG)
+        steps, inputs, places, outputs, results, Form(rows, count // rows, block, cost >= _OTHERS, cost >= _LONG)
     )
 
 

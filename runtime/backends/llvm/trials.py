@@ -11,7 +11,7 @@ import numpy as np
 #: About how many multiplications a processor makes in a nanosecond, for each number that its vectors have.
 _SPEED = 3.4
 #: What takes so many nanoseconds lets others run meanwhile; and a block for a thread takes so many at least.
-LONG, BLOCK = 40_000.0, 20_000.0
+LONG, BLOCK = 40_000.0, 9_000.0
 #: So many numbers, at least, that come out the same are taken for a proof.
 _RESULTS = 1 << 10
 
