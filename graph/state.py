@@ -62,17 +62,21 @@ class VariableSlot:
                 value = self.value
         return self.read() if value is None else value  # which says that there is none
 
-    def begin_change(self, spare: np.ndarray[Any, Any] | None = None) -> None:
+    def begin_change(self, spare: np.ndarray[Any, Any] | None = None, moves: bool = False) -> None:
         """Before a change in place by the one who holds `writing`: an array that a reader holds is left to it.
 
-        With `spare`, an array of the same type and shape, it is left in any case, and the new value goes there.
+        With `spare`, an array of the same type and shape, it is left in any case, and the new value goes there. `moves`: the
+        one who writes looks at `spare`, and so needs no copy first, which would go through all of the memory once more.
         Flag first, then count: a reader takes the array first and then looks at the flag, so one of the two sees the other.
         """
         self.changing = True
         if spare is not None:
             self.spare = spare
         elif self.value is not None and sys.getrefcount(self.value) > _OWN_REFERENCES:
-            self.value = self.value.copy()
+            if moves:
+                self.spare = np.empty(self.value.shape, self.value.dtype)
+            else:
+                self.value = self.value.copy()
 
     def end_change(self) -> None:
         """The change is made, or has failed."""

@@ -69,12 +69,16 @@ class Planning:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run asks for; the same request has the same plans. `done`: what an earlier part of the run has run."""
+    """What a run asks for; the same request has the same plans.
+
+    `done`: what an earlier part of the run has run. `held`: the values of variables are for somebody who only looks.
+    """
 
     fetches: tuple[Tensor, ...]
     targets: tuple[Operation, ...]
     feeds: tuple[Tensor, ...]
     done: frozenset[Operation] = frozenset()
+    held: bool = False
 
 
 def cut(request: Request) -> Program:
@@ -82,10 +86,10 @@ def cut(request: Request) -> Program:
     return prune(request.fetches, request.targets, request.feeds, request.done)
 
 
-def make_plan(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> StepPlan:
-    """The plan of a pruned program for feeds of these shapes."""
+def make_plan(program: Program, feed_dims: Sequence[Dims], planning: Planning, held: bool = False) -> StepPlan:
+    """The plan of a pruned program for feeds of these shapes. `held`: as in a Request."""
     program, bodies = _placed(program, feed_dims, planning)
-    return _lowered(optimize(program), bodies, planning)[0]
+    return _lowered(optimize(program), bodies, planning, held)[0]
 
 
 def explained_plan(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> ExplainedPlan:
@@ -124,7 +128,9 @@ def _placed(program: Program, feed_dims: Sequence[Dims], planning: Planning) -> 
     return on_devices(program, devices), bodies
 
 
-def _lowered(program: Program, bodies: Bodies, planning: Planning) -> tuple[StepPlan, Placement | None]:
+def _lowered(
+    program: Program, bodies: Bodies, planning: Planning, held: bool = False
+) -> tuple[StepPlan, Placement | None]:
     engine, placement = planning.engine, None
     program = part_waits(record(program))
     positions = order(program, planning.schedule_seed)
@@ -137,5 +143,6 @@ def _lowered(program: Program, bodies: Bodies, planning: Planning) -> tuple[Step
     plans = []
     for part in partition(program, positions, making.edges):
         backend = engine.backend(DeviceSpec.from_string(part.device))
-        plans.append(lower(program, fuse(program, part, backend), backend, engine.sends_by_reference))
+        fused = fuse(program, part, backend)
+        plans.append(lower(program, fused, backend, engine.sends_by_reference, held=held))
     return StepPlan(tuple(plans), len(program.fetches)), placement

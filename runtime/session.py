@@ -202,7 +202,7 @@ class Session(ManyRuns):
                 dims = tuple(tensor.dims for tensor in prepared.request.feeds)
             if dims not in prepared.loaded:
                 with self._lock, uncollected(lambda: self._graph.version):
-                    plan = self._make_plan(prepared.program, dims)
+                    plan = self._make_plan(prepared, dims)
                 prepared.loaded[dims] = plan, self._engine.load(plan, timeout)
             return prepared.loaded[dims]
 
@@ -213,8 +213,8 @@ class Session(ManyRuns):
             raise TypeError(f"options must be a wf.RunOptions, but got {type(options).__name__}")
         return seconds(options.timeout_in_ms) or self._timeout
 
-    def _make_plan(self, program: Program, dims: tuple[Dims, ...]) -> StepPlan:
-        plan = pipeline.make_plan(program, dims, self._planning)
+    def _make_plan(self, prepared: Prepared, dims: tuple[Dims, ...]) -> StepPlan:
+        plan = pipeline.make_plan(prepared.program, dims, self._planning, prepared.request.held)
         if self._config.log_device_placement:
             self._placements.tell(plan)
         return plan

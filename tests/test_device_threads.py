@@ -56,6 +56,22 @@ def test_closing_ends_threads_at_rest_at_once_and_busy_ones_when_they_are_done()
     assert not named("closing")
 
 
+def test_who_waits_before_it_is_closed_hears_of_it() -> None:
+    """As when one thread ends a session while another, that was told so, waits until nothing of it runs any more."""
+    threads = DeviceThreads("waited for")
+    go, waited = threading.Event(), list[bool]()
+    threads.submit(go.wait, 100)
+    waiter = threading.Thread(target=lambda: waited.append(threads.wait(600)), daemon=True)
+    waiter.start()
+    soon(lambda: bool(threads._ended._waiters))  # type: ignore[attr-defined]
+    go.set()
+    soon(lambda: bool(threads._idle))  # all that was begun is done
+    assert waiter.is_alive(), "it is not closed yet"
+    threads.close()
+    waiter.join(60)
+    assert waited == [True]
+
+
 def test_a_step_over_more_devices_than_any_pool_holds_runs_through() -> None:
     count = 300
     x = wf.placeholder(wf.float32, [])

@@ -15,6 +15,7 @@ from weft.cluster.transports.segments import Arena, Slot
 from weft.cluster.wire.message import Limits
 from weft.graph.dtypes import float32
 from weft.graph.ops import training
+from weft.graph.ops.variables import AssignAddVariableOp, AssignSubVariableOp
 from weft.graph.state import VariableSlot
 from weft.runtime import pipeline
 from weft.runtime.backends.cpu import CPU
@@ -51,10 +52,14 @@ def update(kind: str, slots: list[VariableSlot], grad: Any) -> None:
             definition.compute(None, *slots, *NUMBERS, grad)
         case "assign":
             slots[0].assign(grad)
+        case "assign_add":
+            AssignAddVariableOp(float32, dims).compute(None, slots[0], grad)
+        case "assign_sub":
+            AssignSubVariableOp(float32, dims).compute(None, slots[0], grad)
 
 
 @pytest.mark.parametrize("size", [3, LARGE])
-@pytest.mark.parametrize("kind", ["descent", "momentum", "Adam", "assign"])
+@pytest.mark.parametrize("kind", ["descent", "momentum", "Adam", "assign", "assign_add", "assign_sub"])
 def test_an_update_elsewhere_has_the_bits_of_one_in_place_and_leaves_the_old_value(kind: str, size: int) -> None:
     values = np.random.default_rng(size).standard_normal((4, size)).astype(np.float32)
     values[2] = abs(values[2])
@@ -70,12 +75,13 @@ def test_an_update_elsewhere_has_the_bits_of_one_in_place_and_leaves_the_old_val
     np.testing.assert_array_equal(old, values[0])
 
 
-def test_an_update_that_fails_changes_nothing() -> None:
+@pytest.mark.parametrize("kind", ["descent", "assign_add"])
+def test_an_update_that_fails_changes_nothing(kind: str) -> None:
     slot = slot_of(np.ones(LARGE))
     old = slot.value
     slot.begin_change(np.zeros(LARGE, np.float32))
     with pytest.raises(wf.errors.InvalidArgumentError, match="the shapes must be equal"):
-        update("descent", [slot], np.ones(7, np.float32))
+        update(kind, [slot], np.ones(7, np.float32))
     slot.end_change()
     assert slot.value is old
     assert slot.spare is None

@@ -14,7 +14,7 @@ import pytest
 import weft as wf
 from hostile import changed, fuzzed, survives
 from hypothesis import given
-from scripted import A, B, session, workers
+from scripted import A, B, session, soon, workers
 from test_checkpoint import disk_of
 from test_shards import shards_of
 from weft import train
@@ -23,6 +23,7 @@ from weft.graph import errors
 from weft.graph.ops import shards as ops
 from weft.graph.storage import checkpoint
 from weft.graph.storage.checkpoint import MANIFEST, Entry, write_checkpoint
+from weft.graph.waiting import current
 from weft.runtime import targets
 
 #: What is saved, by the task it is on; "" is for nobody's.
@@ -318,6 +319,9 @@ def test_a_session_that_ends_ends_the_writing_and_leaves_nothing(
     def waits() -> None:
         reached.set()
         assert closed.wait(60)
+        ending = current.ending
+        assert ending is not None
+        soon(lambda: ending.error is not None)  # the task that ends the session ends its steps one by one
         go_on()
 
     monkeypatch.setattr(ops, "_go_on", waits)
@@ -333,12 +337,13 @@ def test_a_session_that_ends_ends_the_writing_and_leaves_nothing(
 
         thread = threading.Thread(target=run)
         thread.start()
-        assert reached.wait(30), raised
+        assert reached.wait(60), raised
         clients = [client for task in tasks for client in task._sessions()]
     for client in clients:
         client._closed.wait(60)
     closed.set()
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive()
     assert all(client.wait(60) for client in clients)
     assert [type(error) for error in raised] == [errors.CancelledError]
     assert os.listdir(tmp_path) == []

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..graph.storage.beside import give_way
 from .saver import Saver
 
 
@@ -45,6 +46,7 @@ class BackgroundSaver:
 
     def _run(self, write: Callable[[], Any]) -> None:
         try:
+            give_way()
             write()
         except BaseException as error:
             self._failure = error

@@ -33,11 +33,12 @@ from ..graph.storage.checkpoint import (
 from ..graph.storage.owners import new_mark
 from ..graph.storage.places import add, local_path, shown, split
 from ..graph.variable import Variable
+from ..runtime.holding import run_held
 from .keeping import Keeper, Kept
 from .meta_graph_export import MetaGraphBytes
 from .saver_arguments import as_array, by_name, check_names, check_session, check_target
 from .shards import commit_shards, divided, open_checkpoint, remove_manifest, sizes_of, sweep, write_shards
-from .task_shards import Taken, TaskShards, by_task, is_on_tasks
+from .task_shards import Taken, TaskShards, by_task, is_in_process, is_on_tasks
 
 Array = np.ndarray[Any, Any]
 
@@ -257,7 +258,7 @@ class Saver:
         asked = global_step is not None and not isinstance(global_step, numbers.Integral)
         fetches = [list(variables.values()), [global_step] if asked else []]
         if tasks is None:
-            fetched, steps = sess.run(fetches)
+            fetched, steps = run_held(sess, fetches) if is_in_process(sess) else sess.run(fetches)
         else:
             (fetched, steps), taken = tasks.hold(sess, fetches)
         values = {name: as_array(value, variables[name]) for name, value in zip(variables, fetched, strict=True)}

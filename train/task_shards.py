@@ -23,6 +23,7 @@ from ..graph.storage.checkpoint import CheckpointReader, Entry
 from ..graph.storage.places import local_path, shown, split
 from ..graph.variable import Variable
 from ..runtime.config import RunOptions
+from ..runtime.session import Session
 from .shards import ShardedReader
 
 _log = logging.getLogger("weft")
@@ -196,6 +197,11 @@ def by_task(variables: Mapping[str, Variable]) -> dict[str, dict[str, Variable]]
 def is_on_tasks(sess: Any) -> bool:
     """Whether a session's variables are kept by other processes than its own."""
     return bool(getattr(sess, "sess_str", ""))
+
+
+def is_in_process(sess: Any) -> bool:
+    """Whether a session keeps its variables in this process, and nobody has put a `run` of his own in place of its."""
+    return type(sess).run is Session.run and not is_on_tasks(sess)
 
 
 def _absolute(place: str) -> bytes:

@@ -122,6 +122,7 @@ class WriteHeld(HolderOp):
         return Spec(string, (len(self.names),))
 
     def compute(self, state: Any, token: Any, folder: Any, files: Any) -> Any:
+        from ..storage.beside import beside
         from ..storage.checkpoint import write_files
 
         held = self.held(state)
@@ -129,7 +130,7 @@ class WriteHeld(HolderOp):
             files_of = dict(zip(self.names, _files(self.names, files), strict=True))
             values = dict(zip(self.names, held.of(_text(token)), strict=True))
             with _told(state):
-                entries = write_files(os.fsdecode(_text(folder)), files_of, values, _go_on)
+                entries = beside(lambda: write_files(os.fsdecode(_text(folder)), files_of, values, _go_on))
         finally:
             held.let_go(_text(token))
         return _texts([entries[name].text() for name in self.names])

@@ -144,8 +144,7 @@ class AssignAddVariableOp(Op):
         return _written(self, handle, value)
 
     def compute(self, state: Any, slot: Any, value: Any) -> None:
-        target = updatable(slot, value)
-        np.add(target, value, out=target)
+        _update(np.add, slot, value)
 
 
 @op
@@ -162,8 +161,7 @@ class AssignSubVariableOp(Op):
         return _written(self, handle, value)
 
     def compute(self, state: Any, slot: Any, value: Any) -> None:
-        target = updatable(slot, value)
-        np.subtract(target, value, out=target)
+        _update(np.subtract, slot, value)
 
 
 def check_handle(handle: TensorLike) -> None:
@@ -178,6 +176,18 @@ def _written(definition: Any, handle: TensorLike, value: TensorLike) -> tuple[Sp
         raise TypeError(f"the variable holds {definition.dtype.name}, the value is {value.dtype.name}")
     shapes.merge(definition.shape, value.dims)
     return ()
+
+
+def _update(function: Any, slot: Any, value: Any) -> None:
+    """Give a variable the value that a ufunc makes of its present one and another."""
+    spare = slot.spare
+    if spare is None:
+        target = updatable(slot, value)
+        function(target, value, out=target)
+    else:
+        check_form(slot, slot.value, value)
+        function(slot.value, value, out=spare)
+        slot.move()
 
 
 def updatable(slot: Any, value: Any) -> Array:

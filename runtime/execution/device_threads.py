@@ -65,10 +65,11 @@ class DeviceThreads:
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            self._ended.notify_all()  # somebody may wait already, and all that was begun be done
         for jobs in idle:
             jobs.put(None)
 
     def wait(self, timeout: float) -> bool:
-        """After `close`: wait until all that was begun is done, at most so many seconds; whether it is."""
+        """Wait until it is closed and all that was begun is done, at most so many seconds; whether it is."""
         with self._lock:
-            return self._ended.wait_for(lambda: not self._busy, timeout)
+            return self._ended.wait_for(lambda: self._closed and not self._busy, timeout)

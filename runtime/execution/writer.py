@@ -212,7 +212,7 @@ class Writer:
             spares = [self._spares.get(slot) if kernel.moves else None for slot in written]
             if kernel.guarded is not None and not any(spares):
                 return self._call(run, kernel, self._framed(run, kernel.guarded))
-            function = exclusive(function, spares)
+            function = exclusive(function, spares, kernel.moves)
         if not run.inputs and len(run.outputs) == 1 and run.output_specs[0].dtype is resource:
             self._bound[run.outputs[0]] = self._names.constant(_handle(run, function))
             return ""

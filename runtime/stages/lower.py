@@ -97,6 +97,7 @@ def lower(
     look: Callable[[Draft], None] | None = None,
     again: bool = False,
     lasting: frozenset[int] = frozenset(),
+    held: bool = False,
 ) -> Plan:
     """The plan of one device.
 
@@ -105,13 +106,14 @@ def lower(
     The fetches from number `kept` on are held, for somebody who only looks: they may be the arrays of variables, too, or
     lie in the memory of the feeds in `lasting`.
     `look`: sees the draft before its buffers are chosen. `again`: it runs any number of times in a step.
+    `held`: who gets the fetches only looks at those that are variables: they may be their arrays.
     """
     draft = _Drafting(program, part, backend, sends_by_reference and not again, again).draft
     protect_reads(draft)
     if look is not None:
         look(draft)
     arena_bytes = assign_buffers(draft)
-    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept, lasting)), arena_bytes)
+    return Plan(part.device, tuple(_with_frees(draft) + _fetches(draft, shared, kept, lasting, held)), arena_bytes)
 
 
 class _Drafting:
@@ -246,7 +248,7 @@ def _with_frees(draft: Draft) -> list[Instruction]:
 
 
 def _fetches(
-    draft: Draft, shared: frozenset[int] | None, kept: int | None, lasting: frozenset[int]
+    draft: Draft, shared: frozenset[int] | None, kept: int | None, lasting: frozenset[int], held: bool
 ) -> list[Instruction]:
     """Fetches, copied unless the value is row-major and lies in memory that was made in this step for nothing else."""
     made = {slot for i in draft.instructions if isinstance(i, Run) for slot in i.made}
@@ -258,6 +260,8 @@ def _fetches(
     if shared is not None:
         own |= {i.slot for i in draft.instructions if isinstance(i, Load)}
         own |= {i.slot for i in draft.instructions if isinstance(i, TakeFeed) and i.index in shared}
+    if held:
+        own |= {slot for slot in made if draft.slots[slot].kind == "variable"}
     seen: set[int] = set()
     result: list[Instruction] = []
     for index, slot in draft.fetches.items():
