@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..derivative import differentiate
 from ..dtypes import int32
-from ..function import Function, FunctionGraph
+from ..function import Function, FunctionGraph, is_repeating
 from ..indexed_slices import Gradient, IndexedSlices
 from ..ir import Graph, Tensor
 from ..opdef import Spec
@@ -48,6 +48,8 @@ class GradientGraph(FunctionGraph):
         if tensor.op.graph is not self.forward.graph:
             return super().capture(tensor)
         if tensor not in self._read:
+            if is_repeating():  # what reads it for itself has its own, made when it is made without recomputing
+                return self._value_of(tensor)
             self._read[tensor] = self._value_of(tensor)
         return self._read[tensor]
 
