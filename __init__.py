@@ -17,7 +17,6 @@ from .autodiff.registry import (
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
 )
-
 from .autodiff.second_order import (
     hessian_vector_product as hessian_vector_product,
     hessians as hessians,

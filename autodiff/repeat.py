@@ -23,9 +23,7 @@ def repeatable(operation: Operation) -> bool:
     functions = functions_of(operation.definition)
     if functions:
         return all(repeatable(inner) for function in functions for inner in function.operations)
-    return not (
-        operation.definition.stateful or isinstance(operation.definition, (Argument, PlaceholderWithDefault))
-    )
+    return not (operation.definition.stateful or isinstance(operation.definition, (Argument, PlaceholderWithDefault)))
 
 
 def standing(graph: Graph, xs: Iterable[Tensor]) -> Mapping[Tensor, Tensor]:
@@ -45,7 +43,9 @@ def standing(graph: Graph, xs: Iterable[Tensor]) -> Mapping[Tensor, Tensor]:
     }
 
 
-def _known(graph: Graph, operations: Iterable[Operation], repeats: Mapping[Tensor, Tensor]) -> dict[Operation, Operation]:
+def _known(
+    graph: Graph, operations: Iterable[Operation], repeats: Mapping[Tensor, Tensor]
+) -> dict[Operation, Operation]:
     """The copies of operations that some of `operations` use the results of: these are kept for their gradients anyway."""
     found: dict[int, dict[Operation, Operation]] = {}
     for operation in operations:
