@@ -84,7 +84,7 @@ if _typing.TYPE_CHECKING:  # `_MODULES` and `_NAMES`, below, for who looks at ty
     from .runtime.interactive import InteractiveSession as InteractiveSession
     from .runtime.measuring.measure_costs import measure_costs as measure_costs
     from .runtime.placing.cost_model import CostModel as CostModel
-    from .runtime.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
+    from .runtime.reporting.races import Race as Race, RaceWarning as RaceWarning, find_races as find_races
     from .runtime.session import Session as Session
     from .train import distribute as distribute, gfile as gfile, summary as summary
     from .train.summaries_before_1_0 import (
@@ -110,7 +110,7 @@ _NAMES = {
     "runtime.fetches": "IndexedSlicesValue",
     "runtime.interactive": "InteractiveSession",
     "runtime.measuring.measure_costs": "measure_costs",
-    "runtime.races": "Race RaceWarning find_races",
+    "runtime.reporting.races": "Race RaceWarning find_races",
     "runtime.session": "Session",
     "train.summaries_before_1_0": "histogram_summary image_summary merge_all_summaries merge_summary scalar_summary",
     "train.events.protos": """Event HistogramProto LogMessage SessionLog Summary SummaryDescription SummaryMetadata

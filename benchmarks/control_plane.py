@@ -20,10 +20,10 @@ from typing import Any
 import click
 from cluster_report import line_of
 from local_report import table, time_of
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Message
-from weft.cluster.protocol import Kind
+from weft.cluster.session.engine import ClusterEngine
 from weft.cluster.transports.transport import Connection, listen
+from weft.cluster.wire.message import Message
+from weft.cluster.wire.protocol import Kind
 from weft.runtime.stages.plan import Plan, StepPlan
 
 SECRET = bytes(range(32))  # nobody else can reach either process's sockets under it, for it is one run's test only

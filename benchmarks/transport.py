@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 import click
 import numpy as np
-from weft.cluster.message import Message
 from weft.cluster.transports import auth, transport
+from weft.cluster.wire.message import Message
 from weft.graph.dtypes import uint8
 
 SIZES = {"empty": 0, "4 KiB": 4 << 10, "64 KiB": 64 << 10, "1 MiB": 1 << 20, "16 MiB": 16 << 20}

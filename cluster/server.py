@@ -13,14 +13,14 @@ from typing import Any
 from ..graph import errors
 from ..graph.cluster_spec import ClusterSpec, ServerDef
 from ..runtime.config import ConfigProto
-from ..runtime.threads import limit_kernel_threads
-from .attendance import GRACE_SECONDS
-from .roll_call import ask
+from ..runtime.execution.threads import limit_kernel_threads
+from .presence.attendance import GRACE_SECONDS
+from .presence.roll_call import ask
+from .presence.visits import attend, leave
 from .schemes import TRANSPORTS, network, protocol as speaks
 from .secret import cluster_secret, host_of, is_local
 from .target import task_name, tasks_of
-from .visits import attend, leave
-from .worker import Worker
+from .task.worker import Worker
 
 #: How long a task may take to say whether it may still come.
 _ASK_SECONDS = 2.0

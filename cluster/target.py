@@ -13,15 +13,15 @@ from typing import Any, Protocol
 from ..graph import errors
 from ..graph.devices import DeviceSpec
 from ..runtime.backends.named import for_tasks, lacking
-from .engine import ClusterEngine
-from .heartbeat import HEARTBEAT_SECONDS
-from .links import greet
-from .roll_call import RollCall, ask
+from .presence.greeting import greet
+from .presence.roll_call import RollCall, ask
+from .presence.task_info import TaskInfo, addresses_from
+from .presence.visits import idle, visit
 from .schemes import network
 from .secret import cluster_secret, same_place
-from .task_info import TaskInfo, addresses_from
+from .session.engine import ClusterEngine
+from .session.heartbeat import HEARTBEAT_SECONDS
 from .transports.transport import Location
-from .visits import idle, visit
 
 SCHEME = "weft"
 #: Seconds that the tasks of a cluster may take to come up before a session on them gives up.

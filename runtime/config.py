@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 from ..graph.ir import Graph
 from .placing.cost_model import CostModel
-from .races import CHOICES
-from .tracing import StepStats
+from .reporting.races import CHOICES
+from .reporting.tracing import StepStats
 
 #: How operations find a device: "" and "simple" are the same.
 PLACERS = ("", "simple", "cost")
@@ -149,7 +149,7 @@ class RunMetadata:
     """What a run reports when its RunOptions ask for it. Source: `tf.RunMetadata`.
 
     `step_stats`: for each device, when which operation ran, for how long, and the dtypes and shapes of its results
-    (`weft.runtime.timeline.Timeline` draws it). `partition_graphs`: for each device a GraphDef of what it runs before
+    (`weft.runtime.reporting.timeline.Timeline` draws it). `partition_graphs`: for each device a GraphDef of what it runs before
     operations are fused (`Session.plan` is the text of what is run then): operations in their order, `_Send` and `_Recv`
     where values cross, `_Arg` and `_Retval` for feeds and fetches. It is to be read, not to be imported.
     """

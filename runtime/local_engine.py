@@ -13,14 +13,14 @@ from ..graph.aging import uncollected
 from ..graph.devices import DeviceSpec
 from ..graph.state import State
 from .backends.named import backend_named
-from .compile import CompiledPlan
+from .execution.compile import CompiledPlan
 from .execution.device_threads import DeviceThreads
 from .execution.interrupt import Stopper, set_current_stopper
 from .execution.rendezvous import Rendezvous
 from .kernels import Backend
 from .local_steps import Loaded, LocalStream, Step, cancelled, in_place, run_one
+from .reporting.tracing import StepStats, TracedPlan, time_of_day
 from .stages.plan import StepPlan
-from .tracing import StepStats, TracedPlan, time_of_day
 
 #: Where a plan would send to that is alone in its step.
 _NOBODY = Rendezvous()

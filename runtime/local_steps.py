@@ -10,14 +10,14 @@ from typing import Any
 
 from ..graph import errors
 from ..graph.record import Record, record
-from .compile import CompiledPlan, Frame
+from .execution.compile import CompiledPlan, Frame
 from .execution.device_threads import DeviceThreads
 from .execution.interrupt import Stopper, set_current_stopper
 from .execution.rendezvous import Rendezvous
 from .execution.turns import Turn
+from .reporting.tracing import TracedPlan
 from .stages.parts import all_instructions
 from .stages.plan import Receive
-from .tracing import TracedPlan
 
 
 @record

@@ -17,8 +17,8 @@ from .config import RunOptions
 from .engine import Engine, Stream, Streaming
 from .execution.failures import StepFailure, public_error
 from .pipeline import Request
+from .placing.whole_graph import WholeGraph
 from .stages.plan import StepPlan
-from .whole_graph import WholeGraph
 
 _Feeds = Mapping[Any, Any] | None
 

@@ -11,11 +11,11 @@ from ..graph.devices import DeviceSpec
 from ..graph.ir import Operation, Tensor
 from ..graph.shapes import Dims
 from .engine import Engine
-from .explain import ExplainedPlan
 from .kernels import CompilingBackend
 from .placing.place import place_all
 from .placing.placement import Placement
 from .regions.fuse import fuse
+from .reporting.explain import ExplainedPlan
 from .spanning.bodies import Bodies
 from .spanning.inside import Making
 from .spanning.spread import spread

@@ -18,22 +18,22 @@ from . import pipeline
 from .calls import Call, Prepared, are_plain_keys, fetches_key, seconds
 from .config import ConfigProto, DeviceAttributes, RunMetadata, RunOptions, check_arguments, check_run_arguments
 from .execution.failures import StepFailure, public_error
-from .explain import ExplainedPlan
+from .execution.threads import limit_kernel_threads
 from .feeds import fed_tensors, flatten_feeds, parts_of
 from .fetches import Fetches
 from .many import ManyRuns
 from .partial import PartialStep
 from .pipeline import Request
-from .placements import Placements
+from .placing.whole_graph import WholeGraph
 from .planning import engine_for, planning_for
-from .races import check as check_races
+from .reporting.explain import ExplainedPlan
+from .reporting.placements import Placements
+from .reporting.races import check as check_races
+from .reporting.tracing import Tracer
 from .stages.plan import StepPlan
 from .stages.program import Program
 from .stages.prune import unfed_placeholders
 from .targets import reset_target
-from .threads import limit_kernel_threads
-from .tracing import Tracer
-from .whole_graph import WholeGraph
 
 #: A request runs with plans made for the very shapes of its feeds, for this many different shapes; then, with one
 #: plan for any shape, which is slower but made once.

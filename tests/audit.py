@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from weft.graph.state import OpState, State
 from weft.runtime.backends.cpu import CPU
+from weft.runtime.execution.writer import _allocate
 from weft.runtime.stages.fused import Fused
 from weft.runtime.stages.plan import Fetch, Free, Load, Plan, Receive, Run, Send, StepPlan, TakeFeed
-from weft.runtime.writer import _allocate
 
 
 class Device:

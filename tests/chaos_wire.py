@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weft.cluster.message import HEADER
-from weft.cluster.protocol import Kind
 from weft.cluster.transports.sockets import StreamConnection
+from weft.cluster.wire.message import HEADER
+from weft.cluster.wire.protocol import Kind
 
 #: Messages of steps, which are counted; the disturbance strikes at this one of those that the task sends once it was asked for.
 _STEPS = {Kind.STEP, Kind.RESULT, Kind.TENSOR, Kind.BEGIN}

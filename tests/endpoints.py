@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from certificates import trusted
-from weft.cluster.message import Limits, Message
 from weft.cluster.transports import transport
+from weft.cluster.wire.message import Limits, Message
 
 SECRET = bytes(range(32))
 DEFAULT = Limits()

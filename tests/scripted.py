@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from endpoints import SECRET, in_background, nothing_left, running_threads
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Message
-from weft.cluster.protocol import Kind
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task.worker import Worker
 from weft.cluster.transports.transport import Connection, listen
-from weft.cluster.worker import Worker
+from weft.cluster.wire.message import Message
+from weft.cluster.wire.protocol import Kind
 from weft.graph import errors
 from weft.graph.ops.literal import Literal
 from weft.runtime.stages.plan import Fetch, Load, Plan, Receive, Send, StepPlan, TakeFeed

@@ -5,8 +5,8 @@ from contextlib import ExitStack, closing, contextmanager
 
 import weft as wf
 from endpoints import SECRET
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.worker import Worker
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task.worker import Worker
 from weft.runtime import targets
 
 TASKS = ("/job:a/replica:0/task:0", "/job:b/replica:0/task:0")
@@ -22,5 +22,5 @@ def session_of_tasks(config: wf.ConfigProto | None = None) -> Iterator[wf.Sessio
         targets.register_engine(
             "tasks", lambda target, config: ClusterEngine(addresses, SECRET, {}, backend=config.backend)
         )
-        stack.callback(targets._FACTORIES.pop, "tasks")
+        stack.callback(targets._SERVED.pop, "tasks")
         yield stack.enter_context(wf.Session("tasks://here", config=config))

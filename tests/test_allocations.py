@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import weft as wf
 from tree import ROOT
-from weft.runtime.compile import CompiledPlan
 from weft.runtime.execution import quiet
+from weft.runtime.execution.compile import CompiledPlan
 from weft.runtime.execution.rendezvous import Rendezvous
 from weft.runtime.local_engine import LocalEngine
 from weft.runtime.stages.plan import Run

@@ -13,8 +13,8 @@ from test_cases import COMPUTED, build as build_case
 from weft.graph.state import State
 from weft.runtime import local_engine, targets
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.compile import CompiledPlan
 from weft.runtime.execution.as_planned import as_planned
+from weft.runtime.execution.compile import CompiledPlan
 from weft.runtime.kernels import Backend, Kernel
 from weft.runtime.local_steps import Loaded
 from weft.runtime.session import Session
@@ -43,7 +43,7 @@ class Mixed(local_engine.LocalEngine):
 @pytest.fixture(params=sorted(PAIRS))
 def mixed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., wf.Session]:
     """Makes a session of that kind."""
-    monkeypatch.setattr(targets, "_FACTORIES", {"mixed": lambda *_: Mixed(3, *PAIRS[request.param])})
+    monkeypatch.setattr(targets, "_SERVED", {"mixed": targets.Served(lambda *_: Mixed(3, *PAIRS[request.param]))})
     return lambda graph=None: Session("mixed://", graph)
 
 

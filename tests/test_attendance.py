@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hypothesis import given, strategies as st
-from weft.cluster.attendance import Attendance, Seen
+from weft.cluster.presence.attendance import Attendance, Seen
 
 A, B = "/job:worker/replica:0/task:0", "/job:worker/replica:0/task:1"
 

@@ -9,9 +9,10 @@ import pytest
 import weft as wf
 from clustered import local_cluster, programs
 from hypothesis import given, strategies as st
-from weft.cluster.clocks import SESSION, Passed, crossed, offsets, shift
-from weft.cluster.trace_wire import Noted, Trace, noted, step_stats
-from weft.runtime.tracing import DeviceStepStats, NodeExecStats
+from weft.cluster.session.clocks import SESSION, Passed, crossed, offsets, shift
+from weft.cluster.session.traces import Noted, noted, step_stats
+from weft.cluster.wire.traces import Trace
+from weft.runtime.reporting.tracing import DeviceStepStats, NodeExecStats
 
 HOUR = 3_600_000_000_000
 

@@ -33,12 +33,13 @@ from scripted import (
     soon,
     workers,
 )
-from weft.cluster import engine as engine_module, roll_call
-from weft.cluster.client import Client
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Message
-from weft.cluster.protocol import STEP_HEAD, Failure, Kind
+from weft.cluster.presence import roll_call
+from weft.cluster.session import engine as engine_module
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task.client import Client
 from weft.cluster.transports.transport import Connection, connect, listen
+from weft.cluster.wire.message import Message
+from weft.cluster.wire.protocol import STEP_HEAD, Failure, Kind
 from weft.graph import errors
 from weft.runtime import pipeline
 from weft.runtime.stages.plan import Fetch, Plan, Receive, Send, StepPlan, TakeFeed

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import weft as wf
 from scripted import HOP, HUGE, ONLY_A, A, B, X, loads, nothing_left_soon, scripted, session, silent, workers
-from weft.cluster import client as client_module
-from weft.cluster.client import Client
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.heartbeat import Heartbeat, Signs
-from weft.cluster.loaded_plan import LoadedPlan
-from weft.cluster.message import Message
-from weft.cluster.protocol import Failure, Kind
-from weft.cluster.session_step import Loaded, SessionStep, expected
-from weft.cluster.step_state import Replied, StepState
-from weft.cluster.told import Told
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.session.heartbeat import Heartbeat, Signs
+from weft.cluster.session.step import Loaded, SessionStep, expected
+from weft.cluster.session.step_state import Replied, StepState
+from weft.cluster.session.told import Told
+from weft.cluster.task import client as client_module
+from weft.cluster.task.client import Client
+from weft.cluster.task.loaded_plan import LoadedPlan
 from weft.cluster.transports.transport import Connection
+from weft.cluster.wire.message import Message
+from weft.cluster.wire.protocol import Failure, Kind
 from weft.graph import errors
 from weft.graph.state import State
 from weft.runtime.stages.plan import StepPlan

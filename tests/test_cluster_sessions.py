@@ -9,12 +9,12 @@ import pytest
 import weft as wf
 from endpoints import in_background
 from scripted import A, B, nothing_left_soon, scripted, session, soon, workers
-from weft.cluster import client
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Message
-from weft.cluster.protocol import Kind
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task import client
+from weft.cluster.task.worker import Worker
 from weft.cluster.transports.transport import Connection
-from weft.cluster.worker import Worker
+from weft.cluster.wire.message import Message
+from weft.cluster.wire.protocol import Kind
 from weft.runtime import session as runtime_session, targets
 
 pytestmark = pytest.mark.counts
@@ -34,7 +34,7 @@ def session_on(engine: ClusterEngine) -> Iterator[wf.Session]:
         with wf.Session("here://") as on_tasks:
             yield on_tasks
     finally:
-        del targets._FACTORIES["here"]
+        del targets._SERVED["here"]
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def test_the_page_on_configuration_has_each_environment_variable() -> None:
 
 
 def test_the_defaults_of_environment_variables_are_those_of_the_code() -> None:
-    from weft.cluster import heartbeat, target
+    from weft.cluster import target
+    from weft.cluster.session import heartbeat
 
     found = told(section("Environment variables"))
     assert float(found[target.PATIENCE_VARIABLE]) == target.PATIENCE_SECONDS

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import weft as wf
-from weft.runtime.explain import ExplainedPlan
+from weft.runtime.reporting.explain import ExplainedPlan
 from weft.runtime.stages.optimize import AT_EACH_NODE, PASSES, passes
 from weft.runtime.stages.plan import Run
 

@@ -11,7 +11,7 @@ import pytest
 import weft as wf
 from fusing import regions, types
 from hypothesis import HealthCheck, given, settings, strategies as st
-from weft.cluster import plan_wire
+from weft.cluster.wire import plans as plan_wire
 from weft.graph.opdef import OPS, Spec
 from weft.graph.ops import conv_kernels, pooling
 from weft.graph.parallel import limit_threads, threads

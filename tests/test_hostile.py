@@ -14,23 +14,23 @@ import weft as wf
 from hostile import as_json, changed, changed_json, fuzzed, harmless, survives
 from hypothesis import example, given, strategies as st
 from test_cases import COMPUTED, build
-from weft.cluster import worker
-from weft.cluster.message import Limits, Message
-from weft.cluster.parcels import decode_edges, encode_edges
-from weft.cluster.plan_wire import decode_plan
-from weft.cluster.protocol import Failure, Kind, decode_json
+from weft.cluster.presence.task_info import TaskInfo
 from weft.cluster.secret import FILE_VARIABLE, cluster_secret
-from weft.cluster.task_info import TaskInfo
-from weft.cluster.trace_wire import Trace
+from weft.cluster.task import worker
+from weft.cluster.task.parcels import decode_edges, encode_edges
 from weft.cluster.transports import auth
 from weft.cluster.transports.sockets import StreamConnection
 from weft.cluster.transports.transport import Location
+from weft.cluster.wire.message import Limits, Message
+from weft.cluster.wire.plans import decode_plan
+from weft.cluster.wire.protocol import Failure, Kind, decode_json
+from weft.cluster.wire.traces import Trace
 from weft.graph import context, dtypes, errors, record
 from weft.graph.graphdef import tensors
 from weft.graph.state import VariableSlot
 from weft.graph.storage import checkpoint
 from weft.graph.wire import encode_graph
-from weft.runtime.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
+from weft.runtime.reporting.tracing import DeviceStepStats, NodeExecStats, NodeOutput, TensorDescription
 from weft.train import checkpoint_state
 from weft.train.events.protos import event_protos
 

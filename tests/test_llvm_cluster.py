@@ -255,7 +255,7 @@ def test_results_are_written_where_the_other_task_reads_them_and_no_array_is_ref
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What comes over a connection, and the memory that two tasks share, is as compiled code wants arrays."""
-    from weft.cluster.task_step import TaskStep
+    from weft.cluster.task.step import TaskStep
 
     placed: list[int] = []
     place = TaskStep.place

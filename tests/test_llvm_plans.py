@@ -12,9 +12,9 @@ from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from machine_code import LLVM
 from test_cases import COMPUTED, build
-from weft.cluster.loaded_plan import LoadedPlan
-from weft.cluster.plan_wire import decode_plan, encode_plan
-from weft.cluster.relays import Relay
+from weft.cluster.task.loaded_plan import LoadedPlan
+from weft.cluster.wire.plans import decode_plan, encode_plan
+from weft.cluster.wire.relays import Relay
 from weft.graph import errors
 from weft.graph.state import State
 from weft.runtime.stages.fused import Fused

@@ -11,7 +11,7 @@ import weft as wf
 from hypothesis import HealthCheck, given, settings, strategies as st
 from spying import spy
 from weft.graph.context import reset_default_graph
-from weft.runtime import writer
+from weft.runtime.execution import writer
 from weft.runtime.execution.pieces import LENGTH
 from weft.runtime.loops import carried, loop as loops
 from weft.runtime.memory.recycling import Recycler

@@ -13,8 +13,8 @@ from weft.graph.dtypes import variant
 from weft.graph.opdef import Spec
 from weft.graph.ops.tapes import TapeRead
 from weft.graph.tape import Tape
-from weft.runtime import writer
 from weft.runtime.backends.cpu import CPU
+from weft.runtime.execution import writer
 from weft.runtime.execution.pieces import LENGTH
 from weft.runtime.loops import numbers
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 from hostile import fuzzed
 from hypothesis import given, strategies as st
-from weft.cluster import message
-from weft.cluster.decoder import Decoder
-from weft.cluster.message import HEADER, Limits, Message
 from weft.cluster.transports import auth, segments
+from weft.cluster.wire import message
+from weft.cluster.wire.decoder import Decoder
+from weft.cluster.wire.message import HEADER, Limits, Message
 from weft.graph import dtypes, errors
 
 DEFAULT = Limits()

@@ -9,7 +9,7 @@ import pytest
 import weft as wf
 from scripted import A, B, nothing_left_soon, session, workers
 from weft import train
-from weft.cluster.worker import Worker
+from weft.cluster.task.worker import Worker
 from weft.graph import errors
 from weft.runtime import targets
 from weft.train.events.writing import FileWriterCache
@@ -42,7 +42,7 @@ def clusters() -> Iterator[Clusters]:
     with ExitStack() as stack:
         found = Clusters(stack)
         targets.register_engine("here", found.engine)
-        stack.callback(targets._FACTORIES.pop, "here")
+        stack.callback(targets._SERVED.pop, "here")
         yield found
 
 

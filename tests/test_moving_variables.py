@@ -10,9 +10,9 @@ import pytest
 import weft as wf
 from endpoints import SECRET
 from scripted import A, B, nothing_left_soon, session, soon, workers
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Limits
+from weft.cluster.session.engine import ClusterEngine
 from weft.cluster.transports.segments import Arena, Slot
+from weft.cluster.wire.message import Limits
 from weft.graph.dtypes import float32
 from weft.graph.ops import training
 from weft.graph.state import VariableSlot

@@ -17,7 +17,7 @@ import pytest
 import weft as wf
 from weft.graph import parallel
 from weft.graph.parallel import for_blocks, limit_threads, threads
-from weft.runtime.threads import kernel_threads, limit_kernel_threads
+from weft.runtime.execution.threads import kernel_threads, limit_kernel_threads
 
 pytestmark = pytest.mark.counts
 
@@ -175,7 +175,7 @@ def test_the_threads_do_not_keep_the_process_alive() -> None:
 )
 def test_the_environment_sets_the_budget_and_blas_has_one_thread(variables: dict[str, str], expected: str) -> None:
     program = (
-        "import weft as wf; from weft.graph.parallel import threads; from weft.runtime.threads import kernel_threads;"
+        "import weft as wf; from weft.graph.parallel import threads; from weft.runtime.execution.threads import kernel_threads;"
         "import threadpoolctl; wf.Session(); blas = [each['num_threads'] for each in threadpoolctl.threadpool_info()];"
         "print(threads(), kernel_threads() == threads() and set(blas) <= {1})"
     )

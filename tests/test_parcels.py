@@ -12,12 +12,12 @@ from endpoints import SECRET
 from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, A, B, nothing_left_soon, workers
 from test_cluster_sessions import session_on
-from weft.cluster import parcels
-from weft.cluster.client import Client, Run as Job
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.message import Message
-from weft.cluster.parcels import decode_edges, encode_edges, together
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task import parcels
+from weft.cluster.task.client import Client, Run as Job
+from weft.cluster.task.parcels import decode_edges, encode_edges, together
 from weft.cluster.transports import segments
+from weft.cluster.wire.message import Message
 from weft.graph import dtypes, errors
 from weft.graph.opdef import Spec
 from weft.graph.ops.arithmetic import Mul

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from hypothesis import given, strategies as st
-from weft.cluster.plan_wire import decode_plan, encode_plan
+from weft.cluster.wire.plans import decode_plan, encode_plan
 from weft.graph import errors
 from weft.graph.ops.literal import Literal
 from weft.runtime.stages.plan import Fetch, Free, Load, Plan, Receive, Run, Send, TakeFeed

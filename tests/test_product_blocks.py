@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from weft.graph.ops import product_blocks, products
 from weft.graph.parallel import threads
-from weft.runtime.threads import limit_kernel_threads
+from weft.runtime.execution.threads import limit_kernel_threads
 
 
 @pytest.mark.parametrize("across_a", [False, True])

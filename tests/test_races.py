@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import weft as wf
 from hypothesis import given, strategies as st
-from weft.runtime import pipeline, races as races_module
-from weft.runtime.races import races
+from weft.runtime import pipeline
+from weft.runtime.reporting import races as races_module
+from weft.runtime.reporting.races import races
 from weft.runtime.stages import accesses
 from weft.runtime.stages.program import Program
 

@@ -13,11 +13,11 @@ import pytest
 from endpoints import ALL, certified, connected, in_background, nothing_left
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from weft.cluster.held_signals import HeldSignals
-from weft.cluster.message import Message
-from weft.cluster.reading import Reading
+from weft.cluster.reading.connections import Reading
+from weft.cluster.reading.held_signals import HeldSignals
+from weft.cluster.reading.watch import Watch
 from weft.cluster.transports.transport import Connection
-from weft.cluster.watch import Watch
+from weft.cluster.wire.message import Message
 from weft.graph import errors
 
 pytestmark = pytest.mark.counts

@@ -15,14 +15,14 @@ from hostile import as_json, changed_json, fuzzed, survives
 from hypothesis import given, strategies as st
 from scripted import CPU_A, CPU_B, HOP, A, B, X, nothing_left_soon, session, workers
 from test_cluster_sessions import session_on
-from weft.cluster import engine as engine_module
-from weft.cluster.client import Client, Run
-from weft.cluster.loaded_plan import LoadedPlan
-from weft.cluster.message import HEADER, Message
-from weft.cluster.plan_wire import encode_plan
-from weft.cluster.protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
-from weft.cluster.relays import Relay, beginnings, endings, relays
+from weft.cluster.session import engine as engine_module
+from weft.cluster.task.client import Client, Run
+from weft.cluster.task.loaded_plan import LoadedPlan
 from weft.cluster.transports.sockets import StreamConnection
+from weft.cluster.wire.message import HEADER, Message
+from weft.cluster.wire.plans import encode_plan
+from weft.cluster.wire.protocol import ABORT_HEAD, BEGIN_HEAD, STEP_HEAD, Failure, Kind
+from weft.cluster.wire.relays import Relay, beginnings, endings, relays
 from weft.graph import errors
 from weft.graph.state import State
 from weft.runtime.stages.plan import Fetch, Free, Instruction, Plan, Receive, Send, StepPlan, TakeFeed

@@ -13,8 +13,8 @@ import weft as wf
 from endpoints import SECRET
 from hypothesis import given, settings, strategies as st
 from programs import FED, Built, Step, build, recipes, same_bits
-from weft.cluster.engine import ClusterEngine
-from weft.cluster.worker import Worker
+from weft.cluster.session.engine import ClusterEngine
+from weft.cluster.task.worker import Worker
 from weft.runtime import targets
 from weft.runtime.local_engine import LocalEngine
 
@@ -29,7 +29,7 @@ def tasks(graph: wf.Graph | None = None) -> Iterator[wf.Session]:
         workers = [stack.enter_context(closing(Worker(name, SECRET))) for name in (A, B, C)]
         addresses = {worker.name: worker.addresses["shm"] for worker in workers}
         targets.register_engine("many", lambda target, config: ClusterEngine(addresses, SECRET, {}, default_task=A))
-        stack.callback(targets._FACTORIES.pop, "many")
+        stack.callback(targets._SERVED.pop, "many")
         config = wf.ConfigProto(race_check="off")
         yield stack.enter_context(wf.Session("many://here", graph, config))
 
@@ -169,7 +169,7 @@ def test_a_device_works_on_the_next_run_while_another_works_on_this_one(
 ) -> None:
     x, y = chain(first, second)
     meeting = Meeting(6)
-    monkeypatch.setattr("weft.cluster.client.Client.report", lambda client, text: meeting(text))
+    monkeypatch.setattr("weft.cluster.task.client.Client.report", lambda client, text: meeting(text))
     with place() as session:
         found = list(heard(session, meeting).run_many(y, ({x: number} for number in range(6)), 2))
     assert found == [1, 11, 21, 31, 41, 51]

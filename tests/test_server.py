@@ -10,7 +10,9 @@ import pytest
 import signals
 import weft as wf
 from clustered import SERVE, free_ports, local_cluster, programs, soon
-from weft.cluster import roll_call, secret as secret_module, server as server_module, told
+from weft.cluster import secret as secret_module, server as server_module
+from weft.cluster.presence import roll_call
+from weft.cluster.session import told
 
 PS, WORKER, BESIDE = (
     f"/job:{task}" for task in ("ps/replica:0/task:0", "worker/replica:0/task:0", "worker/replica:0/task:1")

@@ -13,8 +13,8 @@ import weft as wf
 from certificates import Authority, here
 from clustered import SERVE, local_cluster, programs, soon
 from endpoints import open_files
+from weft.cluster.presence.task_info import TaskInfo
 from weft.cluster.schemes import VARIABLE, protocol
-from weft.cluster.task_info import TaskInfo
 from weft.cluster.transports import flight, tls
 from weft.cluster.transports.transport import Location
 

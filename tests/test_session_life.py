@@ -14,7 +14,7 @@ from spying import spy
 from weft.graph import context
 from weft.runtime import session as session_module
 from weft.runtime.execution.interrupt import Stopper, current_stopper, interrupt
-from weft.runtime.threads import kernel_threads, limit_kernel_threads
+from weft.runtime.execution.threads import kernel_threads, limit_kernel_threads
 
 CANCELLED = "Step was cancelled by an explicit call to `Session::Close\\(\\)`"
 

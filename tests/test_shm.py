@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from endpoints import Pair, connected, nothing_left, numbered
-from weft.cluster import message
-from weft.cluster.message import Limits
+from weft.cluster.wire import message
+from weft.cluster.wire.message import Limits
 from weft.graph import dtypes, errors
 
 pytestmark = pytest.mark.counts

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from endpoints import BARE, SECRET, SOCKETS, Pair, certified, connected, in_background, nothing_left, numbered
-from weft.cluster import message
-from weft.cluster.message import Limits, Message
 from weft.cluster.transports import auth, listener, transport
+from weft.cluster.wire import message
+from weft.cluster.wire.message import Limits, Message
 from weft.graph import errors
 
 pytestmark = pytest.mark.counts
@@ -156,7 +156,7 @@ CHILD = """
 import sys, time
 import numpy as np
 from weft.cluster.transports import transport
-from weft.cluster.message import Message
+from weft.cluster.wire.message import Message
 connection = transport.connect(sys.argv[1], bytes(range(32)), name="child")
 connection.send(Message(1, 0, 1, tensors=[np.arange(1_000_000)]))
 connection.recv(600)

@@ -14,7 +14,7 @@ from endpoints import in_background
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from nested import A, B, C, Step, three_devices
 from programs import same_bits
-from weft.cluster.plan_wire import decode_plan, encode_plan
+from weft.cluster.wire.plans import decode_plan, encode_plan
 from weft.graph import errors
 from weft.runtime.execution.rendezvous import Rendezvous
 from weft.runtime.stages.parts import AHEAD, WhilePart, all_instructions

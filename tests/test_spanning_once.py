@@ -13,7 +13,7 @@ from endpoints import in_background
 from nested import A, B, C
 from programs import same_bits
 from tasks import TASKS, session_of_tasks
-from weft.cluster.plan_wire import decode_plan, encode_plan
+from weft.cluster.wire.plans import decode_plan, encode_plan
 from weft.graph import errors
 from weft.graph.ops import variables
 from weft.runtime.execution.rendezvous import Rendezvous

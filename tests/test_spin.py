@@ -5,7 +5,7 @@ import select
 import time
 
 import pytest
-from weft.cluster.spin import Spin
+from weft.cluster.reading.spin import Spin
 
 
 def test_who_waited_long_the_last_time_sleeps_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from weft.cluster.protocol import Failure
-from weft.cluster.step_state import Abort, Failed, Finish, GivenUp, Lost, Replied, StepState
+from weft.cluster.session.step_state import Abort, Failed, Finish, GivenUp, Lost, Replied, StepState
+from weft.cluster.wire.protocol import Failure
 from weft.graph import errors
 
 NAN = Failure(errors.INVALID_ARGUMENT, "NaN", "loss")

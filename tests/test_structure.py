@@ -1,6 +1,7 @@
 """The rules of the house that no other tool checks: the tree, the sizes of files and functions, what may import what."""
 
 import ast
+import fnmatch
 import re
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def test_the_facade_is_the_only_python_file_at_the_root() -> None:
 
 def test_no_folder_hides_a_standard_module_from_those_who_work_in_the_checkout() -> None:
     assert {path.parts[0] for path in files()} & sys.stdlib_module_names == set()
+
+
+def test_the_page_of_the_tests_has_every_file_of_them_and_no_other() -> None:
+    """So the tests of a room can be found: a new file of tests is a word more in a row of tests/README.md."""
+    names = [path.stem for path in FILES if path.parts[0] == "tests" and path.name.startswith("test_")]
+    listed = re.findall(r"`(test_[a-z_0-9*]+)`", (ROOT / "tests" / "README.md").read_text())
+    assert [each for each in listed if not fnmatch.filter(names, each)] == []
+    assert [name for name in names if not any(fnmatch.fnmatchcase(name, each) for each in listed)] == []
 
 
 def test_every_python_file_says_in_one_sentence_what_it_is() -> None:

@@ -184,7 +184,7 @@ def tasks() -> Iterator[Any]:
                 return opened
 
         yield session
-        del targets._FACTORIES["here"]
+        del targets._SERVED["here"]
 
 
 def test_two_clients_train_together_through_a_ps(tasks: Any) -> None:

@@ -18,7 +18,7 @@ from scripted import A, B, session, workers
 from test_checkpoint import disk_of
 from test_shards import shards_of
 from weft import train
-from weft.cluster.worker import Worker
+from weft.cluster.task.worker import Worker
 from weft.graph import errors
 from weft.graph.ops import shards as ops
 from weft.graph.storage import checkpoint
@@ -44,7 +44,7 @@ def tasks() -> Iterator[list[Worker]]:
     with ExitStack() as stack:
         made = stack.enter_context(workers(A, B))
         targets.register_engine("here", lambda target, config: stack.enter_context(session(made)))
-        stack.callback(targets._FACTORIES.pop, "here")
+        stack.callback(targets._SERVED.pop, "here")
         yield made
 
 

@@ -72,7 +72,7 @@ def test_weft_and_blas_together_keep_to_the_budget(asked: int) -> None:
 
 CHECK = """
 import weft as wf
-from weft.runtime.threads import kernel_threads
+from weft.runtime.execution.threads import kernel_threads
 wf.Session(graph=wf.Graph())
 print(kernel_threads())
 """

@@ -120,7 +120,7 @@ def test_a_session_runs_on_servers_that_use_it(authority: Authority, secured: di
     program = """
 from weft.cluster.transports import transport
 transport.choose = lambda mine, theirs: "inproc" if mine.process == theirs.process else "tcp"
-import weft.cluster.task_info as task_info
+import weft.cluster.presence.task_info as task_info
 task_info.choose = transport.choose
 """
     train = (

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import weft as wf
 from tasks import session_of_tasks
-from weft.cluster.trace_wire import Trace
+from weft.cluster.wire.traces import Trace
 from weft.graph.graphdef.protos import protos
-from weft.runtime.timeline import Timeline
-from weft.runtime.tracing import DeviceStepStats, NodeExecStats, StepStats
+from weft.runtime.reporting.timeline import Timeline
+from weft.runtime.reporting.tracing import DeviceStepStats, NodeExecStats, StepStats
 
 FULL = wf.RunOptions(trace_level=wf.RunOptions.FULL_TRACE)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from clustered import soon
 from endpoints import ALL, SECRET, Pair, certified, connected, in_background, nothing_left, numbered
-from weft.cluster.message import Message
 from weft.cluster.transports import inproc, transport
+from weft.cluster.wire.message import Message
 from weft.graph import dtypes, errors
 
 pytestmark = pytest.mark.counts

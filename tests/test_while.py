@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import weft as wf
-from weft.cluster.plan_wire import decode_plan, encode_plan
+from weft.cluster.wire.plans import decode_plan, encode_plan
 from weft.graph.ops.looping import While
 from weft.graph.state import State
 from weft.graph.wire import decode_graph, encode_graph
 from weft.runtime.backends.cpu import CPU
-from weft.runtime.compile import CompiledPlan
+from weft.runtime.execution.compile import CompiledPlan
 from weft.runtime.execution.rendezvous import Rendezvous
 from weft.runtime.stages.plan import Run
 

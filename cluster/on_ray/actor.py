@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import ray
 
-from ..task_info import TaskInfo
-from ..worker import Worker
+from ..presence.task_info import TaskInfo
+from ..task.worker import Worker
 from .log_tail import log_file
 
 

@@ -11,11 +11,11 @@ from typing import Any
 from ...graph import errors
 from ...graph.cluster_spec import ClusterSpec
 from ...runtime.backends.named import for_tasks
-from ...runtime.threads import kernel_threads
-from ..engine import ClusterEngine
-from ..heartbeat import HEARTBEAT_SECONDS
+from ...runtime.execution.threads import kernel_threads
+from ..presence.task_info import TaskInfo, addresses_from
+from ..session.engine import ClusterEngine
+from ..session.heartbeat import HEARTBEAT_SECONDS
 from ..target import ENGINES, SCHEME
-from ..task_info import TaskInfo, addresses_from
 from ..transports.transport import Location
 from .members import Members
 from .recovery_state import Budget

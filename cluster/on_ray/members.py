@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...graph import errors
-from ..task_info import TaskInfo
+from ..presence.task_info import TaskInfo
 from .recovery_state import (
     Begin,
     Budget,

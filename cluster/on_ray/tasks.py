@@ -12,7 +12,7 @@ import ray
 
 from ...graph import errors
 from ...graph.cluster_spec import ClusterSpec
-from ..task_info import TaskInfo
+from ..presence.task_info import TaskInfo
 from ..transports.transport import Location
 from .actor import TaskActor
 from .group import RayGroup, said

@@ -21,7 +21,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from ...graph import errors
-from ..message import Limits
+from ..wire.message import Limits
 from . import tcp, tls
 from .listener import SocketListener, prove
 from .sockets import StreamConnection

@@ -12,7 +12,7 @@ from contextlib import suppress
 import numpy as np
 
 from ...graph import dtypes, errors
-from ..message import Array, Message
+from ..wire.message import Array, Message
 from . import auth
 
 #: How many messages may wait to be received before `send` blocks.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..message import Array, slot_size
+from ..wire.message import Array, slot_size
 
 #: Smaller pieces are left to Arrow's allocator, which keeps them itself.
 _POOLED_FROM = 256 * 1024

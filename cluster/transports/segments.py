@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from ...graph import errors
-from ..message import SLOT_FROM, Array, Limits, slot_size
+from ..wire.message import SLOT_FROM, Array, Limits, slot_size
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 #: The size of the first segment; each further one is twice as large as the last.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph import dtypes, errors
-from ..message import Array, Limits, encode_segment
+from ..wire.message import Array, Limits, encode_segment
 from .listener import SocketListener, prove
 from .segments import Arena, MappedSegments
 from .sockets import StreamConnection

@@ -12,8 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from ...graph import dtypes, errors
-from ..decoder import Decoder, Segments
-from ..message import FIELD, FRAMES, NUMBERED, Array, Buffer, Limits, Message, Store, encode
+from ..wire.decoder import Decoder, Segments
+from ..wire.message import FIELD, FRAMES, NUMBERED, Array, Buffer, Limits, Message, Store, encode
 from .pool import ReceivePool
 
 #: How many pieces Linux takes in one system call.

@@ -7,7 +7,7 @@ import socket
 import time
 
 from ...graph import errors
-from ..message import Limits
+from ..wire.message import Limits
 from . import tls
 from .auth import HANDSHAKE_TIMEOUT
 from .listener import SocketListener, prove

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...graph.dtypes import DType
-from ..message import Array, Limits, Message
+from ..wire.message import Array, Limits, Message
 from . import auth, inproc, shm, tcp
 from .segments import Arena
 

@@ -12,7 +12,7 @@ from ...graph.ops.looping import While
 from ...graph.ops.tapes import TapeRead
 from ...graph.state import OpState
 from ...graph.tape import Tape, boxed
-from ..compile import CompiledPlan
+from ..execution.compile import CompiledPlan
 from ..kernels import Backend, Kernel
 from ..loops.carried import Carried, carried, numbers_of
 from ..loops.hoist import unchanging

@@ -9,12 +9,12 @@ from typing import Any
 
 from ...graph.state import OpState
 from ...graph.tape import Tape
-from ..compile import CompiledPlan, Frame
+from ..execution.compile import CompiledPlan, Frame
 from ..execution.failures import StepFailure
 from ..execution.interrupt import Stopper, current_stopper
+from ..execution.writer import apart, fresh
 from ..kernels import Backend, Kernel
 from ..stages.parts import AHEAD, IfPart, OncePart, WhilePart
-from ..writer import apart, fresh
 
 Send = Callable[..., None]
 Receive = Callable[[int], Any]

@@ -1,1 +1,1 @@
-"""What a plan's function stands on while it runs: memory, threads, meeting places, the ways it may end."""
+"""How a plan runs: its function, written and compiled, and what that stands on: threads, meeting places, ways to end."""

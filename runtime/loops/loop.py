@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...graph.state import State
-from ..compile import CompiledPlan
+from ..execution.compile import CompiledPlan
 from ..execution.failures import StepFailure
 from ..execution.frames import Frames
 from ..execution.interrupt import Stopper, current_stopper
+from ..execution.writer import Names, Writer, code_of, failure, memory_for, passed
 from ..kernels import Backend
 from ..memory.recycling import SMALLEST
 from ..stages.plan import Buffer, Instruction, Plan, TakeFeed
-from ..writer import Names, Writer, code_of, failure, memory_for, passed
 from .carried import Carried
 from .inline import Step
 from .numbers import NumberWriter, is_short

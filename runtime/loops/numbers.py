@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..execution.pieces import piece_ends
+from ..execution.writer import Writer
 from ..kernels import Backend
 from ..stages.fused import Fused
 from ..stages.plan import Fetch, Free, Instruction, Load, Plan, Run, TakeFeed
-from ..writer import Writer
 
 
 def is_short(plan: Plan) -> bool:

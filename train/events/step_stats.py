@@ -7,7 +7,7 @@ from typing import Any
 from ...graph.dtypes import as_dtype
 from ...graph.ops.summary_encoding import block, number
 from ...runtime.config import RunMetadata
-from ...runtime.tracing import NodeExecStats, NodeOutput
+from ...runtime.reporting.tracing import NodeExecStats, NodeOutput
 
 
 def run_metadata_bytes(metadata: Any) -> bytes:

@@ -13,7 +13,7 @@ from ...graph.ir import get_default_graph
 from ...graph.storage.files import write_whole
 from ...graph.storage.places import join, shown
 from ...runtime.config import RunOptions
-from ...runtime.timeline import Timeline
+from ...runtime.reporting.timeline import Timeline
 from ..events.protos import event_protos
 from ..events.writing import FileWriterCache, writer_of
 from ..global_step import get_global_step, needed_global_step_read

@@ -1,0 +1,1 @@
+"""What a session, the tasks and their peers say to each other, as bytes: messages, plans, traces."""
