@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Program:
             if kind == "scope":
                 self.scope(of[0], tensors)
             elif kind == "branch":
-                sides = [lambda body=body: self.last(body, tensors) for body in of[1:]]
+                sides = [partial(self.last, body, tensors) for body in of[1:]]
                 tensors.append(wf.cond(wf.reduce_sum(tensors[-1]) > (0.0 if of[0] else 1e9), *sides))
             elif kind == "loop":
                 tensors.append(self.loop(of[0], of[1], tensors))
