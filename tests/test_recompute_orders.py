@@ -66,7 +66,7 @@ class Program:
                 self.scope(of[0], tensors)
             elif kind == "branch":
                 sides = [partial(self.last, body, tensors) for body in of[1:]]
-                tensors.append(wf.cond(wf.reduce_sum(tensors[-1]) > (0.0 if of[0] else 1e9), *sides))
+                tensors.append(wf.cond(wf.reduce_sum(tensors[-1]) > (0.0 if of[0] else 1e9), sides[0], sides[1]))
             elif kind == "loop":
                 tensors.append(self.loop(of[0], of[1], tensors))
             else:
