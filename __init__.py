@@ -11,13 +11,12 @@ from .autodiff.aggregate import AggregationMethod as AggregationMethod
 from .autodiff.custom import custom_gradient as custom_gradient, grad_pass_through as grad_pass_through
 from .autodiff.explain import explain_gradient as explain_gradient
 from .autodiff.gradients import UnconnectedGradients as UnconnectedGradients, gradients as gradients
-from .autodiff.recompute import recompute_grad as recompute_grad
+from .autodiff.recompute import recompute as recompute, recompute_grad as recompute_grad
 from .autodiff.registry import (
     NoGradient as NoGradient,
     NotDifferentiable as NotDifferentiable,
     RegisterGradient as RegisterGradient,
 )
-from .autodiff.repeat import recompute as recompute
 from .autodiff.second_order import (
     hessian_vector_product as hessian_vector_product,
     hessians as hessians,

@@ -16,6 +16,7 @@ from ..graph.ops.tapes import below, heads
 from .custom import Override
 from .reach import between
 from .registry import GradientFunction, gradient_function, is_users
+from .repeat import standing
 from .starts import refuse_starts
 
 #: Of a gradient: the entries that it holds if it is a tape, else nothing.
@@ -34,7 +35,9 @@ class Flow:
 
     def __init__(self, starts: Mapping[Tensor, Entries], ends: Iterable[Tensor]) -> None:
         self.ends = frozenset(ends)
-        self.part = between(self.ends, list(starts), any_type=True).operations
+        self.repeats = standing(next(iter(starts)).graph, self.ends) if starts else {}
+        starts = {self.repeats.get(tensor, tensor): entries for tensor, entries in starts.items()}
+        self.part = between(self.ends, list(starts), any_type=True, repeats=self.repeats).operations
         self.arrived: dict[Tensor, _Arrival] = {}
         #: A line for each operation that keeps a gradient from one of its inputs; and for each that cannot be asked.
         self.cuts: dict[str, None] = {}
@@ -70,7 +73,7 @@ class Flow:
             self.cuts[f"{described(operation)}: {_stopped(operation)}"] = None
             return
         for index in self._wanted(operation):
-            tensor, entries = operation.inputs[index], found[index]
+            tensor, entries = self._inputs(operation)[index], found[index]
             if entries is not None or not tensor.dtype.is_trainable:
                 self._arrive(tensor, operation, entries or ())
             else:
@@ -78,8 +81,12 @@ class Flow:
 
     def _wanted(self, operation: Operation) -> list[int]:
         """Which inputs lead on to an end."""
-        inputs = enumerate(operation.inputs)
+        inputs = enumerate(self._inputs(operation))
         return [index for index, tensor in inputs if tensor in self.ends or tensor.op in self.part]
+
+    def _inputs(self, operation: Operation) -> list[Tensor]:
+        """What an operation takes; of what recomputing repeated, what that repeats."""
+        return [self.repeats.get(tensor, tensor) for tensor in operation.inputs]
 
     def _passed(self, operation: Operation, function: GradientFunction) -> Sequence[Entries | None] | None:
         """For each input the entries of the gradient that it gets, or None; None altogether where gradients stop."""

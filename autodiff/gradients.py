@@ -19,6 +19,7 @@ from ..graph.ops.segments import flat
 from ..graph.sparse_tensor import SparseTensor
 from ..graph.structure import flatten
 from .reach import between
+from .repeat import standing
 from .seeds import seeds
 from .starts import refuse_starts
 from .walk import Options, walk
@@ -128,9 +129,13 @@ def _walked(
     stopped: frozenset[Operation],
     options: Options,
 ) -> dict[Tensor, Gradient]:
-    reached = between(wanted, [y for y, _ in started])
+    if not started:
+        return {}
+    repeats = standing(started[0][0].graph, wanted)
+    started = [(repeats.get(y, y), seed) for y, seed in started]
+    reached = between(wanted, [y for y, _ in started], repeats=repeats)
     useful = [(y, seed) for y, seed in started if y in wanted or (y.op in reached.operations and y.dtype.is_trainable)]
-    totals = walk(useful, wanted, reached, stopped, options)
+    totals = walk(useful, wanted, reached, stopped, options, repeats)
     for y, seed in useful:
         # One that broadcasts does no harm; the sum of one that is larger than y could be taken for a gradient.
         if y.op in reached.operations and isinstance(seed, Tensor) and not shapes.broadcasts_to(seed.dims, y.dims):
@@ -197,11 +202,11 @@ def _source(x: Any) -> Tensor:
 
 
 def _stop(item: Any) -> Operation:
-    """The operation that a stop gradient names, a variable's being its handle."""
+    """The operation that a stop gradient names, a variable's being its handle; of a copy, what it repeats."""
     element = _element(item)
     if element is None:
         raise AttributeError(f"stop_gradients holds {item!r}, which is no tensor")
-    return element.op
+    return element.graph.repeats.get(element, element).op
 
 
 def _like_source(x: Any, grad: Gradient | None) -> Any:

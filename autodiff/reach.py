@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from typing import NamedTuple
 
 from ..graph.ir import Operation, Tensor
@@ -21,8 +21,18 @@ class Between(NamedTuple):
     visited: int
 
 
-def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = False) -> Between:
+_NONE: Mapping[Tensor, Tensor] = {}
+
+
+def between(
+    xs: Collection[Tensor],
+    ys: Collection[Tensor],
+    any_type: bool = False,
+    repeats: Mapping[Tensor, Tensor] = _NONE,
+) -> Between:
     """The operations between `xs` and `ys`; with `any_type` also on paths through integers and the like.
+
+    A tensor in `repeats` counts as the one that it repeats; ys are none of them.
 
     Two searches take turns, forward from the xs and backward from the ys, and stop as soon as one of them has seen all it
     can: so the work is within a factor of two of the cheaper direction. Operations have increasing ids in the order they
@@ -36,19 +46,20 @@ def between(xs: Collection[Tensor], ys: Collection[Tensor], any_type: bool = Fal
         return Between({}, {}, 0)
     after: set[Operation] = set()
     before: set[Operation] = set()
-    forward = _forward(starts, max(y.op.id for y in ends), after, any_type)
-    backward = _backward(ends, min(x.op.id for x in starts), before, any_type)
+    copies = [copy for copy, original in repeats.items() if original in starts] if repeats else []
+    forward = _forward([*starts, *copies], max(y.op.id for y in ends), after, any_type)
+    backward = _backward(ends, min(x.op.id for x in starts), before, any_type, repeats)
     visited = 0
     while True:
         if next(forward, 0) == 0:
             backward.close()
             before.clear()  # what is not used any more makes room for what is found
-            found = _those_leading_to(ends, starts, after, any_type)
+            found = _those_leading_to(ends, starts, after, any_type, repeats)
             break
         if next(backward, 0) == 0:
             forward.close()
             after.clear()
-            found = _those_depending_on(starts, before, any_type)
+            found = _those_depending_on(starts, before, any_type, repeats)
             break
         visited += 2
     return found._replace(visited=found.visited + visited)
@@ -68,21 +79,27 @@ def _forward(xs: Collection[Tensor], last: int, found: set[Operation], any_type:
                 waiting += [tensor for tensor in operation.outputs if any_type or tensor.dtype.is_trainable]
 
 
-def _backward(ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool) -> Generator[int]:
+def _backward(
+    ys: Collection[Tensor], first: int, found: set[Operation], any_type: bool, repeats: Mapping[Tensor, Tensor]
+) -> Generator[int]:
     """Add to `found` what ys depend on, down to the operation with id `first`; one step an edge."""
     waiting = [y.op for y in ys]
     found.update(waiting)
     while waiting:
         for tensor in waiting.pop().inputs:
             yield 1
-            operation = tensor.op
+            operation = (repeats.get(tensor, tensor) if repeats else tensor).op
             if operation.id >= first and operation not in found and (any_type or tensor.dtype.is_trainable):
                 found.add(operation)
                 waiting.append(operation)
 
 
 def _those_leading_to(
-    ys: Collection[Tensor], xs: Collection[Tensor], candidates: set[Operation], any_type: bool
+    ys: Collection[Tensor],
+    xs: Collection[Tensor],
+    candidates: set[Operation],
+    any_type: bool,
+    repeats: Mapping[Tensor, Tensor],
 ) -> Between:
     """The candidates (all that depend on an x) from which a path leads to a y."""
     waiting = list({y.op for y in ys} & candidates)
@@ -94,6 +111,8 @@ def _those_leading_to(
             visited += 1
             if not (any_type or tensor.dtype.is_trainable):
                 continue
+            if repeats:
+                tensor = repeats.get(tensor, tensor)
             operation = tensor.op
             if operation in candidates:
                 count = found.get(operation)
@@ -105,7 +124,9 @@ def _those_leading_to(
     return Between(found, sources, visited)
 
 
-def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation], any_type: bool) -> Between:
+def _those_depending_on(
+    xs: Collection[Tensor], candidates: set[Operation], any_type: bool, repeats: Mapping[Tensor, Tensor]
+) -> Between:
     """The candidates (all that lead to a y) to which a path leads from an x."""
     found: dict[Operation, int] = {}
     sources: dict[Operation, int] = {}
@@ -115,6 +136,8 @@ def _those_depending_on(xs: Collection[Tensor], candidates: set[Operation], any_
             visited += 1
             if not (any_type or tensor.dtype.is_trainable):
                 continue
+            if repeats:
+                tensor = repeats.get(tensor, tensor)
             if tensor.op in found:
                 found[tensor.op] += 1
             elif tensor in xs:

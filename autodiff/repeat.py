@@ -1,44 +1,21 @@
-"""Operations once more: which can be repeated, copies of them, and scopes whose values gradients compute again."""
+"""Operations once more: which can be repeated, and the copies from which gradients of recompute scopes are built.
+
+To gradients a copy is what it repeats: what arrives at the one is added to what arrives at the other, in the order that there
+is without copies, and goes on from there. So gradients of gradients, too, have the bits that they have without recomputing.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from ..graph import context
-from ..graph.function import Argument, functions_of
+from ..graph.function import Argument, FunctionGraph, functions_of, repeating
 from ..graph.indexed_slices import IndexedSlices
-from ..graph.ir import Graph, Operation, Tensor, building_graph, get_default_graph
+from ..graph.ir import Graph, Operation, Tensor, building_graph
 from ..graph.ops.constant import Const
 from ..graph.ops.identity import Identity
-
-#: The operations made in each recompute scope of a graph, by their numbers.
-_scopes: WeakKeyDictionary[Graph, list[range]] = WeakKeyDictionary()
-
-
-@contextmanager
-def recompute() -> Iterator[None]:
-    """A scope whose values `gradients` computes again, instead of keeping them: less memory for more work.
-
-    What leaves the scope is kept; what is only used inside is computed a second time, from what enters it, once a gradient
-    has arrived. The same operations run on the same values, so gradients have the same bits; gradients of gradients add the
-    parts of a sum in another order, and so may differ in the last bits. Reads of variables and random numbers are kept, and
-    so are branches and loops that have such inside. A scope inside of another one changes nothing, and without `gradients`
-    none does. Also a decorator of functions; see `recompute_grad`.
-    """
-    if context.executing_eagerly():
-        yield
-        return
-    graph = get_default_graph()
-    start = graph.version
-    yield
-    known = _scopes.setdefault(graph, [])
-    while known and known[-1].start >= start:
-        known.pop()
-    known.append(range(start, graph.version))
+from ..graph.ops.placeholders import PlaceholderWithDefault
+from .recompute import Scope, innermost
 
 
 def repeatable(operation: Operation) -> bool:
@@ -46,22 +23,37 @@ def repeatable(operation: Operation) -> bool:
     functions = functions_of(operation.definition)
     if functions:
         return all(repeatable(inner) for function in functions for inner in function.operations)
-    return not operation.definition.stateful and not isinstance(operation.definition, Argument)
+    return not (operation.definition.stateful or isinstance(operation.definition, (Argument, PlaceholderWithDefault)))
 
 
-def repeated(operations: Sequence[Operation], new: dict[Tensor, Tensor]) -> None:
-    """Copies of operations, each after those it needs, on the tensors that stand for their inputs in `new`; enters its own."""
+def standing(graph: Graph, xs: Iterable[Tensor]) -> Mapping[Tensor, Tensor]:
+    """Of a graph's repeated tensors, which each repeats; without those that were repeated together with an x.
+
+    For who differentiates by a copy means the copies: a gradient function that is called with one does.
+    """
+    if not graph.repeats:
+        return graph.repeats
+    meant = [graph.repetitions[x] for x in xs if x in graph.repetitions]
+    if not meant:
+        return graph.repeats
+    return {
+        copy: original
+        for copy, original in graph.repeats.items()
+        if not any(graph.repetitions[copy] is repetition for repetition in meant)
+    }
+
+
+def _known(
+    graph: Graph, operations: Iterable[Operation], repeats: Mapping[Tensor, Tensor]
+) -> dict[Operation, Operation]:
+    """The copies of operations that some of `operations` use the results of: these are kept for their gradients anyway."""
+    found: dict[int, dict[Operation, Operation]] = {}
     for operation in operations:
-        if not isinstance(operation.definition, Const):
-            new.update(zip(operation.outputs, _copy(operation, new).outputs, strict=True))
-
-
-def _copy(operation: Operation, new: dict[Tensor, Tensor]) -> Operation:
-    inputs = tuple(new.get(tensor, tensor) for tensor in operation.inputs)
-    copy = building_graph(operation.graph).create(operation.definition, inputs, operation.name.rpartition("/")[2])
-    copy.device, copy.colocation = operation.device, operation.colocation
-    copy.gradient_override = operation.gradient_override
-    return copy
+        for tensor in operation.inputs:
+            if tensor in repeats and graph.repetitions[tensor]:
+                repetition = graph.repetitions[tensor]
+                found[next(iter(repetition.values())).id] = repetition
+    return {original: copy for start in sorted(found) for original, copy in found[start].items()}
 
 
 def before(graph: Graph, tensors: Sequence[Any]) -> list[Tensor]:
@@ -76,33 +68,71 @@ def before(graph: Graph, tensors: Sequence[Any]) -> list[Tensor]:
 class Twins:
     """For one walk of gradients: the operations that stand for those of recompute scopes, made when they are asked for."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, operations: Iterable[Operation], repeats: Mapping[Tensor, Tensor]) -> None:
+        """To build in `graph` the gradients of `operations`."""
         self._graph = graph
-        self._made: dict[tuple[Graph, range], dict[Operation, Operation]] = {}
+        self._made: dict[Scope, dict[Operation, Operation]] = {}
+        self._known: Mapping[Operation, Operation] = {}
+        if repeats:
+            self._known = _known(next(iter(repeats)).graph, operations, repeats)
 
     def of(self, operation: Operation, grads: Sequence[Any]) -> Operation:
         """The copy of an operation whose gradient is to be built; itself outside of scopes."""
-        scopes = _scopes.get(operation.graph) if _scopes else None
-        if not scopes:
-            return operation
-        at = bisect_right(scopes, operation.id, key=lambda scope: scope.start) - 1
-        if at < 0 or operation.id not in scopes[at]:
-            return operation
-        key = operation.graph, scopes[at]
-        if key not in self._made:
-            self._made[key] = self._copies(*key, grads)
-        return self._made[key].get(operation, operation)
+        operation = self._known.get(operation, operation) if self._known else operation
+        scope = innermost(operation)
+        return operation if scope is None else self._copies(operation.graph, scope, grads).get(operation, operation)
 
-    def _copies(self, graph: Graph, scope: range, grads: Sequence[Any]) -> dict[Operation, Operation]:
-        """The operations of a scope once more, after the first gradient that arrived there."""
-        made = graph.operations_from(scope.start)[: len(scope)]
-        inside = [operation for operation in made if repeatable(operation)]
-        own = set(inside)
-        entering = dict.fromkeys(tensor for each in inside for tensor in each.inputs if tensor.op not in own)
+    def _copies(self, graph: Graph, scope: Scope, grads: Sequence[Any]) -> dict[Operation, Operation]:
+        """The operations of a scope once more, after the first gradient that arrived there.
+
+        In a scope around it they are copies too: these are what the copies of the inner scope stand on.
+        """
+        if scope not in self._made:
+            around = {} if scope.around is None else self._copies(graph, scope.around, grads)
+            made = graph.operations_from(scope.numbers.start)[: len(scope.numbers)]
+            with self._graph.control_dependencies(before(self._graph, grads)), repeating():
+                self._made[scope] = self._repeated([each for each in made if repeatable(each)], around)
+        return self._made[scope]
+
+    def _repeated(
+        self, operations: Sequence[Operation], around: Mapping[Operation, Operation]
+    ) -> dict[Operation, Operation]:
+        """Copies of operations, each after those it needs, on what enters them, anew."""
+        own = set(operations)
+        repetition: dict[Operation, Operation] = {}
         new: dict[Tensor, Tensor] = {}
-        with self._graph.control_dependencies(before(self._graph, grads)):
-            for tensor in entering:
-                if tensor.dtype.is_trainable:  # what is not enters as it is
-                    new[tensor] = Identity()(tensor)
-            repeated(inside, new)
-        return {each: new[each.outputs[0]].op for each in inside if each.outputs and each.outputs[0] in new}
+        for tensor in dict.fromkeys(tensor for each in operations for tensor in each.inputs if tensor.op not in own):
+            if tensor.dtype.is_trainable:  # what is not enters as it is
+                copy = around.get(tensor.op)
+                new[tensor] = Identity()(tensor if copy is None else copy.outputs[tensor.value_index])
+                self._stands_for(new[tensor], tensor, repetition)
+        copies: dict[Operation, Operation] = {}
+        for operation in operations:
+            if not isinstance(operation.definition, Const):
+                copy = copies[operation] = _copy(operation, new)
+                new.update(zip(operation.outputs, copy.outputs, strict=True))
+                for tensor, original in zip(copy.outputs, operation.outputs, strict=True):
+                    self._stands_for(tensor, original, repetition)
+                    first = copy.graph.repeats.get(tensor)
+                    if first is not None and first.op.definition is copy.definition:
+                        repetition[first.op] = copy
+        return copies
+
+    def _stands_for(self, copy: Tensor, original: Tensor, repetition: dict[Operation, Operation]) -> None:
+        graph = copy.graph
+        original = original.graph.repeats.get(original, original)
+        if original.graph is graph:
+            graph.repeats[copy] = original
+        elif isinstance(graph, FunctionGraph) and copy.dtype.is_trainable:
+            graph.unused[copy] = original
+        graph.repetitions[copy] = repetition
+
+
+def _copy(operation: Operation, new: Mapping[Tensor, Tensor]) -> Operation:
+    inputs = tuple(new.get(tensor, tensor) for tensor in operation.inputs)
+    copy = building_graph(operation.graph).create(operation.definition, inputs, operation.name.rpartition("/")[2])
+    copy.device, copy.colocation = operation.device, operation.colocation
+    copy.gradient_override = operation.gradient_override
+    for tensor, original in zip(copy.outputs, operation.outputs, strict=True):
+        tensor.dims, tensor.known = original.dims, original.known
+    return copy

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..graph import shapes
@@ -33,10 +33,11 @@ def walk(
     between: Between,
     stopped: frozenset[Operation],
     options: Options,
+    repeats: Mapping[Tensor, Tensor],
 ) -> dict[Tensor, Gradient]:
     """The gradient of each x that one reaches. An operation is visited once every operation that uses it has been.
 
-    Counts the numbers in `between` down to 0.
+    A tensor in `repeats` counts as the one that it repeats. Counts the numbers in `between` down to 0.
     """
     terms: dict[Tensor, list[Gradient]] = {}
     for y, seed in seeds:
@@ -47,7 +48,8 @@ def walk(
     owners = {x.op for x in xs}
     if not ready:
         return totals
-    with _Step(graph_of(ready[0].outputs), options) as step:
+    graph = graph_of(ready[0].outputs)
+    with _Step(graph, options, Twins(graph, operations, repeats)) as step:
         while ready:
             operation = ready.popleft()
             step.enter(operation)
@@ -55,20 +57,26 @@ def walk(
             inside = operation in operations
             if inside and operation not in stopped and any(grad is not None for grad in grads):
                 for tensor, grad in step.back(operation, grads):
+                    if repeats:
+                        tensor = repeats.get(tensor, tensor)
                     if tensor in xs or tensor.op in operations:
                         terms.setdefault(tensor, []).append(grad)
             if operation in owners:
                 outputs = zip(operation.outputs, grads, strict=True)
                 totals.update((tensor, grad) for tensor, grad in outputs if grad is not None and tensor in xs)
             if inside:
-                ready.extend(_released(operation, xs, between))
+                ready.extend(_released(operation, xs, between, repeats))
     return totals
 
 
-def _released(operation: Operation, xs: frozenset[Tensor], between: Between) -> Iterable[Operation]:
+def _released(
+    operation: Operation, xs: frozenset[Tensor], between: Between, repeats: Mapping[Tensor, Tensor]
+) -> Iterable[Operation]:
     """The operations that waited only for this one."""
     for tensor in operation.inputs:
         if tensor.dtype.is_trainable:
+            if repeats:
+                tensor = repeats.get(tensor, tensor)
             maker = tensor.op
             counts = between.operations if maker in between.operations else between.sources if tensor in xs else {}
             count = counts.get(maker, 0)
@@ -85,13 +93,13 @@ class _Step:
     good part of the time that building takes.
     """
 
-    def __init__(self, graph: Graph, options: Options) -> None:
+    def __init__(self, graph: Graph, options: Options, twins: Twins) -> None:
         self.graph = graph
         self.options = options
         self.scope = graph._scope
         self.outer = (self.scope.name, self.scope.colocation, self.scope.devices, self.scope.original, self.scope.place)
         self.method = checked_method(options.aggregation_method)
-        self.twins = Twins(graph)
+        self.twins = twins
         #: Where `gradients` was called. Looking that up for each operation would take longer than to make it.
         self.place = self.scope.place = user_place()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,30 @@ class Argument(OpDef):
         return Spec(self.dtype, self.dims, self.known, self.entries)
 
 
+class _Repeating(threading.local):
+    """Whether the thread is making operations once more, for a gradient."""
+
+    now = False
+
+
+_repeating = _Repeating()
+
+
+@contextmanager
+def repeating() -> Iterator[None]:
+    """What is made in the block repeats other operations: what it captures does not count as used in the function."""
+    before, _repeating.now = _repeating.now, True
+    try:
+        yield
+    finally:
+        _repeating.now = before
+
+
+def is_repeating() -> bool:
+    """Whether the thread is in such a block."""
+    return _repeating.now
+
+
 class FunctionGraph(Graph):
     """The graph of a function: an operation in it that uses a tensor of a graph around it captures that tensor.
 
@@ -41,6 +66,11 @@ class FunctionGraph(Graph):
         self.seed = outer.seed
         #: The tensors around it that it uses, each with the argument that stands for it.
         self.captures: dict[Tensor, Tensor] = {}
+        #: Those of them that only repeated operations use. They come last, so that the others have the order that they have
+        #: without recomputing: the terms of gradients are added up in the order of inputs.
+        self.early: dict[Tensor, None] = {}
+        #: Of repeated operations' results that nothing has used yet: what each repeats, a tensor of another graph.
+        self.unused: dict[Tensor, Tensor] = {}
         #: Of a loop's function: its arguments that are loop variables, each with the tensor that it starts from.
         self.starts: dict[Tensor, Tensor] = {}
         #: Operations around it that must have run before it.
@@ -69,6 +99,9 @@ class FunctionGraph(Graph):
     def create(self, definition: OpDef, inputs: tuple[Tensor, ...], name: str | None = None) -> Operation:
         """As Graph.create, with the tensors of graphs around it captured."""
         self.root._made_inside += 1
+        if self.unused and not _repeating.now:
+            for tensor in inputs:
+                self._use(tensor)
         return super().create(definition, inputs, name)
 
     def reaches(self, graph: Graph) -> bool:
@@ -77,14 +110,30 @@ class FunctionGraph(Graph):
     def capture(self, tensor: Tensor) -> Tensor:
         """The tensor itself if it is of this graph, else the argument that stands for it. Raises ValueError."""
         if tensor.op.graph is self:
+            if self.unused and not _repeating.now:
+                self._use(tensor)
             return tensor
         if tensor not in self.captures:
             around = self.outer.capture(tensor)
             if around not in self.captures:
                 spec = Spec(around.dtype, around.dims, around.known, around.entries)
                 self.captures[around] = self.argument(spec, around.op.name)
+                if _repeating.now:
+                    self.early[around] = None
             self.captures[tensor] = self.captures[around]
+        if self.early and not _repeating.now:
+            around = self.outer.capture(tensor)
+            if around in self.early:
+                del self.early[around]
+                self.captures[around] = self.captures.pop(around)
         return self.captures[tensor]
+
+    def _use(self, tensor: Tensor) -> None:
+        """What a repeated tensor repeats is captured when something uses it, as if that had not been repeated."""
+        original = self.unused.pop(tensor, None)
+        if original is not None:
+            here = self.capture(original)
+            self.repeats[tensor] = self.repeats.get(here, here)
 
     def argument(self, spec: Spec, name: str) -> Tensor:
         """A new input of the function, also when it is finished otherwise; it waits for nothing, whatever the block around."""
@@ -109,8 +158,8 @@ class FunctionGraph(Graph):
         return None
 
     def captured(self) -> list[Tensor]:
-        """The tensors of the graph right around it that it uses, in the order of first use."""
-        return [tensor for tensor in self.captures if tensor.op.graph is self.outer]
+        """The tensors of the graph right around it that it uses, in the order of first use; what is `early` last."""
+        return captured_by([self])
 
     def _control_op(self, item: Any) -> Operation | None:
         """The operation to wait for; one around the function is waited for before all of it runs."""
@@ -140,6 +189,13 @@ class FunctionGraph(Graph):
     def _refuse(self, inputs: tuple[Tensor, ...]) -> None:
         what = next((misplaced(tensor) for tensor in inputs if tensor.op.graph is self), None)
         raise ValueError(what or f"{self.context} is complete: nothing can be added to it")
+
+
+def captured_by(graphs: Sequence[FunctionGraph]) -> list[Tensor]:
+    """What some functions, all in one graph, use of the tensors right around them; what is `early` last."""
+    around = [(graph, tensor) for graph in graphs for tensor in graph.captures if tensor.op.graph is graph.outer]
+    used = [tensor for graph, tensor in around if tensor not in graph.early]
+    return list(dict.fromkeys([*used, *(tensor for _, tensor in around)]))
 
 
 class Function:

@@ -179,6 +179,9 @@ class Graph(Scopes, Collections, Portable, Listing["Operation"]):
         Listing.__init__(self)
         self._finalized = False
         self._made_inside = 0
+        #: Of tensors that recomputing made: which each repeats, to gradients the same one; and the operations repeated with it.
+        self.repeats: dict[Tensor, Tensor] = {}
+        self.repetitions: dict[Tensor, dict[Operation, Operation]] = {}
         #: The graph-level random seed, see `set_random_seed`.
         self.seed: int | None = None
 

@@ -400,7 +400,7 @@ def test_recomputed_gradients_can_be_differentiated() -> None:
     again, kept, xs = recomputed_and_not()
     first, second = (wf.gradients(wf.gradients(y * y, xs[0])[0], xs) for y in (again, kept))
     for one, other in zip(*run([first, second]), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+        assert one.tobytes() == other.tobytes()
 
 
 def test_recomputing_waits_for_the_gradient_that_arrives() -> None:
@@ -411,8 +411,8 @@ def test_recomputing_waits_for_the_gradient_that_arrives() -> None:
     copies = [operation for operation in x.graph.get_operations()[before:] if operation.type in ("Exp", "Sin")]
     assert [operation.type for operation in copies] == ["Sin", "Exp"]
     (entry,) = copies[0].inputs
-    arriving = next(op for op in entry.op.control_inputs if op.type != "Exp")
-    assert (arriving.type, len(entry.op.control_inputs)) == ("AddN", 2)
+    (arriving,) = entry.op.control_inputs
+    assert arriving.type == "AddN"
     assert not any(tensor.op.type in ("Exp", "Sin") and tensor.op.id < before for tensor in ancestors(grad, before))
     np.testing.assert_allclose(run(grad), 2 * np.exp(2 * np.sin([1, 2])) * np.cos([1, 2]), rtol=1e-6)
 

@@ -199,8 +199,7 @@ def test_recomputing_inside_has_the_same_gradients(place: str) -> None:
     v, x = wf.Variable(np.array(1.5)), wf.constant(np.array(0.5))
     results = [orders(PLACES[place](body, x), [x, v]) for body in (wavy(v), wf.recompute_grad(wavy(v)))]
     kept, again = run(results)
-    assert kept[:3] == again[:3]
-    np.testing.assert_allclose(again[3:], kept[3:], rtol=1e-12)
+    assert kept == again
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -211,8 +210,7 @@ def test_recomputing_around_has_the_same_gradients(place: str) -> None:
         return wf.sin(PLACES[place](wavy(v), a))
 
     kept, again = run([orders(function(x), [x, v]) for function in (whole, wf.recompute_grad(whole))])
-    assert kept[:3] == again[:3]
-    np.testing.assert_allclose(again[3:], kept[3:], rtol=1e-12)
+    assert kept == again
 
 
 def test_a_function_that_gives_a_tensor_from_around_the_loop() -> None:
@@ -249,8 +247,8 @@ def test_a_loop_keeps_the_arguments_of_what_is_recomputed_and_nothing_within() -
 @pytest.mark.parametrize("inner", [twice, chosen], ids=["loop", "branch"])
 def test_a_loop_or_branch_that_is_recomputed_keeps_nothing_the_first_time(inner: Any) -> None:
     x = wf.placeholder_with_default(np.float32(0.5), [])
-    plain = kept_by(wf.gradients(inner(lambda b: wf.exp(wf.sin(b)), x), x))
-    again = kept_by(wf.gradients(wf.recompute_grad(lambda a: inner(lambda b: wf.exp(wf.sin(b)), a))(x), x))
+    plain = kept_by(wf.gradients(inner(lambda b: wf.exp(wf.sin(b)), x) ** 2, x))
+    again = kept_by(wf.gradients(wf.recompute_grad(lambda a: inner(lambda b: wf.exp(wf.sin(b)), a))(x) ** 2, x))
     assert len(plain) == 2
     assert plain[0]
     assert again == [None, *plain]
@@ -272,8 +270,7 @@ def test_recomputing_within_recomputing_inside(place: str) -> None:
 
     x = wf.constant(np.array(0.3))
     kept, again = run([orders(PLACES[place](body(wrapped), x), [x]) for wrapped in (lambda f: f, wf.recompute_grad)])
-    assert kept[:2] == again[:2]
-    np.testing.assert_allclose(again[2:], kept[2:], rtol=1e-12)
+    assert kept == again
 
 
 def test_a_function_with_a_custom_gradient_that_is_recomputed_inside_of_a_loop() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..derivative import differentiate
 from ..dtypes import int32
-from ..function import Function, FunctionGraph
+from ..function import Function, FunctionGraph, is_repeating, repeating
 from ..indexed_slices import Gradient, IndexedSlices
 from ..ir import Graph, Tensor
 from ..opdef import Spec
@@ -47,9 +47,22 @@ class GradientGraph(FunctionGraph):
         """As FunctionGraph.capture; a tensor of the forward function as its value in the forward run."""
         if tensor.op.graph is not self.forward.graph:
             return super().capture(tensor)
+        if tensor in self.forward.graph.repeats:
+            return self._repeated(tensor)
         if tensor not in self._read:
+            if is_repeating():  # what reads it for itself has its own, made when it is made without recomputing
+                return self._value_of(tensor)
             self._read[tensor] = self._value_of(tensor)
         return self._read[tensor]
+
+    def _repeated(self, tensor: Tensor) -> Tensor:
+        """What the forward function repeated, as what repeats the same here."""
+        if tensor not in self._read:
+            with repeating():
+                found = self._read[tensor] = self._value_of(tensor)
+            self.unused[found] = self.forward.graph.repeats[tensor]
+            self.repetitions[found] = {}
+        return super().capture(self._read[tensor])
 
     def _value_of(self, tensor: Tensor) -> Tensor:
         if tensor in self.given:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import shapes
 from ..dtypes import DType, boolean
 from ..evaluate import call
-from ..function import Function, FunctionGraph
+from ..function import Function, FunctionGraph, captured_by
 from ..indexed_slices import Gradient
 from ..ir import Operation, Tensor, graph_of
 from ..op import Op, op
@@ -109,7 +109,7 @@ def branch(
     pred: Tensor, graphs: Sequence[FunctionGraph], outputs: Sequence[Sequence[Tensor]], name: str | None
 ) -> tuple[Tensor, ...]:
     """Add an If over two function graphs that have no other inputs than their captures. Returns its outputs, but the tape."""
-    captured = list(dict.fromkeys(tensor for graph in graphs for tensor in graph.captured()))
+    captured = captured_by(graphs)
     then, orelse = (
         Function(graph, [graph.capture(tensor) for tensor in captured], made)
         for graph, made in zip(graphs, outputs, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 from .. import shapes
 from ..dtypes import boolean
 from ..evaluate import call
-from ..function import Function, FunctionGraph
+from ..function import Function, FunctionGraph, captured_by
 from ..indexed_slices import Gradient
 from ..ir import Operation, Tensor
 from ..op import Op, op
@@ -108,7 +108,7 @@ def loop(
         raise TypeError(f"the condition of a loop must be bool, got {goes_on.dtype.name}")
     if goes_on.dims not in (None, ()):
         raise ValueError(f"the condition of a loop must be a scalar, got shape {shapes.text(goes_on.dims)}")
-    captured = list(dict.fromkeys([*condition.captured(), *body.captured()]))
+    captured = captured_by([condition, body])
     functions = [
         Function(graph, [*own_arguments, *(graph.capture(tensor) for tensor in captured)], outputs)
         for graph, own_arguments, outputs in zip((condition, body), arguments, ([goes_on], following), strict=True)

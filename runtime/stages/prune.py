@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ...graph import errors
 from ...graph.function import Argument, FunctionGraph
@@ -10,9 +10,12 @@ from ...graph.ir import Operation, Tensor
 from ...graph.opdef import OpDef, Spec
 from ...graph.ops.branching import If
 from ...graph.ops.looping import While
-from ...graph.ops.placeholders import Placeholder
+from ...graph.ops.placeholders import Placeholder, PlaceholderWithDefault
 from .program import Feed, Node, Program, Ref
 from .trim import taking
+
+#: What is made to be fed, and so never repeated.
+_GIVEN = (Placeholder, PlaceholderWithDefault)
 
 
 def prune(
@@ -36,6 +39,8 @@ def prune(
             position[tensor.op] = len(nodes)
         spec = Spec(tensor.dtype, tensor.dims)
         nodes.append(Node(tensor.name, Feed(index, tensor.dtype, tensor.dims), (), (), (spec,), tensor.op))
+    for copy, tensor in _repeating(feeds):
+        fed[copy], place[copy] = fed[tensor], place[tensor]
     for operation in _needed(fetches, targets, fed, done):
         if operation in position:
             continue
@@ -59,6 +64,18 @@ def prune(
     return Program(
         tuple(nodes), tuple(place[tensor] for tensor in fetches), tuple(position[operation] for operation in targets)
     )
+
+
+def _repeating(feeds: Iterable[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """The tensors that recomputing made of fed ones, each with that: they have the value that is fed."""
+    found: list[tuple[Tensor, Tensor]] = []
+    repeated = {tensor for tensor in feeds if not isinstance(tensor.op.definition, (*_GIVEN, Argument))}
+    for graph in dict.fromkeys(tensor.graph for tensor in repeated):
+        for copy, tensor in graph.repeats.items():
+            # What enters the repeated part is only handed on, late.
+            if tensor in repeated and not any(graph.repeats.get(each, each) is tensor for each in copy.op.inputs):
+                found.append((copy, tensor))
+    return found
 
 
 def _needed(
@@ -109,9 +126,11 @@ def _not_fed(operation: Operation) -> Node:
 
 
 def unfed_placeholders(
-    tensors: Iterable[Tensor], operations: Iterable[Operation], fed: Container[Tensor]
+    tensors: Iterable[Tensor], operations: Iterable[Operation], feeds: Iterable[Tensor]
 ) -> list[Tensor]:
     """The placeholders that fetches need and nobody feeds."""
+    fed = set(feeds)
+    fed.update(copy for copy, _ in _repeating(fed))
     found: list[Tensor] = []
     seen: set[Operation] = set()
     waiting = [*(tensor.op for tensor in tensors if tensor not in fed), *operations]
