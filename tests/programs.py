@@ -13,6 +13,8 @@ from weft.graph.state import State
 
 #: Large enough for the order of a sum to matter.
 SIZE = 12
+#: The devices that programs are over, where nothing else is said.
+LOCAL = ("/cpu:0", "/cpu:1", "/cpu:2")
 FED = np.random.default_rng(5).normal(size=(2, SIZE, SIZE)).astype(np.float32)
 
 
@@ -108,19 +110,25 @@ def recipes(kinds: Sequence[str] = (*PURE, *EFFECTS), longest: int = 14) -> st.S
 class Builder:
     """Builds a recipe's graph; with `ordered`, control dependencies put all accesses of each variable in order."""
 
-    def __init__(self, recipe: Sequence[Step], known: bool = True, ordered: bool = True, devices: bool = True) -> None:
+    def __init__(
+        self,
+        recipe: Sequence[Step],
+        known: bool = True,
+        ordered: bool = True,
+        devices: Sequence[str | None] = LOCAL,
+    ) -> None:
         dims = [SIZE, SIZE] if known else [None, None]
         self.ordered = ordered
         feeds = [wf.placeholder(wf.float32, dims) for _ in FED]
         self.built = Built([wf.identity(feed) for feed in feeds], feeds=feeds)
         for device in (1, 2):
-            with wf.device(f"/cpu:{device}" if devices else None):
+            with wf.device(devices[device]):
                 self.built.variables.append(wf.Variable(np.full((SIZE, SIZE), 0.25 * device, np.float32)))
         #: For each variable, what a read must wait for, and what a write must.
         self.before_read: dict[wf.Variable, list[Any]] = {v: [] for v in self.built.variables}
         self.before_write: dict[wf.Variable, list[Any]] = {v: [] for v in self.built.variables}
         for step in recipe:
-            with wf.device(f"/cpu:{step.device}" if devices else None):
+            with wf.device(devices[step.device]):
                 self.built.values.append(self._step(step))
 
     def _step(self, step: Step) -> Any:
@@ -162,10 +170,16 @@ class Builder:
         return value
 
 
-def build(recipe: Sequence[Step], known: bool = True, ordered: bool = True, devices: bool = True) -> Built:
-    """A recipe's graph in a default graph of its own."""
+def build(
+    recipe: Sequence[Step],
+    known: bool = True,
+    ordered: bool = True,
+    devices: bool = True,
+    names: Sequence[str] = LOCAL,
+) -> Built:
+    """A recipe's graph in a default graph of its own, over devices of these names."""
     wf.reset_default_graph()
-    return Builder(recipe, known, ordered, devices).built
+    return Builder(recipe, known, ordered, names if devices else [None] * len(names)).built
 
 
 def runs(built: Built, config: wf.ConfigProto, times: int = 2) -> list[Any]:

@@ -46,7 +46,7 @@ class TaskStep:
         self.turn: Turn | None = None
         self._plan: LoadedPlan | None = None
         self._thread = 0  #: that runs the plan
-        self._kept: dict[int, Any] = {}  #: what goes to several tasks, where it need not be copied for each
+        self._kept: dict[int | None, Any] = {}  #: by slot, what is in memory from which it is sent without a copy
         self._values: list[tuple[Array, Connection]] = []  #: of variables that are updated later, as they were sent
         self._parcels: dict[str, list[tuple[int, Array | None]]] = {}  #: by device, what waits to be sent
         self.begun = False  #: whether its plan has been told to run
@@ -177,11 +177,18 @@ class TaskStep:
             value = self._shared(connection, self._plan.shared[edge], np.asarray(value))
         elif value is not None:
             value = np.asarray(value)
+        if connection.by_reference and value is not None:
+            value = self._left_alone(edge, value)
         waits = self._plan is not None and edge in self._plan.together
         if waits or device in self._parcels:
             self._add(connection, edge, device, value, waits)
         else:
             connection.send(self._message(((edge, value),)))
+
+    def _left_alone(self, edge: int, value: Array) -> Array:
+        """A value that goes as it is, in memory that nothing else is written into: not in the plan's buffers."""
+        slot = None if self._plan is None else self._plan.sent.get(edge)
+        return value if value is self._kept.get(slot) else np.array(value, order="C")
 
     def _add(self, connection: Connection, edge: int, device: str, value: Array | None, waits: bool) -> None:
         """Put a value with those that go to the same device, and send them all, unless they wait for more."""
