@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import weft as wf
 from hypothesis import given, settings, strategies as st
+from test_recompute import net
 from weft.runtime.stages.plan import Run
 
 SIDE = 3
@@ -158,17 +159,6 @@ def test_three_orders_of_each_kind(statements: Any, way: str) -> None:
     assert bits(way, statements, 3, 4) == bits("plain", statements, 3, 4)
 
 
-def layers(scope: Callable[[], Any], count: int = 6) -> tuple[Any, Any]:
-    x = wf.placeholder(wf.float32, [64, 64])
-    w = wf.constant(np.random.default_rng(1).normal(size=(64, 64)).astype(np.float32) / 8)
-    y = x
-    for _ in range(count):
-        with scope():
-            for _ in range(2):
-                y = wf.tanh(wf.matmul(wf.sin(wf.tanh(y)), w))
-    return x, y
-
-
 def kinds(fetches: Any) -> list[str]:
     with wf.Session() as session:
         (plan,) = session.plan(fetches).plans
@@ -176,7 +166,7 @@ def kinds(fetches: Any) -> list[str]:
 
 
 def test_a_second_order_uses_the_copies_of_the_first() -> None:
-    x, y = layers(wf.recompute)
+    x, y = net(wf.recompute)
     (dx,) = wf.gradients(wf.square(y), x)
     (ddx,) = wf.gradients(wf.square(dx), x)
     sines = [kinds(fetched).count("Sin") for fetched in (y, dx, ddx)]

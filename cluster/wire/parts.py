@@ -35,7 +35,7 @@ def decode_part(row: Any, inputs: int, decode: Callable[[Any], Plan]) -> DeviceP
     match row:
         case [IfPart.type, [then, orelse], feeds, [yes, no], bool(records), accesses, list(specs)]:
             branch = IfPart(
-                then=decode(then), orelse=decode(orelse), feeds=_numbers(feeds), entries=(_texts(yes), _texts(no)),
+                then=decode(then), orelse=decode(orelse), feeds=as_numbers(feeds), entries=(_texts(yes), _texts(no)),
                 records=records, accesses=_accesses(accesses, inputs), specs=_specs(specs),
             )  # fmt: skip
             _check_branch(branch, inputs)
@@ -45,10 +45,10 @@ def decode_part(row: Any, inputs: int, decode: Callable[[Any], Plan]) -> DeviceP
             before, first, test, body = map(decode, plans)
             given, later, starts = once
             loop = WhilePart(
-                condition=test, body=body, before=before, first=first, given=(_numbers(given), _numbers(later)),
-                starts=tuple(_edge(each) for each in starts), feeds=_numbers(feeds), count=_number(count),
-                following=_numbers(following), results=_numbers(results), entries=_texts(entries), records=records is True,
-                waits=_numbers(waits), tells=None if tells is None else _edge(tells),
+                condition=test, body=body, before=before, first=first, given=(as_numbers(given), as_numbers(later)),
+                starts=tuple(_edge(each) for each in starts), feeds=as_numbers(feeds), count=as_number(count),
+                following=as_numbers(following), results=as_numbers(results), entries=_texts(entries), records=records is True,
+                waits=as_numbers(waits), tells=None if tells is None else _edge(tells),
                 accesses=_accesses(accesses, inputs), specs=_specs(specs),
             )  # fmt: skip
             _check_loop(loop, inputs)
@@ -56,7 +56,7 @@ def decode_part(row: Any, inputs: int, decode: Callable[[Any], Plan]) -> DeviceP
         case [OncePart.type, [before, first], feeds, count, start, accesses]:
             part = OncePart(
                 before=decode(before), first=decode(first), start=None if start is None else _edge(start),
-                feeds=_numbers(feeds), count=_number(count), accesses=_accesses(accesses, inputs),
+                feeds=as_numbers(feeds), count=as_number(count), accesses=_accesses(accesses, inputs),
             )  # fmt: skip
             _check_once(part, inputs)
             return part
@@ -132,15 +132,17 @@ def _texts(row: Any) -> tuple[str, ...]:
 def _edge(row: Any) -> tuple[int, str]:
     match row:
         case [edge, str(device)]:
-            return _number(edge), device
+            return as_number(edge), device
     raise ValueError(f"no edge to a device: {str(row)[:100]}")
 
 
-def _numbers(values: Any) -> tuple[int, ...]:
-    return tuple(_number(value) for value in values)
+def as_numbers(values: Any) -> tuple[int, ...]:
+    """What came, as numbers. Raises ValueError."""
+    return tuple(as_number(value) for value in values)
 
 
-def _number(value: Any) -> int:
+def as_number(value: Any) -> int:
+    """What came, as a number that counts or names something. Raises ValueError."""
     if type(value) is not int or value < 0:
         raise ValueError(f"expected a number, got {str(value)[:100]}")
     return value

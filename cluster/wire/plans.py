@@ -19,7 +19,7 @@ from ...runtime.stages.fused import Fused, Part
 from ...runtime.stages.parts import DevicePart
 from ...runtime.stages.plan import Buffer, Fetch, Free, Instruction, Load, Plan, Receive, Run, Send, TakeFeed
 from ...runtime.stages.waits import BeginWait, EndWait
-from .parts import PARTS, decode_part, encode_part
+from .parts import PARTS, as_number, as_numbers, decode_part, encode_part
 
 
 def encode_plan(plan: Plan) -> tuple[bytes, Arrays]:
@@ -43,7 +43,7 @@ def _encode_plan(plan: Plan, arrays: Arrays) -> list[Any]:
 def _decode_plan(row: Any, arrays: Sequence[Any]) -> Plan:
     match row:
         case [str(device), int(size), list(rows)]:
-            return Plan(device, tuple(_decode(each, arrays) for each in rows), _number(size))
+            return Plan(device, tuple(_decode(each, arrays) for each in rows), as_number(size))
     raise ValueError("expected a device, a size and instructions")
 
 
@@ -97,17 +97,17 @@ def _decode(row: Any, arrays: Sequence[Any]) -> Instruction:
         case ["run", *rest]:
             return _decode_run(rest, arrays)
         case ["feed", slot, index, str(name)]:
-            return TakeFeed(_number(slot), _number(index), name)
+            return TakeFeed(as_number(slot), as_number(index), name)
         case ["load", slot, index, str(name)]:
-            return Load(_number(slot), Literal(np.asarray(arrays[_number(index)])), name)
+            return Load(as_number(slot), Literal(np.asarray(arrays[as_number(index)])), name)
         case ["send", slot, edge, str(device), str(name), bool(again)]:
-            return Send(slot if slot is None else _number(slot), _number(edge), device, name, again)
+            return Send(slot if slot is None else as_number(slot), as_number(edge), device, name, again)
         case ["receive", slot, edge, str(device), str(name)]:
-            return Receive(slot if slot is None else _number(slot), _number(edge), device, name)
+            return Receive(slot if slot is None else as_number(slot), as_number(edge), device, name)
         case ["free", slots]:
-            return Free(_numbers(slots))
+            return Free(as_numbers(slots))
         case ["fetch", slot, index, bool(copied)]:
-            return Fetch(_number(slot), _number(index), copied)
+            return Fetch(as_number(slot), as_number(index), copied)
     raise ValueError(f"no instruction: {str(row)[:100]}")
 
 
@@ -120,8 +120,8 @@ def _decode_run(row: list[Any], arrays: Sequence[Any]) -> Run:
     return Run(
         name,
         _decode_definition(definition, len(inputs), arrays),
-        _numbers(inputs),
-        _numbers(outputs),
+        as_numbers(inputs),
+        as_numbers(outputs),
         tuple(decode_spec(spec) for spec in input_specs),
         tuple(decode_spec(spec) for spec in output_specs),
         tuple(None if each is None else _decode_buffer(each) for each in buffers),
@@ -132,14 +132,14 @@ def _decode_run(row: list[Any], arrays: Sequence[Any]) -> Run:
 
 def _decode_buffer(row: Any) -> Buffer:
     offset, dtype, dims = row
-    return Buffer(_number(offset), as_dtype(dtype), _numbers(dims))
+    return Buffer(as_number(offset), as_dtype(dtype), as_numbers(dims))
 
 
 def _decode_definition(row: Any, inputs: int, arrays: Sequence[Any]) -> OpDef:
     match row:
         case [Fused.type, list(parts), list(results), bool(flat), bool(rows), list(cut)]:
             decoded = tuple(_decode_part(part, arrays) for part in parts)
-            found = Fused(decoded, _numbers(results), flat, rows, _numbers(cut))
+            found = Fused(decoded, as_numbers(results), flat, rows, as_numbers(cut))
             known = all(number < inputs + at for at, part in enumerate(found.parts) for number in part.inputs)
             known = known and max(found.cut, default=-1) < inputs
             if not found.parts or not known or not found.results or max(found.results) >= len(parts):
@@ -165,14 +165,4 @@ def _decode_part(row: Any, arrays: Sequence[Any]) -> Part:
     name, definition, inputs, spec = row
     if not isinstance(name, str):
         raise ValueError(f"no operation: {str(row)[:100]}")
-    return Part(name, decode_definition(definition, arrays), _numbers(inputs), decode_spec(spec))
-
-
-def _numbers(values: Any) -> tuple[int, ...]:
-    return tuple(_number(value) for value in values)
-
-
-def _number(value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"expected a number, got {str(value)[:100]}")
-    return value
+    return Part(name, decode_definition(definition, arrays), as_numbers(inputs), decode_spec(spec))
